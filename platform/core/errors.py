@@ -1,0 +1,139 @@
+"""The one error tree. Services raise it, surfaces (REST, pages, MCP) translate it.
+
+    MarinaError                 500  internal
+    ├── InvalidInput            400  invalid_input        errors=[{path, message}]
+    ├── Unauthenticated         401  unauthenticated
+    ├── Forbidden               403  forbidden            rule=<which rule refused>
+    ├── NotFound                404  not_found            same for foreign and unknown ids
+    ├── Conflict                409  conflict
+    ├── TooLarge                413  too_large
+    ├── Unavailable             503  unavailable          retryable
+    └── SourceError             502  source_*             a data source answered with a fault
+
+A message is written for the person who reads it: the cause first, then the next step. It never holds
+the text of a foreign exception, a secret, or another tenant's data.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class MarinaError(Exception):
+    """Base of every error that Marina raises on purpose.
+
+    Attributes:
+        code: stable, machine-readable, part of the public contract.
+        message: one or two sentences for a person: cause, then next step.
+        data: named details that are safe to show to the caller.
+        retryable: whether the same request may succeed later, unchanged.
+        status: the HTTP status (RFC 9110) of surfaces that speak HTTP.
+    """
+
+    code: str = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        data: dict[str, Any] | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data: dict[str, Any] = data or {}
+        self.retryable = retryable
+        if code is not None:
+            self.code = code
+
+
+class InvalidInput(MarinaError):
+    """The caller's input breaks a rule. ``errors`` names each place (a dotted or JSON-pointer path)."""
+
+    code = "invalid_input"
+    status = 400
+    title = "Invalid input"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        errors: list[dict[str, str]] | None = None,
+        code: str | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, code=code, data=data)
+        self.errors: list[dict[str, str]] = errors or []
+
+
+class Unauthenticated(MarinaError):
+    """No credential, or one that is malformed, unknown, expired or revoked."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "Not signed in"
+
+
+class Forbidden(MarinaError):
+    """The caller is known but a rule refuses. ``rule`` names it and goes into the record."""
+
+    code = "forbidden"
+    status = 403
+    title = "Not allowed"
+
+    def __init__(
+        self, message: str, *, rule: str, code: str | None = None, data: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, code=code, data={"rule": rule, **(data or {})})
+        self.rule = rule
+
+
+class NotFound(MarinaError):
+    """There is no such thing for this caller: it is unknown, or belongs to another tenant (same answer)."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class Conflict(MarinaError):
+    """The request does not fit the present state (a name that is taken, a version that moved on)."""
+
+    code = "conflict"
+    status = 409
+    title = "Conflict"
+
+
+class TooLarge(MarinaError):
+    """A body or a result is over its stated limit."""
+
+    code = "too_large"
+    status = 413
+    title = "Too large"
+
+
+class Unavailable(MarinaError):
+    """Marina cannot do this now (the log cannot be written, a queue is full). Retrying later helps."""
+
+    code = "unavailable"
+    status = 503
+    title = "Not available now"
+
+    def __init__(self, message: str, *, code: str | None = None, data: dict[str, Any] | None = None) -> None:
+        super().__init__(message, code=code, data=data, retryable=True)
+
+
+class SourceError(MarinaError):
+    """A data source failed or refused. ``code`` says how:
+
+    ``source_unreachable``, ``source_auth``, ``source_missing`` (no such database, host or path),
+    ``source_timeout``, ``source_denied`` (privileges), ``query_invalid`` (with ``data.position``,
+    1-based, in characters), ``query_refused`` (Marina's own rules), ``result_too_large``.
+    """
+
+    code = "source_failed"
+    status = 502
+    title = "The data source failed"

@@ -1,0 +1,15 @@
+"""The process's sealer: ``core.crypto.Sealer`` under the master key of the settings."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from django.conf import settings
+
+from core.crypto import Sealer
+
+
+@cache
+def sealer() -> Sealer:
+    """One sealer a process."""
+    return Sealer(settings.ENV.master_key)

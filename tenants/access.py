@@ -1,0 +1,140 @@
+"""Who is asking, and what they may do. The only way from a session or a token to a tenant."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.utils import timezone
+
+from core.errors import Forbidden, NotFound, Unauthenticated
+from tenants.models import ApiKey, Membership, Tenant
+from tenants.roles import ALLOWED, SCOPE_ACTIONS, Action, Role
+from tenants.scoping import directory_scope
+
+KEY_PREFIX: Final = "mcp_live_"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated person or credential, bound to one tenant. Safe to hand across threads.
+
+    A person has a ``role``; a credential has ``scopes``. ``actor`` is how the log names them.
+    """
+
+    tenant_id: int
+    tenant_slug: str
+    actor: str
+    user_id: int | None = None
+    credential_id: UUID | None = None
+    role: Role | None = None
+    scopes: frozenset[str] = field(default_factory=frozenset)
+    expires_at: datetime | None = None
+
+    def may(self, action: Action) -> bool:
+        """Whether role or scopes allow the action. Default deny."""
+        if self.role is not None:
+            return action in ALLOWED[self.role]
+        return any(action in SCOPE_ACTIONS.get(scope, ()) for scope in self.scopes)
+
+    def require(self, action: Action) -> None:
+        """Raise ``Forbidden`` naming the rule and what would allow the action."""
+        if self.may(action):
+            return
+        if self.role is not None:
+            may = ", ".join(role.value for role in Role if action in ALLOWED[role])
+            raise Forbidden(
+                f"Your role {self.role.value} does not allow this ({action.value}). Roles that may: {may}. "
+                "Ask an owner or admin of the team.",
+                rule=f"role:{action.value}",
+                code="role_missing",
+            )
+        needed = [scope for scope, actions in SCOPE_ACTIONS.items() if action in actions]
+        raise Forbidden(
+            f"This credential lacks a scope that allows {action.value}: one of {', '.join(needed)}. "
+            "Issue a key with that scope.",
+            rule=f"scope:{needed[0]}",
+            code="insufficient_scope",
+            data={"needed_scopes": needed[:1], "any_of": needed},
+        )
+
+
+def tenant_not_found() -> NotFound:
+    """The one answer for a tenant that is unknown and for one that the caller does not belong to."""
+    return NotFound("There is no such team, or you are not a member of it.", code="tenant_not_found")
+
+
+def caller_for_user(user_id: int, email: str, tenant_slug: str) -> Caller:
+    """A signed-in person as a member of a tenant. Raises ``NotFound`` when they are not one."""
+    with directory_scope(user_id=user_id):
+        membership = (
+            Membership.directory.select_related("tenant")
+            .filter(user_id=user_id, tenant__slug=tenant_slug)
+            .first()
+        )
+    if membership is None:
+        raise tenant_not_found()
+    return Caller(
+        tenant_id=membership.tenant_id,
+        tenant_slug=tenant_slug,
+        actor=f"user:{email}",
+        user_id=user_id,
+        role=Role(membership.role),
+    )
+
+
+def tenants_of_user(user_id: int) -> list[tuple[Tenant, Role]]:
+    """The tenants that a person belongs to, by name, with their role in each."""
+    with directory_scope(user_id=user_id):
+        rows = Membership.directory.select_related("tenant").filter(user_id=user_id).order_by("tenant__name")
+        return [(row.tenant, Role(row.role)) for row in rows]
+
+
+def key_digest(token: str) -> bytes:
+    """What is stored of an API key: SHA-256 over its text."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def caller_for_key(token: str, *, tenant_slug: str | None = None) -> Caller:
+    """An API key as a caller. Raises ``Unauthenticated``: malformed, unknown, expired or revoked.
+
+    With ``tenant_slug``, a key of another tenant gets the answer of an unknown key, word for word.
+    """
+    if not token.startswith(KEY_PREFIX) or len(token) > 200 or not token.isascii():
+        raise Unauthenticated(
+            f"This is not a Marina API key: they begin with {KEY_PREFIX}. Copy the whole key into the "
+            "Authorization header, after 'Bearer '.",
+            code="key_malformed",
+        )
+    digest = key_digest(token)
+    with directory_scope(key_digest=digest):
+        key = ApiKey.directory.select_related("tenant").filter(digest=digest).first()
+    if key is None or (tenant_slug is not None and key.tenant.slug != tenant_slug):
+        raise unknown_key()
+    if key.revoked_at is not None:
+        raise Unauthenticated(
+            "This API key was revoked. Ask an admin of the team for a new one.", code="key_revoked"
+        )
+    if not key.is_live(timezone.now()):
+        raise Unauthenticated(
+            "This API key has expired. Ask an admin of the team for a new one.", code="key_expired"
+        )
+    return Caller(
+        tenant_id=key.tenant_id,
+        tenant_slug=key.tenant.slug,
+        actor=f"key:{key.name} ({KEY_PREFIX}{key.prefix})",
+        credential_id=key.id,
+        scopes=frozenset(key.scopes),
+        expires_at=key.expires_at,
+    )
+
+
+def unknown_key() -> Unauthenticated:
+    """The one answer for a key that is unknown here, whether or not it is known elsewhere."""
+    return Unauthenticated(
+        "This API key is not known here. Check that the whole key was copied and that the URL is your team's.",
+        code="key_unknown",
+    )

@@ -1,0 +1,225 @@
+"""Who: users, tenants, memberships, credentials, and the tenant's log. Fields, constraints, pure properties."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from tenants.roles import Role
+from tenants.scoping import TenantManager, TenantOwned
+
+SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
+"""A slug stands in URLs: lower-case letters, digits and inner hyphens, at most 40."""
+
+
+class UserManager(BaseUserManager["User"]):
+    """Creates users by e-mail address, kept in lower case so that one address is one account."""
+
+    def create_user(self, email: str, password: str | None = None, **values: Any) -> User:
+        user = self.model(email=email.strip().lower(), **values)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **values: Any) -> User:
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **values)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(email=(username or "").strip().lower())
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. Belongs to tenants through memberships; signs in by e-mail."""
+
+    email = models.EmailField(max_length=254)
+    name = models.CharField(max_length=120, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="tenants_user_email_unique")]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class Tenant(models.Model):
+    """A team. ``surface_version`` grows with each change of what its servers offer."""
+
+    slug = models.CharField(max_length=40, unique=True)
+    name = models.CharField(max_length=120)
+    surface_version = models.BigIntegerField(default=1)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(slug__regex=SLUG_PATTERN), name="tenants_tenant_slug_valid"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Membership(TenantOwned):
+    """A user's role in a tenant."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    role = models.CharField(max_length=16, choices=[(role.value, role.value.title()) for role in Role])
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantOwned.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_unique"),
+            models.CheckConstraint(
+                condition=models.Q(role__in=[role.value for role in Role]),
+                name="tenants_membership_role_valid",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} is {self.role} of {self.tenant_id}"
+
+
+class ApiKey(TenantOwned):
+    """A credential. The key itself is shown once; only its SHA-256 is kept.
+
+    A plain hash is right here: a key holds 256 random bits, so there is nothing to guess.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=80)
+    prefix = models.CharField(max_length=12)
+    last_four = models.CharField(max_length=4)
+    digest = models.BinaryField(unique=True)
+    scopes = ArrayField(models.CharField(max_length=140))
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-created_at", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "prefix"], name="tenants_apikey_prefix_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether the key opens anything at ``now``."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class AuditHead(models.Model):
+    """The end of a tenant's chain: the sequence number and hash of its newest record.
+
+    Its row is the lock that makes writers of one tenant take turns.
+    """
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.PROTECT, primary_key=True, related_name="+")
+    seq = models.BigIntegerField(default=0)
+    hash = models.BinaryField()
+
+    objects = TenantManager()
+    directory = models.Manager()
+
+    class Meta:
+        base_manager_name = "directory"
+
+    def __str__(self) -> str:
+        return f"head of {self.tenant_id} at {self.seq}"
+
+
+class AuditRecord(TenantOwned):
+    """One thing that happened. ``body`` is what was hashed, byte for byte; the columns are for searching."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "seq")
+    # No index and no constraint of its own: the primary key leads with it, and the head row is constrained.
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    seq = models.BigIntegerField()
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=40)
+    outcome = models.CharField(max_length=16)
+    actor = models.CharField(max_length=200)
+    credential_id = models.UUIDField(null=True)
+    server = models.CharField(max_length=40)
+    tool = models.CharField(max_length=140)
+    request_id = models.CharField(max_length=64)
+    duration_us = models.BigIntegerField(default=0)
+    body = models.BinaryField()
+    hash = models.BinaryField()
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-seq"]
+        indexes = [
+            models.Index(fields=["tenant", "at"], name="tenants_audit_at"),
+            models.Index(fields=["tenant", "tool", "seq"], name="tenants_audit_tool"),
+            models.Index(fields=["tenant", "outcome", "seq"], name="tenants_audit_outcome"),
+            models.Index(fields=["tenant", "credential_id", "seq"], name="tenants_audit_credential"),
+        ]
+
+    def __str__(self) -> str:
+        return f"record {self.seq} of {self.tenant_id}"
+
+
+class AuditExport(TenantOwned):
+    """A download of the log, made by a worker. The row is the truth; the queue is only a hint.
+
+    ``fence`` grows with each claim: a worker whose fence is no longer the row's has lost its lease and
+    must not finish the row.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
+    format = models.CharField(max_length=16, default="jsonl")
+    from_at = models.DateTimeField(null=True)
+    to_at = models.DateTimeField(null=True)
+    filters = models.JSONField(default=dict)
+    requested_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    fence = models.IntegerField(default=0)
+    records = models.BigIntegerField(null=True)
+    size = models.BigIntegerField(null=True)
+    sha256 = models.CharField(max_length=64, blank=True)
+    path = models.CharField(max_length=200, blank=True)
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-created_at", "id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(status__in=["queued", "running", "done", "failed"]),
+                name="tenants_auditexport_status_valid",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"export {self.id} ({self.status})"

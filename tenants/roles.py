@@ -1,0 +1,75 @@
+"""The roles, the scopes, and the one table of who may do what. Pure data: UI, REST and MCP all ask it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Role(StrEnum):
+    """A member's role in a tenant."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+    AUDITOR = "auditor"
+
+
+class Action(StrEnum):
+    """What can be allowed or refused, in the dashboard, in REST and over MCP."""
+
+    TENANT_READ = "tenant.read"
+    TENANT_CHANGE = "tenant.change"
+    MEMBERS_READ = "members.read"
+    MEMBERS_CHANGE = "members.change"
+    KEYS_READ = "keys.read"
+    KEYS_CHANGE = "keys.change"
+    SOURCES_READ = "sources.read"
+    SOURCES_CHANGE = "sources.change"
+    TOOLS_READ = "tools.read"
+    TOOLS_CHANGE = "tools.change"
+    TOOLS_CALL = "tools.call"
+    SERVERS_READ = "servers.read"
+    SERVERS_CHANGE = "servers.change"
+    AUDIT_READ = "audit.read"
+
+
+_READ: Final = frozenset({Action.TENANT_READ, Action.SOURCES_READ, Action.TOOLS_READ, Action.SERVERS_READ})
+
+ALLOWED: Final[dict[Role, frozenset[Action]]] = {
+    Role.OWNER: frozenset(Action),
+    Role.ADMIN: frozenset(Action) - {Action.TENANT_CHANGE},
+    Role.EDITOR: _READ
+    | {
+        Action.SOURCES_CHANGE,
+        Action.TOOLS_CHANGE,
+        Action.TOOLS_CALL,
+        Action.SERVERS_CHANGE,
+        Action.MEMBERS_READ,
+    },
+    Role.VIEWER: _READ | {Action.TOOLS_CALL},
+    Role.AUDITOR: frozenset({Action.TENANT_READ, Action.AUDIT_READ, Action.MEMBERS_READ, Action.KEYS_READ}),
+}
+"""Role → actions. Default deny: what is not listed is refused."""
+
+SCOPES: Final[dict[str, str]] = {
+    "tools:read": "List the tools of this team's servers.",
+    "tools:execute": "Call any tool of this team's servers.",
+    "resources:read": "Read resources.",
+    "prompts:read": "Read prompts.",
+    "tasks:manage": "See and cancel long-running work.",
+    "audit:read": "Search the log and download exports.",
+    "admin": "Everything, including configuration through REST.",
+}
+"""Scope → what it lets a credential do, in plain words. ``tool:<name>`` and ``server:<slug>`` narrow."""
+
+SCOPE_ACTIONS: Final[dict[str, frozenset[Action]]] = {
+    "tools:read": frozenset({Action.TOOLS_READ}),
+    "tools:execute": frozenset({Action.TOOLS_CALL}),
+    "audit:read": frozenset({Action.AUDIT_READ}),
+    "admin": frozenset(Action),
+}
+
+NARROWING: Final = ("tool:", "server:")
+"""Prefixes of scopes that narrow the others to named tools or servers."""

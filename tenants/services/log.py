@@ -1,0 +1,251 @@
+"""Reading a tenant's log: search, one record, exports. Writes nothing but the record that someone exported.
+
+Making an export is a worker's job (``tenants.tasks``); a surface calls ``tenants.tasks.enqueue_export`` with the
+row that ``start_export`` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import OperationalError, connection
+
+from core.errors import Conflict, InvalidInput, NotFound
+from tenants.access import Caller
+from tenants.audit.query import Filters, Period, clean_filters, clean_period, matching_records
+from tenants.audit.records import columns_of, decode
+from tenants.models import AuditExport, AuditRecord
+from tenants.roles import Action
+from tenants.scoping import tenant_scope
+from tenants.services.inputs import one_of, refuse
+from tenants.services.recording import record_change
+
+FORMATS: Final = ("jsonl",)
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 500
+LISTED_EXPORTS: Final = 100
+
+SEARCH_SECONDS: Final = 5
+"""A search that takes longer is ended, with the advice to narrow it."""
+
+_QUERY_CANCELED: Final = "57014"
+_LAST_SEQ: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """A record as people and programs read it. ``hash`` is its link in the chain, in hex."""
+
+    seq: int
+    at: datetime
+    kind: str
+    outcome: str
+    actor: str
+    credential_id: UUID | None
+    client: str
+    server: str
+    tool: str
+    tool_version: int | None
+    arguments: dict[str, Any] | None
+    reason: dict[str, str] | None
+    rows: int | None
+    size: int | None
+    truncated: bool
+    duration_us: int
+    request_id: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Records, newest first. Where there are older ones, ``next_before`` is the ``before_seq`` to ask for next."""
+
+    records: list[LogRecord]
+    next_before: int | None
+
+
+def search_records(
+    *,
+    caller: Caller,
+    tool: str = "",
+    outcome: str = "",
+    kind: str = "",
+    credential_id: UUID | str | None = None,
+    text: str = "",
+    from_at: datetime | None = None,
+    to_at: datetime | None = None,
+    before_seq: int | None = None,
+    limit: int = DEFAULT_LIMIT,
+) -> LogPage:
+    """The newest matching records older than ``before_seq``. Times: from ``from_at`` on, before ``to_at``.
+
+    Raises ``InvalidInput`` for a filter that cannot be, and when the search takes longer than 5 seconds.
+    """
+    caller.require(Action.AUDIT_READ)
+    filters = clean_filters(
+        {"tool": tool, "outcome": outcome, "kind": kind, "credential_id": credential_id, "text": text}
+    )
+    period = clean_period(from_at, to_at)
+    if not 1 <= limit <= MAX_LIMIT:
+        refuse("limit", f"must be from 1 to {MAX_LIMIT}.")
+    if before_seq is not None and not 0 < before_seq <= _LAST_SEQ:
+        refuse("before", "must be the number of a record, from 1 on.")
+    with tenant_scope(caller.tenant_id):
+        rows = _search(filters, period, before_seq, limit + 1)
+    page = [_readable(row) for row in rows[:limit]]
+    return LogPage(page, page[-1].seq if len(rows) > limit else None)
+
+
+def get_record(seq: int, *, caller: Caller) -> LogRecord:
+    """One record by its number. Raises ``NotFound``."""
+    caller.require(Action.AUDIT_READ)
+    with tenant_scope(caller.tenant_id):
+        row = AuditRecord.objects.filter(seq=seq).first() if 0 < seq <= _LAST_SEQ else None
+    if row is None:
+        raise NotFound(f"There is no record {seq} in this team's log.", code="record_not_found")
+    return _readable(row)
+
+
+def start_export(
+    format: str = "jsonl",  # noqa: A002 - the word of the REST API
+    from_at: datetime | None = None,
+    to_at: datetime | None = None,
+    filters: Mapping[str, object] | None = None,
+    *,
+    caller: Caller,
+) -> AuditExport:
+    """Accept an export: its row, ``queued``. The surface then calls ``tenants.tasks.enqueue_export``.
+
+    ``filters`` are those of ``search_records`` by name. Raises ``InvalidInput``.
+    """
+    caller.require(Action.AUDIT_READ)
+    wanted_format = one_of(format, "format", FORMATS)
+    period = clean_period(from_at, to_at)
+    wanted = clean_filters(filters or {})
+    with tenant_scope(caller.tenant_id):
+        export = AuditExport.objects.create(
+            format=wanted_format,
+            from_at=period.start,
+            to_at=period.end,
+            filters=wanted.to_json(),
+            requested_by=caller.actor[:200],
+        )
+        record_change(
+            "export.created",
+            caller=caller,
+            after={
+                "id": str(export.id),
+                "format": wanted_format,
+                "from": period.start and period.start.isoformat(),
+                "to": period.end and period.end.isoformat(),
+                "filters": export.filters,
+            },
+        )
+    return export
+
+
+def list_exports(*, caller: Caller) -> list[AuditExport]:
+    """The tenant's newest exports."""
+    caller.require(Action.AUDIT_READ)
+    with tenant_scope(caller.tenant_id):
+        return list(AuditExport.objects.all()[:LISTED_EXPORTS])
+
+
+def get_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
+    """One export. Raises ``NotFound``."""
+    caller.require(Action.AUDIT_READ)
+    with tenant_scope(caller.tenant_id):
+        return _access_export(export_id)
+
+
+def open_export(export_id: UUID | str, *, caller: Caller) -> Path:
+    """The finished file of an export, whose download is recorded.
+
+    Raises ``NotFound``, also when the file was removed since, and ``Conflict`` while it is not finished.
+    """
+    caller.require(Action.AUDIT_READ)
+    with tenant_scope(caller.tenant_id):
+        export = _access_export(export_id)
+        if export.status != AuditExport.Status.DONE:
+            raise Conflict(describe_export(export), code="export_not_done")
+        path = Path(settings.ENV.home) / export.path
+        if not path.is_file():
+            raise NotFound(
+                "The file of this export was removed from the server. Start a new export of the same range.",
+                code="export_removed",
+            )
+        record_change(
+            "export.downloaded", caller=caller, after={"id": str(export.id), "sha256": export.sha256}
+        )
+    return path
+
+
+def describe_export(export: AuditExport) -> str:
+    """Where an export stands, as a sentence for a person."""
+    match export.status:
+        case AuditExport.Status.QUEUED:
+            return "The export waits for a worker. Ask again in a few seconds."
+        case AuditExport.Status.RUNNING:
+            return "The export is being written. Ask again in a few seconds."
+        case AuditExport.Status.FAILED:
+            return export.error or "The export failed. Start a new one."
+    if not export.records:
+        return "No record matches this range and these filters, so the file is empty. That is a valid result."
+    return f"{export.records} record{'' if export.records == 1 else 's'} exported."
+
+
+def _access_export(export_id: UUID | str) -> AuditExport:
+    try:
+        wanted = export_id if isinstance(export_id, UUID) else UUID(export_id)
+    except ValueError:
+        wanted = None
+    export = AuditExport.objects.filter(id=wanted).first() if wanted is not None else None
+    if export is None:
+        raise NotFound("There is no such export in this team.", code="export_not_found")
+    return export
+
+
+def _search(filters: Filters, period: Period, before_seq: int | None, limit: int) -> list[AuditRecord]:
+    records = matching_records(filters, period)
+    if before_seq is not None:
+        records = records.filter(seq__lt=before_seq)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{SEARCH_SECONDS}s"])
+    try:
+        rows = list(records.order_by("-seq")[:limit])
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
+            raise
+        raise InvalidInput(
+            f"The search took longer than {SEARCH_SECONDS} seconds. Give a shorter time range, or filter by tool "
+            "or outcome too.",
+            code="search_too_wide",
+            errors=[{"path": "from", "message": "Give a shorter time range."}],
+        ) from None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', '0', true)")
+    return rows
+
+
+def _readable(row: AuditRecord) -> LogRecord:
+    # All from the body, which the chain covers; the table's columns are for searching only.
+    body = decode(bytes(row.body))
+    return LogRecord(
+        seq=row.seq,
+        at=row.at,
+        **columns_of(body),
+        client=body["client"],
+        tool_version=body["tool_version"],
+        arguments=body["arguments"],
+        reason=body["reason"],
+        rows=body["rows"],
+        size=body["size"],
+        truncated=body["truncated"],
+        hash=bytes(row.hash).hex(),
+    )

@@ -1,0 +1,49 @@
+"""Celery's side of exports: hints in, work out. The row is the truth; a lost or doubled hint harms nothing."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from celery import shared_task
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from tenants.exports import find_unclaimed, make_export
+from tenants.models import AuditExport, Tenant
+
+_log = logging.getLogger(__name__)
+
+
+def enqueue_export(export: AuditExport) -> None:
+    """Tell a worker about an export, once the transaction in progress has committed.
+
+    Never fails for want of a queue: ``sweep_exports`` picks up what was not hinted.
+    """
+    tenant_id, export_id = export.tenant_id, export.id
+    transaction.on_commit(lambda: _hint(tenant_id, export_id))
+
+
+@shared_task(name="tenants.tasks.run_export")  # type: ignore[untyped-decorator]
+def run_export(tenant_id: int, export_id: str) -> None:
+    """Make one export. Its row is read in that tenant's scope, so an envelope that names another finds nothing."""
+    if not make_export(tenant_id, UUID(export_id)):
+        _log.info("export not made here", extra={"tenant_id": tenant_id, "export_id": export_id})
+
+
+@shared_task(name="tenants.tasks.sweep_exports")  # type: ignore[untyped-decorator]
+def sweep_exports() -> None:
+    """Hint again at every tenant's exports that nobody works on."""
+    for tenant_id in Tenant.objects.order_by("id").values_list("id", flat=True):
+        for export_id in find_unclaimed(tenant_id):
+            _hint(tenant_id, export_id)
+
+
+def _hint(tenant_id: int, export_id: UUID) -> None:
+    try:
+        run_export.apply_async(args=(tenant_id, str(export_id)), retry=False)
+    except OperationalError:
+        _log.warning(
+            "export not hinted: the queue did not take it",
+            extra={"tenant_id": tenant_id, "export_id": str(export_id)},
+        )

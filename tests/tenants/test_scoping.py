@@ -1,0 +1,94 @@
+"""Both layers of isolation, each shown to hold alone."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import DataError, connection, transaction
+from django.db.utils import ProgrammingError
+
+from servers.models import Server
+from tenants.models import ApiKey, Membership
+from tenants.scoping import TenantScopeMissing, directory_scope, tenant_scope
+from tests.factories import make_team
+
+
+def test_a_query_without_a_tenant_in_scope_raises() -> None:
+    with pytest.raises(TenantScopeMissing):
+        Server.objects.count()
+
+
+def test_without_the_managers_filter_postgresql_still_hides_another_tenants_rows() -> None:
+    mine, other = make_team(), make_team()
+    with tenant_scope(mine.tenant_id):
+        assert {row.tenant_id for row in Server.directory.all()} == {mine.tenant_id}
+        assert not Server.directory.filter(tenant_id=other.tenant_id).exists()
+
+
+def test_without_any_tenant_setting_postgresql_raises() -> None:
+    with (
+        psycopg.connect(settings.ENV.app_database_url) as app,
+        pytest.raises(psycopg.errors.UndefinedObject, match=r"app\.tenant"),
+    ):
+        app.execute("SELECT * FROM servers_server")
+
+
+def test_a_pooled_connection_carries_no_tenant_into_its_next_use() -> None:
+    team = make_team()
+    with tenant_scope(team.tenant_id):
+        assert Server.objects.exists()
+    with pytest.raises((DataError, ProgrammingError)), transaction.atomic():
+        Server.directory.count()
+
+
+def test_a_row_of_another_tenant_cannot_be_written() -> None:
+    mine, other = make_team(), make_team()
+    with tenant_scope(mine.tenant_id):
+        with pytest.raises(TenantScopeMissing):
+            Server.objects.create(tenant_id=other.tenant_id, slug="smuggled", title="x")
+        with pytest.raises(ProgrammingError, match="row-level security"), transaction.atomic():
+            Server.directory.create(tenant_id=other.tenant_id, slug="smuggled", title="x")
+        with pytest.raises(ProgrammingError, match="row-level security"), transaction.atomic():
+            Server.directory.all().update(tenant_id=other.tenant_id)
+
+
+def test_a_scope_inside_another_tenants_scope_raises() -> None:
+    mine, other = make_team(), make_team()
+    with tenant_scope(mine.tenant_id), pytest.raises(TenantScopeMissing), tenant_scope(other.tenant_id):
+        pass
+
+
+def test_the_directory_shows_a_user_their_own_memberships_and_nothing_else() -> None:
+    mine, other = make_team(), make_team()
+    with directory_scope(user_id=mine.owner.user_id):
+        assert {row.tenant_id for row in Membership.directory.all()} == {mine.tenant_id}
+        assert not Server.directory.exists()
+    with directory_scope(user_id=other.owner.user_id):
+        assert {row.tenant_id for row in Membership.directory.all()} == {other.tenant_id}
+
+
+def test_the_directory_shows_a_key_only_to_who_knows_its_digest() -> None:
+    from tenants.access import key_digest
+
+    team = make_team()
+    key, _ = team.key(), team.key()
+    with directory_scope(key_digest=key_digest(key)):
+        assert [row.digest for row in ApiKey.directory.all()] == [key_digest(key)]
+    with directory_scope(key_digest=b"\0" * 32):
+        assert not ApiKey.directory.exists()
+
+
+def test_the_log_refuses_update_delete_and_truncate_even_to_its_owner() -> None:
+    team = make_team()
+    for statement in (
+        "DELETE FROM tenants_auditrecord",
+        "UPDATE tenants_auditrecord SET kind = 'x'",
+        "TRUNCATE tenants_auditrecord",
+    ):
+        with psycopg.connect(settings.ENV.owner_database_url) as owner:
+            owner.execute("SELECT set_config('app.tenant', %s, true)", [str(team.tenant_id)])
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+                owner.execute(statement)
+        with connection.cursor() as cursor, pytest.raises(ProgrammingError, match="permission denied"):
+            cursor.execute(statement)

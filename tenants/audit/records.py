@@ -1,0 +1,179 @@
+"""What one record of the log says, and its exact bytes. Pure: no storage, no Django, no MCP wire.
+
+A record's body is canonical JSON (UTF-8, keys sorted, no white space): what is hashed, stored and exported,
+byte for byte. Its sequence number and time are not in the body; the chain hashes them beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+BODY_VERSION: Final = 1
+"""Stands in each body as ``v``; it grows when a field changes its meaning."""
+
+OUTCOMES: Final = ("ok", "error", "refused", "invalid")
+"""It worked; it ran and failed; a rule refused it; the input was wrong."""
+
+MAX_ARGUMENTS_BYTES: Final = 64 * 1024
+"""Arguments beyond this are replaced by their size and SHA-256, so one call cannot fill the log."""
+
+MAX_MESSAGE_CHARACTERS: Final = 2_000
+
+KIND_CHARACTERS: Final = 40
+OUTCOME_CHARACTERS: Final = 16
+ACTOR_CHARACTERS: Final = 200
+SERVER_CHARACTERS: Final = 40
+TOOL_CHARACTERS: Final = 140
+REQUEST_ID_CHARACTERS: Final = 64
+CLIENT_CHARACTERS: Final = 200
+
+TEXT_COLUMNS: Final[dict[str, int]] = {
+    "kind": KIND_CHARACTERS,
+    "outcome": OUTCOME_CHARACTERS,
+    "actor": ACTOR_CHARACTERS,
+    "server": SERVER_CHARACTERS,
+    "tool": TOOL_CHARACTERS,
+    "request_id": REQUEST_ID_CHARACTERS,
+}
+"""The texts that the table repeats beside the body, for searching, and how long they may be there."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def now_us() -> int:
+    """The present, in microseconds since 1970 UTC: the unit of ``Entry.at``."""
+    return time.time_ns() // 1000
+
+
+def to_datetime(at_us: int) -> datetime:
+    """Microseconds since 1970 as an aware datetime, exactly."""
+    return _EPOCH + at_us * _MICROSECOND
+
+
+def to_microseconds(at: datetime) -> int:
+    """An aware datetime as microseconds since 1970, exactly."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something was refused or failed: a stable code, the rule that decided, a sentence for a person."""
+
+    code: str
+    rule: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened, before it has its place in the chain.
+
+    ``arguments`` are what was asked for (of a call, or of a change of configuration), with secrets already
+    masked. ``client`` is the MCP client as it names itself. ``size`` is bytes of the result, ``duration_us``
+    and ``at`` are microseconds.
+    """
+
+    kind: str
+    outcome: str
+    actor: str
+    credential_id: UUID | None = None
+    client: str = ""
+    server: str = ""
+    tool: str = ""
+    tool_version: int | None = None
+    arguments: Mapping[str, Any] | None = None
+    reason: Reason | None = None
+    rows: int | None = None
+    size: int | None = None
+    truncated: bool = False
+    duration_us: int = 0
+    request_id: str = ""
+    at: int = field(default_factory=now_us)
+
+
+def encode(entry: Entry) -> bytes:
+    """The entry's body: canonical JSON. Never fails for what a client sent; what cannot be said is described."""
+    reason = entry.reason
+    body: dict[str, Any] = {
+        "actor": entry.actor[:ACTOR_CHARACTERS],
+        "arguments": None,
+        "client": entry.client[:CLIENT_CHARACTERS],
+        "credential_id": entry.credential_id,
+        "duration_us": entry.duration_us,
+        "kind": entry.kind[:KIND_CHARACTERS],
+        "outcome": entry.outcome[:OUTCOME_CHARACTERS],
+        "reason": None
+        if reason is None
+        else {
+            "code": reason.code,
+            "message": reason.message[:MAX_MESSAGE_CHARACTERS],
+            "rule": reason.rule[:MAX_MESSAGE_CHARACTERS],
+        },
+        "request_id": entry.request_id[:REQUEST_ID_CHARACTERS],
+        "rows": entry.rows,
+        "server": entry.server[:SERVER_CHARACTERS],
+        "size": entry.size,
+        "tool": entry.tool[:TOOL_CHARACTERS],
+        "tool_version": entry.tool_version,
+        "truncated": entry.truncated,
+        "v": BODY_VERSION,
+    }
+    if entry.arguments is None:
+        return _dump(body)
+    body["arguments"] = entry.arguments
+    try:
+        encoded = _dump(body)
+    except (RecursionError, TypeError, ValueError):
+        # Nested too deeply, or holding what JSON has no word for: say so rather than lose the record.
+        body["arguments"] = {"omitted": "not representable"}
+        return _dump(body)
+    if len(encoded) > MAX_ARGUMENTS_BYTES:
+        arguments = _dump(entry.arguments)
+        if len(arguments) > MAX_ARGUMENTS_BYTES:
+            digest = hashlib.sha256(arguments).hexdigest()
+            body["arguments"] = {"omitted": "too large", "sha256": digest, "size": len(arguments)}
+            return _dump(body)
+    return encoded
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """A body's fields, by name. The other direction of ``encode``."""
+    fields: dict[str, Any] = json.loads(body)
+    return fields
+
+
+def column(text: str, limit: int) -> str:
+    """Text as a search column can hold it: at most ``limit`` characters, without NUL and lone surrogates.
+
+    Cut first, as the body's text is: so a column follows from the body alone, and a verifier can compare them.
+    """
+    text = text[:limit]
+    if not text.isascii() or "\0" in text:
+        text = text.replace("\0", "").encode("utf-8", "replace").decode()
+    return text
+
+
+def columns_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the search columns of a record must hold, from its decoded body."""
+    columns: dict[str, Any] = {name: column(body[name], limit) for name, limit in TEXT_COLUMNS.items()}
+    columns["credential_id"] = UUID(body["credential_id"]) if body["credential_id"] else None
+    columns["duration_us"] = body["duration_us"]
+    return columns
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # orjson refuses integers beyond 64 bits, lone surrogates and keys that are no text; json writes them.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()

@@ -1,0 +1,471 @@
+"""The log's group-commit writer: one a process. It decides nothing about what is recorded.
+
+Whoever hands in an entry waits on a future of its own until the record is on disk. What comes in while a batch
+is being committed makes the next batch, so a thousand waiting calls cost one commit.
+
+One transaction a batch, in one of two ways:
+
+- *expecting*, one round trip: while we are the only writer of these tenants we know their heads; the batch is
+  hashed from them, and PostgreSQL moves the heads, or refuses the batch if one is not what we believed;
+- *locked*, two round trips: lock the heads and read them, then hash and write. After a head was not as expected
+  (another process writes the same tenants) this way is kept for a while.
+
+Both lock heads in the order of tenant ids, and both hold under any number of writers.
+
+When the database is lost ``accepting`` turns False at once; what waits is refused within 5 seconds, unless the
+database is back before that. A batch whose COMMIT was under way is *in doubt*: it is looked up after the
+reconnection, behind the same locks, and only then answered. A record whose caller was refused may exist; one
+whose caller was answered does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from core.errors import Unavailable
+from tenants.audit.chain import GENESIS, Head, link
+from tenants.audit.records import Entry, encode
+from tenants.audit.session import ConnectionLost, Session, StatementFailed
+from tenants.audit.statements import (
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    SQL,
+    Cells,
+    advance,
+    append,
+    cells_of,
+    find,
+    lock,
+    move,
+    open_chain,
+    read_integer,
+)
+
+BATCH_RECORDS: Final = 1_024
+BATCH_BYTES: Final = 4 * 1024 * 1024
+QUEUE_RECORDS: Final = 8_192
+QUEUE_BYTES: Final = 64 * 1024 * 1024
+
+REFUSE_SECONDS: Final = 4.0
+"""How long a record may wait for the database. With ``TICK_SECONDS`` it stays below the promised 5."""
+
+TICK_SECONDS: Final = 0.25
+STUCK_SECONDS: Final = 1.0
+"""A batch on its way for longer, with a record that waited too long in it, means a connection that is dead."""
+
+LOCKED_BATCHES: Final = 64
+"""How many batches to read the heads first, after one was not as expected."""
+
+KNOWN_HEADS: Final = 50_000
+FIRST_BACKOFF_SECONDS: Final = 0.05
+LAST_BACKOFF_SECONDS: Final = 1.0
+HELD_PAUSE_SECONDS: Final = 0.005
+
+_NOT_AS_EXPECTED: Final = "22012"
+_HEAD_IS_HELD: Final = "55P03"
+_TRY_AGAIN: Final = frozenset({_NOT_AS_EXPECTED, _HEAD_IS_HELD, "40001", "40P01"})
+_OF_THE_RECORD: Final = ("22", "23")
+"""Classes of SQLSTATE that are the fault of a record, not of the database: data, integrity."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Waiting:
+    """A record on its way: its packed columns, who waits for it, and (in a batch) its place in the chain."""
+
+    __slots__ = ("at_us", "body", "cells", "done", "hash", "seq", "since", "tenant_id")
+
+    def __init__(
+        self, tenant_id: int, entry: Entry, body: bytes, done: asyncio.Future[int], since: float
+    ) -> None:
+        self.tenant_id = tenant_id
+        self.at_us = entry.at
+        self.body = body
+        self.cells: Cells = cells_of(tenant_id, entry, body)
+        self.done = done
+        self.since = since
+        self.seq = 0
+        self.hash = b""
+
+    @property
+    def refused(self) -> bool:
+        """Whether its caller was told no. (A caller who left is not: the record is still written.)"""
+        return self.done.done() and not self.done.cancelled()
+
+    def answer(self) -> None:
+        if not self.done.done():
+            self.done.set_result(self.seq)
+
+    def refuse(self) -> None:
+        if not self.done.done():
+            self.done.set_exception(_unavailable())
+
+
+class AuditWriter:
+    """Writes records durably, for every tenant. Use it on the event loop that called ``start``.
+
+    ``dsn`` is a libpq URL or string of a role that may read and add records and heads of all tenants.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._queue: deque[_Waiting] = deque()
+        self._queue_bytes = 0
+        self._batch: Sequence[_Waiting] = ()
+        self._batch_since = 0.0
+        self._doubt: list[_Waiting] = []
+        self._heads: dict[int, Head] = {}
+        self._locked_batches = 0
+        self._held: set[int] = set()
+        self._session: Session | None = None
+        self._accepting = False
+        self._closing = False
+        self._wake: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tick: asyncio.TimerHandle | None = None
+
+    @property
+    def accepting(self) -> bool:
+        """Whether a record handed in now can be written. False: execute nothing."""
+        return self._accepting
+
+    @property
+    def waiting(self) -> int:
+        """Records handed in and not yet durable."""
+        return len(self._queue) + len(self._batch) + len(self._doubt)
+
+    async def start(self) -> None:
+        """Begin. Returns after the first attempt to connect, whether or not it succeeded (``accepting`` tells).
+
+        Without a database it keeps trying until ``close``.
+        """
+        if self._task is not None:
+            raise RuntimeError("this writer was started before: make another")
+        self._loop = asyncio.get_running_loop()
+        attempted = self._loop.create_future()
+        self._task = self._loop.create_task(self._run(attempted), name="audit-writer")
+        self._task.add_done_callback(_report_fault)
+        self._tick = self._loop.call_later(TICK_SECONDS, self._refuse_overdue)
+        await attempted
+
+    async def write(self, tenant_id: int, entry: Entry) -> int:
+        """Record ``entry`` and give its sequence number, once it is durable.
+
+        Raises ``Unavailable`` (``log_unavailable``): at once when the log is not accepting or its queue is full,
+        or within 5 seconds when the database is lost meanwhile. Cancelling the wait does not take the record back.
+        """
+        if not self._accepting:
+            raise _unavailable()
+        if len(self._queue) >= QUEUE_RECORDS or self._queue_bytes >= QUEUE_BYTES:
+            raise Unavailable(
+                "The log's queue is full, so nothing was executed. Try again in a moment.",
+                code="log_unavailable",
+            )
+        body = encode(entry)
+        done: asyncio.Future[int] = self._loop.create_future()
+        self._queue.append(_Waiting(tenant_id, entry, body, done, self._loop.time()))
+        self._queue_bytes += len(body)
+        self._rouse()
+        return await done
+
+    async def close(self) -> None:
+        """Take nothing more, write what waits (5 seconds at most), and disconnect. Safe to call again."""
+        self._accepting = False
+        self._closing = True
+        self._rouse()
+        if self._task is None:
+            return
+        await asyncio.wait([self._task], timeout=REFUSE_SECONDS + 2 * TICK_SECONDS)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._tick is not None:
+            self._tick.cancel()
+
+    # The life of the connection
+
+    async def _run(self, attempted: asyncio.Future[None]) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        try:
+            while not (self._closing and not self.waiting):
+                try:
+                    self._session = await Session.connect(self._dsn, SQL, on_lost=self._on_lost)
+                    await self._refuse_read_only(self._session)
+                    await self._settle_doubt(self._session)
+                    backoff = FIRST_BACKOFF_SECONDS
+                    await self._serve(self._session, attempted)
+                except ConnectionLost:
+                    _log.warning("log not writable: no connection to the database")
+                except StatementFailed as fault:
+                    _log.error("log not writable: the database refused", extra={"sqlstate": fault.sqlstate})
+                finally:
+                    await self._drop_session()
+                _settle(attempted)
+                if not (self._closing and not self.waiting):
+                    await self._sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas out
+                    backoff = min(backoff * 2, LAST_BACKOFF_SECONDS)
+        finally:
+            # Whatever ended this, nobody waits for a writer that is gone.
+            self._accepting = False
+            for waiting in (*self._doubt, *self._batch, *self._queue):
+                waiting.refuse()
+            self._doubt, self._batch = [], ()
+            self._queue.clear()
+            _settle(attempted)
+
+    async def _serve(self, session: Session, attempted: asyncio.Future[None]) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch:
+                await self._commit(session, batch)
+                continue
+            if self._closing:
+                return
+            if session.lost:
+                raise ConnectionLost
+            if not self._accepting:
+                # Only after what was waiting is written: that proves that the log can be.
+                self._accepting = True
+                _settle(attempted)
+            self._wake = self._loop.create_future()
+            await self._wake
+
+    def _on_lost(self) -> None:
+        self._accepting = False
+        self._rouse_idle()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _rouse_idle(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_exception(ConnectionLost())
+
+    async def _sleep(self, seconds: float) -> None:
+        self._wake = self._loop.create_future()
+        await asyncio.wait([self._wake], timeout=seconds)
+        self._wake = None
+
+    async def _drop_session(self) -> None:
+        self._accepting = False
+        self._wake = None
+        self._heads.clear()
+        self._held.clear()
+        self._put_back(self._batch)
+        self._batch = ()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _refuse_read_only(self, session: Session) -> None:
+        (answer,) = await session.exchange([(b"check", ())], sync=True)
+        if answer.get_value(0, 0) != b"\0":
+            raise StatementFailed("25006")
+
+    def _refuse_overdue(self) -> None:
+        """Every tick: refuse what has waited too long, and give up a connection that answers nothing."""
+        self._tick = self._loop.call_later(TICK_SECONDS, self._refuse_overdue)
+        now = self._loop.time()
+        overdue = now - REFUSE_SECONDS
+        late = [waiting for waiting in (*self._doubt, *self._batch) if waiting.since <= overdue]
+        for waiting in late:
+            waiting.refuse()
+        while self._queue and (self._queue[0].since <= overdue or self._queue[0].refused):
+            waiting = self._queue.popleft()
+            self._queue_bytes -= len(waiting.body)
+            waiting.refuse()
+        if self._session is None:
+            if all(waiting.refused for waiting in self._doubt):
+                self._doubt = []
+        elif late and now - self._batch_since > STUCK_SECONDS:
+            self._session.abort()
+
+    # Batches
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        aside: list[_Waiting] = []
+        tried: set[int] = set()
+        size = 0
+        while self._queue and len(batch) < BATCH_RECORDS and size < BATCH_BYTES:
+            waiting = self._queue.popleft()
+            self._queue_bytes -= len(waiting.body)
+            if waiting.refused:
+                continue
+            if waiting.tenant_id in self._held:
+                # One record is enough to try; the rest must not crowd out the other tenants.
+                if waiting.tenant_id in tried:
+                    aside.append(waiting)
+                    continue
+                tried.add(waiting.tenant_id)
+            batch.append(waiting)
+            size += len(waiting.body)
+        self._put_back(aside)
+        return batch
+
+    def _put_back(self, batch: Sequence[_Waiting]) -> None:
+        kept = [waiting for waiting in batch if not waiting.refused]
+        self._queue.extendleft(reversed(kept))
+        self._queue_bytes += sum(len(waiting.body) for waiting in kept)
+
+    async def _commit(self, session: Session, batch: list[_Waiting]) -> None:
+        """Write a batch. A record that cannot be written is found by halving, and refused alone."""
+        self._batch = batch
+        self._batch_since = self._loop.time()
+        try:
+            await self._open_chains(session, batch)
+            if not await self._commit_expecting(session, batch):
+                await self._commit_locked(session, batch)
+        except StatementFailed as fault:
+            again, of_a_record = fault.sqlstate in _TRY_AGAIN, fault.sqlstate.startswith(_OF_THE_RECORD)
+            if not again and not of_a_record:
+                # The server may be going down, after the commit even: what is in doubt stays so.
+                raise
+            failed, self._doubt = list(self._doubt or self._batch), []
+            self._batch = failed
+            await session.rollback(ROLLBACK)
+            if again:
+                self._locked_batches = LOCKED_BATCHES
+                if fault.sqlstate == _HEAD_IS_HELD:
+                    self._held.update(waiting.tenant_id for waiting in failed)
+                self._put_back(failed)
+            elif len(failed) == 1:
+                _log.error(
+                    "record refused by the database",
+                    extra={"sqlstate": fault.sqlstate, "tenant_id": failed[0].tenant_id},
+                )
+                failed[0].refuse()
+            else:
+                await self._commit_halves(session, failed)
+        self._batch = ()
+
+    async def _commit_halves(self, session: Session, batch: list[_Waiting]) -> None:
+        middle = len(batch) // 2
+        first, second = batch[:middle], batch[middle:]
+        try:
+            await self._commit(session, first)
+        finally:
+            # Should the connection go during the first half, the second is still ours to put back.
+            self._batch = (*self._batch, *second)
+        await self._commit(session, second)
+
+    async def _open_chains(self, session: Session, batch: list[_Waiting]) -> None:
+        for tenant_id in dict.fromkeys(waiting.tenant_id for waiting in batch):
+            if tenant_id not in self._heads:
+                await session.exchange([BEGIN, open_chain(tenant_id, GENESIS), COMMIT], sync=True)
+
+    async def _commit_expecting(self, session: Session, batch: list[_Waiting]) -> bool:
+        """One round trip. False when this way is not open; the batch is then untouched."""
+        if self._locked_batches:
+            self._locked_batches -= 1
+            return False
+        tenant_ids = sorted({waiting.tenant_id for waiting in batch})
+        before = {
+            tenant_id: head for tenant_id in tenant_ids if (head := self._heads.get(tenant_id)) is not None
+        }
+        if len(before) < len(tenant_ids):
+            return False
+        after = _chain(batch, before)
+        self._doubt, self._batch = batch, ()
+        await session.exchange([BEGIN, move(before, after), _append(batch), COMMIT], sync=True)
+        self._answer(after)
+        return True
+
+    async def _commit_locked(self, session: Session, batch: list[_Waiting]) -> None:
+        """Two round trips. Tenants whose heads are held by another transaction wait for the next batch."""
+        tenant_ids = sorted({waiting.tenant_id for waiting in batch})
+        only_free = not self._held.isdisjoint(tenant_ids)
+        _, rows = await session.exchange([BEGIN, lock(tenant_ids, only_free=only_free)], sync=False)
+        before = {
+            read_integer(rows.get_value(row, 0) or b""): Head(
+                read_integer(rows.get_value(row, 1) or b""), rows.get_value(row, 2) or b""
+            )
+            for row in range(rows.ntuples)
+        }
+        self._held.difference_update(before)
+        ours = [waiting for waiting in batch if waiting.tenant_id in before]
+        if len(ours) < len(batch):
+            self._put_back([waiting for waiting in batch if waiting.tenant_id not in before])
+            self._batch = ours
+        if not ours:
+            await session.rollback(ROLLBACK)
+            await asyncio.sleep(HELD_PAUSE_SECONDS)
+            return
+        after = _chain(ours, before)
+        self._doubt, self._batch = ours, ()
+        await session.exchange([_append(ours), advance(after), COMMIT], sync=True)
+        self._answer(after)
+
+    def _answer(self, heads: dict[int, Head]) -> None:
+        if len(self._heads) > KNOWN_HEADS:
+            self._heads.clear()
+        self._heads.update(heads)
+        answered, self._doubt = self._doubt, []
+        for waiting in answered:
+            waiting.answer()
+
+    async def _settle_doubt(self, session: Session) -> None:
+        """Find out whether the batch whose COMMIT was under way has happened: all of it did, or none.
+
+        Locking the heads waits for a transaction that may still be ending. One that has not even begun by now
+        cannot end well once we have written: the heads it expects are gone.
+        """
+        doubt = self._doubt
+        if all(waiting.refused for waiting in doubt):
+            self._doubt = []
+            return
+        last = {waiting.tenant_id: Head(waiting.seq, waiting.hash) for waiting in doubt}
+        commands = [BEGIN, lock(sorted(last), only_free=False), find(last), COMMIT]
+        found = (await session.exchange(commands, sync=True))[2].get_value(0, 0)
+        if read_integer(found or b"") == len(last):
+            for waiting in doubt:
+                waiting.answer()
+        else:
+            self._put_back(doubt)
+        self._doubt = []
+
+
+def _chain(batch: Sequence[_Waiting], before: dict[int, Head]) -> dict[int, Head]:
+    """Give each record its place and hash, and the heads after them."""
+    seqs = {tenant_id: head.seq for tenant_id, head in before.items()}
+    hashes = {tenant_id: head.hash for tenant_id, head in before.items()}
+    for waiting in batch:
+        tenant_id = waiting.tenant_id
+        waiting.seq = seqs[tenant_id] = seqs[tenant_id] + 1
+        waiting.hash = hashes[tenant_id] = link(
+            hashes[tenant_id], tenant_id, waiting.seq, waiting.at_us, waiting.body
+        )
+    return {tenant_id: Head(seq, hashes[tenant_id]) for tenant_id, seq in seqs.items()}
+
+
+def _append(batch: Sequence[_Waiting]) -> tuple[bytes, Sequence[bytes]]:
+    return append(
+        [waiting.cells for waiting in batch],
+        (waiting.seq for waiting in batch),
+        (waiting.hash for waiting in batch),
+    )
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable(
+        "The log cannot be written now, so calls are refused. Try again in a moment; if it stays so, "
+        "an operator should look at the database.",
+        code="log_unavailable",
+    )
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _report_fault(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        _log.critical("log writer ended by a fault: calls are refused until a restart", exc_info=fault)

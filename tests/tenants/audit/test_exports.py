@@ -1,0 +1,315 @@
+"""Exports: the file, who makes it, and that it is made once whatever happens to workers and queues."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from core.errors import Conflict, InvalidInput, NotFound
+from tenants import exports, tasks
+from tenants.access import Caller
+from tenants.audit.append import append_entry
+from tenants.audit.chain import GENESIS, Head, Link, verify
+from tenants.audit.records import Entry, to_microseconds
+from tenants.exports import claim_export, find_unclaimed, make_export
+from tenants.models import AuditExport
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+from tenants.services.log import describe_export, get_export, open_export, search_records, start_export
+from tests.tenants.audit.places import make_place
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def caller() -> Caller:
+    place = make_place()
+    return Caller(
+        place.tenant_id, place.slug, actor="user:auditor@example.com", user_id=None, role=Role.AUDITOR
+    )
+
+
+@pytest.fixture
+def hints(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """What would be sent to workers."""
+    sent: list[tuple[int, str]] = []
+    monkeypatch.setattr(tasks.run_export, "apply_async", lambda args, retry: sent.append(args))
+    return sent
+
+
+def _write(caller: Caller, count: int, tool: str = "query") -> None:
+    with tenant_scope(caller.tenant_id):
+        for number in range(count):
+            at = to_microseconds(NOON + timedelta(minutes=number))
+            append_entry(
+                Entry("tools/call", "ok", "key:a", tool=tool, arguments={"n": number, "ü": '"\n'}, at=at),
+                tenant_id=caller.tenant_id,
+            )
+
+
+def _age(caller: Caller, export: AuditExport, **values: Any) -> None:
+    with tenant_scope(caller.tenant_id):
+        AuditExport.objects.filter(id=export.id).update(**values)
+
+
+def _verified_offline(path: Path) -> Head:
+    """The file's chain, checked from its lines alone, as the module's docstring tells an auditor to."""
+    links: list[Link] = []
+    tenant_id, prev = 0, ""
+    for line in path.read_bytes().splitlines():
+        fields = json.loads(line)
+        body = line[line.index(b'"record":') + len(b'"record":') : -1]
+        assert json.loads(body) == fields["record"]
+        assert not prev or fields["prev"] == prev
+        if not links:
+            start = Head(fields["seq"] - 1, bytes.fromhex(fields["prev"]))
+        prev, tenant_id = fields["hash"], fields["tenant"]
+        links.append(Link(fields["seq"], fields["at_us"], body, bytes.fromhex(fields["hash"])))
+    end = verify(tenant_id, links, start=start)
+    assert isinstance(end, Head), end
+    return end
+
+
+def test_an_export_is_readable_and_verifies_without_us(caller: Caller) -> None:
+    _write(caller, 12)
+    export = start_export(caller=caller)
+    assert make_export(caller.tenant_id, export.id)
+    export = get_export(export.id, caller=caller)
+    path = open_export(export.id, caller=caller)
+    content = path.read_bytes()
+    assert (export.status, export.records, export.size) == ("done", 13, len(content))
+    assert export.sha256 == hashlib.sha256(content).hexdigest()
+    assert _verified_offline(path).seq == 13
+    first = json.loads(content.splitlines()[0])
+    assert first["prev"] == GENESIS.hex()
+    assert first["at"] == "2026-03-01T12:00:00.000000Z"
+    assert first["record"]["arguments"] == {"n": 0, "ü": '"\n'}
+    assert json.loads(content.splitlines()[-1])["record"]["kind"] == "export.created"
+    assert path.stat().st_mode & 0o077 == 0
+    assert not list(path.parent.glob("*.part"))
+
+
+def test_a_range_begins_at_from_and_ends_before_to(caller: Caller) -> None:
+    _write(caller, 6)
+    export = start_export(
+        from_at=NOON + timedelta(minutes=2), to_at=NOON + timedelta(minutes=4), caller=caller
+    )
+    make_export(caller.tenant_id, export.id)
+    path = open_export(export.id, caller=caller)
+    assert [json.loads(line)["seq"] for line in path.read_bytes().splitlines()] == [3, 4]
+    assert _verified_offline(path).seq == 4
+
+
+def test_a_filtered_export_holds_only_what_matches_and_each_line_can_be_checked(caller: Caller) -> None:
+    _write(caller, 3, "one")
+    _write(caller, 3, "two")
+    export = start_export(filters={"tool": "one", "text": '"n":2'}, caller=caller)
+    assert export.filters == {"tool": "one", "text": '"n":2'}
+    make_export(caller.tenant_id, export.id)
+    export = start_export(filters={"tool": "two"}, caller=caller)
+    make_export(caller.tenant_id, export.id)
+    path = open_export(export.id, caller=caller)
+    assert [json.loads(line)["seq"] for line in path.read_bytes().splitlines()] == [4, 5, 6]
+    assert _verified_offline(path).seq == 6
+
+
+def test_an_export_over_many_windows_is_complete(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "WINDOW_RECORDS", 4)
+    monkeypatch.setattr(exports, "FETCH_RECORDS", 3)
+    _write(caller, 17)
+    export = start_export(caller=caller)
+    make_export(caller.tenant_id, export.id)
+    assert _verified_offline(open_export(export.id, caller=caller)).seq == 18
+
+
+def test_an_empty_range_gives_an_empty_file_and_says_so(caller: Caller) -> None:
+    _write(caller, 2)
+    export = start_export(to_at=NOON - timedelta(days=1), caller=caller)
+    make_export(caller.tenant_id, export.id)
+    export = get_export(export.id, caller=caller)
+    assert (export.status, export.records, export.size) == ("done", 0, 0)
+    assert export.sha256 == hashlib.sha256(b"").hexdigest()
+    assert open_export(export.id, caller=caller).read_bytes() == b""
+    assert "No record matches" in describe_export(export)
+
+
+def test_a_range_the_wrong_way_round_names_the_field(caller: Caller) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        start_export(from_at=NOON, to_at=NOON - timedelta(days=1), caller=caller)
+    assert [error["path"] for error in refusal.value.errors] == ["from"]
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"format": "xlsx"}, "format"),
+        ({"filters": {"colour": "red"}}, "colour"),
+        ({"filters": {"tool": 3}}, "tool"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused_by_name(
+    caller: Caller, values: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        start_export(caller=caller, **values)
+    assert [error["path"] for error in refusal.value.errors] == [path]
+
+
+def test_starting_and_downloading_are_in_the_log(caller: Caller) -> None:
+    export = start_export(caller=caller)
+    make_export(caller.tenant_id, export.id)
+    open_export(export.id, caller=caller)
+    kinds = [record.kind for record in search_records(caller=caller).records]
+    assert kinds == ["export.downloaded", "export.created"]
+
+
+def test_an_unfinished_export_cannot_be_downloaded(caller: Caller) -> None:
+    export = start_export(caller=caller)
+    with pytest.raises(Conflict, match="waits for a worker"):
+        open_export(export.id, caller=caller)
+
+
+def test_an_export_whose_file_was_removed_says_so(caller: Caller) -> None:
+    export = start_export(caller=caller)
+    make_export(caller.tenant_id, export.id)
+    open_export(export.id, caller=caller).unlink()
+    with pytest.raises(NotFound, match="was removed"):
+        open_export(export.id, caller=caller)
+
+
+def test_one_worker_only_gets_an_export(caller: Caller) -> None:
+    export = start_export(caller=caller)
+    assert claim_export(caller.tenant_id, export.id) is not None
+    assert claim_export(caller.tenant_id, export.id) is None
+    assert not make_export(caller.tenant_id, export.id)
+
+
+def test_a_finished_export_is_not_made_again(caller: Caller) -> None:
+    export = start_export(caller=caller)
+    assert make_export(caller.tenant_id, export.id)
+    before = get_export(export.id, caller=caller)
+    assert not make_export(caller.tenant_id, export.id)
+    assert get_export(export.id, caller=caller).finished_at == before.finished_at
+
+
+def test_an_export_whose_worker_died_is_made_by_the_next(caller: Caller) -> None:
+    _write(caller, 3)
+    export = start_export(caller=caller)
+    assert claim_export(caller.tenant_id, export.id) is not None
+    assert find_unclaimed(caller.tenant_id) == []
+    _age(caller, export, lease_until=timezone.now() - timedelta(seconds=1))
+    assert find_unclaimed(caller.tenant_id) == [export.id]
+    assert make_export(caller.tenant_id, export.id)
+    assert _verified_offline(open_export(export.id, caller=caller)).seq == 4
+
+
+def test_a_worker_that_lost_its_lease_neither_finishes_nor_touches_its_successors_file(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(caller, 3)
+    export = start_export(caller=caller)
+    write_file = exports.write_file
+
+    def overtaken(claim: exports.Claim) -> exports.Written:
+        written = write_file(claim)
+        monkeypatch.setattr(exports, "write_file", write_file)
+        _age(caller, export, lease_until=timezone.now() - timedelta(seconds=1))
+        assert make_export(caller.tenant_id, export.id), "the successor makes it meanwhile"
+        return written
+
+    monkeypatch.setattr(exports, "write_file", overtaken)
+    assert not make_export(caller.tenant_id, export.id)
+    done = get_export(export.id, caller=caller)
+    assert (done.status, done.fence) == ("done", 2)
+    path = open_export(export.id, caller=caller)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == done.sha256
+    assert list(path.parent.iterdir()) == [path], "the loser's file is gone"
+
+
+def test_a_lease_lost_half_way_ends_the_work(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "WINDOW_RECORDS", 2)
+    _write(caller, 5)
+    export = start_export(caller=caller)
+    claim = claim_export(caller.tenant_id, export.id)
+    assert claim is not None
+    _age(caller, export, fence=9)
+    with pytest.raises(exports.LeaseLost):
+        exports.write_file(claim)
+    assert not list((settings.ENV.home / "exports" / str(caller.tenant_id)).iterdir())
+
+
+def test_an_export_that_ends_every_worker_is_given_up_with_a_reason(caller: Caller) -> None:
+    export = start_export(caller=caller)
+    _age(caller, export, fence=exports.MAX_CLAIMS)
+    assert not make_export(caller.tenant_id, export.id)
+    failed = get_export(export.id, caller=caller)
+    assert failed.status == "failed"
+    assert "tried 5 times" in describe_export(failed)
+
+
+def test_a_disk_that_refuses_fails_the_export_with_a_reason(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "exports").write_text("a file where the folder should be")
+    monkeypatch.setattr(exports, "_home", lambda: tmp_path)
+    export = start_export(caller=caller)
+    assert make_export(caller.tenant_id, export.id)
+    failed = get_export(export.id, caller=caller)
+    assert failed.status == "failed"
+    assert "could not be written" in describe_export(failed)
+
+
+def test_a_message_that_names_another_tenant_makes_nothing(caller: Caller) -> None:
+    outsider = make_place()
+    export = start_export(caller=caller)
+    tasks.run_export(outsider.tenant_id, str(export.id))
+    assert get_export(export.id, caller=caller).status == "queued"
+    tasks.run_export(caller.tenant_id, str(export.id))
+    assert get_export(export.id, caller=caller).status == "done"
+
+
+def test_a_hint_is_sent_once_the_row_is_committed(caller: Caller, hints: list[tuple[int, str]]) -> None:
+    with tenant_scope(caller.tenant_id):
+        export = start_export(caller=caller)
+        tasks.enqueue_export(export)
+        assert hints == []
+    assert hints == [(caller.tenant_id, str(export.id))]
+
+
+def test_the_sweeper_hints_at_what_was_lost_in_every_tenant_and_at_nothing_else(
+    caller: Caller, hints: list[tuple[int, str]]
+) -> None:
+    place = make_place()
+    other = Caller(place.tenant_id, place.slug, actor="user:b", role=Role.OWNER)
+    old = timezone.now() - timedelta(seconds=10)
+    lost: list[tuple[int, UUID]] = []
+    for one in (caller, other):
+        export = start_export(caller=one)
+        _age(one, export, created_at=old)
+        lost.append((one.tenant_id, export.id))
+        start_export(caller=one)
+    running, done = start_export(caller=caller), start_export(caller=caller)
+    assert claim_export(caller.tenant_id, running.id)
+    assert make_export(caller.tenant_id, done.id)
+    tasks.sweep_exports()
+    ours = [hint for hint in hints if hint[0] in {caller.tenant_id, other.tenant_id}]
+    assert ours == [(tenant_id, str(export_id)) for tenant_id, export_id in lost]
+
+
+def test_a_queue_that_is_down_loses_no_export(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(**_: object) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(tasks.run_export, "apply_async", down)
+    export = start_export(caller=caller)
+    tasks.enqueue_export(export)
+    assert get_export(export.id, caller=caller).status == "queued"

@@ -1,0 +1,80 @@
+"""The PostgreSQL kind of data source: hands each operation to its module; holds the pools and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from core.errors import InvalidInput
+from servers.execution.addresses import AllowAddress, allow_any_address
+from servers.execution.backends.postgres.health import check_source
+from servers.execution.backends.postgres.operations import (
+    describe_table,
+    list_tables,
+    offer_operations,
+    query_database,
+)
+from servers.execution.backends.postgres.pools import IDLE_SECONDS, Pool, Pools
+from servers.execution.backends.postgres.settings import (
+    SETTINGS_SCHEMA,
+    clean_settings,
+    describe_settings,
+    read_settings,
+)
+from servers.execution.backends.postgres.sqltool import compile_sql_tool, run_sql_tool
+from servers.execution.contract import Health, Offered, Operation, Outcome, Source
+
+_OPERATIONS: Final[Mapping[str, Callable[..., Awaitable[Outcome]]]] = {
+    "query_database": query_database,
+    "list_tables": list_tables,
+    "describe_table": describe_table,
+}
+
+
+class PostgresBackend:
+    """See ``contract.Backend``. One object a process, used from one event loop."""
+
+    kind: str = "postgres"
+    title: str = "PostgreSQL"
+    settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
+    secret_settings: frozenset[str] = frozenset({"dsn"})
+
+    def __init__(
+        self, *, allow_address: AllowAddress = allow_any_address, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        self._allow = allow_address
+        self.pools = Pools(allow=allow_address, idle_seconds=idle_seconds)
+
+    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return clean_settings(settings)
+
+    def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return describe_settings(settings)
+
+    def offered(self, settings: Mapping[str, Any]) -> Sequence[Offered]:
+        return offer_operations(read_settings(settings))
+
+    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
+        if kind != "sql":
+            message = f"A PostgreSQL source has no tools of the kind {kind}. Use sql."
+            raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+        return compile_sql_tool(definition)
+
+    async def check(self, source: Source) -> Health:
+        return await check_source(source, allow=self._allow)
+
+    async def execute(
+        self, source: Source, operation: Operation, arguments: Mapping[str, Any], *, timeout: float
+    ) -> Outcome:
+        # Nothing is awaited between here and the lease: the sweeper must not drop the pool in between.
+        pool: Pool = self.pools.get(source)
+        if operation.kind == "sql":
+            return await run_sql_tool(pool, operation.definition, arguments, timeout=timeout)
+        run = _OPERATIONS.get(operation.kind)
+        if run is None:
+            message = f"A PostgreSQL source has no operation {operation.kind}."
+            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+        return await run(pool, arguments, timeout=timeout)
+
+    async def close(self) -> None:
+        await self.pools.close()

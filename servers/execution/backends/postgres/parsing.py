@@ -1,0 +1,389 @@
+"""Reads a query with PostgreSQL's own parser and refuses what Marina does not run: the second layer of safety.
+
+The first layer is the role's privileges and a read-only transaction; this one runs nothing and asks no
+server. It denies by default: statement kinds, node kinds and functions are lists of what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+from pglast import ast, parse_sql
+from pglast.parser import ParseError, scan
+
+from core.errors import SourceError
+from servers.execution.backends.postgres.functions import ALLOWED_FUNCTIONS, is_never_allowed
+from servers.execution.backends.postgres.placeholders import (
+    Rewritten,
+    find_placeholders,
+    rewrite,
+    syntax_error_offset,
+)
+
+MAX_QUERY_BYTES: Final = 65_536
+MAX_DEPTH: Final = 400
+"""Deepest nesting of the parse tree. A chain ``a + b + c …`` nests once for each operator."""
+
+_NODE_NAMES: Final = """
+    A_ArrayExpr A_Const A_Expr A_Indices A_Indirection A_Star Alias BitString BoolExpr Boolean BooleanTest
+    CTECycleClause CTESearchClause CaseExpr CaseWhen CoalesceExpr CollateClause ColumnDef ColumnRef
+    CommonTableExpr Float FuncCall GroupingFunc GroupingSet Integer JoinExpr JsonAggConstructor
+    JsonArgument JsonArrayAgg JsonArrayConstructor JsonArrayQueryConstructor JsonBehavior JsonFormat
+    JsonFuncExpr JsonIsPredicate JsonKeyValue JsonObjectAgg JsonObjectConstructor JsonOutput
+    JsonParseExpr JsonReturning JsonScalarExpr JsonSerializeExpr JsonTable JsonTableColumn
+    JsonTablePathSpec JsonValueExpr MinMaxExpr NamedArgExpr NullTest ParamRef RangeFunction
+    RangeSubselect RangeTableSample RangeVar ResTarget RowExpr SQLValueFunction SelectStmt SortBy String
+    SubLink TypeCast TypeName WindowDef WithClause
+"""
+ALLOWED_NODES: Final[frozenset[str]] = frozenset(_NODE_NAMES.split())
+"""Classes of pglast's tree that may occur anywhere in a query."""
+
+_SYSTEM_SCHEMAS: Final = ("pg_catalog", "information_schema")
+_SAMPLING: Final = frozenset({"system", "bernoulli"})
+_EXPLAIN_OPTIONS: Final = frozenset({"verbose", "costs", "format", "summary"})
+
+_STATEMENT_WORDS: Final[Mapping[str, str]] = {
+    "InsertStmt": "INSERT",
+    "UpdateStmt": "UPDATE",
+    "DeleteStmt": "DELETE",
+    "MergeStmt": "MERGE",
+    "TruncateStmt": "TRUNCATE",
+    "CopyStmt": "COPY",
+    "DoStmt": "DO",
+    "CallStmt": "CALL",
+    "VariableSetStmt": "SET",
+    "VariableShowStmt": "SHOW",
+    "TransactionStmt": "a transaction command",
+    "CreateTableAsStmt": "CREATE TABLE AS",
+    "ExplainStmt": "EXPLAIN inside another statement",
+    "PrepareStmt": "PREPARE",
+    "ExecuteStmt": "EXECUTE",
+    "DeclareCursorStmt": "DECLARE",
+    "LockStmt": "LOCK",
+    "NotifyStmt": "NOTIFY",
+    "ListenStmt": "LISTEN",
+    "VacuumStmt": "VACUUM or ANALYZE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a source allows beyond the built-in rules.
+
+    ``schemas`` empty: every schema but PostgreSQL's own. ``functions``: additional ones, ``name`` or
+    ``schema.name``; None: any that is not forbidden for good (used when a tool is saved, before its
+    source's settings are known).
+    """
+
+    schemas: tuple[str, ...] = ()
+    functions: frozenset[str] | None = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What is bound to one ``$n``: the parameter ``key``; ``typed`` when PostgreSQL cannot infer its type."""
+
+    key: str | int
+    typed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A checked query, ready to run. ``explain`` statements run as they are, others through a cursor.
+
+    ``attributes`` holds the names used as ``x.name``: PostgreSQL reads them as function calls when there
+    is no such column, so they are compared with the functions of the source's server before it runs.
+    """
+
+    sql: str
+    explain: bool
+    slots: tuple[Slot, ...]
+    attributes: frozenset[str]
+    rewritten: Rewritten | None = None
+
+    def locate(self, position: int) -> int | None:
+        """The 1-based position in the caller's text of a 1-based position in ``sql``; None when outside."""
+        if not 1 <= position <= len(self.sql) + 1:  # PostgreSQL points behind the last character at times
+            return None
+        if self.rewritten is None:
+            return position
+        return self.rewritten.original_offset(position - 1) + 1
+
+
+def read_statement(sql: str, policy: Policy, *, names: Collection[str] | None = None) -> Statement:
+    """Parse and check one query. With ``names``, ``:name`` placeholders of these names are its parameters,
+    otherwise ``$1``, ``$2`` … are.
+
+    Raises ``SourceError``: ``query_invalid`` for a syntax error, ``query_refused`` with ``data.rule``.
+    """
+    _check_text(sql)
+    if names is None:
+        checked = _check(sql, policy, lambda offset: offset)
+        count = max(checked.parameters.values(), default=0)
+        slots = tuple(Slot(index) for index in range(count))
+        return Statement(_without_semicolon(sql), checked.explain, slots, frozenset(checked.attributes))
+    try:
+        occurrences = find_placeholders(sql, declared=names)
+    except ParseError as fault:
+        raise _syntax_error(fault, sql, lambda offset: offset) from None
+    # Each occurrence gets a number of its own at first, so that the tree can tell them apart.
+    draft = rewrite(sql, occurrences, lambda index: index + 1)
+    checked = _check(draft.sql, policy, draft.original_offset)
+    for offset in checked.parameters.keys() - set(draft.starts):
+        _refuse(
+            "sql.parameters",
+            "The query mixes $n with named parameters. Use :name for all of them.",
+            draft.original_offset(offset),
+        )
+    wanted = [
+        Slot(occurrence.name, typed=start in checked.lonely)
+        for occurrence, start in zip(occurrences, draft.starts, strict=True)
+    ]
+    slots = tuple(dict.fromkeys(wanted))
+    final = rewrite(sql, occurrences, lambda index: slots.index(wanted[index]) + 1)
+    return Statement(
+        _without_semicolon(final.sql), checked.explain, slots, frozenset(checked.attributes), final
+    )
+
+
+def _without_semicolon(sql: str) -> str:
+    """The text of a single statement up to its semicolon, so that it can stand inside parentheses."""
+    if ";" not in sql:
+        return sql
+    return next((sql[: token.start] for token in scan(sql) if token.name == "ASCII_59"), sql)
+
+
+def refuse_attribute(name: str) -> NoReturn:
+    """Refuse ``x.name`` where ``name`` is a function of the server that queries may not call."""
+    _refuse(
+        "sql.function",
+        f"PostgreSQL may read .{name} as a call of the function {name}, which is not allowed here. "
+        f"If {name} is a column, write it without the table's name before it.",
+        None,
+    )
+
+
+@dataclass(slots=True)
+class _Checked:
+    """What one walk over a tree found. ``parameters``: offset → number; ``lonely``: offsets of ``$n IS NULL``."""
+
+    explain: bool = False
+    attributes: set[str] = field(default_factory=set)
+    parameters: dict[int, int] = field(default_factory=dict)
+    lonely: set[int] = field(default_factory=set)
+
+
+def _check_text(sql: str) -> None:
+    if "\x00" in sql or any("\ud800" <= character <= "\udfff" for character in sql if character > "\ud7ff"):
+        _refuse(
+            "sql.text", "The query holds a character that PostgreSQL cannot take (NUL or half a pair).", None
+        )
+    if len(sql.encode()) > MAX_QUERY_BYTES:
+        _refuse("sql.length", f"The query is longer than {MAX_QUERY_BYTES} bytes. Make it shorter.", None)
+
+
+def _check(sql: str, policy: Policy, original: Callable[[int], int]) -> _Checked:
+    try:
+        statements: Any = parse_sql(sql)
+    except ParseError as fault:
+        raise _syntax_error(fault, sql, original) from None
+    if not statements:
+        raise SourceError("The query is empty. Write one SELECT statement.", code="query_invalid")
+    if len(statements) > 1:
+        _refuse(
+            "sql.single",
+            "The query holds more than one statement. Send one at a time.",
+            original(statements[1].stmt_location),
+        )
+    walk = _Walk(policy, original)
+    root = statements[0].stmt
+    if isinstance(root, ast.ExplainStmt):
+        walk.found.explain = True
+        root = _explained(root)
+    if not isinstance(root, ast.SelectStmt):
+        _refuse_statement(root, 0)
+    walk.run(root)
+    return walk.found
+
+
+def _explained(statement: Any) -> Any:
+    for option in statement.options or ():
+        if option.defname not in _EXPLAIN_OPTIONS:
+            _refuse(
+                "sql.explain",
+                f"EXPLAIN with {option.defname.upper()} is not allowed. Use plain EXPLAIN, which runs nothing.",
+                None,
+            )
+    return statement.query
+
+
+class _Walk:
+    """Visits every node of a tree without recursion: a deep tree must not exhaust Python's stack."""
+
+    def __init__(self, policy: Policy, original: Callable[[int], int]) -> None:
+        self.policy = policy
+        self.original = original
+        self.found = _Checked()
+
+    def run(self, root: Any) -> None:
+        waiting: list[tuple[Any, int]] = [(root, 1)]
+        while waiting:
+            node, depth = waiting.pop()
+            if isinstance(node, tuple):
+                waiting.extend((child, depth) for child in node)
+            elif isinstance(node, ast.Node):
+                if depth > MAX_DEPTH:
+                    _refuse(
+                        "sql.nesting",
+                        f"The query is nested more than {MAX_DEPTH} levels deep. Simplify it, "
+                        "for example with IN (…) in place of a long chain of OR.",
+                        self.place(node),
+                    )
+                self.visit(node)
+                waiting.extend((child, depth + 1) for child in _children(node))
+
+    def place(self, node: Any) -> int | None:
+        location = getattr(node, "location", None)
+        return self.original(location) if isinstance(location, int) and location >= 0 else None
+
+    def visit(self, node: Any) -> None:
+        kind = type(node).__name__
+        check = _CHECKS.get(kind)
+        if check is not None:
+            check(self, node)
+        elif kind not in ALLOWED_NODES:
+            if kind.endswith("Stmt"):
+                _refuse_statement(node, self.place(node))
+            _refuse("sql.construct", f"This SQL construct is not allowed here ({kind}).", self.place(node))
+
+    def select(self, node: Any) -> None:
+        if node.intoClause is not None:
+            _refuse(
+                "sql.into", "SELECT INTO creates a table. Leave INTO out.", self.place(node.intoClause.rel)
+            )
+        if node.lockingClause:
+            _refuse("sql.locking", "FOR UPDATE and FOR SHARE lock rows. Leave the clause out.", None)
+
+    def function(self, node: Any) -> None:
+        names = [part.sval for part in node.funcname]
+        name = names[-1]
+        if name in ALLOWED_FUNCTIONS and (len(names) == 1 or names[:-1] == ["pg_catalog"]):
+            return
+        if name == "pg_collation_for" or (name == "system_user" and len(names) == 2):
+            return
+        extra = self.policy.functions
+        if not is_never_allowed(name) and (extra is None or name in extra or ".".join(names) in extra):
+            return
+        shown = ".".join(names)
+        _refuse(
+            "sql.function",
+            f"The function {shown} is not on the list of functions that queries may call. Use PostgreSQL's "
+            "functions that only compute, or ask an admin to allow a function of your own database.",
+            self.place(node),
+        )
+
+    def table(self, node: Any) -> None:
+        allowed = self.policy.schemas
+        schema = node.schemaname
+        if node.catalogname:
+            _refuse("sql.schema", "Leave the database name out: write schema.table.", self.place(node))
+        if schema is None:
+            if node.relname.startswith("pg_") and "pg_catalog" not in allowed:
+                self.refuse_schema("pg_catalog", node)
+        elif schema in _SYSTEM_SCHEMAS or schema.startswith("pg_"):
+            if schema not in allowed:
+                self.refuse_schema(schema, node)
+        elif allowed and schema not in allowed:
+            self.refuse_schema(schema, node)
+
+    def refuse_schema(self, schema: str, node: Any) -> NoReturn:
+        allowed = ", ".join(self.policy.schemas)
+        advice = f"Allowed: {allowed}." if allowed else "Use list_tables and describe_table in its place."
+        _refuse(
+            "sql.schema", f"Tables of the schema {schema} may not be read here. {advice}", self.place(node)
+        )
+
+    def column(self, node: Any) -> None:
+        last = node.fields[-1]
+        if len(node.fields) > 1 and isinstance(last, ast.String):
+            self.found.attributes.add(str(last.sval))
+
+    def indirection(self, node: Any) -> None:
+        self.found.attributes.update(
+            str(part.sval) for part in node.indirection if isinstance(part, ast.String)
+        )
+
+    def operator(self, node: Any) -> None:
+        for attribute in ("name", "operName", "useOp"):
+            names = getattr(node, attribute, None) or ()
+            if isinstance(names, tuple) and len(names) > 1 and names[0].sval != "pg_catalog":
+                _refuse(
+                    "sql.operator", "OPERATOR(…) of another schema is not allowed here.", self.place(node)
+                )
+
+    def null_test(self, node: Any) -> None:
+        if isinstance(node.arg, ast.ParamRef):
+            self.found.lonely.add(int(node.arg.location or 0))
+
+    def parameter(self, node: Any) -> None:
+        if not 1 <= node.number <= 100:
+            _refuse("sql.parameters", "Number the parameters from $1 to at most $100.", self.place(node))
+        self.found.parameters[node.location] = node.number
+
+    def sample(self, node: Any) -> None:
+        if [part.sval for part in node.method][-1] not in _SAMPLING or len(node.method) > 1:
+            _refuse("sql.construct", "TABLESAMPLE takes SYSTEM or BERNOULLI only.", self.place(node))
+
+
+_CHECKS: Final[Mapping[str, Callable[[_Walk, Any], None]]] = {
+    "SelectStmt": _Walk.select,
+    "FuncCall": _Walk.function,
+    "RangeVar": _Walk.table,
+    "ColumnRef": _Walk.column,
+    "A_Indirection": _Walk.indirection,
+    "A_Expr": _Walk.operator,
+    "SubLink": _Walk.operator,
+    "SortBy": _Walk.operator,
+    "NullTest": _Walk.null_test,
+    "ParamRef": _Walk.parameter,
+    "RangeTableSample": _Walk.sample,
+}
+
+
+def _children(node: Any) -> Iterator[Any]:
+    for attribute in node:
+        child = getattr(node, attribute)
+        if isinstance(child, tuple | ast.Node):
+            yield child
+
+
+def _refuse_statement(node: Any, offset: int | None) -> NoReturn:
+    word = _STATEMENT_WORDS.get(type(node).__name__, "This statement")
+    _refuse(
+        "sql.statement",
+        f"{word[0].upper()}{word[1:]} is not allowed: queries here only read. Use SELECT, VALUES, TABLE or WITH.",
+        offset,
+    )
+
+
+def _refuse(rule: str, message: str, offset: int | None) -> NoReturn:
+    data: dict[str, Any] = {"rule": rule}
+    if offset is not None:
+        data["position"] = offset + 1
+    raise SourceError(message, code="query_refused", data=data)
+
+
+def _syntax_error(fault: ParseError, sql: str, original: Callable[[int], int]) -> SourceError:
+    offset = syntax_error_offset(sql, fault)
+    text = str(fault.args[0])[:500]
+    data: dict[str, Any] = {"sqlstate": "42601"}
+    message = f"PostgreSQL: {text}"
+    if offset is not None:
+        data["position"] = original(offset) + 1
+        message += f" (at character {data['position']} of the query)"
+    message += "."
+    if text.endswith('near ":"'):
+        message += " For :name give params as an object that holds the name."
+    return SourceError(message, code="query_invalid", data=data)

@@ -1,0 +1,254 @@
+"""The settings of a PostgreSQL source: what an admin may give, their limits, and what may be shown. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from core.errors import InvalidInput
+from servers.execution.backends.postgres.functions import is_never_allowed
+
+DEFAULT_ROW_LIMIT: Final = 1_000
+DEFAULT_MAX_BYTES: Final = 1_048_576
+
+SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "required": ["dsn"],
+    "additionalProperties": False,
+    "properties": {
+        "dsn": {
+            "type": "string",
+            "title": "Connection string",
+            "description": "postgresql://user:password@host:5432/database, or host=… dbname=… user=… password=…",
+            "minLength": 1,
+            "maxLength": 2_048,
+            "writeOnly": True,
+        },
+        "schemas": {
+            "type": "array",
+            "title": "Schemas",
+            "description": "Only tables of these schemas may be read. Empty: all that the role may read.",
+            "items": {"type": "string", "minLength": 1, "maxLength": 63},
+            "maxItems": 50,
+            "uniqueItems": True,
+        },
+        "functions": {
+            "type": "array",
+            "title": "Additional functions",
+            "description": "Functions of this database that queries may call besides PostgreSQL's safe ones: "
+            "name or schema.name.",
+            "items": {"type": "string", "minLength": 1, "maxLength": 127},
+            "maxItems": 200,
+            "uniqueItems": True,
+        },
+        "statement_timeout": {
+            "type": "number",
+            "title": "Time limit of a query, seconds",
+            "minimum": 5,
+            "maximum": 30,
+            "default": 10,
+        },
+        "row_limit": {
+            "type": "integer",
+            "title": "Most rows in one result",
+            "minimum": 1,
+            "maximum": 1_000,
+            "default": DEFAULT_ROW_LIMIT,
+        },
+        "max_bytes": {
+            "type": "integer",
+            "title": "Most bytes in one result",
+            "minimum": 1_024,
+            "maximum": 4_194_304,
+            "default": DEFAULT_MAX_BYTES,
+        },
+        "pool_max": {
+            "type": "integer",
+            "title": "Most connections, for each process",
+            "minimum": 2,
+            "maximum": 10,
+            "default": 4,
+        },
+    },
+}
+
+_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-full"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "sslnegotiation": ("postgres", "direct"),
+}
+"""Options of libpq that an admin may set. Those that name files or sessions of this machine are not among them."""
+_DSN_KEYS: Final = frozenset({"host", "port", "dbname", "user", "password", *_OPTIONS})
+_IGNORED_DSN_KEYS: Final = frozenset({"application_name", "connect_timeout", "fallback_application_name"})
+_FUNCTION_NAME: Final = re.compile(r"[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)?")
+_RESERVED_USER_PREFIX: Final = "marina_"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSettings:
+    """Settings ready for use. Times in seconds, sizes in bytes."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    tls: Mapping[str, str]
+    schemas: tuple[str, ...]
+    functions: frozenset[str]
+    statement_timeout: float
+    row_limit: int
+    max_bytes: int
+    pool_max: int
+
+
+def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
+    """Parse and check everything. Raises ``InvalidInput`` with every fault at once."""
+    faults: list[dict[str, str]] = [
+        {"path": str(name), "message": "There is no such setting."}
+        for name in settings
+        if name not in SETTINGS_SCHEMA["properties"]
+    ]
+    target = _read_dsn(settings.get("dsn"), faults)
+    schemas = _read_names(settings, "schemas", faults)
+    functions = _read_names(settings, "functions", faults)
+    for index, name in enumerate(functions):
+        if not _FUNCTION_NAME.fullmatch(name):
+            message = "Write it as name or schema.name, in lower case."
+            faults.append({"path": f"functions.{index}", "message": message})
+        elif is_never_allowed(name.rpartition(".")[2]):
+            message = "This function reaches outside the query and is never allowed."
+            faults.append({"path": f"functions.{index}", "message": message})
+    numbers = {
+        name: _read_number(settings, name, faults)
+        for name in ("statement_timeout", "row_limit", "max_bytes", "pool_max")
+    }
+    if faults or target is None:
+        raise InvalidInput("The settings of the data source are not valid.", errors=faults)
+    return PostgresSettings(
+        host=target["host"],
+        port=int(target["port"]),
+        database=target["dbname"],
+        user=target["user"],
+        password=target.get("password", ""),
+        tls={key: target[key] for key in _OPTIONS if target.get(key)},
+        schemas=schemas,
+        functions=frozenset(functions),
+        statement_timeout=float(numbers["statement_timeout"]),
+        row_limit=int(numbers["row_limit"]),
+        max_bytes=int(numbers["max_bytes"]),
+        pool_max=int(numbers["pool_max"]),
+    )
+
+
+def clean_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as they are stored: checked, with every default written out."""
+    checked = read_settings(settings)
+    return {
+        "dsn": str(settings["dsn"]).strip(),
+        "schemas": list(checked.schemas),
+        "functions": sorted(checked.functions),
+        "statement_timeout": settings.get("statement_timeout", 10),
+        "row_limit": checked.row_limit,
+        "max_bytes": checked.max_bytes,
+        "pool_max": checked.pool_max,
+    }
+
+
+def describe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be shown: everything but the password and the connection string that holds it."""
+    checked = read_settings(settings)
+    return {
+        "host": checked.host,
+        "port": checked.port,
+        "database": checked.database,
+        "user": checked.user,
+        "sslmode": checked.tls.get("sslmode", "prefer"),
+        "schemas": list(checked.schemas),
+        "functions": sorted(checked.functions),
+        "statement_timeout": checked.statement_timeout,
+        "row_limit": checked.row_limit,
+        "max_bytes": checked.max_bytes,
+        "pool_max": checked.pool_max,
+    }
+
+
+def _read_dsn(dsn: Any, faults: list[dict[str, str]]) -> dict[str, str] | None:
+    def refuse(message: str) -> None:
+        faults.append({"path": "dsn", "message": message})
+
+    if not isinstance(dsn, str) or not dsn.strip() or len(dsn) > 2_048 or "\x00" in dsn:
+        refuse("Give a connection string such as postgresql://user:password@host:5432/database.")
+        return None
+    try:
+        parts = {key: str(value) for key, value in conninfo_to_dict(dsn.strip()).items() if value is not None}
+    except (psycopg.Error, UnicodeError):
+        # libpq's message quotes the string, and with it the password.
+        refuse("The connection string cannot be read. Percent-encode special characters in the password.")
+        return None
+    messages = [*_find_target_faults(parts), *_find_option_faults(parts)]
+    for message in messages:
+        refuse(message)
+    parts.setdefault("port", "5432")
+    return None if messages else parts
+
+
+def _find_target_faults(parts: Mapping[str, str]) -> Iterator[str]:
+    for key, what in (("host", "host"), ("dbname", "database"), ("user", "user")):
+        if not parts.get(key):
+            yield f"The connection string names no {what}."
+    host, port = parts.get("host", ""), parts.get("port", "5432")
+    if host.startswith(("/", "@")):
+        yield "Connect over TCP: the host must be a name or an address, not a socket path."
+    if "," in host + port:
+        yield "Name one host only."
+    elif not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        yield "The port must be a number from 1 to 65535."
+    if parts.get("user", "").lower().startswith(_RESERVED_USER_PREFIX):
+        yield f"Users whose name starts with {_RESERVED_USER_PREFIX} are Marina's own: use another user."
+
+
+def _find_option_faults(parts: Mapping[str, str]) -> Iterator[str]:
+    for key in sorted(parts.keys() - _DSN_KEYS - _IGNORED_DSN_KEYS):
+        yield f"The option {key} is not supported here: leave it out."
+    for key, allowed in _OPTIONS.items():
+        if parts.get(key, allowed[0]) not in allowed:
+            yield f"{key} must be one of {', '.join(allowed)}."
+
+
+def _read_names(settings: Mapping[str, Any], key: str, faults: list[dict[str, str]]) -> tuple[str, ...]:
+    given = settings.get(key) or []
+    rule = SETTINGS_SCHEMA["properties"][key]
+    if not isinstance(given, list | tuple) or len(given) > rule["maxItems"]:
+        faults.append({"path": key, "message": f"Give a list of at most {rule['maxItems']} names."})
+        return ()
+    names = []
+    for index, name in enumerate(given):
+        if not isinstance(name, str) or not 0 < len(name) <= rule["items"]["maxLength"] or "\x00" in name:
+            faults.append({"path": f"{key}.{index}", "message": "Give a name."})
+        else:
+            names.append(name)
+    return tuple(dict.fromkeys(names))
+
+
+def _read_number(settings: Mapping[str, Any], key: str, faults: list[dict[str, str]]) -> float:
+    rule = SETTINGS_SCHEMA["properties"][key]
+    value = settings.get(key)
+    if value is None:
+        value = rule["default"]
+    allowed = int if rule["type"] == "integer" else int | float
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, allowed)
+        or not rule["minimum"] <= value <= rule["maximum"]
+    ):
+        message = f"Give a number from {rule['minimum']} to {rule['maximum']}."
+        faults.append({"path": key, "message": message})
+        return float(rule["default"])
+    return value

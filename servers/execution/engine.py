@@ -1,0 +1,92 @@
+"""Runs operations on data sources: picks the backend by kind, keeps the deadline and the size of results.
+
+It decides nothing about who may call what: that is done before, in ``servers/services/calls.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from core.errors import InvalidInput, SourceError
+from servers.execution.addresses import AllowAddress, allow_any_address
+from servers.execution.backends import build_backends
+from servers.execution.contract import Backend, Health, Operation, Outcome, Source
+
+DEFAULT_TIMEOUT: Final = 30.0
+"""Seconds for one operation, everything included."""
+MAX_RESULT_BYTES: Final = 8_388_608
+"""No backend's result may be larger, whatever its own settings say."""
+CHECK_TIMEOUT: Final = 12.0
+
+
+class Engine:
+    """One object a process and event loop. ``close`` it before the loop ends."""
+
+    def __init__(
+        self,
+        *,
+        allow_address: AllowAddress = allow_any_address,
+        backends: Mapping[str, Backend] | None = None,
+        max_result_bytes: int = MAX_RESULT_BYTES,
+    ) -> None:
+        self._backends = dict(backends or build_backends(allow_address=allow_address))
+        self._max_result_bytes = max_result_bytes
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        return tuple(self._backends)
+
+    def backend(self, kind: str) -> Backend:
+        """The backend of a kind. Raises ``InvalidInput`` for an unknown one."""
+        backend = self._backends.get(kind)
+        if backend is None:
+            message = f"There is no kind of data source named {kind}. Known: {', '.join(self._backends)}."
+            raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+        return backend
+
+    async def execute(
+        self,
+        source: Source,
+        operation: Operation,
+        arguments: Mapping[str, Any],
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Outcome:
+        """Run one operation within ``timeout`` seconds. Raises ``SourceError`` or ``InvalidInput``.
+
+        When the deadline passes or the caller is cancelled, the backend stops the work at the source too.
+        """
+        backend = self.backend(source.kind)
+        try:
+            async with asyncio.timeout(timeout):
+                outcome = await backend.execute(source, operation, arguments, timeout=timeout)
+        except TimeoutError:
+            raise SourceError(
+                f"The data source {source.name} did not answer within {timeout:g} s, and the call was stopped.",
+                code="source_timeout",
+                data={"seconds": timeout},
+                retryable=True,
+            ) from None
+        if outcome.size > self._max_result_bytes:
+            raise SourceError(
+                f"The result has {outcome.size} bytes; {self._max_result_bytes} are allowed. Ask for less.",
+                code="result_too_large",
+                data={"max_bytes": self._max_result_bytes},
+            )
+        return outcome
+
+    async def check(self, source: Source) -> Health:
+        """Say whether a source works, in words. Never raises for a bad source."""
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                return await self.backend(source.kind).check(source)
+        except TimeoutError:
+            reason = f"The data source did not answer within {CHECK_TIMEOUT:g} s."
+            return Health("unhealthy", reason, "source_timeout", CHECK_TIMEOUT * 1_000)
+
+    async def close(self) -> None:
+        """Close every pool of every kind."""
+        for backend in self._backends.values():
+            await backend.close()

@@ -1,0 +1,8 @@
+"""Django's view of the servers package."""
+
+from django.apps import AppConfig
+
+
+class ServersConfig(AppConfig):
+    name = "servers"
+    default_auto_field = "django.db.models.BigAutoField"

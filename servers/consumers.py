@@ -1,0 +1,88 @@
+"""The WebSocket of a tenant's open pages: sends hints that calls arrived, and receives nothing.
+
+Hints carry no data, so a page still has to ask for what changed, and is authorised again when it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any, Final
+
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
+
+from core.errors import NotFound
+from core.threads import run_sync
+from tenants.access import caller_for_user
+
+logger = logging.getLogger(__name__)
+
+NOT_ALLOWED: Final = 4404
+"""Close code for no session and for a tenant that is not the person's: one answer for both."""
+
+MEMBERSHIP_SECONDS: Final = 60.0
+"""How long a membership that was checked is trusted while the socket stays open."""
+
+SEND_SECONDS: Final = 2.0
+
+
+def group_of(tenant_id: int) -> str:
+    """The channel group of a tenant's open pages."""
+    return f"tenant.{tenant_id}"
+
+
+async def send_calls_hint(tenant_id: int) -> None:
+    """Hint to a tenant's pages, in every process. A transport that is down costs the hint, nothing else."""
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await get_channel_layer().group_send(group_of(tenant_id), {"type": "calls.arrived"})
+    except (RedisError, OSError):  # TimeoutError is an OSError
+        logger.info("live hint not sent", extra={"tenant_id": tenant_id})
+
+
+class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
+    """One open page of a signed-in member."""
+
+    tenant_id: int | None = None
+    checked_at: float = 0.0
+
+    async def connect(self) -> None:
+        tenant_id = await self._membership()
+        if tenant_id is None:
+            await self.close(code=NOT_ALLOWED)
+            return
+        self.tenant_id = tenant_id
+        await self.channel_layer.group_add(group_of(tenant_id), self.channel_name)
+        await self.accept()
+
+    async def disconnect(self, code: int) -> None:
+        if self.tenant_id is not None:
+            await self.channel_layer.group_discard(group_of(self.tenant_id), self.channel_name)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Pages have nothing to say here; what they send is dropped unread."""
+
+    async def calls_arrived(self, event: dict[str, Any]) -> None:
+        """Pass the hint on, unless the person has left the tenant meanwhile."""
+        if (
+            time.monotonic() - self.checked_at > MEMBERSHIP_SECONDS
+            and await self._membership() != self.tenant_id
+        ):
+            await self.close(code=NOT_ALLOWED)
+            return
+        await self.send_json({"type": "calls"})
+
+    async def _membership(self) -> int | None:
+        user = self.scope.get("user")
+        if user is None or not user.is_authenticated:
+            return None
+        slug = self.scope["url_route"]["kwargs"]["tenant"]
+        try:
+            caller = await run_sync(caller_for_user, user.pk, user.email, slug)
+        except NotFound:
+            return None
+        self.checked_at = time.monotonic()
+        return caller.tenant_id

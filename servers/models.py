@@ -1,0 +1,158 @@
+"""What: data sources, tools with immutable versions, and servers. Fields, constraints, pure properties."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.utils import timezone
+
+from tenants.models import SLUG_PATTERN, User
+from tenants.scoping import TenantOwned
+
+NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+"""A tool's or data source's name, as MCP clients accept it everywhere."""
+
+RESERVED_SERVER_SLUGS = ("ws", "sse", "messages")
+"""Path segments below a tenant's URL that are transports, never servers."""
+
+
+class DataSource(TenantOwned):
+    """Something tools work on. ``settings`` may be shown; ``sealed`` holds the whole settings, encrypted."""
+
+    class HealthState(models.TextChoices):
+        UNKNOWN = "unknown"
+        HEALTHY = "healthy"
+        DEGRADED = "degraded"
+        UNHEALTHY = "unhealthy"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=64)
+    kind = models.CharField(max_length=32)
+    settings = models.JSONField(default=dict)
+    sealed = models.BinaryField()
+    version = models.IntegerField(default=1)
+    tool_prefix = models.CharField(max_length=65, blank=True)
+    health = models.CharField(max_length=16, choices=HealthState.choices, default=HealthState.UNKNOWN)
+    health_reason = models.CharField(max_length=500, blank=True)
+    health_checked_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="servers_datasource_name_unique"),
+            models.CheckConstraint(
+                condition=models.Q(name__regex=NAME_PATTERN), name="servers_datasource_name_valid"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind})"
+
+    @property
+    def seal_context(self) -> str:
+        """Where the sealed settings belong: they open nowhere else."""
+        return f"data-source:{self.tenant_id}:{self.id}"
+
+
+class Tool(TenantOwned):
+    """A tool by name. What it does is in its current version."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=64)
+    source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="tools")
+    current = models.ForeignKey("ToolVersion", on_delete=models.RESTRICT, null=True, related_name="+")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="servers_tool_name_unique"),
+            models.CheckConstraint(
+                condition=models.Q(name__regex=NAME_PATTERN), name="servers_tool_name_valid"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ToolVersion(TenantOwned):
+    """What a tool is, once and for all: a trigger refuses changes. A change makes a new version."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tool = models.ForeignKey(Tool, on_delete=models.CASCADE, related_name="versions")
+    number = models.IntegerField()
+    kind = models.CharField(max_length=32)
+    title = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    definition = models.JSONField(default=dict)
+    input_schema = models.JSONField()
+    output_schema = models.JSONField(null=True)
+    annotations = models.JSONField(default=dict)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["tool", "number"], name="servers_toolversion_number_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.number} of {self.tool_id}"
+
+
+class Server(TenantOwned):
+    """One MCP surface at its own URL. Offers every tool of its tenant, or those of chosen sources."""
+
+    class Access(models.TextChoices):
+        PRIVATE = "private"
+        PUBLIC = "public"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    slug = models.CharField(max_length=40)
+    title = models.CharField(max_length=120)
+    instructions = models.TextField(blank=True)
+    access = models.CharField(max_length=16, choices=Access.choices, default=Access.PRIVATE)
+    offers_all = models.BooleanField(default=False)
+    sources: models.ManyToManyField[DataSource, ServerSource] = models.ManyToManyField(
+        DataSource, through="ServerSource", related_name="servers"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["slug"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "slug"], name="servers_server_slug_unique"),
+            models.CheckConstraint(
+                condition=models.Q(slug__regex=SLUG_PATTERN), name="servers_server_slug_valid"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(slug__in=RESERVED_SERVER_SLUGS), name="servers_server_slug_free"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(access__in=["private", "public"]), name="servers_server_access_valid"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class ServerSource(TenantOwned):
+    """A data source whose tools a server offers."""
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="+")
+    source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="+")
+
+    class Meta(TenantOwned.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["server", "source"], name="servers_serversource_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server_id} offers {self.source_id}"

@@ -1,0 +1,56 @@
+"""Founds tenants: the team, its first owner and its default server, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import transaction
+
+from core.errors import NotFound
+from servers.models import Server
+from tenants.access import Caller
+from tenants.models import SLUG_PATTERN, Membership, Tenant, User
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+from tenants.services.inputs import clean_text, matching, name_taken
+from tenants.services.recording import record_change
+
+DEFAULT_SERVER: Final = "default"
+"""The slug of the server that every tenant has, and that its bare URL stands for."""
+
+
+def found_tenant(slug: str, name: str, owner_id: int) -> Tenant:
+    """Make a tenant with its owner and its ``default`` server, which offers every tool.
+
+    Raises ``InvalidInput``, ``Conflict`` (the slug is taken) and ``NotFound`` (no such user).
+    """
+    matching(
+        slug,
+        "slug",
+        SLUG_PATTERN,
+        "must be lower-case letters, digits and inner hyphens, at most 40: like my-team.",
+    )
+    title = clean_text(name, "name", longest=120)
+    with transaction.atomic():
+        owner = User.objects.filter(pk=owner_id).first()
+        if owner is None:
+            raise NotFound("There is no such user to own the team.", code="user_not_found")
+        with name_taken("tenants_tenant_slug_key", f"A team at {slug} exists already. Choose another slug."):
+            tenant = Tenant.objects.create(slug=slug, name=title)
+        caller = Caller(
+            tenant_id=tenant.pk,
+            tenant_slug=slug,
+            actor=f"user:{owner.email}",
+            user_id=owner.pk,
+            role=Role.OWNER,
+        )
+        with tenant_scope(tenant.pk):
+            Membership.objects.create(user=owner, role=Role.OWNER.value)
+            Server.objects.create(slug=DEFAULT_SERVER, title=title, offers_all=True)
+            record_change(
+                "tenant.created",
+                caller=caller,
+                after={"slug": slug, "name": title, "owner": owner.email},
+                server=DEFAULT_SERVER,
+            )
+    return tenant

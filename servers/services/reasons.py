@@ -1,0 +1,27 @@
+"""How a decision is worded for the log, and the one refusal while there is no log. Pure."""
+
+from __future__ import annotations
+
+from core.errors import MarinaError, Unavailable
+from servers.services.redaction import mask_text
+from tenants.audit.records import Reason
+
+
+def reason_of(error: MarinaError) -> Reason:
+    """Why, as the log keeps it: code, rule and sentence, with anything like a secret masked."""
+    return Reason(code=error.code, rule=str(error.data.get("rule", "")), message=mask_text(error.message))
+
+
+def database_unavailable() -> Unavailable:
+    """The one answer when what decides a request cannot be read."""
+    return Unavailable(
+        "The database does not answer now. Try again in a few seconds.", code="database_unavailable"
+    )
+
+
+def log_unavailable() -> Unavailable:
+    """The one answer while the log cannot be written: nothing runs that could not be recorded."""
+    return Unavailable(
+        "The log cannot be written now, so nothing was run. Try again in a few seconds.",
+        code="log_unavailable",
+    )

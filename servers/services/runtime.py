@@ -1,0 +1,134 @@
+"""What a process keeps while it serves: engine, log writer, sealer, snapshots, grants. One a process, on one loop.
+
+Web processes start and stop it in their lifespan; workers and commands start it on first use, on the
+background loop of ``core.loop``. It makes no decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import Final
+
+from django.conf import settings
+
+from core.crypto import Sealer
+from core.sealing import sealer
+from servers.execution.engine import Engine
+from servers.services.announcements import listen_for_changes
+from servers.services.grants import GrantCache, KeyUses
+from servers.services.reading import look_up
+from servers.services.refusals import RefusalLog
+from servers.services.surfaces import RECHECK_SECONDS, SurfaceCache, find_tenant
+from tenants.audit.writer import AuditWriter
+
+FLUSH_SECONDS: Final = 10.0
+"""How often the keys' last uses are written."""
+
+MAX_TENANTS: Final = 10_000
+
+
+class Runtime:
+    """The parts a call needs. Building it opens nothing; ``start`` does, on the loop that runs it."""
+
+    def __init__(self) -> None:
+        self.sealer: Sealer = sealer()
+        self.engine = Engine()
+        self.writer = AuditWriter(settings.ENV.writer_database_url)
+        self.surfaces = SurfaceCache(self.sealer)
+        self.grants = GrantCache()
+        self.uses = KeyUses()
+        self.refusals = RefusalLog(self.writer)
+        self.tenants = TenantIds()
+        self._starting: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open the log and listen for changes. Starting again waits for the first start, and does no more."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def stop(self) -> None:
+        """Write what is pending, then let go of every connection. After it the runtime is spent."""
+        if self._starting is None:
+            return
+        await self._starting
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks.clear()
+        await self.refusals.close()
+        await self.uses.flush()
+        await self.writer.close()
+        await self.engine.close()
+        _retire(self)
+
+    def _changed(self, tenant_id: int) -> None:
+        self.surfaces.drop_tenant(tenant_id)
+        self.grants.drop_tenant(tenant_id)
+
+    def _missed(self) -> None:
+        self.surfaces.drop_all()
+        self.grants.drop_all()
+
+    async def _start(self) -> None:
+        await self.writer.start()
+        self._tasks = [
+            asyncio.create_task(
+                listen_for_changes(settings.ENV.redis_url, changed=self._changed, missed=self._missed),
+                name="listen-for-changes",
+            ),
+            asyncio.create_task(self._flush_uses(), name="flush-key-uses"),
+        ]
+
+    async def _flush_uses(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.uses.flush()
+
+
+class TenantIds:
+    """Slug → tenant id for those who have no credential, held for seconds. A tenant's slug never changes."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[float, int | None]] = {}
+
+    async def get(self, slug: str) -> int | None:
+        """The tenant's id, or ``None`` when there is no such tenant."""
+        now = asyncio.get_running_loop().time()
+        held = self._held.get(slug)
+        if held is not None and now < held[0]:
+            return held[1]
+        tenant_id = await look_up(find_tenant, slug)
+        if len(self._held) >= MAX_TENANTS:
+            self._held.clear()
+        self._held[slug] = (now + RECHECK_SECONDS, tenant_id)
+        return tenant_id
+
+
+class _Process:
+    """Where the one runtime is kept; the lock is for threads that ask for the first time at once."""
+
+    lock = threading.Lock()
+    runtime: Runtime | None = None
+
+
+def get_runtime() -> Runtime:
+    """The process's runtime. A stopped one is replaced by the next call."""
+    runtime = _Process.runtime
+    if runtime is None:
+        with _Process.lock:
+            runtime = _Process.runtime
+            if runtime is None:
+                runtime = _Process.runtime = Runtime()
+    return runtime
+
+
+def _retire(runtime: Runtime) -> None:
+    with _Process.lock:
+        if _Process.runtime is runtime:
+            _Process.runtime = None

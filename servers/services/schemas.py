@@ -1,0 +1,100 @@
+"""Compiles tools' JSON Schemas and says, argument by argument, what does not fit. Fetches no remote schema.
+
+The dialect is JSON Schema 2020-12 unless ``$schema`` names another. Patterns run on a linear-time engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import jsonschema_rs
+from jsonschema_rs import ValidationErrorKind as Kind
+
+from core.errors import InvalidInput
+
+MAX_FAULTS: Final = 10
+"""Faults named in one answer. More would not help whoever mends them one by one."""
+
+_HIDDEN: Final = "the value"
+"""Stands in messages for what the caller sent: a message goes into the log, and the value may be secret."""
+
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
+    """A validator for arguments. Raises ``InvalidInput`` when this is no valid schema."""
+    try:
+        return jsonschema_rs.validator_for(
+            dict(schema), pattern_options=jsonschema_rs.RegexOptions(), mask=_HIDDEN, offline=True
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as fault:
+        raise InvalidInput(
+            "The schema is not valid JSON Schema 2020-12.",
+            errors=[{"path": "$", "message": str(fault).partition("\n")[0][:300]}],
+            code="schema_invalid",
+        ) from fault
+
+
+def check_arguments(validator: jsonschema_rs.Validator, arguments: Mapping[str, Any]) -> InvalidInput | None:
+    """What is wrong with the arguments, each fault with its JSON path and what was expected; or ``None``."""
+    if validator.is_valid(arguments):
+        return None
+    errors: list[dict[str, str]] = []
+    for fault in validator.iter_errors(dict(arguments)):
+        errors.extend(_described(fault))
+        if len(errors) >= MAX_FAULTS:
+            break
+    listed = "; ".join(f"{error['path']} {error['message']}" for error in errors)
+    return InvalidInput(
+        f"The arguments do not fit the tool's input schema: {listed}. Mend them and call again.",
+        errors=errors,
+        code="arguments_invalid",
+    )
+
+
+def _described(fault: jsonschema_rs.ValidationError) -> list[dict[str, str]]:
+    path = _path(fault.instance_path)
+    kind = fault.kind
+    if isinstance(kind, Kind.Required):
+        return [{"path": path + _step(kind.property), "message": "is required, but missing"}]
+    if isinstance(kind, Kind.AdditionalProperties):
+        return [
+            {"path": path + _step(name), "message": "is not an argument of this tool"}
+            for name in kind.unexpected[:MAX_FAULTS]
+        ]
+    if isinstance(kind, Kind.Type):
+        expected = " or ".join(kind.types)
+        return [{"path": path, "message": f"must be of type {expected}, not {_type_name(fault.instance)}"}]
+    if isinstance(kind, Kind.Enum):
+        allowed = ", ".join(str(option)[:60] for option in list(kind.options)[:20])
+        return [{"path": path, "message": f"must be one of: {allowed}"}]
+    message = fault.message.removeprefix(_HIDDEN).strip()
+    return [{"path": path, "message": message[:300]}]
+
+
+def _path(steps: list[str | int]) -> str:
+    return "$" + "".join(_step(step) for step in steps)
+
+
+def _step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    shown = step[:80]
+    return f".{shown}" if _PLAIN.fullmatch(shown) else f"[{shown!r}]"
+
+
+def _type_name(value: Any) -> str:
+    if value is None:
+        return "null"
+    for types, name in (
+        (bool, "boolean"),
+        (int, "integer"),
+        (float, "number"),
+        (str, "string"),
+        (list, "array"),
+    ):
+        if isinstance(value, types):
+            return name
+    return "object"

@@ -1,0 +1,337 @@
+"""Data sources: stored with their settings sealed, tested on request, and bringing their tools along.
+
+No connection to a source is opened while a transaction of ours is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import orjson
+from django.utils import timezone
+
+from core.crypto import SealError
+from core.errors import Conflict, InvalidInput, MarinaError, NotFound, SourceError
+from core.loop import run_async
+from core.sealing import sealer
+from servers.execution.contract import Backend, Health, Offered, Source
+from servers.models import NAME_PATTERN, DataSource, ServerSource, Tool
+from servers.services.changes import publish_change
+from servers.services.kinds import backend_of
+from servers.services.runtime import get_runtime
+from servers.services.tools import store_tool
+from tenants.access import Caller
+from tenants.roles import Action
+from tenants.scoping import tenant_scope
+from tenants.services.inputs import check_json, faults_below, matching, name_taken, refuse
+from tenants.services.recording import record_change
+
+MAX_SETTINGS_BYTES: Final = 256 * 1024
+CHECKS_AT_ONCE: Final = 8
+"""How many sources of one tenant the scheduled check connects to at the same time."""
+
+_MAX_REASON: Final = 500
+
+
+def list_sources(*, caller: Caller) -> list[DataSource]:
+    """The tenant's data sources by name; none holds a secret in clear."""
+    caller.require(Action.SOURCES_READ)
+    with tenant_scope(caller.tenant_id):
+        return list(DataSource.objects.all())
+
+
+def get_source(source_id: UUID, *, caller: Caller) -> DataSource:
+    """One data source. Raises ``NotFound``."""
+    caller.require(Action.SOURCES_READ)
+    with tenant_scope(caller.tenant_id):
+        return _source(source_id)
+
+
+def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> list[Offered]:
+    """The tools that a source with these settings would bring. Saves nothing. Raises ``InvalidInput``."""
+    caller.require(Action.SOURCES_CHANGE)
+    backend, cleaned = _cleaned(kind, settings)
+    return list(backend.offered(cleaned))
+
+
+def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: Caller) -> DataSource:
+    """Store a data source and the tools that come with it; nothing connects yet.
+
+    Where one of the tools' names is taken, all of them get the prefix ``<name>_``.
+    Raises ``InvalidInput`` and ``Conflict``.
+    """
+    caller.require(Action.SOURCES_CHANGE)
+    _check_name(name)
+    backend, cleaned = _cleaned(kind, settings)
+    offered = backend.offered(cleaned)
+    with tenant_scope(caller.tenant_id):
+        source = DataSource(
+            id=uuid4(),
+            tenant_id=caller.tenant_id,
+            name=name,
+            kind=backend.kind,
+            settings=backend.describe_settings(cleaned),
+        )
+        source.sealed = _sealed(source, cleaned)
+        source.tool_prefix = _free_prefix(name, offered)
+        with name_taken(
+            "servers_datasource_name_unique",
+            f"A data source called {name} exists already. Choose another name.",
+        ):
+            source.save(force_insert=True)
+        tools = [
+            store_tool(
+                source.tool_prefix + each.name,
+                source,
+                each,
+                caller=caller,
+                title=each.title,
+                description=each.description,
+            )
+            for each in offered
+        ]
+        after = {**_shown(source), "tools": [tool.name for tool in tools]}
+        publish_change(caller.tenant_id)
+        record_change("source.created", caller=caller, after=after)
+    return source
+
+
+def update_source(
+    source_id: UUID,
+    *,
+    caller: Caller,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> DataSource:
+    """Rename a source, or replace its settings whole; what is ``None`` stays. Its tools stay.
+
+    Settings are never merged with the stored ones: otherwise an editor could point a stored password at a
+    host of their own. Raises ``InvalidInput``, ``NotFound`` and ``Conflict``.
+    """
+    caller.require(Action.SOURCES_CHANGE)
+    if name is not None:
+        _check_name(name)
+    with tenant_scope(caller.tenant_id):
+        source = _source(source_id, lock=True)
+        before = _shown(source)
+        if settings is not None:
+            backend, cleaned = _cleaned(source.kind, settings)
+            source.settings = backend.describe_settings(cleaned)
+            source.sealed = _sealed(source, cleaned)
+            source.version += 1
+            source.health = DataSource.HealthState.UNKNOWN
+            source.health_reason = ""
+            source.health_checked_at = None
+        if name is not None:
+            source.name = name
+        with name_taken(
+            "servers_datasource_name_unique",
+            f"A data source called {name} exists already. Choose another name.",
+        ):
+            source.save()
+        after = {**_shown(source), "settings_replaced": settings is not None}
+        publish_change(caller.tenant_id)
+        record_change("source.changed", caller=caller, before=before, after=after)
+    return source
+
+
+def delete_source(source_id: UUID, *, caller: Caller) -> None:
+    """Delete a source with the tools that came with it.
+
+    Raises ``NotFound``, and ``Conflict`` while a server names it or a tool of the team's own stands on it.
+    """
+    caller.require(Action.SOURCES_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        source = _source(source_id, lock=True)
+        slugs = list(
+            ServerSource.objects.filter(source=source)
+            .order_by("server__slug")
+            .values_list("server__slug", flat=True)
+        )
+        if slugs:
+            raise Conflict(
+                f"Data source {source.name} is offered by the servers {', '.join(slugs)}. "
+                "Take it off them first.",
+                code="source_in_use",
+                data={"servers": slugs},
+            )
+        own = _own_tools(source)
+        if own:
+            raise Conflict(
+                f"The tools {', '.join(own)} were made on data source {source.name}. Delete them first.",
+                code="source_in_use",
+                data={"tools": own},
+            )
+        tools = list(Tool.objects.filter(source=source).values_list("name", flat=True))
+        before = {**_shown(source), "tools": tools}
+        source.delete()
+        publish_change(caller.tenant_id)
+        record_change("source.deleted", caller=caller, before=before)
+
+
+def test_source(source_id: UUID, *, caller: Caller) -> Health:
+    """Connect to a stored source now, store how that went, and say what is wrong. Raises ``NotFound``."""
+    caller.require(Action.SOURCES_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = _source(source_id)
+    health = _check_now([row])[0]
+    with tenant_scope(caller.tenant_id):
+        _store_health(row, health)
+        record_change(
+            "source.tested",
+            caller=caller,
+            after={**_shown(row), "health": health.state, "reason": health.reason},
+        )
+    return health
+
+
+def test_settings(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> Health:
+    """Connect once with settings that are not saved, and save nothing. Raises ``InvalidInput``."""
+    caller.require(Action.SOURCES_CHANGE)
+    backend, cleaned = _cleaned(kind, settings)
+    source = Source(
+        id=uuid4(), tenant_id=caller.tenant_id, name="unsaved", kind=backend.kind, version=0, settings=cleaned
+    )
+    return run_async(get_runtime().engine.check(source))
+
+
+def check_sources_of(tenant_id: int) -> int:
+    """The scheduled check of one tenant's sources: store each one's health. Returns how many there are."""
+    with tenant_scope(tenant_id):
+        rows = list(DataSource.objects.all())
+    if not rows:
+        return 0
+    found = _check_now(rows)
+    with tenant_scope(tenant_id):
+        changed = [_store_health(row, health) for row, health in zip(rows, found, strict=True)]
+        if any(changed):
+            publish_change(tenant_id)
+    return len(rows)
+
+
+def execution_source(row: DataSource) -> Source:
+    """A stored source as execution sees it, its settings opened. In memory only: never log or send it.
+
+    Raises ``SourceError`` when the settings do not open under this process's master key.
+    """
+    try:
+        clear = sealer().open(bytes(row.sealed), context=row.seal_context)
+    except SealError:
+        raise SourceError(
+            f"The stored settings of data source {row.name} do not open with this master key. "
+            "Enter them again.",
+            code="source_sealed",
+        ) from None
+    return Source(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        name=row.name,
+        kind=row.kind,
+        version=row.version,
+        settings=orjson.loads(clear),
+    )
+
+
+def _source(source_id: UUID, *, lock: bool = False) -> DataSource:
+    rows = DataSource.objects.all()
+    source = (rows.select_for_update() if lock else rows).filter(pk=source_id).first()
+    if source is None:
+        raise NotFound("There is no such data source in this team.", code="source_not_found")
+    return source
+
+
+def _check_name(name: object) -> None:
+    matching(name, "name", NAME_PATTERN, "must be 1 to 64 letters, digits, dots, hyphens and underscores.")
+
+
+def _cleaned(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:
+    backend = backend_of(kind)
+    if not isinstance(settings, Mapping):
+        refuse("settings", "must be an object.")
+    check_json(settings, "settings", largest=MAX_SETTINGS_BYTES)
+    with faults_below("settings"):
+        return backend, backend.clean_settings(settings)
+
+
+def _sealed(source: DataSource, cleaned: Mapping[str, Any]) -> bytes:
+    return sealer().seal(orjson.dumps(dict(cleaned)), context=source.seal_context)
+
+
+def _free_prefix(name: str, offered: Sequence[Offered]) -> str:
+    """Nothing where all the tools' names are free; otherwise the source's name. Raises ``Conflict``."""
+    for prefix in ("", f"{name}_"):
+        names = [prefix + each.name for each in offered]
+        long = [each for each in names if len(each) > 64]
+        if long:
+            refuse("name", f"is too long: a tool would be called {long[0]}, over 64 characters. Shorten it.")
+        taken = sorted(Tool.objects.filter(name__in=names).values_list("name", flat=True))
+        if not taken:
+            return prefix
+    raise Conflict(
+        f"A tool called {taken[0]} exists already. Choose another name for the data source.",
+        code="name_taken",
+    )
+
+
+def _own_tools(source: DataSource) -> list[str]:
+    """Names of the tools on this source that did not come with it."""
+    tools = list(Tool.objects.filter(source=source).select_related("current"))
+    try:
+        offered = backend_of(source.kind).offered(execution_source(source).settings)
+    except (SourceError, InvalidInput):
+        # Neither a kind that is gone nor settings that do not open may keep a source from being deleted.
+        return []
+    brought = [(each.operation.kind, dict(each.operation.definition)) for each in offered]
+    return [
+        tool.name
+        for tool in tools
+        if tool.current is not None and (tool.current.kind, tool.current.definition) not in brought
+    ]
+
+
+def _check_now(rows: Sequence[DataSource]) -> list[Health]:
+    """Connect to each source and say how that went, a few at a time, in the order given."""
+    return run_async(_check_all([_prepared(row) for row in rows]))
+
+
+def _prepared(row: DataSource) -> Source | Health:
+    try:
+        backend_of(row.kind)
+        return execution_source(row)
+    except MarinaError as error:
+        return Health("unhealthy", reason=error.message, code=error.code)
+
+
+async def _check_all(prepared: Sequence[Source | Health]) -> list[Health]:
+    engine = get_runtime().engine
+    turns = asyncio.Semaphore(CHECKS_AT_ONCE)
+
+    async def check(each: Source | Health) -> Health:
+        if isinstance(each, Health):
+            return each
+        async with turns:
+            return await engine.check(each)
+
+    return list(await asyncio.gather(*(check(each) for each in prepared)))
+
+
+def _store_health(row: DataSource, health: Health) -> bool:
+    """Store a check's result unless the source changed meanwhile. Whether its state or reason is new."""
+    reason = health.reason[:_MAX_REASON]
+    DataSource.objects.filter(pk=row.pk, version=row.version).update(
+        health=health.state, health_reason=reason, health_checked_at=timezone.now()
+    )
+    return (row.health, row.health_reason) != (health.state, reason)
+
+
+def _shown(source: DataSource) -> dict[str, Any]:
+    return {
+        "id": str(source.id),
+        "name": source.name,
+        "kind": source.kind,
+        "settings": source.settings,
+        "version": source.version,
+    }

@@ -1,0 +1,306 @@
+"""Tools and their versions: what a tool is never changes, it gets a new version. Runs no tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from django.db.models import Max, QuerySet
+
+from core.errors import Conflict, NotFound
+from servers.execution.contract import Offered, Operation
+from servers.models import NAME_PATTERN, DataSource, Server, Tool, ToolVersion
+from servers.services.changes import publish_change
+from servers.services.kinds import backend_of
+from servers.services.redaction import mask_secrets
+from servers.services.schemas import compile_schema
+from servers.services.visibility import servers_left, tools_left
+from tenants.access import Caller
+from tenants.roles import Action
+from tenants.scoping import tenant_scope
+from tenants.services.inputs import check_json, clean_text, faults_below, matching, name_taken, refuse
+from tenants.services.recording import record_change
+
+MAX_DEFINITION_BYTES: Final = 128 * 1024
+MAX_SCHEMA_BYTES: Final = 64 * 1024
+"""Schemas travel to every client with each list, and to every model: they stay small."""
+
+MAX_DESCRIPTION: Final = 8_000
+
+
+def list_tools(*, caller: Caller) -> list[Tool]:
+    """The tools that the caller may see, by name, each with its source and current version."""
+    caller.require(Action.TOOLS_READ)
+    with tenant_scope(caller.tenant_id):
+        return list(_visible(caller).select_related("source", "current"))
+
+
+def get_tool(tool_id: UUID, *, caller: Caller) -> Tool:
+    """One tool with its source and current version. Raises ``NotFound``."""
+    caller.require(Action.TOOLS_READ)
+    with tenant_scope(caller.tenant_id):
+        return _tool(tool_id, caller)
+
+
+def get_tool_name(tool_id: UUID, *, caller: Caller) -> str:
+    """The name to call a tool by. Raises ``NotFound``.
+
+    It asks for no right of its own: the call's one decision path decides, and records what it refuses.
+    """
+    with tenant_scope(caller.tenant_id):
+        name = Tool.objects.filter(pk=tool_id).values_list("name", flat=True).first()
+    if name is None:
+        raise _no_such_tool()
+    return name
+
+
+def list_versions(tool_id: UUID, *, caller: Caller) -> list[ToolVersion]:
+    """Every version of a tool with who made it, newest first. Raises ``NotFound``."""
+    caller.require(Action.TOOLS_READ)
+    with tenant_scope(caller.tenant_id):
+        tool = _tool(tool_id, caller)
+        return list(ToolVersion.objects.filter(tool=tool).select_related("created_by"))
+
+
+def create_tool(
+    name: str,
+    source: str,
+    kind: str,
+    definition: Mapping[str, Any],
+    title: str = "",
+    description: str = "",
+    *,
+    caller: Caller,
+) -> Tool:
+    """Make a tool of the team's own on the data source called ``source``.
+
+    Raises ``InvalidInput`` (with a path a fault), ``NotFound`` (the source) and ``Conflict`` (the name).
+    """
+    caller.require(Action.TOOLS_CHANGE)
+    matching(name, "name", NAME_PATTERN, "must be 1 to 64 letters, digits, dots, hyphens and underscores.")
+    with tenant_scope(caller.tenant_id):
+        row = DataSource.objects.filter(name=clean_text(source, "source", longest=64)).first()
+        if row is None:
+            known = ", ".join(DataSource.objects.values_list("name", flat=True)[:20]) or "none yet"
+            refuse("source", f"there is no data source of that name. This team's: {known}.")
+        offered = _compiled(row.kind, kind, definition)
+        tool = store_tool(
+            name,
+            row,
+            offered,
+            caller=caller,
+            title=_title(title) or offered.title,
+            description=_description(description) or offered.description,
+        )
+        publish_change(caller.tenant_id)
+        record_change("tool.created", caller=caller, after=_shown(tool), tool=tool.name)
+    return tool
+
+
+def change_tool(
+    tool_id: UUID,
+    *,
+    caller: Caller,
+    definition: Mapping[str, Any] | None = None,
+    title: str | None = None,
+    description: str | None = None,
+    enabled: bool | None = None,
+    based_on: int | None = None,
+) -> Tool:
+    """Give a tool a new version; what is ``None`` stays. No difference makes no version.
+
+    ``enabled`` is not part of a version: it is as ``set_tool_enabled`` has it.
+
+    ``based_on`` is the version number that the change was made from: where the tool has moved on, the
+    answer is ``Conflict``. Also raises ``InvalidInput`` and ``NotFound``.
+    """
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        _tool(tool_id, caller)
+        Tool.objects.select_for_update().get(pk=tool_id)
+        tool = _tool(tool_id, caller)
+        current = _current(tool)
+        if based_on is not None and based_on != current.number:
+            raise Conflict(
+                f"The tool is at version {current.number} now, and this change was made from version "
+                f"{based_on}. Read it again and repeat the change.",
+                code="version_moved",
+            )
+        new = Offered(
+            name=tool.name,
+            title=current.title if title is None else _title(title),
+            description=current.description if description is None else _description(description),
+            input_schema=current.input_schema,
+            output_schema=current.output_schema,
+            annotations=current.annotations,
+            operation=_operation(current),
+        )
+        if definition is not None:
+            compiled = _compiled(tool.source.kind, current.kind, definition)
+            new = Offered(
+                name=tool.name,
+                title=new.title,
+                description=new.description,
+                input_schema=compiled.input_schema,
+                output_schema=compiled.output_schema,
+                annotations=compiled.annotations,
+                operation=compiled.operation,
+            )
+        if _differs(new, current):
+            before = _shown(tool)
+            _add_version(tool, new, caller=caller)
+            publish_change(caller.tenant_id)
+            record_change("tool.changed", caller=caller, before=before, after=_shown(tool), tool=tool.name)
+        if enabled is not None:
+            return set_tool_enabled(tool_id, enabled, caller=caller)
+    return tool
+
+
+def set_tool_enabled(tool_id: UUID, enabled: bool, *, caller: Caller) -> Tool:
+    """Offer a tool, or take it off every server without losing it. Raises ``NotFound``."""
+    caller.require(Action.TOOLS_CHANGE)
+    if not isinstance(enabled, bool):
+        refuse("enabled", "must be true or false.")
+    with tenant_scope(caller.tenant_id):
+        _tool(tool_id, caller)
+        Tool.objects.select_for_update().get(pk=tool_id)
+        tool = _tool(tool_id, caller)
+        if tool.enabled == enabled:
+            return tool
+        before = _shown(tool)
+        tool.enabled = enabled
+        tool.save(update_fields=["enabled"])
+        kind = "tool.enabled" if enabled else "tool.disabled"
+        publish_change(caller.tenant_id)
+        record_change(kind, caller=caller, before=before, after=_shown(tool), tool=tool.name)
+    return tool
+
+
+def delete_tool(tool_id: UUID, *, caller: Caller) -> None:
+    """Delete a tool with its versions; the log keeps what it was. Raises ``NotFound``."""
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        tool = _tool(tool_id, caller)
+        before, name = _shown(tool), tool.name
+        tool.delete()
+        publish_change(caller.tenant_id)
+        record_change("tool.deleted", caller=caller, before=before, tool=name)
+
+
+def store_tool(
+    name: str, source: DataSource, offered: Offered, *, caller: Caller, title: str, description: str
+) -> Tool:
+    """Write a tool with its version 1, in the scope that is open. Raises ``Conflict`` for a taken name."""
+    with name_taken("servers_tool_name_unique", f"A tool called {name} exists already. Choose another name."):
+        tool = Tool.objects.create(name=name, source=source)
+    _add_version(
+        tool,
+        Offered(
+            name=name,
+            title=title,
+            description=description,
+            input_schema=offered.input_schema,
+            output_schema=offered.output_schema,
+            annotations=offered.annotations,
+            operation=offered.operation,
+        ),
+        caller=caller,
+    )
+    return tool
+
+
+def _visible(caller: Caller) -> QuerySet[Tool]:
+    """The tools of the tenant in scope, less those that a narrowed credential does not reach."""
+    tools: QuerySet[Tool] = Tool.objects.all()
+    names, slugs = tools_left(caller), servers_left(caller)
+    if names is not None:
+        tools = tools.filter(name__in=names)
+    if slugs is not None and not Server.objects.filter(slug__in=slugs, offers_all=True).exists():
+        tools = tools.filter(source__in=DataSource.objects.filter(servers__slug__in=slugs))
+    return tools
+
+
+def _tool(tool_id: UUID, caller: Caller) -> Tool:
+    tool = _visible(caller).select_related("source", "current").filter(pk=tool_id).first()
+    if tool is None:
+        raise _no_such_tool()
+    return tool
+
+
+def _no_such_tool() -> NotFound:
+    return NotFound("There is no such tool in this team.", code="tool_not_found")
+
+
+def _current(tool: Tool) -> ToolVersion:
+    if tool.current is None:
+        raise NotFound("This tool has no version yet.", code="tool_not_found")
+    return tool.current
+
+
+def _compiled(source_kind: str, kind: str, definition: Mapping[str, Any]) -> Offered:
+    if not isinstance(kind, str):
+        refuse("kind", "must be text.")
+    if not isinstance(definition, Mapping):
+        refuse("definition", "must be an object.")
+    check_json(definition, "definition", largest=MAX_DEFINITION_BYTES)
+    with faults_below("definition", but="kind"):
+        return backend_of(source_kind).compile(kind, definition)
+
+
+def _add_version(tool: Tool, offered: Offered, *, caller: Caller) -> None:
+    check_json(offered.input_schema, "definition", largest=MAX_SCHEMA_BYTES)
+    check_json(offered.output_schema, "definition", largest=MAX_SCHEMA_BYTES)
+    compile_schema(offered.input_schema)
+    newest = ToolVersion.objects.filter(tool=tool).aggregate(newest=Max("number"))["newest"] or 0
+    tool.current = ToolVersion.objects.create(
+        tool=tool,
+        number=newest + 1,
+        kind=offered.operation.kind,
+        title=offered.title,
+        description=offered.description,
+        definition=dict(offered.operation.definition),
+        input_schema=dict(offered.input_schema),
+        output_schema=None if offered.output_schema is None else dict(offered.output_schema),
+        annotations=dict(offered.annotations),
+        created_by_id=caller.user_id,
+    )
+    tool.save(update_fields=["current"])
+
+
+def _operation(version: ToolVersion) -> Operation:
+    return Operation(kind=version.kind, definition=version.definition)
+
+
+def _differs(new: Offered, current: ToolVersion) -> bool:
+    return (
+        new.title != current.title
+        or new.description != current.description
+        or dict(new.operation.definition) != current.definition
+        or dict(new.input_schema) != current.input_schema
+        or (None if new.output_schema is None else dict(new.output_schema)) != current.output_schema
+        or dict(new.annotations) != current.annotations
+    )
+
+
+def _title(title: object) -> str:
+    return clean_text(title, "title", longest=200, empty=True)
+
+
+def _description(description: object) -> str:
+    return clean_text(description, "description", longest=MAX_DESCRIPTION, empty=True, lines=True)
+
+
+def _shown(tool: Tool) -> dict[str, Any]:
+    version = _current(tool)
+    return {
+        "id": str(tool.id),
+        "name": tool.name,
+        "source": tool.source.name,
+        "enabled": tool.enabled,
+        "version": version.number,
+        "kind": version.kind,
+        "title": version.title,
+        "description": version.description,
+        "definition": mask_secrets(version.definition),
+    }

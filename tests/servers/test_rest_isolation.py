@@ -1,0 +1,124 @@
+"""For every route of the REST API: another team's ids give what unknown ids give, and its address nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from servers.api.urls import urlpatterns as servers_urls
+from servers.models import DataSource, Server, Tool
+from tenants.api.urls import urlpatterns as tenants_urls
+from tenants.models import ApiKey, AuditExport, Membership
+from tenants.scoping import tenant_scope
+from tests.factories import Team, make_team
+from tests.rest import Rest
+
+ROUTES = sorted(str(route.pattern) for route in [*tenants_urls, *servers_urls])
+BELOW_TENANT = [route for route in ROUTES if route.startswith("tenants/<str:tenant>")]
+METHODS = ("get", "post", "patch", "delete")
+
+UNKNOWN = {
+    "member": "999999999999",
+    "seq": "999999999999",
+    **dict.fromkeys(("key", "export", "source", "tool", "server"), "6f1c1c9e-0000-4000-8000-000000000000"),
+}
+BODIES: dict[str, Any] = {
+    "role": {"role": "viewer"},
+    "call": {"arguments": {}},
+}
+
+
+@pytest.fixture(scope="module")
+def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
+    """A team that asks, another team, and one of the other's ids for each kind of thing."""
+    asking, other = make_team(), make_team()
+    dsn = "postgresql://reader:secret@db.example.com/airports"
+    body = {"name": "airports", "kind": "postgres", "settings": {"dsn": dsn}}
+    rest = Rest.admin(other)
+    assert rest.post(f"/tenants/{other.slug}/data-sources", body).status == 201
+    assert rest.post(f"/tenants/{other.slug}/audit/exports", {}).status == 202
+    with tenant_scope(other.tenant_id):
+        foreign = {
+            "member": str(Membership.objects.get().pk),
+            "key": str(ApiKey.objects.all()[0].pk),
+            "export": str(AuditExport.objects.get().pk),
+            "source": str(DataSource.objects.get().pk),
+            "tool": str(Tool.objects.all()[0].pk),
+            "server": str(Server.objects.get().pk),
+            # Numbers are counted in each team, so the other's newest is unknown here once it is greater.
+            "seq": "999999999998",
+        }
+    return asking, other, foreign
+
+
+def filled(route: str, values: dict[str, str]) -> str:
+    return "/" + re.sub(r"<str:(\w+)>", lambda match: values[match[1]], route)
+
+
+def body_of(route: str, method: str) -> Any:
+    if method in ("get", "delete"):
+        return None
+    return BODIES.get(route.rpartition("/")[2], {"role": "viewer"} if "<str:member>" in route else {})
+
+
+@pytest.mark.parametrize("way", ["key", "session"])
+@pytest.mark.parametrize("route", [route for route in BELOW_TENANT if route.count("<") > 1])
+def test_another_teams_id_is_as_unknown_as_any(
+    teams: tuple[Team, Team, dict[str, str]], route: str, way: str
+) -> None:
+    asking, _, foreign = teams
+    rest = Rest.admin(asking) if way == "key" else Rest(email=asking.owner_email)
+    answered = set()
+    for method in METHODS:
+        answers = [
+            rest.call(method, filled(route, {**ids, "tenant": asking.slug}), body_of(route, method))
+            for ids in (foreign, UNKNOWN)
+        ]
+        bodies = [{**answer.body, "request_id": "", "detail": detail_of(answer.body)} for answer in answers]
+        assert answers[0].status == answers[1].status
+        assert bodies[0] == bodies[1]
+        answered.add(answers[0].status)
+    assert answered <= {404, 405}
+    assert 404 in answered
+
+
+def detail_of(body: Any) -> str:
+    """The sentence without the number that was asked for."""
+    return re.sub(r"\d{6,}", "", body["detail"])
+
+
+@pytest.mark.parametrize("way", ["key", "session"])
+@pytest.mark.parametrize("route", BELOW_TENANT)
+def test_below_another_teams_address_everything_is_as_below_an_unknown_one(
+    teams: tuple[Team, Team, dict[str, str]], route: str, way: str
+) -> None:
+    asking, other, foreign = teams
+    rest = Rest.admin(asking) if way == "key" else Rest(email=asking.owner_email)
+    for method in METHODS:
+        answers = [
+            rest.call(method, filled(route, {**foreign, "tenant": slug}), body_of(route, method))
+            for slug in (other.slug, "no-such-team")
+        ]
+        assert answers[0].status == answers[1].status == 404
+        assert {**answers[0].body, "request_id": ""} == {**answers[1].body, "request_id": ""}
+
+
+@pytest.mark.parametrize("route", BELOW_TENANT)
+def test_nobody_gets_a_401_everywhere(teams: tuple[Team, Team, dict[str, str]], route: str) -> None:
+    _, other, foreign = teams
+    for method in METHODS:
+        path = filled(route, {**foreign, "tenant": other.slug})
+        assert Rest().call(method, path, body_of(route, method)).status == 401
+
+
+def test_lists_hold_the_own_teams_rows_only(teams: tuple[Team, Team, dict[str, str]]) -> None:
+    asking, other, foreign = teams
+    for what in ("members", "api-keys", "data-sources", "tools", "servers", "audit/exports", "audit/records"):
+        text = str(Rest.admin(asking).get(f"/tenants/{asking.slug}/{what}").body)
+        assert other.slug not in text
+        assert other.owner_email not in text
+        assert not [
+            value for name, value in foreign.items() if name not in ("member", "seq") and value in text
+        ]

@@ -1,0 +1,100 @@
+"""From the Authorization header to a caller of this tenant, and how a refusal is worded on the wire.
+
+A key of another tenant, a key at a tenant that does not exist, and an unknown key get the same answer, byte for
+byte but for the request id. Sources: RFC 6750 (Bearer), RFC 9110 section 11, MCP authorization.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Final
+
+from core.errors import Unauthenticated
+from servers.services.reasons import log_unavailable
+from servers.services.runtime import Runtime
+from tenants.access import Caller
+
+_REALM: Final = "marina"
+WANTED: Final = "tools:read tools:execute"
+"""The scopes that a client should ask for when it has no credential yet."""
+
+_QUOTABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
+
+logger = logging.getLogger(__name__)
+
+
+def read_token(authorization: bytes | None) -> str | None:
+    """The bearer token, or ``None`` without a header. Raises ``Unauthenticated`` when it is something else."""
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not token or b" " in token:
+        raise Unauthenticated(
+            "The Authorization header is not of the form 'Bearer <key>'. Send your API key after the word Bearer.",
+            code="key_malformed",
+        )
+    return token.decode("latin-1")
+
+
+async def identify(
+    runtime: Runtime,
+    tenant_slug: str,
+    authorization: bytes | None,
+    *,
+    server: str,
+    client: str,
+    request_id: str,
+) -> Caller:
+    """The caller behind the credential. Records a refusal in the tenant's log before it raises.
+
+    Raises ``Unauthenticated``, or ``Unavailable`` when the refusal cannot be recorded.
+    """
+    token: str | None = None
+    try:
+        token = read_token(authorization)
+        if token is None:
+            raise missing_key()
+        caller = runtime.grants.peek(token, tenant_slug)
+        if caller is not None:
+            return caller
+        return await _look_up(runtime, token, tenant_slug)
+    except Unauthenticated as refusal:
+        # Asked before the tenant is looked up: the same answer whether or not there is such a tenant.
+        if not runtime.writer.accepting:
+            raise log_unavailable() from None
+        tenant_id = await runtime.tenants.get(tenant_slug)
+        if tenant_id is None:
+            logger.info("credential refused", extra={"request_id": request_id, "code": refusal.code})
+        else:
+            await runtime.refusals.refused_credential(
+                tenant_id, refusal, token=token, server=server, client=client, request_id=request_id
+            )
+        raise
+
+
+async def _look_up(runtime: Runtime, token: str, tenant_slug: str) -> Caller:
+    if not runtime.writer.accepting:
+        # The database that has no log for us has no keys either: do not wait for it to say so.
+        raise log_unavailable()
+    return await runtime.grants.get(token, tenant_slug)
+
+
+def missing_key() -> Unauthenticated:
+    """The answer to a request without a credential."""
+    return Unauthenticated(
+        "This server needs an API key and the request has none. Send the header "
+        "'Authorization: Bearer mcp_live_…' with a key of the team; an admin issues one in the dashboard.",
+        code="key_missing",
+    )
+
+
+def challenge(problem: str | None, description: str, scope: str = WANTED) -> tuple[bytes, bytes]:
+    """The ``WWW-Authenticate`` header. No ``problem``: the request had no credential (RFC 6750 section 3.1)."""
+    parts = [f'realm="{_REALM}"']
+    if problem is not None:
+        parts += [f'error="{problem}"', f'error_description="{_QUOTABLE.sub("?", description)}"']
+    # No resource_metadata yet: it must not point where nothing answers.
+    parts.append(f'scope="{_QUOTABLE.sub("?", scope)}"')
+    return (b"www-authenticate", f"Bearer {', '.join(parts)}".encode("ascii"))

@@ -1,0 +1,102 @@
+"""The bytes of an answer: JSON-RPC results and errors, HTTP status and headers. Decides nothing.
+
+Error codes: JSON-RPC's own, and MCP's where the specification defines one. What neither defines (credential,
+scope, size, log) uses the HTTP status as its code: the 2026-07-28 revision asks for codes outside of the
+JSON-RPC range for such purposes (basic/index, "Error Codes").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
+
+__all__ = [
+    "INTERNAL_ERROR",
+    "INVALID_PARAMS",
+    "INVALID_REQUEST",
+    "METHOD_NOT_FOUND",
+    "PARSE_ERROR",
+    "SERVER_NAME",
+    "SERVER_VERSION",
+    "Reply",
+    "RpcError",
+    "error_bytes",
+    "result_bytes",
+]
+
+SERVER_NAME: Final = "marina"
+SERVER_VERSION: Final = "0.1.0"
+"""As in pyproject.toml; a test compares them."""
+
+Id = str | int | None
+
+_HEAD: Final = b'{"jsonrpc":"2.0","id":'
+_RESULT: Final = b',"result":'
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer. An empty ``body`` has no content type."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class RpcError(Exception):
+    """A request ends in a JSON-RPC error. ``status`` is the HTTP status where the answer is this alone.
+
+    Without a ``status`` the code decides: by the SDK's table in the modern era; 200 before it, where the
+    error answers a request whose id could be read.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        data: Mapping[str, Any] | None = None,
+        status: int | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+        self.status = status
+        self.headers = headers
+
+    def http_status(self, *, modern: bool, answers: bool) -> int:
+        """The HTTP status: ``answers`` says whether this is the answer to a request with an id."""
+        if self.status is not None:
+            return self.status
+        if self.code == INTERNAL_ERROR:
+            return 500
+        if modern or not answers:
+            return ERROR_CODE_HTTP_STATUS.get(self.code, 200)
+        return 200
+
+
+def id_bytes(request_id: Id) -> bytes:
+    """A JSON-RPC id as JSON."""
+    if type(request_id) is int:
+        return b"%d" % request_id
+    return orjson.dumps(request_id)
+
+
+def result_bytes(request_id: Id, result: bytes) -> bytes:
+    """A JSON-RPC response around a result that is JSON already."""
+    return b"".join((_HEAD, id_bytes(request_id), _RESULT, result, b"}"))
+
+
+def error_bytes(request_id: Id, error: RpcError) -> bytes:
+    """A JSON-RPC error response. An id that could not be read is ``null`` (JSON-RPC 2.0, section 5)."""
+    content: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.data is not None:
+        content["data"] = error.data
+    return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "error": content})

@@ -1,0 +1,130 @@
+"""Marina's own ASGI application on a real uvicorn, in a thread of the test process."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from django.conf import settings
+
+from core.loop import run_async
+from servers.execution.addresses import allow_any_address
+from servers.execution.backends import build_backends
+from servers.execution.engine import Engine
+from servers.services.runtime import Runtime, get_runtime
+from servers.services.sources import create_source
+from tenants.models import AuditRecord
+from tenants.scoping import tenant_scope
+from tests.factories import Team, make_team
+from tests.protocol.probe import KIND, ProbeBackend
+from tests.protocol.wireclient import Endpoint
+
+Records = Callable[..., list[dict[str, Any]]]
+OnLoop = Callable[..., Any]
+
+
+class _Started(uvicorn.Server):
+    """Says when it serves, so that nobody has to ask again and again."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.up.set()
+
+
+@pytest.fixture(scope="session")
+def probe() -> ProbeBackend:
+    """The backend behind the probe's tools, in this process."""
+    return ProbeBackend()
+
+
+@pytest.fixture(scope="session")
+def port(database: None, probe: ProbeBackend) -> Iterator[int]:
+    """The port of a running Marina."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    number: int = listening.getsockname()[1]
+    before = settings.ENV
+    settings.ENV = dataclasses.replace(
+        before, allowed_hosts=(f"127.0.0.1:{number}",), allowed_origins=("https://app.example.com",)
+    )
+    # WhiteNoise warns where there is nothing built yet.
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+    from config.asgi import Application
+
+    runtime = get_runtime()
+    runtime.engine = Engine(backends={**build_backends(allow_address=allow_any_address), KIND: probe})
+    server = _Started(
+        uvicorn.Config(
+            Application(), loop="uvloop", http="httptools", ws="none", log_config=None, lifespan="on"
+        )
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="marina")
+    thread.start()
+    assert server.up.wait(30), "Marina did not start"
+    yield number
+    server.should_exit = True
+    thread.join(30)
+    settings.ENV = before
+
+
+@pytest.fixture
+def runtime(port: int) -> Runtime:
+    """The runtime of the running Marina."""
+    return get_runtime()
+
+
+def _team_with_tools() -> Team:
+    made = make_team()
+    create_source("probe-source", KIND, {}, caller=made.owner)
+    return made
+
+
+@pytest.fixture(scope="session")
+def shared_endpoint(port: int) -> Endpoint:
+    """One team for all tests that read no log."""
+    team = _team_with_tools()
+    return Endpoint(port, f"/mcp/{team.slug}", team.key())
+
+
+@pytest.fixture
+def team(port: int) -> Team:
+    """A team of the test's own with a probe source, so with the tools crash, echo, fail, routed and wait."""
+    return _team_with_tools()
+
+
+@pytest.fixture
+def endpoint(request: pytest.FixtureRequest) -> Endpoint:
+    """A team's URL with a key that may list and call: of the test's own team where it has one."""
+    if "team" in request.fixturenames:
+        team: Team = request.getfixturevalue("team")
+        return Endpoint(request.getfixturevalue("port"), f"/mcp/{team.slug}", team.key())
+    shared: Endpoint = request.getfixturevalue("shared_endpoint")
+    return shared
+
+
+@pytest.fixture
+def records() -> Records:
+    """Reads a team's log: the bodies of its records, oldest first, without those of the set-up."""
+    from tenants.audit.records import decode
+
+    def read(team: Team, **filters: Any) -> list[dict[str, Any]]:
+        with tenant_scope(team.tenant_id):
+            rows = AuditRecord.objects.filter(**filters).order_by("seq")
+            found = [{**decode(bytes(row.body)), "seq": row.seq} for row in rows]
+        return [record for record in found if record["kind"] in {"tools/call", "tools/list", "auth"}]
+
+    return read
+
+
+@pytest.fixture
+def on_loop(port: int) -> OnLoop:
+    """Runs a coroutine on Marina's loop and waits for it."""
+    return run_async

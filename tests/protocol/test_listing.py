@@ -1,0 +1,115 @@
+"""The list: pages, cursors, and that a change of the tools is seen."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from servers.endpoint.view import View
+from servers.endpoint.wire import RpcError
+from servers.models import DataSource, Tool
+from servers.services.runtime import Runtime
+from servers.services.sources import create_source
+from servers.services.surfaces import Surface
+from servers.services.tools import set_tool_enabled
+from tenants.scoping import tenant_scope
+from tests.factories import Team
+from tests.protocol.conftest import OnLoop
+from tests.protocol.probe import KIND
+from tests.protocol.requirements import requirement
+from tests.protocol.wireclient import Endpoint
+
+
+@pytest.fixture
+def surface(team: Team, runtime: Runtime, on_loop: OnLoop) -> Any:
+    return on_loop(runtime.surfaces.get(team.tenant_id, "default"))
+
+
+def names_by_page(view: Any, only: Any = None) -> Any:
+    import json
+
+    pages, cursor = [], None
+    while True:
+        page = json.loads(view.page("structured", cursor, only))
+        pages.append([tool["name"] for tool in page["tools"]])
+        cursor = page.get("nextCursor")
+        if cursor is None:
+            return pages
+
+
+@requirement("lists:cursor")
+def test_pages_follow_one_another(surface: Surface) -> None:
+    assert names_by_page(View(surface, 2)) == [["crash", "echo"], ["fail", "routed"], ["wait"]]
+    assert names_by_page(View(surface, 5)) == [["crash", "echo", "fail", "routed", "wait"]]
+
+
+def test_narrowed_pages_follow_one_another(surface: Surface) -> None:
+    assert names_by_page(View(surface, 2), frozenset({"wait", "crash", "fail"})) == [
+        ["crash", "fail"],
+        ["wait"],
+    ]
+    assert names_by_page(View(surface, 2), frozenset({"gone"})) == [[]]
+
+
+def test_cursor_outlives_the_tool_that_it_names(surface: Surface) -> None:
+    view = View(surface, 2)
+    cursor = base64.urlsafe_b64encode(b"t1:deleted").decode().rstrip("=")
+    assert b'"name":"echo"' in view.page("structured", cursor, None)
+
+
+def test_made_up_cursors_are_not_kept(surface: Surface) -> None:
+    view = View(surface, 2)
+    for number in range(100):
+        view.page("structured", base64.urlsafe_b64encode(f"t1:x{number}".encode()).decode().rstrip("="), None)
+    assert len(view._pages) <= 3
+
+
+@requirement("lists:cursor")
+@pytest.mark.parametrize("cursor", ["", "nonsense", "dDE6", "!!", "AAAA", "dDE6ZWNobw=="])
+def test_cursor_of_elsewhere_is_invalid_params(endpoint: Endpoint, surface: Surface, cursor: str) -> None:
+    with pytest.raises(RpcError):
+        View(surface, 2).page("structured", cursor, None)
+    answer = endpoint.modern("tools/list", {"cursor": cursor})
+    assert (answer.status, answer.error["code"]) == (400, -32602)
+    assert "without a cursor" in answer.error["message"]
+
+
+def test_cursor_that_is_no_string_is_invalid_params(endpoint: Endpoint) -> None:
+    assert endpoint.modern("tools/list", {"cursor": 5}).error["code"] == -32602
+
+
+def test_change_is_seen_when_it_is_heard(team: Team, endpoint: Endpoint, runtime: Runtime) -> None:
+    assert len(endpoint.modern("tools/list").result["tools"]) == 5
+    with tenant_scope(team.tenant_id):
+        tool_id = Tool.objects.get(name="wait").pk
+    set_tool_enabled(tool_id, False, caller=team.owner)
+    while len(endpoint.modern("tools/list").result["tools"]) == 5:
+        assert runtime.surfaces.peek(team.tenant_id, "default") is not None
+    assert endpoint.call("wait").error["code"] == -32602
+
+
+def test_unheard_change_is_seen_once_the_snapshot_is_old(
+    team: Team, endpoint: Endpoint, runtime: Runtime
+) -> None:
+    assert len(endpoint.modern("tools/list").result["tools"]) == 5
+    from tenants.models import Tenant
+
+    with tenant_scope(team.tenant_id):
+        Tool.objects.filter(name="wait").update(enabled=False)
+    Tenant.objects.filter(pk=team.tenant_id).update(surface_version=99)
+    assert len(endpoint.modern("tools/list").result["tools"]) == 5
+    runtime.surfaces._held[team.tenant_id, "default"].checked -= 6
+    assert len(endpoint.modern("tools/list").result["tools"]) == 4
+
+
+def test_source_that_cannot_be_opened_gives_its_reason_to_the_call(team: Team, endpoint: Endpoint) -> None:
+    create_source("second", KIND, {}, caller=team.owner)
+    with tenant_scope(team.tenant_id):
+        DataSource.objects.filter(name="second").update(sealed=b"damaged")
+    answer = endpoint.call("second_echo", {"text": "x"})
+    while "error" in answer.json:
+        answer = endpoint.call("second_echo", {"text": "x"})
+    assert answer.result["isError"] is True
+    assert "data source second cannot be opened" in answer.result["content"][0]["text"]

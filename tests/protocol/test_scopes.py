@@ -1,0 +1,79 @@
+"""What a key may do: scopes that give, scopes that narrow, and refusals that name what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from servers.models import Server
+from tenants.scoping import tenant_scope
+from tests.factories import Team
+from tests.protocol.conftest import Records
+from tests.protocol.probe import ProbeBackend
+from tests.protocol.requirements import requirement
+from tests.protocol.wireclient import Endpoint
+
+
+@requirement("auth:403")
+@pytest.mark.parametrize(
+    ("scopes", "method", "params", "needed"),
+    [
+        (["tools:read"], "tools/call", {"name": "echo", "arguments": {"text": "x"}}, "tools:execute"),
+        (["tools:execute"], "tools/list", {}, "tools:read"),
+        (
+            ["tools:execute", "tool:fail"],
+            "tools/call",
+            {"name": "echo", "arguments": {"text": "x"}},
+            "tool:echo",
+        ),
+        (["tools:execute", "tool:fail"], "tools/call", {"name": "nonsense"}, "tool:nonsense"),
+        (["tools:read", "server:other"], "tools/list", {}, "server:default"),
+    ],
+)
+def test_missing_scope_gets_403_that_names_it_and_is_recorded(
+    team: Team,
+    endpoint: Endpoint,
+    records: Records,
+    probe: ProbeBackend,
+    scopes: Any,
+    method: str,
+    params: Any,
+    needed: str,
+) -> None:
+    before = probe.executed
+    answer = endpoint.with_key(team.key(*scopes)).modern(method, params)
+    assert answer.status == 403
+    assert answer.error["data"]["needed_scopes"] == [needed]
+    assert answer.error["data"]["rule"] == f"scope:{needed}"
+    assert needed in answer.error["message"]
+    challenge = answer.headers["WWW-Authenticate"]
+    assert 'error="insufficient_scope"' in challenge
+    assert f'scope="{needed}"' in challenge
+    (record,) = records(team)
+    assert (record["outcome"], record["reason"]["rule"]) == ("refused", f"scope:{needed}")
+    assert record["request_id"] == answer.headers["X-Request-ID"]
+    assert probe.executed == before
+
+
+def test_narrowed_key_sees_and_calls_its_tools_only(team: Team, endpoint: Endpoint) -> None:
+    narrowed = endpoint.with_key(team.key("tools:read", "tools:execute", "tool:echo", "tool:fail"))
+    assert [tool["name"] for tool in narrowed.modern("tools/list").result["tools"]] == ["echo", "fail"]
+    assert narrowed.call("echo", {"text": "x"}).status == 200
+    assert narrowed.call("wait").status == 403
+
+
+def test_key_narrowed_to_a_server_learns_nothing_of_others(team: Team, endpoint: Endpoint) -> None:
+    with tenant_scope(team.tenant_id):
+        Server.objects.create(slug="second", title="Second", offers_all=True)
+        Server.objects.create(slug="third", title="Third", offers_all=True)
+    narrowed = endpoint.with_key(team.key("tools:read", "server:second"))
+    assert narrowed.at(f"{endpoint.path}/second").modern("tools/list").status == 200
+    assert narrowed.at(f"{endpoint.path}/third").modern("tools/list").status == 403
+    assert narrowed.at(f"{endpoint.path}/none").modern("tools/list").status == 403
+
+
+def test_admin_key_may_list_and_call(team: Team, endpoint: Endpoint) -> None:
+    admin = endpoint.with_key(team.key("admin"))
+    assert len(admin.modern("tools/list").result["tools"]) == 5
+    assert admin.call("echo", {"text": "x"}).status == 200

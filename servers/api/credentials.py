@@ -1,0 +1,64 @@
+"""What becomes of credentials that REST sees: their use is noted, a refused one goes into the team's log.
+
+``tenants.api`` decides who calls; this adds what needs the process's log writer, and is named in the settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from core.errors import Unauthenticated, Unavailable
+from core.loop import post, run_async
+from core.requestid import current_request_id
+from servers.services.runtime import get_runtime
+from tenants.access import Caller
+from tenants.api import problems
+from tenants.api.authentication import ApiKeyAuthentication, KeyPrincipal
+from tenants.models import SLUG_PATTERN
+
+_SECONDS = 10.0
+
+
+class RecordedKeyAuthentication(ApiKeyAuthentication):
+    """API keys, with the time of their last use noted."""
+
+    def authenticate(self, request: Request) -> tuple[KeyPrincipal, Caller] | None:
+        """Raises ``Unauthenticated`` as its base does."""
+        found = super().authenticate(request)
+        if found is not None:
+            post(get_runtime().uses.note, found[1])
+        return found
+
+
+def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
+    """DRF's exception handler: a refused credential is recorded before its answer leaves."""
+    if isinstance(error, Unauthenticated):
+        authorization = context["request"].headers.get("Authorization", "")
+        tenant_slug = context["kwargs"].get("tenant", "")
+        if authorization and re.fullmatch(SLUG_PATTERN, tenant_slug):
+            try:
+                token = authorization.partition(" ")[2].strip()
+                run_async(_record(tenant_slug, error, token, current_request_id()), timeout=_SECONDS)
+            except Unavailable as unavailable:
+                error = unavailable
+    return problems.problem_response(error, context)
+
+
+async def _record(tenant_slug: str, refusal: Unauthenticated, token: str, request_id: str) -> None:
+    runtime = get_runtime()
+    await runtime.start()
+    tenant_id = await runtime.tenants.get(tenant_slug)
+    if tenant_id is not None:
+        await runtime.refusals.refused_credential(
+            tenant_id,
+            refusal,
+            token=token,
+            server="",
+            client="rest",
+            request_id=request_id,
+        )

@@ -1,0 +1,218 @@
+"""The shapes of data sources, tools and servers in REST: input is checked for form here, rules are in services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from servers.models import DataSource, Server, ToolVersion
+from servers.services.onboarding import DEFAULT_SERVER
+from tenants.api.base import StrictSerializer, list_of
+from tenants.api.serializers import public_url
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """How connecting to a data source went."""
+
+    state = serializers.ChoiceField(choices=DataSource.HealthState.values)
+    reason = serializers.CharField(help_text="What is wrong, and what to do; empty when healthy.")
+    code = serializers.CharField()
+    latency_ms = serializers.FloatField(allow_null=True)
+
+
+class StoredHealthSerializer(serializers.Serializer[Any]):
+    """How the last check of a data source went."""
+
+    state = serializers.ChoiceField(source="health", choices=DataSource.HealthState.values)
+    reason = serializers.CharField(source="health_reason")
+    checked_at = serializers.DateTimeField(source="health_checked_at", allow_null=True)
+
+
+class SourceSerializer(serializers.Serializer[Any]):
+    """A data source, without its secrets."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    settings = serializers.DictField(help_text="What may be shown; secrets are left out.")
+    version = serializers.IntegerField()
+    tool_prefix = serializers.CharField()
+    health = StoredHealthSerializer(source="*")
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class SourceInput(StrictSerializer):
+    """A data source to connect."""
+
+    name = serializers.CharField(max_length=64)
+    kind = serializers.CharField(max_length=32)
+    settings = serializers.DictField(help_text='As the kind needs: postgres takes {"dsn": …}.')
+
+
+class SourceChange(StrictSerializer):
+    """What can be changed of a data source. Settings are replaced whole, secrets included."""
+
+    name = serializers.CharField(max_length=64, required=False)
+    settings = serializers.DictField(required=False)
+
+
+class SettingsInput(StrictSerializer):
+    """Settings to try without saving them."""
+
+    kind = serializers.CharField(max_length=32)
+    settings = serializers.DictField()
+
+
+class ToolSerializer(serializers.Serializer[Any]):
+    """A tool at its current version."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    source = serializers.CharField(source="source.name")  # type: ignore[assignment]
+    enabled = serializers.BooleanField()
+    version = serializers.IntegerField(source="current.number")
+    kind = serializers.CharField(source="current.kind")
+    title = serializers.CharField(source="current.title")
+    description = serializers.CharField(source="current.description")
+    definition = serializers.DictField(source="current.definition")
+    input_schema = serializers.DictField(source="current.input_schema")
+    output_schema = serializers.DictField(source="current.output_schema", allow_null=True)
+    annotations = serializers.DictField(source="current.annotations")
+    created_at = serializers.DateTimeField()
+
+
+class ToolInput(StrictSerializer):
+    """A tool to make."""
+
+    name = serializers.CharField(max_length=64)
+    source = serializers.CharField(  # type: ignore[assignment]
+        max_length=64, help_text="The data source's name."
+    )
+    kind = serializers.CharField(max_length=32)
+    definition = serializers.DictField()
+    title = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+    description = serializers.CharField(
+        max_length=20_000, required=False, allow_blank=True, default="", trim_whitespace=False
+    )
+
+
+class ToolChange(StrictSerializer):
+    """What can be changed of a tool: each change of what it is makes a new version."""
+
+    definition = serializers.DictField(required=False)
+    title = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    description = serializers.CharField(
+        max_length=20_000, required=False, allow_blank=True, trim_whitespace=False
+    )
+    enabled = serializers.BooleanField(required=False)
+    based_on = serializers.IntegerField(
+        required=False, help_text="The version that you changed; the answer is 409 if there is a newer one."
+    )
+
+
+class ToolVersionSerializer(serializers.Serializer[Any]):
+    """What a tool was, from one change to the next."""
+
+    number = serializers.IntegerField()
+    kind = serializers.CharField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    definition = serializers.DictField()
+    input_schema = serializers.DictField()
+    output_schema = serializers.DictField(allow_null=True)
+    annotations = serializers.DictField()
+    created_by = serializers.SerializerMethodField()
+    created_at = serializers.DateTimeField()
+
+    @extend_schema_field(serializers.EmailField(allow_null=True))
+    def get_created_by(self, version: ToolVersion) -> str | None:
+        return None if version.created_by is None else version.created_by.email
+
+
+class CallInput(StrictSerializer):
+    """A call to try."""
+
+    arguments = serializers.DictField(required=False)
+    server = serializers.CharField(max_length=40, default=DEFAULT_SERVER, help_text="The server's slug.")
+
+
+class CallErrorSerializer(serializers.Serializer[Any]):
+    """Why a tool failed."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+    data = serializers.DictField()  # type: ignore[assignment]
+
+
+class CallResultSerializer(serializers.Serializer[Any]):
+    """What a call gave, and the number of its record in the log."""
+
+    tool = serializers.CharField()
+    tool_version = serializers.IntegerField()
+    outcome = serializers.ChoiceField(choices=["ok", "error"])
+    structured = serializers.DictField(allow_null=True)
+    text = serializers.CharField()
+    rows = serializers.IntegerField(allow_null=True)
+    size = serializers.IntegerField(help_text="Bytes.")
+    truncated = serializers.BooleanField()
+    duration_us = serializers.IntegerField(help_text="Microseconds.")
+    seq = serializers.IntegerField(help_text="The number of its record in the log.")
+    error = CallErrorSerializer(allow_null=True)
+
+
+class ServerSerializer(serializers.Serializer[Any]):
+    """A server: one MCP surface at its own URL."""
+
+    id = serializers.UUIDField()
+    slug = serializers.CharField()
+    title = serializers.CharField()
+    instructions = serializers.CharField()
+    access = serializers.ChoiceField(choices=Server.Access.values)
+    offers_all = serializers.BooleanField()
+    sources = serializers.SerializerMethodField(help_text="Names of the chosen data sources.")
+    mcp_url = serializers.SerializerMethodField()
+    created_at = serializers.DateTimeField()
+
+    def get_sources(self, server: Server) -> list[str]:
+        return [source.name for source in server.sources.all()]
+
+    def get_mcp_url(self, server: Server) -> str:
+        base = public_url(f"/mcp/{self.context['tenant']}")
+        return base if server.slug == DEFAULT_SERVER else f"{base}/{server.slug}"
+
+
+class ServerInput(StrictSerializer):
+    """A server to make. Without ``sources`` it offers the tools of all of them."""
+
+    slug = serializers.CharField(max_length=40)
+    title = serializers.CharField(max_length=120)
+    access = serializers.CharField(
+        max_length=16, default=Server.Access.PRIVATE.value, help_text="private or public"
+    )
+    sources = serializers.ListField(
+        child=serializers.CharField(max_length=64), required=False, allow_null=True, default=None
+    )
+    instructions = serializers.CharField(
+        max_length=20_000, required=False, allow_blank=True, default="", trim_whitespace=False
+    )
+
+
+class ServerChange(StrictSerializer):
+    """What can be changed of a server."""
+
+    title = serializers.CharField(max_length=120, required=False)
+    access = serializers.CharField(max_length=16, required=False, help_text="private or public")
+    sources = serializers.ListField(child=serializers.CharField(max_length=64), required=False)
+    offers_all = serializers.BooleanField(required=False)
+    instructions = serializers.CharField(
+        max_length=20_000, required=False, allow_blank=True, trim_whitespace=False
+    )
+
+
+SourceList = list_of(SourceSerializer, "DataSourceList")
+ToolList = list_of(ToolSerializer, "ToolList")
+ToolVersionList = list_of(ToolVersionSerializer, "ToolVersionList")
+ServerList = list_of(ServerSerializer, "ServerList")

@@ -1,0 +1,99 @@
+"""REST: data sources and their tests. Parses, calls one service, answers."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from servers.api.serializers import (
+    HealthSerializer,
+    SettingsInput,
+    SourceChange,
+    SourceInput,
+    SourceList,
+    SourceSerializer,
+)
+from servers.services import sources
+from tenants.api.base import TenantView, results, uuid_of
+from tenants.api.problems import problems
+
+_TAGS = ["data-sources"]
+
+
+class SourcesView(TenantView):
+    """The data sources of a team."""
+
+    @extend_schema(operation_id="list_data_sources", responses={200: SourceList, **problems()}, tags=_TAGS)
+    def get(self, request: Request, tenant: str) -> Response:
+        """List the data sources with their health."""
+        return results(SourceSerializer(sources.list_sources(caller=self.caller), many=True).data)
+
+    @extend_schema(
+        operation_id="create_data_source",
+        request=SourceInput,
+        responses={201: SourceSerializer, **problems(400, 409, 413)},
+        tags=_TAGS,
+    )
+    def post(self, request: Request, tenant: str) -> Response:
+        """Connect a data source; the tools that come with its kind are made at once."""
+        created = sources.create_source(**self.read_input(SourceInput), caller=self.caller)
+        return Response(SourceSerializer(created).data, status=201)
+
+
+class SourceView(TenantView):
+    """One data source."""
+
+    @extend_schema(
+        operation_id="get_data_source", responses={200: SourceSerializer, **problems()}, tags=_TAGS
+    )
+    def get(self, request: Request, tenant: str, source: str) -> Response:
+        """Read a data source, without its secrets."""
+        return Response(SourceSerializer(sources.get_source(uuid_of(source), caller=self.caller)).data)
+
+    @extend_schema(
+        operation_id="update_data_source",
+        request=SourceChange,
+        responses={200: SourceSerializer, **problems(400, 409, 413)},
+        tags=_TAGS,
+    )
+    def patch(self, request: Request, tenant: str, source: str) -> Response:
+        """Rename a data source, or replace its settings."""
+        given = self.read_input(SourceChange)
+        changed = sources.update_source(uuid_of(source), **given, caller=self.caller)
+        return Response(SourceSerializer(changed).data)
+
+    @extend_schema(operation_id="delete_data_source", responses={204: None, **problems(409)}, tags=_TAGS)
+    def delete(self, request: Request, tenant: str, source: str) -> Response:
+        """Delete a data source that nothing uses, with the tools that came with it."""
+        sources.delete_source(uuid_of(source), caller=self.caller)
+        return Response(status=204)
+
+
+class SourceTestView(TenantView):
+    """A test of one stored data source."""
+
+    @extend_schema(
+        operation_id="test_data_source",
+        request=None,
+        responses={200: HealthSerializer, **problems()},
+        tags=_TAGS,
+    )
+    def post(self, request: Request, tenant: str, source: str) -> Response:
+        """Connect now and say what is wrong. The answer is 200 also when the source is not healthy."""
+        return Response(HealthSerializer(sources.test_source(uuid_of(source), caller=self.caller)).data)
+
+
+class SettingsTestView(TenantView):
+    """A test of settings that are not saved."""
+
+    @extend_schema(
+        operation_id="test_data_source_settings",
+        request=SettingsInput,
+        responses={200: HealthSerializer, **problems(400, 413)},
+        tags=_TAGS,
+    )
+    def post(self, request: Request, tenant: str) -> Response:
+        """Connect once with these settings and say what is wrong. Nothing is saved."""
+        health = sources.test_settings(**self.read_input(SettingsInput), caller=self.caller)
+        return Response(HealthSerializer(health).data)

@@ -1,0 +1,33 @@
+"""The addresses of data sources, tools and servers, below /api/v1/. Last in line: unknown addresses end here."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from servers.api.servers import ServersView, ServerView
+from servers.api.sources import SettingsTestView, SourcesView, SourceTestView, SourceView
+from servers.api.tools import (
+    ToolCallView,
+    ToolDisableView,
+    ToolEnableView,
+    ToolsView,
+    ToolVersionsView,
+    ToolView,
+)
+from tenants.api.base import NoSuchAddress
+
+urlpatterns = [
+    path("tenants/<str:tenant>/data-sources", SourcesView.as_view()),
+    path("tenants/<str:tenant>/data-sources/test", SettingsTestView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>", SourceView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/test", SourceTestView.as_view()),
+    path("tenants/<str:tenant>/tools", ToolsView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>", ToolView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/versions", ToolVersionsView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/enable", ToolEnableView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/disable", ToolDisableView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/call", ToolCallView.as_view()),
+    path("tenants/<str:tenant>/servers", ServersView.as_view()),
+    path("tenants/<str:tenant>/servers/<str:server>", ServerView.as_view()),
+    re_path(r"", NoSuchAddress.as_view()),
+]

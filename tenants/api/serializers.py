@@ -1,0 +1,239 @@
+"""The shapes of teams, members, keys and the log in REST: input is checked for form here, rules are in services."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from django.conf import settings
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from tenants.access import KEY_PREFIX
+from tenants.api.base import StrictSerializer, list_of
+from tenants.audit.records import OUTCOMES
+from tenants.models import ApiKey, AuditExport, Tenant
+from tenants.roles import Role
+from tenants.services.keys import DEFAULT_DAYS, MAX_DAYS
+from tenants.services.log import DEFAULT_LIMIT, MAX_LIMIT, describe_export
+
+ROLES: Final = [role.value for role in Role]
+KEY_STATUSES: Final = ["live", "expired", "revoked"]
+
+
+def public_url(path: str) -> str:
+    """An absolute URL under the configured base, whatever Host the request named."""
+    return f"{settings.ENV.base_url}{path}"
+
+
+class TenantSerializer(serializers.Serializer[Any]):
+    """A team."""
+
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    mcp_url = serializers.SerializerMethodField(help_text="Where MCP clients connect to its default server.")
+    created_at = serializers.DateTimeField()
+
+    def get_mcp_url(self, tenant: Tenant) -> str:
+        return public_url(f"/mcp/{tenant.slug}")
+
+
+class TenantInput(StrictSerializer):
+    """What can be changed of a team."""
+
+    name = serializers.CharField(max_length=120)
+
+
+class MemberSerializer(serializers.Serializer[Any]):
+    """A person's role in a team."""
+
+    id = serializers.IntegerField()
+    email = serializers.EmailField(source="user.email")
+    name = serializers.CharField(source="user.name")
+    role = serializers.ChoiceField(choices=ROLES)
+    created_at = serializers.DateTimeField()
+
+
+class MemberInput(StrictSerializer):
+    """A person to make a member."""
+
+    email = serializers.CharField(max_length=254)
+    role = serializers.CharField(max_length=16, help_text=", ".join(ROLES))
+
+
+class RoleInput(StrictSerializer):
+    """A member's new role."""
+
+    role = serializers.CharField(max_length=16, help_text=", ".join(ROLES))
+
+
+class KeySerializer(serializers.Serializer[Any]):
+    """An API key, without its text."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    prefix = serializers.SerializerMethodField(help_text="How the key begins.")
+    last_four = serializers.CharField()
+    scopes = serializers.ListField(child=serializers.CharField())
+    status = serializers.SerializerMethodField()
+    created_by = serializers.SerializerMethodField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField(allow_null=True)
+    revoked_at = serializers.DateTimeField(allow_null=True)
+    last_used_at = serializers.DateTimeField(allow_null=True)
+
+    def get_prefix(self, key: ApiKey) -> str:
+        return f"{KEY_PREFIX}{key.prefix}"
+
+    @extend_schema_field(serializers.ChoiceField(choices=KEY_STATUSES))
+    def get_status(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return "revoked"
+        return "live" if key.is_live(timezone.now()) else "expired"
+
+    @extend_schema_field(serializers.EmailField(allow_null=True))
+    def get_created_by(self, key: ApiKey) -> str | None:
+        return None if key.created_by is None else key.created_by.email
+
+
+class IssuedKeySerializer(KeySerializer):
+    """A new API key: the only answer that ever holds its text."""
+
+    key = serializers.SerializerMethodField(help_text="Store it now: it is not shown again.")
+
+    def get_key(self, _key: ApiKey) -> str:
+        text: str = self.context["key"]
+        return text
+
+
+class KeyInput(StrictSerializer):
+    """A key to issue."""
+
+    name = serializers.CharField(max_length=80)
+    scopes = serializers.ListField(child=serializers.CharField(max_length=140), allow_empty=True)
+    expires_in_days = serializers.IntegerField(default=DEFAULT_DAYS, help_text=f"1 to {MAX_DAYS}.")
+
+
+class QueryDateTimeField(serializers.DateTimeField):
+    """A time in a query string, where an unescaped ``+00:00`` arrives as a space."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        return super().to_internal_value(value.replace(" ", "+") if isinstance(value, str) else value)
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    """Why something was refused or failed."""
+
+    code = serializers.CharField()
+    rule = serializers.CharField()
+    message = serializers.CharField()
+
+
+class RecordSerializer(serializers.Serializer[Any]):
+    """One record of the log."""
+
+    seq = serializers.IntegerField(help_text="Its number in the team's log.")
+    at = serializers.DateTimeField()
+    kind = serializers.CharField()
+    outcome = serializers.ChoiceField(choices=OUTCOMES)
+    actor = serializers.CharField()
+    credential_id = serializers.UUIDField(allow_null=True)
+    client = serializers.CharField()
+    server = serializers.CharField()
+    tool = serializers.CharField()
+    tool_version = serializers.IntegerField(allow_null=True)
+    arguments = serializers.DictField(allow_null=True, help_text="Secrets are masked.")
+    reason = ReasonSerializer(allow_null=True)
+    rows = serializers.IntegerField(allow_null=True)
+    size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
+    truncated = serializers.BooleanField()
+    duration_us = serializers.IntegerField(help_text="Microseconds.")
+    request_id = serializers.CharField()
+    hash = serializers.CharField(help_text="Its link in the chain, in hexadecimal.")
+
+
+class RecordQuery(StrictSerializer):
+    """Which records of the log."""
+
+    tool = serializers.CharField(required=False, allow_blank=True, max_length=140)
+    outcome = serializers.ChoiceField(required=False, allow_blank=True, choices=OUTCOMES)
+    kind = serializers.CharField(required=False, allow_blank=True, max_length=40)
+    credential_id = serializers.UUIDField(required=False)
+    text = serializers.CharField(
+        required=False, allow_blank=True, max_length=200, help_text="Anywhere in it."
+    )
+    before = serializers.IntegerField(
+        required=False, min_value=1, help_text="From the previous page's `next`."
+    )
+    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT)
+
+    def get_fields(self) -> dict[str, Any]:
+        # "from" is a word of Python, so these two cannot be attributes.
+        return {
+            **super().get_fields(),
+            "from": QueryDateTimeField(required=False, help_text="Inclusive, RFC 3339."),
+            "to": QueryDateTimeField(required=False, help_text="Exclusive, RFC 3339."),
+        }
+
+
+class ExportInput(StrictSerializer):
+    """A download of the log to make."""
+
+    format = serializers.CharField(default="jsonl", max_length=16)
+    filters = serializers.DictField(
+        child=serializers.CharField(max_length=200),
+        required=False,
+        help_text="tool, outcome, kind, credential_id, text: as for searching.",
+    )
+
+    def get_fields(self) -> dict[str, Any]:
+        return {
+            **super().get_fields(),
+            "from": serializers.DateTimeField(
+                required=False, allow_null=True, default=None, help_text="Inclusive, RFC 3339."
+            ),
+            "to": serializers.DateTimeField(
+                required=False, allow_null=True, default=None, help_text="Exclusive, RFC 3339."
+            ),
+        }
+
+
+class ExportSerializer(serializers.Serializer[Any]):
+    """A download of the log. ``download_url`` is there once it is done."""
+
+    id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=AuditExport.Status.values)
+    format = serializers.CharField()
+    requested_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    records = serializers.IntegerField(allow_null=True)
+    size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
+    sha256 = serializers.CharField(help_text="Of the file, as 64 hexadecimal digits.")
+    message = serializers.SerializerMethodField(help_text="Where it stands, in a sentence.")
+    download_url = serializers.SerializerMethodField()
+
+    def get_fields(self) -> dict[str, Any]:
+        return {
+            **super().get_fields(),
+            "from": serializers.DateTimeField(source="from_at", allow_null=True),
+            "to": serializers.DateTimeField(source="to_at", allow_null=True),
+        }
+
+    def get_message(self, export: AuditExport) -> str:
+        return describe_export(export)
+
+    @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
+    def get_download_url(self, export: AuditExport) -> str | None:
+        if export.status != AuditExport.Status.DONE:
+            return None
+        slug: str = self.context["tenant"]
+        return public_url(f"/api/v1/tenants/{slug}/audit/exports/{export.id}/download")
+
+
+TenantList = list_of(TenantSerializer, "TenantList")
+MemberList = list_of(MemberSerializer, "MemberList")
+KeyList = list_of(KeySerializer, "KeyList")
+RecordList = list_of(RecordSerializer, "RecordList")
+ExportList = list_of(ExportSerializer, "ExportList")

@@ -1,0 +1,148 @@
+"""REST: teams, their members and their API keys. Parses, calls one service, answers."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tenants.access import Caller, tenants_of_user
+from tenants.api.base import ApiView, TenantView, number_of, results, uuid_of
+from tenants.api.problems import problems
+from tenants.api.serializers import (
+    IssuedKeySerializer,
+    KeyInput,
+    KeyList,
+    KeySerializer,
+    MemberInput,
+    MemberList,
+    MemberSerializer,
+    RoleInput,
+    TenantInput,
+    TenantList,
+    TenantSerializer,
+)
+from tenants.models import User
+from tenants.services import keys, members, teams
+
+
+class TenantsView(ApiView):
+    """The caller's own teams."""
+
+    @extend_schema(operation_id="list_tenants", responses={200: TenantList, **problems()}, tags=["tenants"])
+    def get(self, request: Request) -> Response:
+        """List the teams that you belong to; for an API key, its one team."""
+        if isinstance(request.auth, Caller):
+            rows = [teams.get_tenant(caller=request.auth)]
+        elif isinstance(request.user, User):
+            rows = [tenant for tenant, _ in tenants_of_user(request.user.pk)]
+        else:
+            rows = []
+        return results(TenantSerializer(rows, many=True).data)
+
+
+class TenantDetailView(TenantView):
+    """One team."""
+
+    @extend_schema(
+        operation_id="get_tenant", responses={200: TenantSerializer, **problems()}, tags=["tenants"]
+    )
+    def get(self, request: Request, tenant: str) -> Response:
+        """Read a team."""
+        return Response(TenantSerializer(teams.get_tenant(caller=self.caller)).data)
+
+    @extend_schema(
+        operation_id="update_tenant",
+        request=TenantInput,
+        responses={200: TenantSerializer, **problems(400)},
+        tags=["tenants"],
+    )
+    def patch(self, request: Request, tenant: str) -> Response:
+        """Rename a team; its URLs stay."""
+        given = self.read_input(TenantInput)
+        return Response(TenantSerializer(teams.rename_tenant(**given, caller=self.caller)).data)
+
+
+class MembersView(TenantView):
+    """The members of a team."""
+
+    @extend_schema(operation_id="list_members", responses={200: MemberList, **problems()}, tags=["members"])
+    def get(self, request: Request, tenant: str) -> Response:
+        """List the members."""
+        return results(MemberSerializer(members.list_members(caller=self.caller), many=True).data)
+
+    @extend_schema(
+        operation_id="add_member",
+        request=MemberInput,
+        responses={201: MemberSerializer, **problems(400, 409)},
+        tags=["members"],
+    )
+    def post(self, request: Request, tenant: str) -> Response:
+        """Make a person a member."""
+        given = self.read_input(MemberInput)
+        return Response(MemberSerializer(members.add_member(**given, caller=self.caller)).data, status=201)
+
+
+class MemberView(TenantView):
+    """One member of a team."""
+
+    @extend_schema(
+        operation_id="get_member", responses={200: MemberSerializer, **problems()}, tags=["members"]
+    )
+    def get(self, request: Request, tenant: str, member: str) -> Response:
+        """Read a member."""
+        return Response(MemberSerializer(members.get_member(number_of(member), caller=self.caller)).data)
+
+    @extend_schema(
+        operation_id="change_role",
+        request=RoleInput,
+        responses={200: MemberSerializer, **problems(400, 409)},
+        tags=["members"],
+    )
+    def patch(self, request: Request, tenant: str, member: str) -> Response:
+        """Give a member another role."""
+        given = self.read_input(RoleInput)
+        changed = members.change_role(number_of(member), **given, caller=self.caller)
+        return Response(MemberSerializer(changed).data)
+
+    @extend_schema(operation_id="remove_member", responses={204: None, **problems(409)}, tags=["members"])
+    def delete(self, request: Request, tenant: str, member: str) -> Response:
+        """End a membership."""
+        members.remove_member(number_of(member), caller=self.caller)
+        return Response(status=204)
+
+
+class KeysView(TenantView):
+    """The API keys of a team."""
+
+    @extend_schema(operation_id="list_keys", responses={200: KeyList, **problems()}, tags=["api-keys"])
+    def get(self, request: Request, tenant: str) -> Response:
+        """List the keys, expired and revoked ones too; none shows its text."""
+        return results(KeySerializer(keys.list_keys(caller=self.caller), many=True).data)
+
+    @extend_schema(
+        operation_id="issue_key",
+        request=KeyInput,
+        responses={201: IssuedKeySerializer, **problems(400)},
+        tags=["api-keys"],
+    )
+    def post(self, request: Request, tenant: str) -> Response:
+        """Issue a key. Its text is in this answer only."""
+        issued = keys.issue_key(**self.read_input(KeyInput), caller=self.caller)
+        shown = IssuedKeySerializer(issued.row, context={"key": issued.key})
+        return Response(shown.data, status=201, headers={"Cache-Control": "no-store"})
+
+
+class KeyView(TenantView):
+    """One API key of a team."""
+
+    @extend_schema(operation_id="get_key", responses={200: KeySerializer, **problems()}, tags=["api-keys"])
+    def get(self, request: Request, tenant: str, key: str) -> Response:
+        """Read a key, without its text."""
+        return Response(KeySerializer(keys.get_key(uuid_of(key), caller=self.caller)).data)
+
+    @extend_schema(operation_id="revoke_key", responses={204: None, **problems()}, tags=["api-keys"])
+    def delete(self, request: Request, tenant: str, key: str) -> Response:
+        """Revoke a key for good."""
+        keys.revoke_key(uuid_of(key), caller=self.caller)
+        return Response(status=204)

@@ -1,0 +1,22 @@
+"""The addresses of teams, members, keys and the log, below /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from tenants.api.audit import DownloadView, ExportsView, ExportView, RecordsView, RecordView
+from tenants.api.teams import KeysView, KeyView, MembersView, MemberView, TenantDetailView, TenantsView
+
+urlpatterns = [
+    path("tenants", TenantsView.as_view()),
+    path("tenants/<str:tenant>", TenantDetailView.as_view()),
+    path("tenants/<str:tenant>/members", MembersView.as_view()),
+    path("tenants/<str:tenant>/members/<str:member>", MemberView.as_view()),
+    path("tenants/<str:tenant>/api-keys", KeysView.as_view()),
+    path("tenants/<str:tenant>/api-keys/<str:key>", KeyView.as_view()),
+    path("tenants/<str:tenant>/audit/records", RecordsView.as_view()),
+    path("tenants/<str:tenant>/audit/records/<str:seq>", RecordView.as_view()),
+    path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>", ExportView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/download", DownloadView.as_view()),
+]

@@ -1,0 +1,106 @@
+# Two commands on a machine with Python 3.11 or newer and a C compiler: `make run` and `make test`.
+# Each target sets up what it needs, once: the second time it starts at once.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The interpreter that makes the virtual environment: PYTHON=python3.12 make run
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+NODE := $(abspath $(PY)) -m config.local.node
+
+PAGE_SOURCES := $(shell find frontend -name node_modules -prune -o -path frontend/dist -prune -o -type f \
+	\( -name '*.ts' -o -name '*.js' -o -name '*.mjs' -o -name '*.css' -o -name '*.svg' -o -name '*.woff2' \
+	-o -name 'package.json' -o -name 'package-lock.json' -o -name 'tsconfig*.json' \) -print)
+
+# Tools that load Django's settings without a database (mypy's plugin, makemigrations) need values of the
+# right form. Nothing connects to them, and the key seals nothing.
+SETTINGS_ONLY := MARINA_MASTER_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
+	DATABASE_URL=postgresql://nobody@127.0.0.1:9/none REDIS_URL=redis://127.0.0.1:9/0
+
+.PHONY: help run test check bench lock setup pages format clean reset
+.PHONY: check-style check-types check-imports check-migrations check-pages
+
+help: ## Show these lines
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '%-14s %s\n' "$$name" "$$text"; done
+
+run: setup pages ## Run Marina here with a demo tenant; Ctrl-C stops all of it (PORT, WEB_CONCURRENCY, MARINA_HOME)
+	@exec $(PY) -m config.local
+
+test: setup pages ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
+	@$(PY) -m pytest -n 2 $(ARGS)
+
+check: check-style check-types check-imports check-migrations check-pages ## Check format, lint, types, imports, migrations, pages
+
+check-style: setup
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+
+check-types: setup
+	@$(SETTINGS_ONLY) $(PY) -m mypy .
+
+check-imports: setup
+	@$(VENV)/bin/lint-imports
+
+check-migrations: setup
+	@$(SETTINGS_ONLY) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+check-pages: setup frontend/node_modules/.installed
+	@$(VENV)/bin/djlint --quiet --lint frontend
+	@cd frontend && $(NODE) npm run --silent check
+
+bench: setup pages ## Measure Marina beside the plain SDK and the bare limit
+	@exec $(PY) -m tests.bench $(ARGS)
+
+format: setup ## Bring the Python sources into form
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+lock: setup ## Resolve the dependencies anew into requirements.lock
+	@$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--extra local --extra dev pyproject.toml -o requirements.lock > /dev/null
+
+clean: ## Remove what was installed and built; keep what Marina has stored
+	rm -rf $(VENV) build dist frontend/node_modules frontend/dist
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+reset: setup ## Remove what Marina has stored here (MARINA_HOME): database, keys, exports. There is no way back
+	@$(PY) -m config.local --erase
+
+setup: $(VENV)/.project-installed
+
+pages: frontend/dist/.built
+
+# A virtual environment holds paths: one that was moved, or whose interpreter has gone, is made anew.
+ifneq ($(shell $(PY) -c 'print(open("$(VENV)/.created").read().strip())' 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/.created
+endif
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Marina needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another one: PYTHON=python3.12 make run" % sys.version_info[:2])'
+	@echo "Making the virtual environment in $(VENV) …"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "$(CURDIR)" > $@
+
+$(VENV)/.dependencies-installed: requirements.lock $(VENV)/.created
+	@echo "Installing the locked dependencies (the first time takes a few minutes) …"
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.project-installed: pyproject.toml $(VENV)/.dependencies-installed
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+frontend/node_modules/.installed: frontend/package-lock.json $(VENV)/.dependencies-installed
+	@echo "Installing the locked packages of the page build …"
+	@cd frontend && $(NODE) npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
+	@touch $@
+
+frontend/dist/.built: frontend/node_modules/.installed $(PAGE_SOURCES) | $(VENV)/.project-installed
+	@echo "Building the pages …"
+	@cd frontend && $(NODE) npm run --silent build -- --logLevel warn
+	@touch $@

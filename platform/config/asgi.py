@@ -1,0 +1,73 @@
+"""The ASGI application: routes by path, before Django. ``/mcp`` → endpoint, WebSockets → Channels, rest → Django."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from typing import cast
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+
+from config.bodylimit import App, BodyLimit, Receive, Scope, Send
+from config.env import get_env
+from config.startup import require_master_key
+from core.loop import adopt_loop
+from frontend.routing import websocket_urlpatterns
+from servers.consumers import send_calls_hint
+from servers.endpoint.app import EndpointApp
+from servers.services.live import use_sender
+from servers.services.runtime import get_runtime
+
+
+class Application:
+    """The process's one ASGI object. Its lifespan owns the loop, the log's writer and the sources' pools."""
+
+    def __init__(self) -> None:
+        self.endpoint = EndpointApp()
+        self.site = BodyLimit(cast("App", django_application), get_env().max_body_bytes)
+        self.websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path.startswith("/mcp/") or path == "/mcp":
+                await self.endpoint(scope, receive, send)
+            else:
+                await self.site(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self.websocket(scope, receive, send)
+        else:
+            await self.lifespan(receive, send)
+
+    async def lifespan(self, receive: Receive, send: Send) -> None:
+        """Start before the first request, stop after the last (uvicorn skips atexit on SIGTERM)."""
+        await receive()
+        runtime = get_runtime()
+        try:
+            await asyncio.to_thread(require_master_key)
+            adopt_loop(asyncio.get_running_loop())
+            use_sender(send_calls_hint)
+            await runtime.start()
+        except SystemExit as refusal:
+            await send({"type": "lifespan.startup.failed", "message": str(refusal)})
+            return
+        # What start-up built lives as long as the process: keep the collector from walking it.
+        gc.collect()
+        gc.freeze()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await runtime.stop()
+        adopt_loop(None)
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+application = Application()

@@ -1,0 +1,169 @@
+"""Reads the environment, once, into one frozen value. Nothing else in Marina reads ``os.environ``.
+
+A bad value stops the start with a line that names the variable, what is wrong and what is expected.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from core.crypto import derive_text
+
+
+class BadEnvironment(SystemExit):
+    """A variable is missing or malformed. As ``SystemExit`` it ends the process with its one clear line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """What the environment says. See ``.env.example`` for each variable's meaning."""
+
+    home: Path
+    host: str
+    port: int
+    base_url: str
+    debug: bool
+    master_key: bytes
+    database_url: str
+    app_database_url: str
+    owner_database_url: str
+    ops_database_url: str
+    writer_database_url: str
+    redis_url: str
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    outbound_allow: tuple[str, ...]
+    max_body_bytes: int
+
+    @property
+    def base_host(self) -> str:
+        """Host (with port, where not the scheme's own) of the public base URL."""
+        return urlsplit(self.base_url).netloc
+
+
+def parse_env(environ: Mapping[str, str]) -> Env:
+    """Turn variables into an ``Env``. Raises ``BadEnvironment`` with the variable's name and the mend."""
+    port = _integer(environ, "PORT", default=8000, low=1, high=65535)
+    host = environ.get("HOST") or "127.0.0.1"
+    base_url = (environ.get("MARINA_BASE_URL") or f"http://127.0.0.1:{port}").rstrip("/")
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+        raise BadEnvironment(
+            f"MARINA_BASE_URL is {base_url!r}: it must be scheme and host only, like https://mcp.example.com"
+        )
+    master_key = _master_key(environ)
+    database_url = _url(environ, "DATABASE_URL", {"postgres", "postgresql"})
+    redis_url = _url(environ, "REDIS_URL", {"redis", "rediss", "unix"})
+
+    def role_url(variable: str, role: str) -> str:
+        if environ.get(variable):
+            return _url(environ, variable, {"postgres", "postgresql"})
+        return with_user(database_url, role, derive_text(master_key, f"database-role:{role}"))
+
+    netloc = parts.netloc
+    local_names = (
+        (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}") if _is_loopback(parts.hostname) else ()
+    )
+    return Env(
+        home=Path(environ.get("MARINA_HOME") or ".marina").resolve(),
+        host=host,
+        port=port,
+        base_url=base_url,
+        debug=_flag(environ, "MARINA_DEBUG"),
+        master_key=master_key,
+        database_url=database_url,
+        app_database_url=role_url("DATABASE_APP_URL", "marina_app"),
+        owner_database_url=role_url("DATABASE_OWNER_URL", "marina_owner"),
+        ops_database_url=role_url("DATABASE_OPS_URL", "marina_ops"),
+        writer_database_url=role_url("DATABASE_WRITER_URL", "marina_writer"),
+        redis_url=redis_url,
+        allowed_hosts=tuple(dict.fromkeys((netloc, *local_names, *_words(environ, "MARINA_ALLOWED_HOSTS")))),
+        allowed_origins=tuple(dict.fromkeys((base_url, *_words(environ, "MARINA_ALLOWED_ORIGINS")))),
+        outbound_allow=_words(environ, "MARINA_OUTBOUND_ALLOW"),
+        max_body_bytes=_integer(
+            environ, "MARINA_MAX_BODY_BYTES", default=4 * 1024 * 1024, low=1024, high=1 << 30
+        ),
+    )
+
+
+@cache
+def get_env() -> Env:
+    """The process's environment, read on first use and kept."""
+    return parse_env(os.environ)
+
+
+def with_user(url: str, user: str, password: str) -> str:
+    """The same database URL with another user and password."""
+    parts = urlsplit(url)
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{address}"))
+
+
+def _master_key(environ: Mapping[str, str]) -> bytes:
+    text = environ.get("MARINA_MASTER_KEY", "")
+    if not text:
+        raise BadEnvironment(
+            "MARINA_MASTER_KEY is not set: it seals every stored credential. `make run` makes one for you; "
+            "elsewhere set 32 random bytes as base64url: "
+            "python3 -c 'import base64,secrets; print(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())'"
+        )
+    try:
+        key = base64.b64decode(
+            text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True
+        )
+    except binascii.Error:
+        raise BadEnvironment(
+            "MARINA_MASTER_KEY is not base64url: give 32 bytes encoded as base64url."
+        ) from None
+    if len(key) != 32:
+        raise BadEnvironment(
+            f"MARINA_MASTER_KEY holds {len(key)} bytes: it must be exactly 32, as base64url."
+        )
+    return key
+
+
+def _url(environ: Mapping[str, str], name: str, schemes: set[str]) -> str:
+    value = environ.get(name, "")
+    wanted = " or ".join(f"{scheme}://" for scheme in sorted(schemes))
+    if not value:
+        raise BadEnvironment(f"{name} is not set: give a URL that starts with {wanted}")
+    if urlsplit(value).scheme not in schemes:
+        raise BadEnvironment(f"{name} must start with {wanted}")
+    return value
+
+
+def _integer(environ: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
+    text = environ.get(name, "")
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise BadEnvironment(f"{name} is {text!r}: it must be a whole number from {low} to {high}.") from None
+    if not low <= value <= high:
+        raise BadEnvironment(f"{name} is {value}: it must be from {low} to {high}.")
+    return value
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").lower()
+    if text in {"", "0", "false", "no"}:
+        return False
+    if text in {"1", "true", "yes"}:
+        return True
+    raise BadEnvironment(f"{name} is {text!r}: it must be 1 or 0.")
+
+
+def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(environ.get(name, "").replace(",", " ").split())
+
+
+def _is_loopback(host: str | None) -> bool:
+    return host in {"127.0.0.1", "localhost", "::1"}

@@ -1,0 +1,100 @@
+"""What a local run consists of: which commands, in which order, with which environment. Runs none of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from config.local.options import ROOT, LocalOptions
+
+_NO_WARNING: Final = "ignore:You're running the worker with superuser privileges"
+"""Celery's warning against root is for servers; here root is who ran `make run` (in a container, say)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One child: the name before its output, and what runs."""
+
+    name: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps one after the other, then services together, then, while they start, the steps that need them.
+
+    ``demo`` is where a step leaves the demo tenant's names and keys, for the last one and for ``demo.json``.
+    """
+
+    before: tuple[Command, ...]
+    services: tuple[Command, ...]
+    after: tuple[Command, ...]
+    demo: Path
+    cwd: Path
+
+
+def make_plan(options: LocalOptions) -> Plan:
+    """Marina's own plan. No argument holds a secret: other users of the machine can read arguments."""
+    python = sys.executable
+    manage = str(ROOT / "manage.py")
+    demo = options.home / "demo-tenant.json"
+    web = (
+        *(python, "-m", "uvicorn", "config.asgi:application"),
+        *("--host", options.host, "--port", str(options.port), "--workers", str(options.web_processes)),
+        *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"),
+        # Nothing stands before a local run, so a client's X-Forwarded-For is only a claim.
+        "--no-proxy-headers",
+        # Streams stay open for as long as their clients like; the end of a run must not wait for them.
+        *("--timeout-graceful-shutdown", "4"),
+    )
+    celery = (python, "-m", "celery", "-A", "config.celery", "--quiet")
+    worker = (
+        *(*celery, "worker", "--loglevel", "INFO", "--concurrency", str(options.worker_processes)),
+        # One worker has nobody to gossip with, and asking takes a second of every start.
+        *("--without-gossip", "--without-mingle"),
+    )
+    beat = (
+        *(*celery, "beat", "--loglevel", "INFO", "--pidfile="),
+        *("--schedule", str(options.home / "celerybeat-schedule")),
+    )
+    return Plan(
+        before=(Command("setup", (python, manage, "setup_database")),),
+        services=(Command("web", web), Command("worker", worker), Command("beat", beat)),
+        after=(
+            Command("demo", (python, manage, "load_demo", "--json-out", str(demo))),
+            Command("call", (python, "-m", "config.local.first_call", str(demo), _local_url(options))),
+        ),
+        demo=demo,
+        cwd=ROOT,
+    )
+
+
+def child_environment(
+    inherited: Mapping[str, str], options: LocalOptions, *, master_key: str, database_url: str, redis_url: str
+) -> dict[str, str]:
+    """The environment of every process that runs Marina's code."""
+    return {
+        **inherited,
+        # Celery would import every page and API view in the worker and in beat, only to check them.
+        "CELERY_SKIP_CHECKS": "1",
+        "DATABASE_URL": database_url,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "HOST": options.host,
+        "MARINA_BASE_URL": options.base_url,
+        "MARINA_HOME": str(options.home),
+        "MARINA_MASTER_KEY": master_key,
+        "PORT": str(options.port),
+        "PYTHONWARNINGS": ",".join(filter(None, (inherited.get("PYTHONWARNINGS"), _NO_WARNING))),
+        # Lines appear when they are written, though the output is a pipe.
+        "PYTHONUNBUFFERED": "1",
+        "REDIS_URL": redis_url,
+    }
+
+
+def _local_url(options: LocalOptions) -> str:
+    """Where this machine reaches the web process, whatever its public name is."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)  # noqa: S104 - compared only
+    return f"http://{host}:{options.port}"

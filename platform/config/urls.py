@@ -1,0 +1,19 @@
+"""Every HTTP route that Django serves. ``/mcp/…`` never comes here: ``config/asgi.py`` routes it first."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView
+
+from config.health import health, ready
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/app/")),
+    path("health", health, name="health"),
+    path("ready", ready, name="ready"),
+    path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/v1/", include("tenants.api.urls")),
+    path("api/v1/", include("servers.api.urls")),
+    path("app/", include("frontend.urls")),
+]

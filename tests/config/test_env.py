@@ -1,0 +1,65 @@
+"""A bad environment stops the start with a line that names the variable and the mend."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from config.env import BadEnvironment, parse_env
+
+KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
+GOOD = {
+    "MARINA_MASTER_KEY": KEY,
+    "DATABASE_URL": "postgresql://boss:pw@db.example:5433/marina",
+    "REDIS_URL": "redis://127.0.0.1/0",
+}
+
+
+def test_role_urls_keep_the_address_and_derive_their_passwords() -> None:
+    env = parse_env(GOOD)
+    assert env.app_database_url.startswith("postgresql://marina_app:")
+    assert env.app_database_url.endswith("@db.example:5433/marina")
+    passwords = {
+        url.split(":")[2] for url in (env.app_database_url, env.owner_database_url, env.writer_database_url)
+    }
+    assert len(passwords) == 3
+    assert parse_env(GOOD).app_database_url == env.app_database_url
+
+
+def test_a_role_url_given_explicitly_wins() -> None:
+    url = "postgresql://mine:pw@elsewhere/marina"
+    assert parse_env(GOOD | {"DATABASE_APP_URL": url}).app_database_url == url
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"MARINA_MASTER_KEY": ""}, ["MARINA_MASTER_KEY", "32 random bytes"]),
+        ({"MARINA_MASTER_KEY": "short"}, ["MARINA_MASTER_KEY", "32"]),
+        ({"MARINA_MASTER_KEY": "!" * 44}, ["MARINA_MASTER_KEY", "base64url"]),
+        ({"DATABASE_URL": ""}, ["DATABASE_URL", "not set"]),
+        ({"DATABASE_URL": "mysql://x"}, ["DATABASE_URL", "postgresql://"]),
+        ({"REDIS_URL": "http://x"}, ["REDIS_URL", "redis://"]),
+        ({"PORT": "http"}, ["PORT", "'http'", "65535"]),
+        ({"PORT": "0"}, ["PORT", "65535"]),
+        ({"MARINA_DEBUG": "maybe"}, ["MARINA_DEBUG", "1 or 0"]),
+        ({"MARINA_BASE_URL": "example.com/marina"}, ["MARINA_BASE_URL", "https://"]),
+        ({"MARINA_MAX_BODY_BYTES": "1"}, ["MARINA_MAX_BODY_BYTES", "1024"]),
+    ],
+)
+def test_a_bad_value_names_the_variable_and_what_is_expected(
+    change: dict[str, str], words: list[str]
+) -> None:
+    with pytest.raises(BadEnvironment) as caught:
+        parse_env(GOOD | change)
+    for word in words:
+        assert word in str(caught.value)
+    assert "pw" not in str(caught.value)
+
+
+def test_loopback_names_are_allowed_hosts_only_for_a_loopback_base_url() -> None:
+    assert "localhost:8000" in parse_env(GOOD).allowed_hosts
+    assert parse_env(GOOD | {"MARINA_BASE_URL": "https://mcp.example.com"}).allowed_hosts == (
+        "mcp.example.com",
+    )

@@ -1,0 +1,64 @@
+"""The one way into a tenant's page: a signed-in member, resolved to a ``Caller``. Decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.views.decorators.cache import never_cache
+
+from core.requestid import serving_request
+from tenants.access import Caller, caller_for_user
+from tenants.models import User
+from tenants.roles import Action
+
+P = ParamSpec("P")
+
+View = Callable[..., HttpResponseBase]
+LAST_TENANT = "tenant"
+"""Session key: the slug of the tenant whose page was last open."""
+
+
+def tenant_page(
+    *needed: Action,
+) -> Callable[[Callable[Concatenate[HttpRequest, Caller, P], HttpResponseBase]], View]:
+    """Make a view of a tenant's page: it gets the ``Caller``, who may do everything in ``needed``.
+
+    Without a session the answer is the sign-in page; without membership it is the 404 of an unknown tenant.
+    """
+
+    def decorate(view: Callable[Concatenate[HttpRequest, Caller, P], HttpResponseBase]) -> View:
+        @wraps(view)
+        def member_view(
+            request: HttpRequest, tenant: str, *args: P.args, **kwargs: P.kwargs
+        ) -> HttpResponseBase:
+            user = signed_in(request)
+            if user is None:
+                return to_sign_in(request)
+            with serving_request(getattr(request, "request_id", "")):
+                caller = caller_for_user(user.pk, user.email, tenant)
+                if request.session.get(LAST_TENANT) != tenant:
+                    request.session[LAST_TENANT] = tenant
+                for action in needed:
+                    caller.require(action)
+                return view(request, caller, *args, **kwargs)
+
+        return never_cache(member_view)
+
+    return decorate
+
+
+def signed_in(request: HttpRequest) -> User | None:
+    """The signed-in person, if any."""
+    return request.user if isinstance(request.user, User) else None
+
+
+def to_sign_in(request: HttpRequest) -> HttpResponseRedirect:
+    """Send to the sign-in page, and back here afterwards where that is a page that can be visited."""
+    query = f"?{urlencode({'next': request.get_full_path()})}" if request.method == "GET" else ""
+    return HttpResponseRedirect(f"{settings.LOGIN_URL}{query}")

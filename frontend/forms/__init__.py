@@ -1,0 +1,1 @@
+"""What people type into the dashboard's forms. Parsing only: services decide what is allowed."""

@@ -1,0 +1,217 @@
+"""Forms about what a team builds: data sources, SQL tools, servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django import forms
+from django.http import QueryDict
+
+from frontend.forms.base import ServiceForm, mono
+
+PARAMETER_TYPES: Final = ("string", "integer", "number", "boolean")
+_EDITED_KEYS: Final = frozenset({"type", "description", "default", "required"})
+
+
+class SourceForm(ServiceForm):
+    """A PostgreSQL database. Settings are always given whole: a stored password is never reused."""
+
+    name = forms.CharField(
+        max_length=64,
+        help_text="Letters, digits, dots, hyphens and underscores.",
+        widget=forms.TextInput(attrs=mono(placeholder="warehouse")),
+    )
+    dsn = forms.CharField(
+        label="Connection string",
+        max_length=2048,
+        help_text="Use a role that may only read. It is encrypted, and never shown again.",
+        widget=forms.TextInput(
+            attrs=mono(placeholder="postgresql://reader:password@db.example.com:5432/sales")
+        ),
+    )
+    schemas = forms.CharField(
+        required=False,
+        max_length=2000,
+        help_text="Separated by spaces. Empty: every schema that the role may read.",
+        widget=forms.TextInput(attrs=mono(placeholder="public")),
+    )
+    row_limit = forms.IntegerField(label="Most rows in a result", initial=1000, min_value=1)
+    statement_timeout = forms.FloatField(label="Time limit of a query, seconds", initial=10, min_value=0)
+
+    def __init__(self, *args: Any, keep_settings: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if keep_settings:
+            self.fields["dsn"].required = False
+            self.fields[
+                "dsn"
+            ].help_text = "Leave empty to keep the stored one. To change any setting below, enter it again."
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as the kind ``postgres`` takes them."""
+        data = self.cleaned_data
+        return {
+            "dsn": data["dsn"],
+            "schemas": data["schemas"].replace(",", " ").split(),
+            "row_limit": data["row_limit"],
+            "statement_timeout": data["statement_timeout"],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One row of the parameter editor, as typed."""
+
+    name: str
+    type: str
+    description: str
+    default: str
+    required: bool
+
+
+class ToolForm(ServiceForm):
+    """A tool made of a team's own SQL. Its parameters are rows beside the form's fields."""
+
+    field_of_path = {"definition": "sql", "parameters": "sql"}
+
+    name = forms.CharField(
+        max_length=64,
+        help_text="What models call it by: letters, digits, dots, hyphens, underscores.",
+        widget=forms.TextInput(attrs=mono(placeholder="orders_of_customer")),
+    )
+    source = forms.ChoiceField(label="Data source")
+    title = forms.CharField(required=False, max_length=200, help_text="For people.")
+    description = forms.CharField(
+        required=False,
+        max_length=8000,
+        help_text="For models: what it returns, and when to use it.",
+        widget=forms.Textarea(attrs={"rows": "3"}),
+    )
+    sql = forms.CharField(
+        label="SQL",
+        max_length=60_000,
+        strip=False,
+        help_text="One SELECT. Name parameters with a colon, like :customer.",
+        widget=forms.Textarea(attrs=mono(rows="9")),
+    )
+
+    def __init__(self, *args: Any, sources: list[str], fixed: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choice = self.fields["source"]
+        assert isinstance(choice, forms.ChoiceField)  # noqa: S101 - declared above
+        choice.choices = [(name, name) for name in sources]
+        if fixed:
+            # A tool keeps its name and source for life; versions change the rest.
+            del self.fields["name"], self.fields["source"]
+        self.parameters = self._read_parameters()
+
+    def _read_parameters(self) -> list[Parameter]:
+        if not isinstance(self.data, QueryDict):
+            return []
+        columns = [
+            self.data.getlist(f"parameter-{part}")
+            for part in ("name", "type", "description", "default", "need")
+        ]
+        rows = zip(*columns, strict=False)
+        return [
+            Parameter(name.strip(), kind, words.strip(), default, need == "required")
+            for name, kind, words, default, need in rows
+            if name.strip()
+        ]
+
+    def definition(self, previous: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The definition of kind ``sql``. A default that does not fit its type is handed on as typed.
+
+        What the editor has no control for (limits, choices) is taken over from ``previous`` where a
+        parameter keeps its name and type.
+        """
+        before = (previous or {}).get("parameters") or {}
+        parameters: dict[str, dict[str, Any]] = {}
+        for row in self.parameters:
+            old = before.get(row.name, {})
+            entry: dict[str, Any] = {"type": row.type}
+            if old.get("type") == row.type:
+                entry.update({key: value for key, value in old.items() if key not in _EDITED_KEYS})
+            if row.description:
+                entry["description"] = row.description
+            if row.default != "":
+                entry["default"] = _typed(row.default, row.type)
+            entry["required"] = row.required
+            parameters[row.name] = entry
+        return {"sql": self.cleaned_data["sql"], "parameters": parameters}
+
+
+def parameters_of(definition: Mapping[str, Any]) -> list[Parameter]:
+    """A stored definition's parameters as rows of the editor."""
+    rows = []
+    for name, entry in definition.get("parameters", {}).items():
+        default = entry.get("default")
+        text = "" if default is None else default if isinstance(default, str) else json.dumps(default)
+        rows.append(
+            Parameter(
+                name=name,
+                type=entry.get("type", "string"),
+                description=entry.get("description", ""),
+                default=text,
+                required=bool(entry.get("required", "default" not in entry)),
+            )
+        )
+    return rows
+
+
+def _typed(text: str, kind: str) -> Any:
+    if kind == "string":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class ServerForm(ServiceForm):
+    name_field = "slug"
+
+    title = forms.CharField(max_length=120, widget=forms.TextInput(attrs={"placeholder": "Sales analysts"}))
+    slug = forms.CharField(
+        max_length=40,
+        help_text="Stands in the URL. Lower-case letters, digits and hyphens.",
+        widget=forms.TextInput(attrs=mono(placeholder="sales")),
+    )
+    access = forms.ChoiceField(
+        choices=[
+            ("private", "Private: an API key is needed"),
+            ("public", "Public: anyone with the URL may call"),
+        ],
+        initial="private",
+    )
+    offers = forms.ChoiceField(
+        label="Offers",
+        choices=[("all", "Every tool of this team"), ("chosen", "The tools of chosen data sources")],
+        initial="all",
+        widget=forms.RadioSelect,
+    )
+    sources = forms.MultipleChoiceField(
+        label="Data sources", required=False, widget=forms.CheckboxSelectMultiple
+    )
+    instructions = forms.CharField(
+        required=False,
+        max_length=8000,
+        help_text="Sent to clients when they connect: what this server is for.",
+        widget=forms.Textarea(attrs={"rows": "3"}),
+    )
+
+    def __init__(self, *args: Any, sources: list[str], fixed: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choice = self.fields["sources"]
+        assert isinstance(choice, forms.MultipleChoiceField)  # noqa: S101 - declared above
+        choice.choices = [(name, name) for name in sources]
+        if fixed:
+            # A server's slug is its URL, which clients keep.
+            del self.fields["slug"]
+
+    @property
+    def offers_all(self) -> bool:
+        """Whether the server offers every tool of the team."""
+        return bool(self.cleaned_data["offers"] == "all")

@@ -1,0 +1,74 @@
+"""What the navigation offers: only what the caller may open. Pure but for URL names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from django.urls import reverse
+
+from tenants.access import Caller
+from tenants.roles import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One link. ``section`` is what a page names itself as; ``route`` is its URL's name."""
+
+    section: str
+    label: str
+    icon: str
+    route: str
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An item as it stands in one tenant's navigation."""
+
+    section: str
+    label: str
+    icon: str
+    url: str
+
+
+_GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
+    (
+        "Build",
+        (
+            Item("overview", "Overview", "home", "frontend:overview", Action.SOURCES_READ),
+            Item("sources", "Data sources", "database", "frontend:sources", Action.SOURCES_READ),
+            Item("tools", "Tools", "tool", "frontend:tools", Action.TOOLS_READ),
+            Item("servers", "Servers", "server", "frontend:servers", Action.SERVERS_READ),
+        ),
+    ),
+    (
+        "Access",
+        (
+            Item("connect", "Connect", "plug", "frontend:connect", Action.SERVERS_READ),
+            Item("keys", "API keys", "key", "frontend:keys", Action.KEYS_READ),
+            Item("members", "Members", "people", "frontend:members", Action.MEMBERS_READ),
+        ),
+    ),
+    (
+        "Audit",
+        (
+            Item("log", "Log", "list", "frontend:log", Action.AUDIT_READ),
+            Item("exports", "Exports", "download", "frontend:exports", Action.AUDIT_READ),
+        ),
+    ),
+)
+
+
+def navigation(caller: Caller) -> list[tuple[str, list[Link]]]:
+    """The groups of links that the caller may open; groups left empty are dropped."""
+    groups = []
+    for title, items in _GROUPS:
+        links = [
+            Link(item.section, item.label, item.icon, reverse(item.route, args=[caller.tenant_slug]))
+            for item in items
+            if caller.may(item.action)
+        ]
+        if links:
+            groups.append((title, links))
+    return groups

@@ -1,0 +1,45 @@
+// Small comforts of forms: filters that apply when changed, a summary of chosen scopes, no double sending.
+import { on, onContent } from "./dom";
+
+function summarise(form: HTMLFormElement): void {
+  const place = form.querySelector<HTMLElement>("[data-scope-summary]");
+  if (!place) return;
+  const chosen = [...form.querySelectorAll<HTMLInputElement>("input[data-scope-words]:checked")];
+  const narrowed = [...form.querySelectorAll<HTMLInputElement>("input[data-narrow]:checked")];
+  if (chosen.length === 0) {
+    place.textContent = "With nothing chosen, the key opens nothing.";
+    return;
+  }
+  const may = chosen.map((box) => (box.dataset["scopeWords"] ?? "").replace(/\.$/, "").toLowerCase()).join("; ");
+  const only = narrowed.map((box) => box.dataset["narrow"] ?? "").join(", ");
+  place.textContent = `This key may: ${may}.${only ? ` Only for: ${only}.` : ""}`;
+}
+
+export function startForms(): void {
+  on("change", "form[data-apply-on-change]", (form, event) => {
+    if (!(form instanceof HTMLFormElement)) return;
+    if (event.target instanceof HTMLSelectElement) form.requestSubmit();
+  });
+  on("change", "form[data-scopes]", (form) => {
+    if (form instanceof HTMLFormElement) summarise(form);
+  });
+  onContent(() => {
+    for (const form of document.querySelectorAll<HTMLFormElement>("form[data-scopes]")) summarise(form);
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement) || form.method !== "post") return;
+    if (form.hasAttribute("data-sending")) {
+      event.preventDefault();
+      return;
+    }
+    // htmx forms may be sent again; a plain form leaves the page.
+    if (![...form.attributes].some((attribute) => attribute.name.startsWith("hx-"))) {
+      form.setAttribute("data-sending", "");
+    }
+  });
+  // Coming back by the browser's history shows the page as it was left: sending must work again.
+  window.addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sending]")) form.removeAttribute("data-sending");
+  });
+}

@@ -1,0 +1,130 @@
+"""How the dashboard writes times, sizes, states and icons. Pure formatting: no query, no decision."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from frontend.icons import ICONS
+
+register = template.Library()
+
+_TONES: Final = {
+    "ok": "ok",
+    "healthy": "ok",
+    "done": "ok",
+    "error": "bad",
+    "unhealthy": "bad",
+    "failed": "bad",
+    "refused": "warn",
+    "invalid": "warn",
+    "degraded": "warn",
+    "running": "warn",
+}
+
+_STEPS: Final = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (30 * 86_400, 86_400, "d"))
+
+
+@register.simple_tag
+def icon(name: str, size: int = 16) -> SafeString:
+    """A decorative line icon; the words beside it carry the meaning."""
+    return format_html(
+        '<svg width="{size}" height="{size}" viewBox="0 0 16 16" fill="none" stroke="currentColor" '
+        'stroke-width="1.4" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true" '
+        'focusable="false">{paths}</svg>',
+        size=size,
+        paths=mark_safe(ICONS[name]),  # noqa: S308 - constants of ours
+    )
+
+
+@register.simple_tag
+def when(at: datetime | None, empty: str = "never") -> str:
+    """A moment, as people say it ("4 min ago", "in 89 d"), with the exact UTC time at hand."""
+    if at is None:
+        return empty
+    return format_html(
+        '<time datetime="{}" title="{}" class="nowrap">{}</time>',
+        at.isoformat(),
+        exact(at),
+        _relative((timezone.now() - at).total_seconds(), at),
+    )
+
+
+@register.filter
+def exact(at: datetime | None) -> str:
+    """A moment to the second, in UTC."""
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def precise(at: datetime | None) -> str:
+    """A moment to the millisecond, in UTC."""
+    if at is None:
+        return ""
+    utc = at.astimezone(UTC)
+    return f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03d} UTC"
+
+
+def _relative(seconds: float, at: datetime) -> str:
+    distance = abs(seconds)
+    if distance < 5:
+        return "just now"
+    for limit, unit, name in _STEPS:
+        if distance < limit:
+            count = int(distance // unit)
+            return f"{count} {name} ago" if seconds > 0 else f"in {count} {name}"
+    return f"{at.astimezone(UTC):%d %b %Y}"
+
+
+@register.filter
+def duration(microseconds: int | None) -> str:
+    """A length of time given in microseconds, with a unit that keeps it short."""
+    if microseconds is None:
+        return "-"
+    if microseconds < 1_000:
+        return f"{microseconds} µs"
+    if microseconds < 1_000_000:
+        value = microseconds / 1_000
+        return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
+    return f"{microseconds / 1_000_000:.2f} s"
+
+
+@register.filter
+def tone(state: str) -> str:
+    """The colour of a state: ``ok``, ``warn``, ``bad`` or ``off``."""
+    return _TONES.get(state, "off")
+
+
+@register.filter
+def who(actor: str) -> str:
+    """An actor of the log by name alone: the person's address, or the key's name without its prefix."""
+    kind, _, name = actor.partition(":")
+    if kind == "key":
+        return name.rpartition(" (")[0] or name
+    return name if kind == "user" else actor
+
+
+@register.filter
+def pretty_json(value: Any) -> str:
+    """JSON for reading, in the order in which it came."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def cell(value: Any) -> str:
+    """A value in a table of results: text as it is, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@register.filter
+def of_key(mapping: dict[str, Any], key: str) -> Any:
+    """An entry of a mapping whose key is in a variable."""
+    return mapping.get(key, "")

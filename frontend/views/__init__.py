@@ -1,0 +1,1 @@
+"""The dashboard's views: parse, call one service, render."""

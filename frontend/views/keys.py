@@ -1,0 +1,102 @@
+"""Pages of API keys: list, issue (the key is shown once), revoke."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from frontend.access import tenant_page
+from frontend.confirm import confirmed
+from frontend.forms.people import KeyForm
+from frontend.pages import fragment, page, wants_fragment
+from servers.services.servers import list_servers
+from servers.services.tools import list_tools
+from tenants.access import KEY_PREFIX, Caller
+from tenants.models import ApiKey
+from tenants.roles import SCOPE_ACTIONS, SCOPES, Action
+from tenants.services.keys import get_key, issue_key, list_keys, revoke_key
+
+_SHOWN_SCOPES = ("tools:read", "tools:execute", "audit:read", "admin")
+"""Scopes that open something today; resources, prompts and tasks join the picker with what they open."""
+
+
+@require_safe
+@tenant_page(Action.KEYS_READ)
+def key_list(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Every key, with expired and revoked ones greyed."""
+    now = timezone.now()
+    rows = [(key, _state(key, now)) for key in list_keys(caller=caller)]
+    return page(request, caller, "keys.html", "keys", {"rows": rows, "key_prefix": KEY_PREFIX})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@tenant_page(Action.KEYS_CHANGE)
+def key_new(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """The form for a new key and, once it is issued, the only sight of it. In a dialog, or as a page."""
+    allowed = [
+        scope for scope in _SHOWN_SCOPES if all(caller.may(action) for action in SCOPE_ACTIONS.get(scope, ()))
+    ]
+    tools = [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else []
+    servers = [row.slug for row in list_servers(caller=caller)] if caller.may(Action.SERVERS_READ) else []
+    form = KeyForm(
+        request.POST or None,
+        scopes=allowed,
+        tools=tools,
+        servers=servers,
+        initial={"scopes": ["tools:read", "tools:execute"]},
+    )
+    if request.method == "POST" and form.is_valid():
+        with form.refusals():
+            issued = issue_key(
+                form.cleaned_data["name"], form.all_scopes(), form.cleaned_data["expiry"], caller=caller
+            )
+            return _show(request, caller, "key_issued.html", {"issued": issued})
+    context = {"form": form, "scope_words": SCOPES, "narrowable": bool(tools or len(servers) > 1)}
+    return _show(request, caller, "key_form.html", context, status=400 if form.is_bound else 200)
+
+
+@require_POST
+@tenant_page(Action.KEYS_CHANGE)
+def key_revoke(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse:
+    """Revoke a key whose name was typed."""
+    key = get_key(key_id, caller=caller)
+    if confirmed(request, key.name):
+        revoke_key(key_id, caller=caller)
+        messages.success(request, f"Key {key.name} is revoked. Clients that use it are refused from now on.")
+    return redirect("frontend:keys", caller.tenant_slug)
+
+
+@require_safe
+@tenant_page(Action.KEYS_READ)
+def key_page(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse:
+    """One key: what it may do, and the danger zone."""
+    key = get_key(key_id, caller=caller)
+    context = {
+        "key": key,
+        "state": _state(key, timezone.now()),
+        "key_prefix": KEY_PREFIX,
+        "scope_words": [(scope, SCOPES.get(scope, "Narrows what the others allow.")) for scope in key.scopes],
+    }
+    return page(request, caller, "key.html", "keys", context)
+
+
+def _show(
+    request: HttpRequest, caller: Caller, template: str, context: dict[str, object], *, status: int = 200
+) -> HttpResponse:
+    if wants_fragment(request):
+        # htmx puts what comes back into the dialog, errors of the form included.
+        return fragment(request, caller, template, context)
+    whole = {**context, "part": f"marina/parts/{template}"}
+    return page(request, caller, "key_page.html", "keys", whole, status=status)
+
+
+def _state(key: ApiKey, now: datetime) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "live" if key.is_live(now) else "expired"

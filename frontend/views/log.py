@@ -1,0 +1,148 @@
+"""Pages of the log: search with filters in the URL, one record with all its fields, a hint of new ones."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils.dateparse import parse_datetime
+from django.views.decorators.http import require_safe
+
+from core.errors import InvalidInput
+from frontend.access import tenant_page
+from frontend.pages import fragment, page, wants_fragment
+from servers.services.tools import list_tools
+from tenants.access import Caller
+from tenants.audit.records import OUTCOMES
+from tenants.roles import Action
+from tenants.services.keys import list_keys
+from tenants.services.log import LogPage, get_record, search_records
+
+PAGE: Final = 50
+
+KINDS: Final = (
+    "tools/call",
+    "tools/list",
+    "auth",
+    "session.signed_in",
+    "key.created",
+    "key.revoked",
+    "source.created",
+    "source.changed",
+    "source.tested",
+    "source.deleted",
+    "tool.created",
+    "tool.changed",
+    "tool.enabled",
+    "tool.disabled",
+    "tool.deleted",
+    "server.created",
+    "server.changed",
+    "server.deleted",
+    "member.added",
+    "member.changed",
+    "member.removed",
+    "export.created",
+    "export.downloaded",
+)
+"""What the kind filter suggests; any other kind can be typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """The filters of a log page as its URL has them. ``from_at`` and ``to_at`` are read as UTC."""
+
+    tool: str = ""
+    outcome: str = ""
+    kind: str = ""
+    credential_id: str = ""
+    text: str = ""
+    from_at: datetime | None = None
+    to_at: datetime | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is filtered."""
+        return self != LogQuery()
+
+
+def read_query(given: QueryDict) -> LogQuery:
+    """The filters in a URL. Raises ``InvalidInput`` for a time that cannot be read."""
+    return LogQuery(
+        tool=given.get("tool", "").strip(),
+        outcome=given.get("outcome", ""),
+        kind=given.get("kind", "").strip(),
+        credential_id=given.get("credential", ""),
+        text=given.get("q", "").strip(),
+        from_at=_moment(given.get("from", ""), "from"),
+        to_at=_moment(given.get("to", ""), "to"),
+    )
+
+
+@require_safe
+@tenant_page(Action.AUDIT_READ)
+def log(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """The newest records that match, and how to go to older ones."""
+    found, error = LogPage([], None), None
+    try:
+        query = read_query(request.GET)
+        found = search_records(
+            caller=caller, before_seq=_number(request.GET.get("before")), limit=PAGE, **asdict(query)
+        )
+    except InvalidInput as refusal:
+        query, error = LogQuery(), refusal
+    context = {
+        "found": found,
+        "filtered": query.is_set or error is not None,
+        "error": error,
+        "newest": found.records[0].seq if found.records and "before" not in request.GET else 0,
+        "outcomes": OUTCOMES,
+        "kinds": KINDS,
+        "tools": [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else [],
+        "keys": list_keys(caller=caller) if caller.may(Action.KEYS_READ) else [],
+        "given": request.GET,
+    }
+    return page(request, caller, "log.html", "log", context, status=200 if error is None else 400)
+
+
+@require_safe
+@tenant_page(Action.AUDIT_READ)
+def log_news(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """How many matching records are newer than ``after``."""
+    after = _number(request.GET.get("after")) or 0
+    try:
+        found = search_records(caller=caller, limit=PAGE, **asdict(read_query(request.GET)))
+    except InvalidInput:
+        found = LogPage([], None)
+    count = sum(record.seq > after for record in found.records)
+    context: dict[str, Any] = {"count": count, "more": count == PAGE, "after": after}
+    return fragment(request, caller, "log_news.html", context)
+
+
+@require_safe
+@tenant_page(Action.AUDIT_READ)
+def record(request: HttpRequest, caller: Caller, seq: int) -> HttpResponse:
+    """Every field of one record: in the drawer, or as a page of its own."""
+    context = {"record": get_record(seq, caller=caller)}
+    if wants_fragment(request):
+        return fragment(request, caller, "record.html", context)
+    return page(request, caller, "record.html", "log", context)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _moment(text: str, name: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        moment = None
+    if moment is None:
+        message = "must be a date and time like 2026-11-20T09:30."
+        raise InvalidInput(f"{name}: {message}", errors=[{"path": name, "message": message}])
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -1,0 +1,62 @@
+"""The page of a team's members: who is in it, with which role; for those who may, how that changes."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_http_methods, require_POST
+
+from core.errors import Conflict, Forbidden, InvalidInput
+from frontend.access import tenant_page
+from frontend.forms.people import ROLE_WORDS, MemberForm
+from frontend.pages import page
+from tenants.access import Caller
+from tenants.roles import Action, Role
+from tenants.services.members import add_member, change_role, get_member, list_members, remove_member
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@tenant_page(Action.MEMBERS_READ)
+def members(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """The list, and a form to add somebody."""
+    if request.method == "POST":
+        caller.require(Action.MEMBERS_CHANGE)
+    form = MemberForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        with form.refusals():
+            added = add_member(form.cleaned_data["email"], form.cleaned_data["role"], caller=caller)
+            messages.success(request, f"{added.user.email} is a member now, as {added.role}.")
+            return redirect("frontend:members", caller.tenant_slug)
+    context = {
+        "form": form,
+        "rows": list_members(caller=caller),
+        "roles": [role.value for role in Role],
+        "role_words": [(role.value, words) for role, words in ROLE_WORDS.items()],
+    }
+    return page(request, caller, "members.html", "members", context, status=400 if form.is_bound else 200)
+
+
+@require_POST
+@tenant_page(Action.MEMBERS_CHANGE)
+def member_role(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
+    """Give a member another role."""
+    try:
+        changed = change_role(membership_id, request.POST.get("role", ""), caller=caller)
+        messages.success(request, f"{changed.user.email} is {changed.role} now.")
+    except (Conflict, Forbidden, InvalidInput) as refusal:
+        messages.error(request, refusal.message)
+    return redirect("frontend:members", caller.tenant_slug)
+
+
+@require_POST
+@tenant_page(Action.MEMBERS_CHANGE)
+def member_remove(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
+    """End a membership."""
+    email = get_member(membership_id, caller=caller).user.email
+    try:
+        remove_member(membership_id, caller=caller)
+        messages.success(request, f"{email} is no longer a member. Keys that they issued stay live.")
+    except (Conflict, Forbidden) as refusal:
+        messages.error(request, refusal.message)
+    return redirect("frontend:members", caller.tenant_slug)

@@ -1,0 +1,116 @@
+"""Pages of servers: list with their URLs, create, change, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from frontend.access import tenant_page
+from frontend.addresses import mcp_url
+from frontend.confirm import confirmed
+from frontend.forms.building import ServerForm
+from frontend.pages import page
+from servers.services.onboarding import DEFAULT_SERVER
+from servers.services.servers import create_server, delete_server, get_server, list_servers, update_server
+from servers.services.sources import list_sources
+from tenants.access import Caller
+from tenants.roles import Action
+
+
+@require_safe
+@tenant_page(Action.SERVERS_READ)
+def server_list(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Every server with its URL and what it offers."""
+    rows = [
+        (server, mcp_url(caller.tenant_slug, server.slug), [source.name for source in server.sources.all()])
+        for server in list_servers(caller=caller)
+    ]
+    return page(request, caller, "servers.html", "servers", {"rows": rows})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@tenant_page(Action.SERVERS_CHANGE)
+def server_new(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """The form for a new server."""
+    form = ServerForm(request.POST or None, sources=_source_names(caller))
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        with form.refusals():
+            server = create_server(
+                data["slug"],
+                data["title"],
+                data["access"],
+                None if form.offers_all else data["sources"],
+                data["instructions"],
+                caller=caller,
+            )
+            messages.success(request, f"Server {server.slug} is up. Its URL is below.")
+            return redirect("frontend:server", caller.tenant_slug, server.id)
+    return page(request, caller, "server_form.html", "servers", {"form": form}, status=_status(form))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@tenant_page(Action.SERVERS_READ)
+def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpResponse:
+    """One server: its URL and, for editors, the form to change it."""
+    if request.method == "POST":
+        caller.require(Action.SERVERS_CHANGE)
+    row = get_server(server_id, caller=caller)
+    chosen = [source.name for source in row.sources.all()]
+    initial: dict[str, Any] = {
+        "title": row.title,
+        "access": row.access,
+        "offers": "all" if row.offers_all else "chosen",
+        "sources": chosen,
+        "instructions": row.instructions,
+    }
+    form = ServerForm(request.POST or None, sources=_source_names(caller), fixed=True, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        with form.refusals():
+            update_server(
+                server_id,
+                caller=caller,
+                title=data["title"],
+                access=data["access"],
+                instructions=data["instructions"],
+                sources=None if form.offers_all else data["sources"],
+                offers_all=form.offers_all,
+            )
+            messages.success(request, f"Server {row.slug} is saved.")
+            return redirect("frontend:server", caller.tenant_slug, row.id)
+    context = {
+        "server": row,
+        "chosen": chosen,
+        "url": mcp_url(caller.tenant_slug, row.slug),
+        "form": form,
+        "is_default": row.slug == DEFAULT_SERVER,
+        "delete_url": reverse("frontend:server_delete", args=[caller.tenant_slug, row.id]),
+    }
+    return page(request, caller, "server.html", "servers", context, status=_status(form))
+
+
+@require_POST
+@tenant_page(Action.SERVERS_CHANGE)
+def server_delete(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpResponse:
+    """Delete a server whose slug was typed."""
+    row = get_server(server_id, caller=caller)
+    if not confirmed(request, row.slug):
+        return redirect("frontend:server", caller.tenant_slug, server_id)
+    delete_server(server_id, caller=caller)
+    messages.success(request, f"Server {row.slug} is deleted. Its sources and tools stay.")
+    return redirect("frontend:servers", caller.tenant_slug)
+
+
+def _source_names(caller: Caller) -> list[str]:
+    return [source.name for source in list_sources(caller=caller)]
+
+
+def _status(form: ServerForm) -> int:
+    return 400 if form.is_bound and form.errors else 200

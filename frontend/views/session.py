@@ -1,0 +1,74 @@
+"""Signing in and out, and finding the way to a team. Whether an account exists shows in no answer."""
+
+from __future__ import annotations
+
+from django.contrib.auth import authenticate, login, logout
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from core.requestid import serving_request
+from frontend.access import LAST_TENANT, signed_in, to_sign_in
+from frontend.forms.people import SignInForm
+from tenants.access import tenants_of_user
+from tenants.models import User
+from tenants.services.sessions import record_sign_in
+
+HOME = "/app/"
+
+
+@sensitive_post_parameters("password")
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Ask for e-mail and password. A right pair gets a new session; anything else the same sentence."""
+    target = _safe_target(request)
+    if signed_in(request) is not None and request.method != "POST":
+        return HttpResponseRedirect(target)
+    form = SignInForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        email = form.cleaned_data["email"].lower()
+        user = authenticate(request, username=email, password=form.cleaned_data["password"])
+        if isinstance(user, User):
+            login(request, user)  # cycles the session's key
+            with serving_request(getattr(request, "request_id", "")):
+                record_sign_in(user.pk, user.email)
+            return HttpResponseRedirect(target)
+        form.add_error(None, "E-mail and password do not fit. Check both and try again.")
+    return render(request, "marina/sign_in.html", {"form": form, "next": target})
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session."""
+    logout(request)
+    return redirect("frontend:sign_in")
+
+
+@never_cache
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """Go to the person's last team, their only one, or let them choose."""
+    user = signed_in(request)
+    if user is None:
+        return to_sign_in(request)
+    teams = tenants_of_user(user.pk)
+    slugs = [tenant.slug for tenant, _ in teams]
+    last = request.session.get(LAST_TENANT)
+    if last in slugs:
+        return redirect("frontend:overview", last)
+    if len(slugs) == 1:
+        return redirect("frontend:overview", slugs[0])
+    return render(request, "marina/teams.html", {"teams": teams})
+
+
+def _safe_target(request: HttpRequest) -> str:
+    """Where to go after signing in: a path of this site, never an address elsewhere."""
+    target = request.POST.get("next") or request.GET.get("next") or HOME
+    safe = url_has_allowed_host_and_scheme(
+        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return target if safe and target.startswith(HOME) else HOME

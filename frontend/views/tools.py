@@ -1,0 +1,244 @@
+"""Pages of tools: list by source, detail with schema and versions, the SQL editor, and "try it"."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import Any, Final
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from core.errors import InvalidInput, MarinaError
+from frontend.access import tenant_page
+from frontend.arguments import argument_fields
+from frontend.confirm import confirmed
+from frontend.forms.building import PARAMETER_TYPES, Parameter, ToolForm, parameters_of
+from frontend.pages import fragment, page
+from servers.services.playground import try_tool
+from servers.services.previews import preview_tool
+from servers.services.servers import list_servers
+from servers.services.sources import list_sources
+from servers.services.tools import (
+    change_tool,
+    create_tool,
+    delete_tool,
+    get_tool,
+    list_tools,
+    list_versions,
+    set_tool_enabled,
+)
+from tenants.access import Caller
+from tenants.roles import Action
+
+KIND: Final = "sql"
+
+_SAMPLE_SQL: Final = """SELECT number, number * number AS square
+FROM generate_series(1, :count) AS number"""
+_SAMPLE_PARAMETER: Final = Parameter("count", "integer", "How many numbers", "5", required=False)
+"""A sample that works on any database, to be replaced."""
+
+
+@require_safe
+@tenant_page(Action.TOOLS_READ)
+def tool_list(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Every tool, grouped by its data source."""
+    tools = sorted(list_tools(caller=caller), key=lambda tool: (tool.source.name, tool.name))
+    groups = [(source, list(rows)) for source, rows in groupby(tools, key=lambda tool: tool.source)]
+    return page(request, caller, "tools.html", "tools", {"tool_groups": groups})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@tenant_page(Action.TOOLS_CHANGE)
+def tool_new(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """The editor for a new SQL tool, with a working sample in it."""
+    sources = _sql_sources(caller)
+    initial = {"sql": _SAMPLE_SQL, "source": request.GET.get("source", "")}
+    form = ToolForm(request.POST or None, sources=sources, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        with form.refusals():
+            tool = create_tool(
+                data["name"],
+                data["source"],
+                KIND,
+                form.definition(),
+                data["title"],
+                data["description"],
+                caller=caller,
+            )
+            messages.success(request, f"Tool {tool.name} is offered now. Try it below.")
+            return redirect("frontend:tool", caller.tenant_slug, tool.id)
+    rows = form.parameters if form.is_bound else [_SAMPLE_PARAMETER]
+    return _editor(request, caller, form, rows, {"sources": sources})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@tenant_page(Action.TOOLS_CHANGE)
+def tool_edit(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
+    """The editor for a new version of a tool."""
+    tool = get_tool(tool_id, caller=caller)
+    version = tool.current
+    if version is None or version.kind != KIND:
+        raise InvalidInput(
+            "This tool came with its data source and cannot be edited. Make a SQL tool of your own."
+        )
+    initial = {
+        "title": version.title,
+        "description": version.description,
+        "sql": version.definition.get("sql", ""),
+    }
+    form = ToolForm(request.POST or None, sources=[], fixed=True, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        based_on = request.POST.get("based_on", "")
+        with form.refusals():
+            changed = change_tool(
+                tool_id,
+                caller=caller,
+                definition=form.definition(version.definition),
+                title=form.cleaned_data["title"],
+                description=form.cleaned_data["description"],
+                based_on=int(based_on) if based_on.isascii() and based_on.isdigit() else None,
+            )
+            number = changed.current.number if changed.current else 0
+            messages.success(request, f"{tool.name} is at version {number}.")
+            return redirect("frontend:tool", caller.tenant_slug, tool.id)
+    rows = form.parameters if form.is_bound else parameters_of(version.definition)
+    return _editor(request, caller, form, rows, {"tool": tool, "version": version})
+
+
+@require_POST
+@tenant_page(Action.TOOLS_CHANGE)
+def tool_preview(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """The input schema that the editor's SQL and parameters would give. Saves nothing."""
+    form = ToolForm(request.POST, sources=_sql_sources(caller))
+    for field in form.fields.values():
+        field.required = False
+    context: dict[str, Any] = {}
+    if form.is_valid():
+        source = form.cleaned_data["source"] or request.POST.get("for_source", "")
+        try:
+            context["offered"] = preview_tool(source, KIND, form.definition(), caller=caller)
+        except MarinaError as error:
+            context["refusal"] = error
+    return fragment(request, caller, "tool_preview.html", context)
+
+
+@require_safe
+@tenant_page(Action.TOOLS_READ)
+def tool_page(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
+    """One tool: "try it", its schema, its versions, and for editors what they can change."""
+    tool = get_tool(tool_id, caller=caller)
+    schema = tool.current.input_schema if tool.current else {}
+    context = {
+        "tool": tool,
+        "version": tool.current,
+        "versions": list_versions(tool_id, caller=caller),
+        "fields": argument_fields(schema),
+        "servers": _servers_of(tool.source_id, caller),
+        "editable": tool.current is not None and tool.current.kind == KIND,
+        "delete_url": reverse("frontend:tool_delete", args=[caller.tenant_slug, tool.id]),
+    }
+    return page(request, caller, "tool.html", "tools", context)
+
+
+@require_POST
+@tenant_page(Action.TOOLS_CALL)
+def tool_try(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
+    """Run a tool on the arguments given as JSON, through the one decision path, and show what came back."""
+    tool = get_tool(tool_id, caller=caller)
+    context: dict[str, Any] = {"tool": tool}
+    try:
+        arguments = _arguments(request.POST.get("arguments", ""))
+        result = try_tool(
+            tool.name, arguments, caller=caller, server_slug=request.POST.get("server") or "default"
+        )
+    except MarinaError as error:
+        context["refusal"] = error
+    else:
+        context.update({"result": result, "table": _table(result.structured), "refusal": result.error})
+    context["request_id"] = getattr(request, "request_id", "")
+    return fragment(request, caller, "tool_result.html", context)
+
+
+@require_POST
+@tenant_page(Action.TOOLS_CHANGE)
+def tool_enabled(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
+    """Offer a tool or take it off every server."""
+    enabled = request.POST.get("enabled") == "true"
+    tool = set_tool_enabled(tool_id, enabled, caller=caller)
+    messages.success(request, f"{tool.name} is {'offered' if enabled else 'no longer offered'}.")
+    return redirect("frontend:tool", caller.tenant_slug, tool_id)
+
+
+@require_POST
+@tenant_page(Action.TOOLS_CHANGE)
+def tool_delete(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
+    """Delete a tool whose name was typed."""
+    tool = get_tool(tool_id, caller=caller)
+    if not confirmed(request, tool.name):
+        return redirect("frontend:tool", caller.tenant_slug, tool_id)
+    delete_tool(tool_id, caller=caller)
+    messages.success(request, f"Tool {tool.name} is deleted. The log keeps what it was.")
+    return redirect("frontend:tools", caller.tenant_slug)
+
+
+def _editor(
+    request: HttpRequest, caller: Caller, form: ToolForm, rows: list[Parameter], context: dict[str, Any]
+) -> HttpResponse:
+    status = 400 if form.is_bound and form.errors else 200
+    shared = {"form": form, "parameters": rows, "parameter_types": PARAMETER_TYPES}
+    return page(request, caller, "tool_form.html", "tools", {**shared, **context}, status=status)
+
+
+def _sql_sources(caller: Caller) -> list[str]:
+    return [source.name for source in list_sources(caller=caller) if source.kind == "postgres"]
+
+
+def _servers_of(source_id: UUID, caller: Caller) -> list[str]:
+    """The servers that offer a source's tools, ``default`` first."""
+    slugs = [
+        server.slug
+        for server in list_servers(caller=caller)
+        if server.offers_all or any(source.id == source_id for source in server.sources.all())
+    ]
+    return sorted(slugs, key=lambda slug: (slug != "default", slug))
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError as error:
+        place = (
+            f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        )
+        raise InvalidInput(
+            f"The arguments are not JSON{place}. Mend the text on the right and run again."
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidInput('The arguments must be a JSON object, like {"name": "value"}.')
+    return value
+
+
+def _table(structured: Any) -> dict[str, Any] | None:
+    """A result's rows as a table, where it has any: ``rows`` of objects or lists, ``columns`` in their order."""
+    if not isinstance(structured, dict):
+        return None
+    rows = structured.get("rows")
+    if not isinstance(rows, list):
+        return None
+    columns = structured.get("columns")
+    if isinstance(columns, list):
+        names = [
+            str(column.get("name", "")) if isinstance(column, dict) else str(column) for column in columns
+        ]
+    else:
+        names = list(dict.fromkeys(key for row in rows if isinstance(row, dict) for key in row))
+    cells = [[row.get(name) for name in names] if isinstance(row, dict) else row for row in rows]
+    if names and all(isinstance(row, list) for row in cells):
+        return {"columns": names, "rows": cells}
+    return None

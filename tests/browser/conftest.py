@@ -1,0 +1,166 @@
+"""Chromium for the browser tests: headless, offline but for loopback, and unforgiving.
+
+A page that logs an error, throws, breaks the content security policy or asks another host for anything fails
+its test.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+from config.local.node import find_node_folder
+
+FRONTEND = Path(__file__).resolve().parents[2] / "frontend"
+SCREENSHOTS = "MARINA_SCREENSHOTS"
+WIDE, NARROW = 1440, 360
+
+_ARGUMENTS = (
+    "--no-sandbox",  # Chromium's sandbox needs a user other than root; the pages are ours
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-zygote",
+    "--font-render-hinting=none",
+    "--force-color-profile=srgb",
+)
+
+_INACCESSIBLE = """() => {
+  const faults = [];
+  for (const control of document.querySelectorAll("input:not([type=hidden]), select, textarea, button, a[href]")) {
+    const labelled = control.getAttribute("aria-labelledby");
+    const name =
+      control.getAttribute("aria-label") ||
+      (labelled && document.getElementById(labelled)?.textContent) ||
+      [...(control.labels ?? [])].map((label) => label.textContent).join("") ||
+      control.textContent;
+    if (!name || !name.trim()) faults.push("no name: " + control.outerHTML.slice(0, 200));
+  }
+  const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+  for (const id of new Set(ids.filter((id, at) => ids.indexOf(id) !== at))) faults.push("id twice: " + id);
+  return faults;
+}"""
+
+_FONTS = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <dir>{bundled}</dir>
+  <dir>/usr/share/fonts</dir>
+  <cachedir>{cache}</cachedir>
+  <alias><family>sans-serif</family><prefer><family>Open Sans</family></prefer></alias>
+  <alias><family>system-ui</family><prefer><family>Open Sans</family></prefer></alias>
+  <alias><family>monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias>
+</fontconfig>
+"""
+
+
+@dataclass
+class Visitor:
+    """One person's browser: a page, and everything that went wrong in it."""
+
+    page: Page
+    base_url: str
+    faults: list[str] = field(default_factory=list)
+    expected: set[int] = field(default_factory=set)
+    """HTTP statuses that a test provokes on purpose; the console reports them as errors."""
+
+    def watch(self) -> None:
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
+        self.page.on("request", self._asked)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type not in {"error", "warning"}:
+            return
+        if any(f"status of {status}" in message.text for status in self.expected):
+            return
+        self.faults.append(f"console {message.type}: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in {"http", "https", "ws", "wss"} and parts.netloc != urlsplit(self.base_url).netloc:
+            self.faults.append(f"asked another host: {request.url}")
+
+    def sign_in(self, email: str, password: str) -> None:
+        """Through the form, as a person does."""
+        self.page.goto(f"{self.base_url}/app/")
+        self.page.get_by_label("E-mail").fill(email)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url(lambda url: "sign-in" not in url)
+
+    def overflow(self) -> int:
+        """By how many pixels the page is wider than its window."""
+        wider: int = self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return wider
+
+    def inaccessible(self) -> list[str]:
+        """Controls without a name, and ids that stand twice."""
+        found: list[str] = self.page.evaluate(_INACCESSIBLE)
+        return found
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The Chromium of @sparticuz/chromium, unpacked beside its package."""
+    script = FRONTEND / "tools" / "chromium-path.mjs"
+    folder = find_node_folder()
+    environment = dict(os.environ)
+    if folder is not None:
+        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    done = subprocess.run(
+        ["node", str(script)], env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, (
+        f"Chromium could not be unpacked (was `npm ci` run in frontend/?):\n{done.stderr}"
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def browser(chromium_path: str, tmp_path: Path) -> Iterator[Browser]:
+    """A Chromium, with the same fonts on every machine.
+
+    One a test: while Playwright runs, this thread has an event loop, which tests of other modules must not see.
+    """
+    home = tmp_path / "fonts"
+    home.mkdir()
+    config = home / "fonts.conf"
+    config.write_text(_FONTS.format(bundled=Path(chromium_path).parent / "fonts", cache=home / "cache"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium_path,
+            args=list(_ARGUMENTS),
+            env={**os.environ, "FONTCONFIG_FILE": str(config)},
+        )
+        yield browser
+        browser.close()
+
+
+def new_context(browser: Browser, *, width: int = WIDE, theme: str = "light") -> BrowserContext:
+    """A fresh browser profile with a window of this width, preferring this theme."""
+    return browser.new_context(
+        viewport={"width": width, "height": 900 if width == WIDE else 740},
+        color_scheme="dark" if theme == "dark" else "light",
+        reduced_motion="reduce",
+        service_workers="block",
+    )
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path, pytestconfig: pytest.Config) -> Path:
+    """Where pictures go: the folder that ``MARINA_SCREENSHOTS`` names, else the test's own."""
+    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

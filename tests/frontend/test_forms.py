@@ -1,0 +1,125 @@
+"""What forms make of what was typed, without a database."""
+
+from __future__ import annotations
+
+import pytest
+from django.http import QueryDict
+
+from core.errors import Conflict, InvalidInput
+from frontend.arguments import argument_fields
+from frontend.forms.building import SourceForm, ToolForm, parameters_of
+from frontend.templatetags.marina import duration, who
+
+
+def tool_form(**fields: object) -> ToolForm:
+    data = QueryDict(mutable=True)
+    for name, value in {"name": "t", "source": "db", "sql": "SELECT :a", **fields}.items():
+        data.setlist(name, [str(each) for each in value] if isinstance(value, list) else [str(value)])
+    form = ToolForm(data, sources=["db"])
+    assert form.is_valid(), form.errors
+    return form
+
+
+def parameter(**columns: str) -> dict[str, object]:
+    row = {"name": "a", "type": "string", "description": "", "default": "", "need": "required", **columns}
+    return {f"parameter-{name}": [value] for name, value in row.items()}
+
+
+def test_parameters_become_a_definition() -> None:
+    form = tool_form(**parameter(type="integer", default="5", need="optional", description="How many"))
+    assert form.definition()["parameters"] == {
+        "a": {"type": "integer", "description": "How many", "default": 5, "required": False}
+    }
+
+
+def test_an_optional_parameter_without_default_is_said_to_be_optional() -> None:
+    assert tool_form(**parameter(need="optional")).definition()["parameters"]["a"]["required"] is False
+
+
+def test_a_default_that_does_not_fit_is_handed_on_for_the_service_to_refuse() -> None:
+    assert (
+        tool_form(**parameter(type="number", default="much")).definition()["parameters"]["a"]["default"]
+        == "much"
+    )
+
+
+def test_what_the_editor_cannot_show_survives_an_edit() -> None:
+    before = {"sql": "SELECT :a", "parameters": {"a": {"type": "integer", "maximum": 9, "enum": [1, 2]}}}
+    [row] = parameters_of(before)
+    form = tool_form(**parameter(type=row.type, need="required" if row.required else "optional"))
+    assert form.definition(before)["parameters"]["a"] == {
+        "type": "integer",
+        "maximum": 9,
+        "enum": [1, 2],
+        "required": True,
+    }
+
+
+def test_a_services_faults_stand_beside_their_fields() -> None:
+    form = SourceForm({"name": "x", "dsn": "y", "row_limit": "1", "statement_timeout": "5"})
+    assert form.is_valid()
+    form.refuse(
+        InvalidInput(
+            "no",
+            errors=[
+                {"path": "settings.dsn", "message": "names no host"},
+                {"path": "/other", "message": "odd"},
+            ],
+        )
+    )
+    assert form.errors["dsn"] == ["Names no host"]
+    assert form.non_field_errors() == ["/other: odd"]
+
+
+def test_a_taken_name_stands_beside_the_name() -> None:
+    form = SourceForm({"name": "x", "dsn": "y", "row_limit": "1", "statement_timeout": "5"})
+    assert form.is_valid()
+    form.refuse(Conflict("There is one already.", code="name_taken"))
+    assert form.errors["name"] == ["There is one already."]
+
+
+def test_arguments_get_the_control_of_their_type() -> None:
+    schema = {
+        "type": "object",
+        "required": ["sql"],
+        "properties": {
+            "sql": {"type": "string"},
+            "limit": {"type": ["integer", "null"], "default": 10},
+            "order": {"enum": ["up", "down"], "type": "string"},
+            "tags": {"type": "array"},
+            "deep": {"type": "boolean", "default": False},
+        },
+    }
+    fields = {field.name: field for field in argument_fields(schema)}
+    assert fields["sql"].required
+    assert fields["sql"].long
+    assert (fields["limit"].type, fields["limit"].default) == ("integer", "10")
+    assert fields["order"].choices == ("up", "down")
+    assert fields["tags"].type == "json"
+    assert fields["deep"].default == "false"
+
+
+@pytest.mark.parametrize("schema", [{}, {"properties": []}, {"properties": {"a": True}}])
+def test_a_schema_without_properties_gives_no_controls(schema: dict[str, object]) -> None:
+    assert argument_fields(schema) == []
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "words"),
+    [(None, "-"), (145, "145 µs"), (1_234, "1.2 ms"), (328_000, "328 ms"), (2_500_000, "2.50 s")],
+)
+def test_durations_are_short(microseconds: int | None, words: str) -> None:
+    assert duration(microseconds) == words
+
+
+@pytest.mark.parametrize(
+    ("actor", "words"),
+    [
+        ("user:a@b.c", "a@b.c"),
+        ("key:CI (prod) (mcp_live_12)", "CI (prod)"),
+        ("anonymous", "anonymous"),
+        ("", ""),
+    ],
+)
+def test_actors_are_shown_by_name(actor: str, words: str) -> None:
+    assert who(actor) == words

@@ -1,0 +1,231 @@
+"""What the pages do with input: keys shown once, typed names, filters, refusals beside their fields."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+
+from servers.services.sources import list_sources
+from tenants.models import User
+from tenants.services.keys import list_keys
+from tenants.services.log import search_records
+from tests.factories import Team, make_database, make_team
+
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def team() -> Team:
+    return make_team()
+
+
+@pytest.fixture
+def client(team: Team) -> Client:
+    client = Client()
+    client.force_login(User.objects.get(email=team.owner_email))
+    return client
+
+
+def make_key(client: Client, team: Team, **fields: object) -> str:
+    data = {"name": "laptop", "scopes": ["tools:read", "tools:execute"], "expiry": "90", **fields}
+    answer = client.post(f"/app/{team.slug}/keys/new", data, headers=HTMX)
+    assert answer.status_code == 200, answer.content.decode()
+    found = re.search(r'id="new-key">(mcp_live_\w+)<', answer.content.decode())
+    assert found is not None
+    return found[1]
+
+
+def test_a_key_is_shown_once_and_never_cached(client: Client, team: Team) -> None:
+    data = {"name": "laptop", "scopes": ["tools:read"], "expiry": "90"}
+    answer = client.post(f"/app/{team.slug}/keys/new", data)
+    key = re.search(r"mcp_live_\w{30,}", answer.content.decode())
+    assert key is not None
+    assert "no-store" in answer["Cache-Control"]
+    listed = client.get(f"/app/{team.slug}/keys/").content.decode()
+    assert key[0] not in listed
+    assert key[0][-4:] in listed
+
+
+def test_narrowing_scopes_come_with_the_others(client: Client, team: Team) -> None:
+    make_key(client, team, servers=["default"])
+    assert list_keys(caller=team.owner)[0].scopes == ["tools:read", "tools:execute", "server:default"]
+
+
+def test_a_key_without_scopes_is_refused_beside_the_field(client: Client, team: Team) -> None:
+    answer = client.post(f"/app/{team.slug}/keys/new", {"name": "x", "expiry": "90"})
+    assert answer.status_code == 400
+    assert answer.context["form"].errors["scopes"]
+    assert "field-errors" in answer.content.decode()
+
+
+def test_a_key_is_revoked_only_when_its_name_is_typed(client: Client, team: Team) -> None:
+    make_key(client, team)
+    row = list_keys(caller=team.owner)[0]
+    url = f"/app/{team.slug}/keys/{row.id}/revoke"
+    assert "the typed name was not" in client.post(url, {"confirm": "lap"}, follow=True).content.decode()
+    assert list_keys(caller=team.owner)[0].revoked_at is None
+    client.post(url, {"confirm": "laptop"})
+    assert list_keys(caller=team.owner)[0].revoked_at is not None
+    assert "revoked" in client.get(f"/app/{team.slug}/keys/").content.decode()
+
+
+def test_a_source_that_cannot_be_reached_is_saved_and_says_why(client: Client, team: Team) -> None:
+    dsn = "postgresql://reader:hunter22@127.0.0.1:9/none"
+    fields = {"name": "down", "dsn": dsn, "row_limit": "100", "statement_timeout": "10"}
+    answer = client.post(f"/app/{team.slug}/data-sources/new", fields, follow=True)
+    body = answer.content.decode()
+    assert "down is unhealthy" in body
+    assert "hunter22" not in body
+
+
+def test_testing_settings_shows_words_and_tools_and_saves_nothing(client: Client, team: Team) -> None:
+    fields = {"dsn": make_database("CREATE TABLE t (a int)"), "row_limit": "100", "statement_timeout": "10"}
+    body = client.post(f"/app/{team.slug}/data-sources/try", fields, headers=HTMX).content.decode()
+    assert "It answers" in body
+    assert "query_database" in body
+    assert list_sources(caller=team.owner) == []
+
+
+def test_a_bad_connection_string_is_refused_beside_the_field_without_its_password(
+    client: Client, team: Team
+) -> None:
+    fields = {
+        "name": "x",
+        "dsn": "host=/tmp user=a password=hunter22",
+        "row_limit": "1",
+        "statement_timeout": "5",
+    }
+    answer = client.post(f"/app/{team.slug}/data-sources/new", fields)
+    assert answer.status_code == 400
+    assert "TCP" in answer.context["form"].errors["dsn"][0] or answer.context["form"].errors["dsn"]
+    errors = str(answer.context["form"].errors)
+    assert "hunter22" not in errors
+
+
+def test_renaming_a_source_needs_no_password_and_its_settings_stay(client: Client, team: Team) -> None:
+    dsn = make_database("CREATE TABLE t (a int)")
+    fields = {"name": "first", "dsn": dsn, "row_limit": "77", "statement_timeout": "9"}
+    client.post(f"/app/{team.slug}/data-sources/new", fields)
+    source = list_sources(caller=team.owner)[0]
+    client.post(
+        f"/app/{team.slug}/data-sources/{source.id}/",
+        {"name": "second", "dsn": "", "row_limit": "5", "statement_timeout": "5"},
+    )
+    renamed = list_sources(caller=team.owner)[0]
+    assert (renamed.name, renamed.settings["row_limit"], renamed.version) == ("second", 77, source.version)
+
+
+def test_a_tool_that_fails_says_why_and_what_next(client: Client, team: Team) -> None:
+    fields = {
+        "name": "db",
+        "dsn": make_database("CREATE TABLE t (a int)"),
+        "row_limit": "100",
+        "statement_timeout": "10",
+    }
+    client.post(f"/app/{team.slug}/data-sources/new", fields)
+    page = client.get(f"/app/{team.slug}/tools/").content.decode()
+    tool = re.search(rf'/app/{team.slug}/tools/([0-9a-f-]{{36}})/">query_database<', page)
+    assert tool is not None
+    url = f"/app/{team.slug}/tools/{tool[1]}/try"
+
+    def body(arguments: str) -> str:
+        return client.post(url, {"arguments": arguments}, headers=HTMX).content.decode()
+
+    assert "are not JSON (line 1, column 2)" in body("{")
+    assert "must be a JSON object" in body("[]")
+    assert "query" in body("{}")
+    assert "nothing" in body('{"query": "SELECT nothing FROM t"}')
+    assert "No rows" in body('{"query": "SELECT a FROM t"}')
+    outcomes = [record.outcome for record in search_records(caller=team.owner, kind="tools/call").records]
+    assert outcomes == ["ok", "error", "invalid"]
+
+
+def test_a_tools_result_is_text_never_markup(client: Client, team: Team) -> None:
+    dsn = make_database("CREATE TABLE t (a text); INSERT INTO t VALUES ('<img src=x onerror=alert(1)>')")
+    fields = {"name": "db", "dsn": dsn, "row_limit": "100", "statement_timeout": "10"}
+    client.post(f"/app/{team.slug}/data-sources/new", fields)
+    page = client.get(f"/app/{team.slug}/tools/").content.decode()
+    tool = re.search(r'tools/([0-9a-f-]{36})/">query_database<', page)
+    assert tool is not None
+    answer = client.post(
+        f"/app/{team.slug}/tools/{tool[1]}/try", {"arguments": '{"query": "SELECT a FROM t"}'}, headers=HTMX
+    ).content.decode()
+    assert "<img" not in answer
+    assert "&lt;img" in answer
+
+
+def test_the_logs_filters_live_in_the_url(client: Client, team: Team) -> None:
+    make_key(client, team)
+    found = client.get(f"/app/{team.slug}/log/?kind=key.created").context["found"].records
+    assert [record.kind for record in found] == ["key.created"]
+    assert client.get(f"/app/{team.slug}/log/?kind=tool.deleted").context["found"].records == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["outcome=splendid", "from=yesterday", "credential=me", "from=2026-01-02T00:00&to=2026-01-01T00:00"],
+)
+def test_a_filter_that_cannot_be_is_refused_with_words(client: Client, team: Team, query: str) -> None:
+    answer = client.get(f"/app/{team.slug}/log/?{query}")
+    assert answer.status_code == 400
+    assert answer.context["error"].message in answer.content.decode().replace("&#x27;", "'")
+
+
+def test_the_log_says_how_many_records_are_new(client: Client, team: Team) -> None:
+    newest = client.get(f"/app/{team.slug}/log/").context["newest"]
+    url = f"/app/{team.slug}/log/news?after={newest}"
+    assert client.get(url, headers=HTMX).context["count"] == 0
+    make_key(client, team)
+    make_key(client, team, name="second")
+    assert client.get(url, headers=HTMX).context["count"] == 2
+    assert client.get(f"{url}&kind=tools/call", headers=HTMX).context["count"] == 0
+
+
+def test_older_records_are_one_link_away(client: Client, team: Team) -> None:
+    for number in range(52):
+        team.key(name=f"key {number}")
+    first = client.get(f"/app/{team.slug}/log/?kind=key.created").context["found"]
+    assert len(first.records) == 50
+    second = client.get(f"/app/{team.slug}/log/?kind=key.created&before={first.next_before}").context["found"]
+    assert len(second.records) == 2
+    assert second.next_before is None
+
+
+def test_an_export_without_a_match_is_accepted_and_listed(client: Client, team: Team) -> None:
+    answer = client.post(f"/app/{team.slug}/exports/", {"tool": "never_called"}, follow=True)
+    [(export, words)] = answer.context["rows"]
+    assert export.filters == {"tool": "never_called"}
+    assert "waits for a worker" in words
+
+
+def test_an_unknown_address_states_cause_next_step_and_request_id(client: Client, team: Team) -> None:
+    answer = client.get(f"/app/{team.slug}/nowhere")
+    body = answer.content.decode()
+    assert answer.status_code == 404
+    assert "nothing at this address" in body
+    assert answer["X-Request-ID"] in body
+
+
+def test_a_fault_of_ours_gives_a_page_without_its_text(
+    client: Client, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("postgres://secret")
+
+    monkeypatch.setattr("frontend.views.keys.list_keys", fail)
+    client.raise_request_exception = False
+    answer = client.get(f"/app/{team.slug}/keys/")
+    body = answer.content.decode()
+    assert answer.status_code == 500
+    assert "not completed" in body
+    assert "secret" not in body
+    assert answer["X-Request-ID"] in body
+
+
+def test_every_page_sends_the_policy_and_is_not_stored(client: Client, team: Team) -> None:
+    answer = client.get(f"/app/{team.slug}/")
+    assert "script-src 'self'" in answer["Content-Security-Policy"]
+    assert "unsafe" not in answer["Content-Security-Policy"]
+    assert "no-store" in answer["Cache-Control"]

@@ -1,0 +1,104 @@
+"""Signing in and out: the session rotates, answers tell nothing about accounts, the log knows."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+
+from tenants.services.log import search_records
+from tests.factories import PASSWORD, Team, make_team, make_user
+
+SIGN_IN = "/app/sign-in"
+
+
+@pytest.fixture
+def team() -> Team:
+    return make_team()
+
+
+def sign_in(client: Client, email: str, password: str = PASSWORD, *, then: str = "") -> Any:
+    query = f"?{urlencode({'next': then})}" if then else ""
+    return client.post(SIGN_IN + query, {"email": email, "password": password})
+
+
+def test_a_member_signs_in_and_lands_in_their_team(team: Team) -> None:
+    client = Client()
+    client.get(SIGN_IN)
+    answer = sign_in(client, team.owner_email.upper())
+    assert (answer.status_code, answer["Location"]) == (302, "/app/")
+    assert client.get("/app/")["Location"] == f"/app/{team.slug}/"
+
+
+def test_signing_in_gives_the_session_another_key(team: Team) -> None:
+    client = Client()
+    session = client.session
+    session["kept"] = "from before"
+    session.save()
+    before = session.session_key
+    sign_in(client, team.owner_email)
+    assert client.session.session_key != before
+
+
+def test_unknown_address_and_wrong_password_get_the_same_answer(team: Team) -> None:
+    bodies = []
+    for email in (team.owner_email, "nobody@example.com"):
+        answer = sign_in(Client(), email, "not the password")
+        assert answer.status_code == 200
+        assert "E-mail and password do not fit" in answer.content.decode()
+        bodies.append(list(answer.context["form"].non_field_errors()))
+    assert bodies[0] == bodies[1]
+
+
+def test_signing_in_is_in_the_log_of_every_team_of_the_person(team: Team) -> None:
+    sign_in(Client(), team.owner_email)
+    found = search_records(caller=team.owner, kind="session.signed_in").records
+    assert [(record.actor, bool(record.request_id)) for record in found] == [
+        (f"user:{team.owner_email}", True)
+    ]
+
+
+def test_a_refused_sign_in_is_not_in_the_log_as_signed_in(team: Team) -> None:
+    sign_in(Client(), team.owner_email, "not the password")
+    assert search_records(caller=team.owner, kind="session.signed_in").records == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["https://evil.example/app/", "//evil.example/app/", "/api/v1/", "javascript:alert(1)", "/app/../x\\"],
+)
+def test_after_signing_in_nobody_is_sent_elsewhere(team: Team, target: str) -> None:
+    answer = sign_in(Client(), team.owner_email, then=target)
+    assert answer["Location"].startswith("/app/")
+    assert "evil" not in answer["Location"]
+
+
+def test_after_signing_in_the_page_that_was_asked_for_opens(team: Team) -> None:
+    client = Client()
+    wanted = f"/app/{team.slug}/log/?outcome=ok"
+    asked = client.get(wanted)
+    assert asked.status_code == 302
+    assert sign_in(client, team.owner_email, then=wanted)["Location"] == wanted
+
+
+def test_signing_out_needs_a_form_and_ends_the_session(team: Team) -> None:
+    client = Client()
+    sign_in(client, team.owner_email)
+    assert client.get("/app/sign-out").status_code == 405
+    assert client.post("/app/sign-out")["Location"] == SIGN_IN
+    assert client.get(f"/app/{team.slug}/")["Location"].startswith(SIGN_IN)
+
+
+def test_signing_in_without_the_forms_token_is_refused_with_a_page(team: Team) -> None:
+    answer = Client(enforce_csrf_checks=True).post(SIGN_IN, {"email": team.owner_email, "password": PASSWORD})
+    assert answer.status_code == 403
+    assert "reload the page" in answer.content.decode()
+    assert answer["X-Request-ID"] in answer.content.decode()
+
+
+def test_a_person_without_a_team_is_told_so() -> None:
+    client = Client()
+    client.force_login(make_user())
+    assert "belongs to no team" in client.get("/app/").content.decode()

@@ -1,0 +1,70 @@
+"""A kind of data source that only the bench has: its tools give back what they are given, at once.
+
+So a measured call costs what Marina does around a tool, and nothing that a source would add.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from servers.execution.addresses import allow_any_address
+from servers.execution.backends import build_backends
+from servers.execution.contract import Health, Offered, Operation, Outcome, Source
+from servers.execution.engine import Engine
+from servers.services.runtime import get_runtime
+from tests.bench.offered import describe_tools
+
+KIND = "bench"
+
+
+class EchoBackend:
+    """Implements ``servers.execution.contract.Backend``. ``settings`` is ``{"tools": how many}``."""
+
+    kind = KIND
+    title = "Bench"
+    settings_schema: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {"tools": {"type": "integer", "minimum": 1}},
+        "required": ["tools"],
+    }
+    secret_settings: frozenset[str] = frozenset()
+
+    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {"tools": int(settings["tools"])}
+
+    def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(settings)
+
+    def offered(self, settings: Mapping[str, Any]) -> Sequence[Offered]:
+        return [
+            Offered(**tool, operation=Operation("echo", {}))
+            for tool in describe_tools(int(settings["tools"]))
+        ]
+
+    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
+        raise NotImplementedError("the bench's tools come with their source")
+
+    async def check(self, source: Source) -> Health:
+        return Health("healthy")
+
+    async def execute(
+        self,
+        source: Source,
+        operation: Operation,
+        arguments: Mapping[str, Any],
+        *,
+        timeout: float,
+    ) -> Outcome:
+        text = json.dumps(arguments, ensure_ascii=False)
+        return Outcome(structured=arguments, text=text, size=len(text))
+
+    async def close(self) -> None:
+        return
+
+
+def add_echo_kind() -> None:
+    """Give this process the kind beside Marina's own, before its runtime starts."""
+    backends = dict(build_backends(allow_address=allow_any_address))
+    get_runtime().engine = Engine(backends={**backends, KIND: EchoBackend()})

@@ -1,0 +1,10 @@
+"""Marina's own ASGI application with the bench's kind of data source added to it. Changes nothing else."""
+
+from __future__ import annotations
+
+from config.asgi import application
+from tests.bench.echo_kind import add_echo_kind
+
+__all__ = ["application"]
+
+add_echo_kind()

@@ -1,0 +1,44 @@
+"""The tools that every measured system offers: an echo first, then others of the same shape. Plain data."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+ECHO: Final = "echo"
+TEXT: Final = "The quick brown fox jumps over the lazy dog."
+"""What the measured calls say, and what must come back."""
+
+ROW_TOOL: Final = "find_item"
+ROW_SQL: Final = "SELECT id, name, city FROM items WHERE id = {id}"
+ROW_COUNT: Final = 20_000
+ROW_ID: Final = 12_345
+ROW: Final = {"id": ROW_ID, "name": f"item {ROW_ID}", "city": "Utrecht"}
+ROW_TABLE: Final = (
+    "CREATE TABLE items (id integer PRIMARY KEY, name text NOT NULL, city text NOT NULL);"
+    f"INSERT INTO items SELECT n, 'item ' || n, 'Utrecht' FROM generate_series(1, {ROW_COUNT}) AS n;"
+    "ANALYZE items"
+)
+
+
+def describe_tools(count: int) -> list[dict[str, Any]]:
+    """Name, title, description, input and output schema of ``count`` tools."""
+    return [
+        {
+            "name": ECHO if number == 0 else f"{ECHO}_{number:03}",
+            "title": f"Echo {number}",
+            "description": "Gives back the text that it was given, unchanged. Reads nothing and changes nothing.",
+            "input_schema": {
+                "type": "object",
+                "properties": {"text": {"type": "string", "description": "What to give back"}},
+                "required": ["text"],
+                "additionalProperties": False,
+            },
+            "output_schema": {
+                "type": "object",
+                "properties": {"text": {"type": "string"}},
+                "required": ["text"],
+            },
+            "annotations": {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False},
+        }
+        for number in range(count)
+    ]

@@ -1,0 +1,262 @@
+"""Starts what is measured, each as one process on its own core, and ends it. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from config.local.embedded import ensure_master_key, make_home, place_postgres, place_redis
+from config.local.options import ROOT, LocalOptions
+from config.local.plan import child_environment, make_plan
+from config.local.ports import LOOPBACK, find_free_port
+from config.local.postgres import POSTGRES_ENVIRONMENT, STOP_SIGNAL
+from config.local.process import Identity, describe_exit, start_process, stop_processes
+from tests.bench.machine import Cores, starting_on, stay_on
+from tests.bench.offered import ROW_TABLE
+from tests.bench.works import WORKS, Target, Work, open_session
+
+DATABASE: Final = "marina_bench"
+_ITEMS: Final = "bench_items"
+"""Database and role of the SQL work (Marina refuses roles that are called like its own)."""
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 8.0
+_WEB_MODULE: Final = "config.asgi:application"
+_opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(slots=True)
+class System:
+    """A measured server and where it does each work. A work that it does not do is not in ``targets``."""
+
+    name: str
+    targets: dict[str, Target] = field(default_factory=dict)
+    pids: dict[str, int] = field(default_factory=dict)
+
+    def rss_mb(self, work: str) -> float:
+        """Resident memory of the process that does this work, in MB (10^6 bytes)."""
+        memory = psutil.Process(self.pids[work]).memory_info()
+        return float(memory.rss) / 1e6
+
+    def cpu_seconds(self, work: str) -> float:
+        """Processor time of that process since it started."""
+        times = psutil.Process(self.pids[work]).cpu_times()
+        return float(times.user + times.system)
+
+
+class Stage:
+    """All processes of one bench, ended by ``close`` whatever happened. One thread only."""
+
+    def __init__(self, home: Path, cores: Cores, environ: Mapping[str, str], options: LocalOptions) -> None:
+        self._logs = home / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._cores = cores
+        self._environ = environ
+        self._options = replace(options, home=home / "state", port=find_free_port())
+        self._running: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
+        stay_on(cores.rest)
+
+    def close(self) -> None:
+        """End everything, the servers before what they store in."""
+        while self._running:
+            stop_processes([self._running.pop()], seconds=_STOP_SECONDS)
+
+    def start_storage(self) -> dict[str, str]:
+        """PostgreSQL and Redis (embedded, or those of the environment), a new database, and the environment."""
+        options = self._options
+        given = options.database_url
+        if given and not options.master_key:
+            raise SystemExit(
+                "DATABASE_URL is set, so MARINA_MASTER_KEY must be too: the passwords of the cluster's roles "
+                "are derived from it, and the bench would set them anew."
+            )
+        make_home(options.home)
+        master_key = ensure_master_key(options)
+        database_url = given or self._start_postgres()
+        redis_url = options.redis_url or self._start_redis()
+        database_url = _make_database(database_url, DATABASE)
+        base_url = f"http://{LOOPBACK}:{options.port}"
+        self._options = options = replace(options, host=LOOPBACK, base_url=base_url)
+        environment = child_environment(
+            self._environ, options, master_key=master_key, database_url=database_url, redis_url=redis_url
+        )
+        self._run([sys.executable, str(ROOT / "manage.py"), "setup_database"], environment, "setup")
+        return environment
+
+    def start_marina(self, environment: Mapping[str, str]) -> System:
+        """The product as ``make run`` starts it, but for one kind of data source that echoes."""
+        items = _make_items(environment["DATABASE_URL"])
+        made = self._run([sys.executable, "-m", "tests.bench.prepare", items], environment, "prepare")
+        keys = json.loads(made.splitlines()[-1])
+        web = next(command for command in make_plan(self._options).services if command.name == "web")
+        argv = ["tests.bench.marina_app:application" if word == _WEB_MODULE else word for word in web.argv]
+        pid = self._serve("marina", argv, environment, self._options.port)
+        system = System("marina")
+        for work in WORKS:
+            slug = {"list-500": "bench-500", "sql": "bench-sql"}.get(work.name, "bench-50")
+            url = f"{self._options.base_url}/mcp/{slug}"
+            _add(system, work, Target(url, {"Authorization": f"Bearer {keys[slug]}"}), pid)
+        return system
+
+    def start_sdk(self, environment: Mapping[str, str]) -> System:
+        """The official SDK's server: one process with 50 tools and one with 500, of which one works at a time."""
+        system = System("sdk")
+        items = _items_url(environment["DATABASE_URL"])
+        for count in (50, 500):
+            port = find_free_port()
+            variables = {**self._environ, "BENCH_TOOLS": str(count), "BENCH_DSN": items}
+            pid = self._serve(f"sdk-{count}", _uvicorn("sdk_app", port), variables, port)
+            for work in WORKS:
+                if (work.name == "list-500") == (count == 500):
+                    _add(system, work, Target(f"http://{LOOPBACK}:{port}/mcp"), pid)
+        return system
+
+    def start_limit(self, sizes: Mapping[str, int]) -> System:
+        """The bare application, its answers as long as ``sizes`` says."""
+        system = System("limit")
+        port = find_free_port()
+        variables = {**self._environ, "BENCH_SIZES": json.dumps(sizes)}
+        command = [*_uvicorn("limit_app", port), "--lifespan", "off"]
+        pid = self._serve("limit", command, variables, port)
+        for work in WORKS:
+            system.targets[work.name] = Target(f"http://{LOOPBACK}:{port}/{work.name}")
+            system.pids[work.name] = pid
+        return system
+
+    def _serve(self, name: str, command: list[str], environment: Mapping[str, str], port: int) -> int:
+        with starting_on(self._cores.server, back_to=self._cores.rest):
+            process = self._start(name, command, environment, signal.SIGTERM)
+        deadline = time.monotonic() + _START_SECONDS
+        while not _is_healthy(f"http://{LOOPBACK}:{port}/health"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} did not start; see {self._logs / name}.log")
+            time.sleep(0.05)
+        return process.pid
+
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        stop_signal: signal.Signals,
+        *,
+        cwd: Path = ROOT,
+        identity: Identity | None = None,
+    ) -> subprocess.Popen[bytes]:
+        with (self._logs / f"{name}.log").open("wb") as output:
+            process = start_process(
+                command, env=environment, cwd=cwd, stop_signal=stop_signal, identity=identity, output=output
+            )
+        self._running.append((process, stop_signal))
+        return process
+
+    def _run(self, command: list[str], environment: Mapping[str, str], name: str) -> str:
+        done = subprocess.run(
+            command, env=dict(environment), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise SystemExit(
+                f"The step {name} failed ({describe_exit(done.returncode)}):\n{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def _start_postgres(self) -> str:
+        cluster = place_postgres(self._options)
+        process = self._start(
+            "postgres",
+            list(cluster.command),
+            POSTGRES_ENVIRONMENT,
+            STOP_SIGNAL,
+            cwd=cluster.data.parent,
+            identity=cluster.identity,
+        )
+        self._wait(cluster.is_ready, process, "postgres")
+        return cluster.url("postgres")
+
+    def _start_redis(self) -> str:
+        server = place_redis(self._options)
+        process = self._start(
+            "redis", list(server.command), POSTGRES_ENVIRONMENT, signal.SIGTERM, cwd=server.directory
+        )
+        self._wait(server.is_ready, process, "redis")
+        return server.url
+
+    def _wait(self, is_ready: object, process: subprocess.Popen[bytes], name: str) -> None:
+        assert callable(is_ready)
+        deadline = time.monotonic() + _START_SECONDS
+        while not is_ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} did not start; see {self._logs / name}.log")
+            time.sleep(0.02)
+
+
+def _uvicorn(module: str, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "uvicorn", f"tests.bench.{module}:application"),
+        *("--host", LOOPBACK, "--port", str(port), "--loop", "uvloop", "--http", "httptools"),
+        *("--no-access-log", "--no-server-header", "--no-proxy-headers", "--log-level", "warning"),
+    ]
+
+
+def _add(system: System, work: Work, target: Target, pid: int) -> None:
+    system.targets[work.name] = open_session(target) if work.name == "call-session" else target
+    system.pids[work.name] = pid
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with _opener.open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _make_database(bootstrap: str, name: str) -> str:
+    """A new, empty database in the cluster of ``bootstrap``; an old one of that name goes."""
+    with psycopg.connect(bootstrap, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return urlsplit(bootstrap)._replace(path=f"/{name}").geturl()
+
+
+def _make_items(database_url: str) -> str:
+    """The table of the SQL work in a database of its own, and the URL of a role that may only read it."""
+    url = _make_database(database_url, _ITEMS)
+    role = sql.Identifier(_ITEMS)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(ROW_TABLE.encode())
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [_ITEMS]).fetchone():
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        # A password that only this machine's bench uses, for a table that anyone may know.
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(_ITEMS)))
+        connection.execute(sql.SQL("GRANT SELECT ON items TO {}").format(role))
+    return _items_url(database_url)
+
+
+def _items_url(database_url: str) -> str:
+    parts = urlsplit(database_url)
+    address = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{_ITEMS}:{_ITEMS}@{address}", path=f"/{_ITEMS}").geturl()
+
+
+def inherited_environment() -> dict[str, str]:
+    """What every process inherits: ours, with both source roots, whether or not Marina is installed."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}",
+    }

@@ -1,0 +1,73 @@
+"""Runs the Node.js clients that the tests drive: the scripts beside this file, and MCP Inspector."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from config.local.node import find_node_folder
+
+FOLDER = Path(__file__).resolve().parent
+INSPECTOR = (
+    FOLDER
+    / "node_modules"
+    / "@modelcontextprotocol"
+    / "inspector"
+    / "clients"
+    / "launcher"
+    / "build"
+    / "index.js"
+)
+_SECONDS = 60
+
+
+def run_client(script: str, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one of the scripts here on a job, and give what its client saw."""
+    _require_packages()
+    done = _run([str(FOLDER / script)], given=json.dumps(job))
+    assert done.returncode == 0, f"{script} failed:\n{done.stderr}"
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
+
+
+def run_inspector(arguments: Sequence[str], *, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``mcp-inspector --cli`` with these arguments. ``home`` keeps it from the user's own settings."""
+    _require_packages()
+    return _run([str(INSPECTOR), "--cli", *arguments], home=home)
+
+
+def _run(
+    arguments: Sequence[str], *, given: str = "", home: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home or os.environ.get("HOME", "/")),
+        "NO_COLOR": "1",
+    }
+    folder = find_node_folder()
+    if folder is not None:
+        environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
+    node = shutil.which("node", path=environment["PATH"])
+    assert node is not None, "config.local.node found no node"
+    return subprocess.run(
+        [node, *arguments],
+        input=given,
+        env=environment,
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
+    )
+
+
+def _require_packages() -> None:
+    assert INSPECTOR.exists(), (
+        "The MCP clients for tests are not installed. Run `make test`, which installs them, or: "
+        "cd tests/clients && ../../.venv/bin/python -m config.local.node npm ci"
+    )

@@ -1,0 +1,59 @@
+"""A team with one of everything, for tests that hold two teams against each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from servers.services.servers import create_server
+from servers.services.sources import create_source
+from servers.services.tools import list_tools
+from tenants.models import Membership
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+from tenants.services.keys import list_keys
+from tenants.services.log import start_export
+from tests.factories import Team, make_database, make_team
+
+UNKNOWN_UUID = "6f1c1d0e-0000-4000-8000-000000000000"
+UNKNOWN_NUMBER = "987654321987"
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """The team, an admin key of it, and the ids of its things by the name that routes use."""
+
+    team: Team
+    key: str
+    ids: dict[str, str]
+
+    def marks_in(self, text: str) -> list[str]:
+        """What of this team stands in ``text``. Small numbers are left out: they may be anything."""
+        marks = [self.team.slug, self.team.owner_email]
+        marks += [value for name, value in self.ids.items() if name not in {"seq", "member"}]
+        return [mark for mark in marks if mark in text]
+
+
+def furnish() -> Furnished:
+    """Make such a team, its data source on a real database."""
+    team = make_team()
+    caller = team.owner
+    dsn = make_database("CREATE TABLE planes (id int PRIMARY KEY); INSERT INTO planes VALUES (1)")
+    source = create_source("airports", "postgres", {"dsn": dsn}, caller=caller)
+    server = create_server("extra", "Extra", "private", ["airports"], caller=caller)
+    export = start_export("jsonl", None, datetime.now(UTC), {}, caller=caller)
+    member = team.member(Role.VIEWER)
+    key = team.key("admin")
+    assert member.user_id is not None
+    with tenant_scope(team.tenant_id):
+        membership = Membership.objects.get(user_id=member.user_id)
+    ids = {
+        "member": membership.pk,
+        "key": list_keys(caller=caller)[0].pk,
+        "seq": 1,
+        "export": export.pk,
+        "source": source.pk,
+        "tool": list_tools(caller=caller)[0].pk,
+        "server": server.pk,
+    }
+    return Furnished(team, key, {name: str(value) for name, value in ids.items()})

@@ -161,7 +161,7 @@ def test_a_run_calls_itself_once_and_leaves_a_private_demo_file(start: Start) ->
     demo = json.loads(path.read_text())
     assert set(demo) == {
         *("base_url", "tenant", "mcp_url", "api_key", "admin_key", "users"),
-        *("database_url", "redis_url", "pids"),
+        *("second", "database_url", "redis_url", "pids"),
     }
     assert demo["mcp_url"] == f"{demo['base_url']}/mcp/demo"
     assert {role: set(user) for role, user in demo["users"].items()} == {

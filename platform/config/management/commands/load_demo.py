@@ -19,7 +19,7 @@ from config.startup import require_master_key
 from core.crypto import derive_text
 from core.errors import Unauthenticated
 from servers.services.onboarding import found_tenant
-from servers.services.sources import create_source, list_sources, update_source
+from servers.services.sources import create_source, list_sources, test_source, update_source
 from servers.services.tools import create_tool, list_tools
 from tenants.access import Caller, caller_for_key, caller_for_user
 from tenants.models import Tenant, User
@@ -29,6 +29,7 @@ from tenants.services.members import add_member, list_members
 
 _DEMO = ("demo", "Demo team", "airports", "aviation")
 _SECOND = ("second", "Second team", "countries", "statistics")
+_FIRST_CALL = {"name": "find_airport", "arguments": {"code": "LHR"}}
 
 
 class Command(BaseCommand):
@@ -57,24 +58,24 @@ class Command(BaseCommand):
 
         users = {role.value: self._user("demo", role, known) for role in Role}
         owner = self._tenant(_DEMO, users["owner"])
-        for role in Role:
-            if role is not Role.OWNER:
-                self._member(users[role.value]["email"], role, owner)
-        self._source(_DEMO[2], reader_url(database_url, readers["demo"]), owner)
-        present = {tool.name for tool in list_tools(caller=owner)}
-        for name, tool in AIRPORT_TOOLS.items():
-            if name not in present:
-                create_tool(name, _DEMO[2], "sql", tool, caller=owner)
-
         second = known.get("second", {})
         second_user = self._user("second", Role.OWNER, second)
         second_owner = self._tenant(_SECOND, second_user)
-        self._source(_SECOND[2], reader_url(database_url, readers["second"]), second_owner)
+        # What a person deleted since the first load stays deleted: only what was never made is made.
+        furnish = not known
+        self._source(_DEMO[2], reader_url(database_url, readers["demo"]), owner, create=furnish)
+        self._source(_SECOND[2], reader_url(database_url, readers["second"]), second_owner, create=furnish)
+        if furnish:
+            for role in Role:
+                if role is not Role.OWNER:
+                    self._member(users[role.value]["email"], role, owner)
+            self._tools(owner)
 
+        tools = {tool.name for tool in list_tools(caller=owner) if tool.enabled}
         result = {
             "tenant": owner.tenant_slug,
             "mcp_path": f"/mcp/{owner.tenant_slug}",
-            "first_call": {"name": "find_airport", "arguments": {"code": "LHR"}},
+            "first_call": _FIRST_CALL if _FIRST_CALL["name"] in tools else None,
             "api_key": self._key(known.get("api_key"), "Demo key", ["tools:read", "tools:execute"], owner),
             "admin_key": self._key(known.get("admin_key"), "Demo admin key", list(SCOPES), owner),
             "users": users,
@@ -114,10 +115,18 @@ class Command(BaseCommand):
         if all(member.user.email != email for member in list_members(caller=caller)):
             add_member(email, role.value, caller=caller)
 
-    def _source(self, name: str, dsn: str, caller: Caller) -> None:
+    def _tools(self, caller: Caller) -> None:
+        present = {tool.name for tool in list_tools(caller=caller)}
+        for name, tool in AIRPORT_TOOLS.items():
+            if name not in present:
+                create_tool(name, _DEMO[2], "sql", tool, caller=caller)
+
+    def _source(self, name: str, dsn: str, caller: Caller, *, create: bool) -> None:
         source = next((row for row in list_sources(caller=caller) if row.name == name), None)
         if source is None:
-            create_source(name, "postgres", {"dsn": dsn}, caller=caller)
+            if create:
+                made = create_source(name, "postgres", {"dsn": dsn}, caller=caller)
+                test_source(made.id, caller=caller)
         elif (source.settings.get("host"), str(source.settings.get("port"))) != address_of(dsn):
             # An embedded PostgreSQL may come back on another port.
             update_source(source.id, settings={"dsn": dsn}, caller=caller)

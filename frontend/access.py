@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 
+from core.errors import Forbidden
 from core.requestid import serving_request
 from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.roles import Action
+from tenants.services.recording import record_refusal
 
 P = ParamSpec("P")
 
@@ -44,13 +46,23 @@ def tenant_page(
                 caller = caller_for_user(user.pk, user.email, tenant)
                 if request.session.get(LAST_TENANT) != tenant:
                     request.session[LAST_TENANT] = tenant
-                for action in needed:
-                    caller.require(action)
-                return view(request, caller, *args, **kwargs)
+                try:
+                    for action in needed:
+                        caller.require(action)
+                    return view(request, caller, *args, **kwargs)
+                except Forbidden as refusal:
+                    record_refusal("page", refusal, operation=_operation(request), caller=caller)
+                    raise
 
         return never_cache(member_view)
 
     return decorate
+
+
+def _operation(request: HttpRequest) -> str:
+    """Method and route, in which no id stands."""
+    match = request.resolver_match
+    return f"{request.method} {match.route if match else ''}"
 
 
 def signed_in(request: HttpRequest) -> User | None:
@@ -58,7 +70,14 @@ def signed_in(request: HttpRequest) -> User | None:
     return request.user if isinstance(request.user, User) else None
 
 
-def to_sign_in(request: HttpRequest) -> HttpResponseRedirect:
-    """Send to the sign-in page, and back here afterwards where that is a page that can be visited."""
+def to_sign_in(request: HttpRequest) -> HttpResponse:
+    """Send to the sign-in page, and back here afterwards where that is a page that can be visited.
+
+    Where htmx asked for a part (the session ended under an open page), the whole page goes there.
+    """
+    if request.headers.get("HX-Request") == "true":
+        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+        back = page.path + (f"?{page.query}" if page.query else "")
+        return HttpResponse(headers={"HX-Redirect": f"{settings.LOGIN_URL}?{urlencode({'next': back})}"})
     query = f"?{urlencode({'next': request.get_full_path()})}" if request.method == "GET" else ""
     return HttpResponseRedirect(f"{settings.LOGIN_URL}{query}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlencode
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 
 from core.errors import MarinaError, Unauthenticated
+from frontend.access import to_sign_in
 from frontend.errors import error_page, status_page
 
 _NOT_PAGES: Final = ("/api/", "/mcp", "/static/", "/.well-known/", "/oauth/", "/health", "/ready", "/metrics")
@@ -38,5 +38,5 @@ class ErrorPageMiddleware:
         if not isinstance(exception, MarinaError) or request.path.startswith(_NOT_PAGES):
             return None
         if isinstance(exception, Unauthenticated):
-            return HttpResponseRedirect(f"{settings.LOGIN_URL}?{urlencode({'next': request.path})}")
+            return to_sign_in(request)
         return error_page(request, exception)

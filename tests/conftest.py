@@ -11,7 +11,6 @@ import base64
 import os
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -25,8 +24,6 @@ __all__ = ["live_marina", "live_worker", "postgres_url", "pytest_runtest_makerep
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 _home = tempfile.TemporaryDirectory(prefix="marina-home-")
 atexit.register(_home.cleanup)
-# WhiteNoise warns of a directory that is not there, and a warning fails a test.
-Path(_home.name, "static").mkdir()
 
 
 def _prepare_environment() -> None:
@@ -45,6 +42,7 @@ def _prepare_environment() -> None:
         DATABASE_URL=f"{base}/{name}",
         REDIS_URL=services.redis_url,
         PORT="8000",
+        MARINA_OUTBOUND_ALLOW="127.0.0.0/8",
     )
 
 

@@ -46,13 +46,16 @@ function parsed(form: HTMLFormElement): { [key: string]: Json } | null {
 function formToRaw(form: HTMLFormElement): void {
   const area = raw(form);
   if (!area) return;
-  const values = parsed(form) ?? {};
+  const before = parsed(form) ?? {};
+  const values: { [key: string]: Json } = {};
   for (const control of controls(form)) {
     const name = control.dataset["argument"] ?? "";
     const value = valueOf(control);
-    if (value === undefined) delete values[name];
-    else values[name] = value;
+    delete before[name];
+    if (value !== undefined) values[name] = value;
   }
+  // What has no control stays as it was typed.
+  Object.assign(values, before);
   area.value = JSON.stringify(values, null, 2);
   area.removeAttribute("aria-invalid");
 }

@@ -26,6 +26,7 @@ _TONES: Final = {
     "invalid": "warn",
     "degraded": "warn",
     "running": "warn",
+    "cancelled": "warn",
 }
 
 _STEPS: Final = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (30 * 86_400, 86_400, "d"))

@@ -95,7 +95,7 @@ def _checklist(caller: Caller) -> dict[str, Any]:
         Step(
             key="call",
             title="Receive the first call",
-            words="A client has called a tool with success." if called else "Waiting for the first request…",
+            words="A client has called a tool." if called else "Waiting for the first request…",
             done=called,
             url=reverse("frontend:connect", args=[slug]),
             action="Connect a client",

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from core.crypto import derive_text
+from core.outbound import Network, parse_networks
 
 
 class BadEnvironment(SystemExit):
@@ -39,7 +40,7 @@ class Env:
     redis_url: str
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
-    outbound_allow: tuple[str, ...]
+    outbound_allow: tuple[Network, ...]
     max_body_bytes: int
 
     @property
@@ -86,7 +87,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         redis_url=redis_url,
         allowed_hosts=tuple(dict.fromkeys((netloc, *local_names, *_words(environ, "MARINA_ALLOWED_HOSTS")))),
         allowed_origins=tuple(dict.fromkeys((base_url, *_words(environ, "MARINA_ALLOWED_ORIGINS")))),
-        outbound_allow=_words(environ, "MARINA_OUTBOUND_ALLOW"),
+        outbound_allow=_networks(environ, "MARINA_OUTBOUND_ALLOW"),
         max_body_bytes=_integer(
             environ, "MARINA_MAX_BODY_BYTES", default=4 * 1024 * 1024, low=1024, high=1 << 30
         ),
@@ -163,6 +164,13 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
 
 def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(environ.get(name, "").replace(",", " ").split())
+
+
+def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
+    try:
+        return parse_networks(_words(environ, name))
+    except ValueError as fault:
+        raise BadEnvironment(f"{name}: {fault}.") from None
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -39,5 +39,9 @@ def logging_config(*, debug: bool) -> dict[str, Any]:
             "django.server": {"level": "WARNING"},
             "psycopg.pool": {"level": "ERROR"},
             "celery": {"level": "INFO"},
+            # A line for each received and each finished task, every few seconds: nobody reads on.
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
         },
     }

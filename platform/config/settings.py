@@ -132,7 +132,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ENV.home / "static"
 STATICFILES_DIRS = [ROOT / "frontend" / "dist"] if (ROOT / "frontend" / "dist").is_dir() else []
 # Vite puts a content hash into each file's name, so finders serve them as they are, for ever cacheable.
 WHITENOISE_USE_FINDERS = True

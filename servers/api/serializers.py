@@ -152,7 +152,7 @@ class CallResultSerializer(serializers.Serializer[Any]):
 
     tool = serializers.CharField()
     tool_version = serializers.IntegerField()
-    outcome = serializers.ChoiceField(choices=["ok", "error"])
+    outcome = serializers.ChoiceField(choices=["ok", "error", "refused"])
     structured = serializers.DictField(allow_null=True)
     text = serializers.CharField()
     rows = serializers.IntegerField(allow_null=True)

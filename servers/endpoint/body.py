@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from core.eager import Started
 from servers.endpoint.headers import body_too_large
 from servers.endpoint.wire import RpcError
 
@@ -24,19 +25,13 @@ class ClientGone(Exception):
 
 async def read_body(receive: Receive, max_bytes: int, *, seconds: float = BODY_SECONDS) -> bytes:
     """The whole body. Raises ``RpcError`` (413, 408) and ``ClientGone``."""
-    steps = receive().__await__()
-    rest: _Rest | None = None
-    try:
-        rest = _Rest(steps, next(steps))
-    except StopIteration as arrived:
-        # The usual case: the body came with the headers, and no deadline had to be set up.
-        message = arrived.value
-        if not message.get("more_body"):
-            return _part(message, max_bytes)
+    first = Started(receive())
+    # The usual case: the body came with the headers, and no deadline has to be set up.
+    if first.done and not first.result.get("more_body"):
+        return _part(first.result, max_bytes)
     try:
         async with asyncio.timeout(seconds):
-            if rest is not None:
-                message = await rest
+            message = await first
             parts = [_part(message, max_bytes)]
             left = max_bytes - len(parts[0])
             while message.get("more_body"):
@@ -62,29 +57,6 @@ def _part(message: Any, left: int, max_bytes: int | None = None) -> bytes:
     if len(part) > left:
         raise body_too_large(left if max_bytes is None else max_bytes)
     return part
-
-
-class _Rest:
-    """An awaitable whose first step has run already: awaiting it goes on from there, in the same task."""
-
-    __slots__ = ("_pending", "_steps")
-
-    def __init__(self, steps: Generator[Any, Any, Any], pending: Any) -> None:
-        self._steps = steps
-        self._pending = pending
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        pending = self._pending
-        try:
-            while True:
-                try:
-                    sent = yield pending
-                except BaseException as fault:  # noqa: BLE001 - handed on, not handled
-                    pending = self._steps.throw(fault)
-                else:
-                    pending = self._steps.send(sent)
-        except StopIteration as done:
-            return done.value
 
 
 class DisconnectWatch:

@@ -39,8 +39,8 @@ _NEAREST: Final = 12
 class CallResult:
     """What became of a call that was let through to its tool, or whose arguments did not fit.
 
-    ``outcome`` is ``ok``, ``error`` (the tool ran and failed) or ``invalid`` (the input); with the latter two,
-    ``error`` says why. ``seq`` is the place of its record in the tenant's log.
+    ``outcome`` is ``ok``, ``error`` (the tool ran and failed), ``refused`` (by a rule of its source) or ``invalid``
+    (the input); with all but the first, ``error`` says why. ``seq`` is the place of its record in the tenant's log.
     """
 
     tool: str
@@ -91,7 +91,8 @@ async def call_tool(
         await record.write("error", error=error)
         raise
     except MarinaError as error:
-        return await record.failed("error", error)
+        # A rule of the source's own (a write, a function not on its list) refuses as much as a scope does.
+        return await record.failed("refused" if "rule" in error.data else "error", error)
     except asyncio.CancelledError:
         gone = MarinaError("The client went away before the call ended.", code="cancelled")
         # Nobody hears an answer any more, so a log that cannot be written refuses nothing here.

@@ -67,7 +67,7 @@ class RefusalLog:
         entry = Entry(
             kind=KIND_AUTH,
             outcome="refused",
-            actor=name_of_unknown(token),
+            actor=name_of_refused(token, error.code),
             client=client,
             server=server,
             reason=reason_of(error),
@@ -138,9 +138,13 @@ class RefusalLog:
             )
 
 
-def name_of_unknown(token: str | None) -> str:
-    """How the log names who sent a token that opens nothing: by the public part of a key, never more."""
+def name_of_refused(token: str | None, code: str) -> str:
+    """How the log names who sent a token that opens nothing: by the public part of a key, never more.
+
+    ``code`` is the refusal's: a key that was the team's own is named as what it is.
+    """
     if token is None:
         return "anonymous"
+    state = {"key_revoked": "revoked", "key_expired": "expired"}.get(code, "unknown")
     shown = _SHOWN_PREFIX.match(token)
-    return f"unknown key ({KEY_PREFIX}{shown[1]})" if shown else "unknown key"
+    return f"{state} key ({KEY_PREFIX}{shown[1]})" if shown else f"{state} key"

@@ -14,6 +14,7 @@ from typing import Final
 from django.conf import settings
 
 from core.crypto import Sealer
+from core.outbound import AddressRule
 from core.sealing import sealer
 from servers.execution.engine import Engine
 from servers.services.announcements import listen_for_changes
@@ -34,7 +35,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.sealer: Sealer = sealer()
-        self.engine = Engine()
+        self.engine = Engine(allow_address=AddressRule(settings.ENV.outbound_allow).allows)
         self.writer = AuditWriter(settings.ENV.writer_database_url)
         self.surfaces = SurfaceCache(self.sealer)
         self.grants = GrantCache()

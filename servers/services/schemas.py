@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import jsonschema_rs
+import orjson
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from core.errors import InvalidInput
@@ -68,7 +69,7 @@ def _described(fault: jsonschema_rs.ValidationError) -> list[dict[str, str]]:
         expected = " or ".join(kind.types)
         return [{"path": path, "message": f"must be of type {expected}, not {_type_name(fault.instance)}"}]
     if isinstance(kind, Kind.Enum):
-        allowed = ", ".join(str(option)[:60] for option in list(kind.options)[:20])
+        allowed = ", ".join(orjson.dumps(option).decode()[:60] for option in list(kind.options)[:20])
         return [{"path": path, "message": f"must be one of: {allowed}"}]
     message = fault.message.removeprefix(_HIDDEN).strip()
     return [{"path": path, "message": message[:300]}]

@@ -20,8 +20,8 @@ import orjson
 BODY_VERSION: Final = 1
 """Stands in each body as ``v``; it grows when a field changes its meaning."""
 
-OUTCOMES: Final = ("ok", "error", "refused", "invalid")
-"""It worked; it ran and failed; a rule refused it; the input was wrong."""
+OUTCOMES: Final = ("ok", "error", "refused", "invalid", "cancelled")
+"""It worked; it ran and failed; a rule refused it; the input was wrong; the caller went away while it ran."""
 
 MAX_ARGUMENTS_BYTES: Final = 64 * 1024
 """Arguments beyond this are replaced by their size and SHA-256, so one call cannot fill the log."""

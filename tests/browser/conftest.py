@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connections
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
 from config.local.node import find_node_folder
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FRONTEND = Path(__file__).resolve().parents[2] / "frontend"
 SCREENSHOTS = "MARINA_SCREENSHOTS"
@@ -146,6 +152,20 @@ def browser(chromium_path: str, tmp_path: Path) -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+def aside(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run in a thread of its own: Playwright keeps an event loop on this one, where Django refuses to query."""
+
+    def run() -> T:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            # The thread ends here: its connection goes back to the pool.
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
 
 
 def new_context(browser: Browser, *, width: int = WIDE, theme: str = "light") -> BrowserContext:

@@ -8,22 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from servers.services.onboarding import found_tenant
 from tenants.models import User
-from tests.browser.conftest import NARROW, WIDE, Visitor, new_context
+from tests.browser.conftest import NARROW, WIDE, Visitor, aside, new_context
 from tests.factories import PASSWORD, make_database
 from tests.plugins.live_marina import LiveMarina, LiveWorker
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -71,12 +65,6 @@ async def main() -> None:
 
 asyncio.run(main())
 """
-
-
-def aside(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run in a thread of its own: Playwright keeps an event loop on this one, where Django refuses to query."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(function, *args, **kwargs).result()
 
 
 def run_python(text: str, *arguments: str, key: str, given: str = "") -> str:

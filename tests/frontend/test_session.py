@@ -102,3 +102,11 @@ def test_a_person_without_a_team_is_told_so() -> None:
     client = Client()
     client.force_login(make_user())
     assert "belongs to no team" in client.get("/app/").content.decode()
+
+
+def test_a_part_asked_for_after_the_session_ended_sends_the_whole_page_to_the_sign_in(team: Team) -> None:
+    headers = {"HX-Request": "true", "HX-Current-URL": f"http://testserver/app/{team.slug}/log/?outcome=ok"}
+    answer = Client().get(f"/app/{team.slug}/overview/stats", headers=headers)
+    assert answer.status_code == 200
+    assert answer["HX-Redirect"] == f"{SIGN_IN}?{urlencode({'next': f'/app/{team.slug}/log/?outcome=ok'})}"
+    assert answer.content == b""

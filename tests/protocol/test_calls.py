@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from servers.services.playground import try_tool
 from servers.services.runtime import Runtime
 from tenants.audit.writer import AuditWriter
+from tenants.models import AuditHead
+from tenants.scoping import tenant_scope
 from tests.factories import Team
 from tests.protocol.conftest import OnLoop, Records
 from tests.protocol.probe import SECRET, ProbeBackend
@@ -228,3 +231,20 @@ def test_many_calls_at_once_are_each_answered_with_their_own_id(endpoint: Endpoi
     for number, answer in asyncio.run(burst()):
         assert answer["id"] == number
         assert answer["result"]["content"][0]["text"] == str(number)
+
+
+def test_answer_waits_until_its_record_is_durable(
+    team: Team, endpoint: Endpoint, records: Records, runtime: Runtime
+) -> None:
+    assert endpoint.call("echo", {"text": "first"}).status == 200
+    with ThreadPoolExecutor(1) as pool:
+        with tenant_scope(team.tenant_id):
+            AuditHead.objects.select_for_update().get()
+            answer = pool.submit(endpoint.call, "echo", {"text": "second"})
+            while not runtime.writer.waiting:
+                assert not answer.done()
+            # The tool has run; its record cannot be written while the head is held.
+            assert not answer.done()
+            assert [record["arguments"] for record in records(team)] == [{"text": "first"}]
+        assert answer.result(30).status == 200
+    assert [record["arguments"] for record in records(team)] == [{"text": "first"}, {"text": "second"}]

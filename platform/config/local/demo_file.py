@@ -37,7 +37,9 @@ def write_demo_file(
             for role, user in demo["users"].items()
         },
         # The other tenant, with which isolation shows.
-        "second": {name: demo["second"][name] for name in ("tenant", "api_key")} if "second" in demo else None,
+        "second": {name: demo["second"][name] for name in ("tenant", "api_key")}
+        if "second" in demo
+        else None,
         "database_url": database_url,
         "redis_url": redis_url,
         "pids": dict(pids),

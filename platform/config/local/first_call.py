@@ -86,8 +86,10 @@ def send_request(url: str, host: str, *, key: str, method: str, params: dict[str
 
 def describe_result(result: dict[str, Any]) -> str:
     """What came back, on one line."""
-    if "structuredContent" in result:
-        return _shorten(json.dumps(result["structuredContent"], ensure_ascii=False))
+    structured = result.get("structuredContent")
+    if isinstance(structured, dict):
+        # Rows say more than what their columns are called and typed.
+        return _shorten(json.dumps(structured.get("rows", structured), ensure_ascii=False))
     texts = [part.get("text", f"[{part.get('type')}]") for part in result.get("content", [])]
     return _shorten(" ".join(texts))
 

@@ -86,6 +86,8 @@ def child_environment(
         "MARINA_BASE_URL": options.base_url,
         "MARINA_HOME": str(options.home),
         "MARINA_MASTER_KEY": master_key,
+        # The demo's database is on this machine, and so is most of what a local run is tried with.
+        "MARINA_OUTBOUND_ALLOW": inherited.get("MARINA_OUTBOUND_ALLOW") or "127.0.0.0/8 ::1",
         "PORT": str(options.port),
         "PYTHONWARNINGS": ",".join(filter(None, (inherited.get("PYTHONWARNINGS"), _NO_WARNING))),
         # Lines appear when they are written, though the output is a pipe.

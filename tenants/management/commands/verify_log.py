@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.utils import OperationalError
+from psycopg_pool import PoolTimeout
 
 from tenants.audit.chain import Broken
 from tenants.audit.verification import verify_log
@@ -19,7 +21,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         slug = options["tenant"]
-        tenant = Tenant.objects.filter(slug=slug).first()
+        try:
+            tenant = Tenant.objects.filter(slug=slug).first()
+        except (OperationalError, PoolTimeout):
+            raise CommandError(
+                "The database does not answer, or refuses the role. Check DATABASE_URL, and that MARINA_MASTER_KEY is "
+                "the key that it was set up with: the roles' passwords derive from it."
+            ) from None
         if tenant is None:
             raise CommandError(f"There is no tenant {slug!r}.")
         result = verify_log(tenant.pk)

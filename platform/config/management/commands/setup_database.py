@@ -63,20 +63,25 @@ class Command(BaseCommand):
 def _create_roles(bootstrap: psycopg.Connection[tuple[object, ...]], env: Env) -> None:
     database = sql.Identifier(bootstrap.info.dbname)
     names: dict[str, sql.Identifier] = {}
-    # Roles belong to the whole cluster, so several databases being set up at once take turns by this lock's
-    # transaction in each; a role that appeared in between is not an error.
     for attribute, properties in _ROLES.items():
-        parts = urlsplit(getattr(env, attribute))
+        url: str = getattr(env, attribute)
+        parts = urlsplit(url)
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         name = names[attribute] = sql.Identifier(user)
-        exists = bootstrap.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [user]).fetchone()
-        verb = sql.SQL("ALTER" if exists else "CREATE")
-        bootstrap.execute(
-            sql.SQL("{} ROLE {} LOGIN {} PASSWORD {}").format(
-                verb, name, sql.SQL(properties), sql.Literal(password)
+        known = bootstrap.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [user]).fetchone()
+        grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, name)
+        if known:
+            bootstrap.execute(grant)
+        # A role that was made by hand, or by an earlier run, is left as it is: altering it needs more rights.
+        if not (known and _signs_in(url)):
+            if known:
+                _refuse_foreign_role(bootstrap, user)
+            bootstrap.execute(
+                sql.SQL("{} ROLE {} LOGIN {} PASSWORD {}").format(
+                    sql.SQL("ALTER" if known else "CREATE"), name, sql.SQL(properties), sql.Literal(password)
+                )
             )
-        )
-        bootstrap.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, name))
+            bootstrap.execute(grant)
         bootstrap.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(name))
     owner, ops = names["owner_database_url"], names["ops_database_url"]
     bootstrap.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
@@ -85,4 +90,28 @@ def _create_roles(bootstrap: psycopg.Connection[tuple[object, ...]], env: Env) -
     with psycopg.connect(env.owner_database_url, autocommit=True) as connection:
         connection.execute(
             sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {}").format(ops)
+        )
+
+
+def _signs_in(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _refuse_foreign_role(bootstrap: psycopg.Connection[tuple[object, ...]], user: str) -> None:
+    """Roles are the cluster's: one that another database needs may be another Marina's, with another key."""
+    used = bootstrap.execute(
+        "SELECT d.datname FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid "
+        "JOIN pg_database d ON d.oid = s.dbid "
+        "WHERE r.rolname = %s AND d.datname <> current_database() LIMIT 1",
+        [user],
+    ).fetchone()
+    if used is not None:
+        raise CommandError(
+            f"The role {user} exists with another password, and the database {used[0]} uses it: another Marina with "
+            "another master key, it seems. Nothing was changed. Use a PostgreSQL cluster of its own, or the same "
+            "MARINA_MASTER_KEY, or drop that database and the role."
         )

@@ -55,8 +55,6 @@ def port(database: None, probe: ProbeBackend) -> Iterator[int]:
     settings.ENV = dataclasses.replace(
         before, allowed_hosts=(f"127.0.0.1:{number}",), allowed_origins=("https://app.example.com",)
     )
-    # WhiteNoise warns where there is nothing built yet.
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
     from config.asgi import Application
 
     runtime = get_runtime()

@@ -101,7 +101,9 @@ def prepare(work: Work, target: Target) -> Prepared:
     """The bytes of the work's request to this target."""
     params = {**work.params, "_meta": _META} if work.revision == MODERN else dict(work.params)
     before = b'{"jsonrpc":"2.0","id":'
-    after = b',"method":"%s","params":%s}' % (work.method.encode(), json.dumps(params).encode())
+    # Without white space, as the SDKs of both languages write it.
+    compact = json.dumps(params, separators=(",", ":")).encode()
+    after = b',"method":"%s","params":%s}' % (work.method.encode(), compact)
     headers = _headers(work, target)
     headers["Content-Length"] = str(len(before) + 9 + len(after))
     lines = [f"POST {urlsplit(target.url).path} HTTP/1.1", f"Host: {target.address}"]

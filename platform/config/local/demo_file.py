@@ -53,7 +53,7 @@ def describe_demo(value: Mapping[str, Any], path: Path) -> str:
     owner = value["users"]["owner"]
     rows = (
         ("Dashboard", f"{value['base_url']}/app/{value['tenant']}/"),
-        ("Sign in", f"{owner['email']}   password {owner['password']}"),
+        ("Sign in", f"{owner['email']}   password {owner['password'] or '(the one you gave it since)'}"),
         ("MCP endpoint", value["mcp_url"]),
         ("API key", value["api_key"]),
         ("REST schema", f"{value['base_url']}/api/v1/schema"),

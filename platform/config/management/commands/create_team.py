@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -43,6 +44,10 @@ class Command(BaseCommand):
         self.stdout.write(f"The team {team.name} is at /app/{team.slug}/; {email} owns it.")
 
     def _create(self, email: str) -> User:
+        if not sys.stdin.isatty():
+            raise CommandError(
+                f"{email} has no account yet, and their password is asked for on a terminal. Run this on one."
+            )
         password = getpass.getpass(f"Password for {email}: ")
         try:
             validate_password(password, User(email=email))

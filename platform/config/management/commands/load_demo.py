@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,10 +55,10 @@ class Command(BaseCommand):
         }
         database_url = prepare_demo_database(env.database_url, list(readers.values()))
 
-        users = {role.value: self._user("demo", role, known) for role in Role}
+        users = {role.value: self._user("demo", role) for role in Role}
         owner = self._tenant(_DEMO, users["owner"])
         second = known.get("second", {})
-        second_user = self._user("second", Role.OWNER, second)
+        second_user = self._user("second", Role.OWNER)
         second_owner = self._tenant(_SECOND, second_user)
         # What a person deleted since the first load stays deleted: only what was never made is made.
         furnish = not known
@@ -92,17 +91,15 @@ class Command(BaseCommand):
             json.dump(result, file, indent=2)
         partial.replace(out)
 
-    def _user(self, team: str, role: Role, known: dict[str, Any]) -> dict[str, str]:
+    def _user(self, team: str, role: Role) -> dict[str, str]:
         email = f"{role.value}@{team}.example"
-        password = known.get("users", {}).get(role.value, {}).get("password") or secrets.token_urlsafe(12)
+        # Derived, so that a lost file changes nothing. A password that a person changed is theirs: it stays.
+        password = derive_text(settings.ENV.master_key, f"demo-password:{email}")[:20]
         user = User.objects.filter(email=email).first()
         if user is None:
             User.objects.create_user(email, password, name=f"{role.value.title()} of the {team} team")
-        elif known.get("users", {}).get(role.value) is None:
-            # The file was lost, so nobody knows the former password. (One in the file is not checked again:
-            # the hash is slow by design.)
-            user.set_password(password)
-            user.save(update_fields=["password"])
+        elif not user.check_password(password):
+            password = ""
         return {"email": email, "password": password}
 
     def _tenant(self, plan: tuple[str, str, str, str], user: dict[str, str]) -> Caller:

@@ -1,0 +1,21 @@
+"""Live pages wait on Redis for longer than a client library's idea of a dead socket."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from channels.layers import get_channel_layer
+
+
+@pytest.mark.anyio
+async def test_a_quiet_live_page_outlasts_one_wait_for_a_message() -> None:
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    waiting = asyncio.ensure_future(layer.receive(channel))
+    # Longer than the layer's own blocking wait: where the socket gives up first, this ends with its error.
+    done, _ = await asyncio.wait({waiting}, timeout=layer.brpop_timeout + 1.5)
+    assert not done
+    await layer.send(channel, {"type": "late"})
+    assert await asyncio.wait_for(waiting, 10) == {"type": "late"}
+    await layer.close_pools()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+
+from core.errors import TooLarge
+from core.problem import problem_document
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -50,17 +54,12 @@ class BodyLimit:
                 await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
-        problem = {
-            "type": "urn:marina:error:too_large",
-            "title": "Too large",
-            "status": 413,
-            "code": "too_large",
-            "detail": f"The request body is larger than {self.limit} bytes. Send less at once.",
-            "request_id": "",
-        }
-        body = orjson.dumps(problem)
+        request_id = uuid.uuid4().hex
+        error = TooLarge(f"The request body is larger than {self.limit} bytes. Send less at once.")
+        body = orjson.dumps(problem_document(error, request_id=request_id))
         headers = [
             (b"content-type", b"application/problem+json"),
+            (b"x-request-id", request_id.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ]

@@ -6,8 +6,8 @@ that runs tests has a Redis of its own, so a test may flush it. ``TEST_DATABASE_
 roles and databases) and ``TEST_REDIS_URL`` set by hand win over both; with several workers each then
 takes its own Redis database by number.
 
-Use it as ``-p tests.plugins.local_services`` (in ``addopts``: before pytest-django imports the settings), or
-call ``start_local_services()`` at the top of a conftest; both together are fine.
+``tests/conftest.py`` calls ``start_local_services`` before anything reads the settings; what it started ends with
+the process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM, Signals
@@ -94,18 +94,6 @@ def stop_local_services() -> None:
         _lock.close()
     _lock = None
     _services = None
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests() -> Generator[None, object, object]:
-    """Have the servers before pytest-django imports the settings, which read where they are."""
-    start_local_services()
-    return (yield)
-
-
-def pytest_unconfigure() -> None:
-    """The run is over, or was interrupted."""
-    stop_local_services()
 
 
 @pytest.fixture(scope="session")

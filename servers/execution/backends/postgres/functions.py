@@ -77,20 +77,20 @@ netmask network npoints path pclose point polygon popen radius set_masklen slope
 """
 
 _TEXT_SEARCH: Final = """
-array_to_tsvector get_current_ts_config json_to_tsvector jsonb_to_tsvector numnode phraseto_tsquery
+array_to_tsvector json_to_tsvector jsonb_to_tsvector numnode phraseto_tsquery
 plainto_tsquery querytree setweight strip to_tsquery to_tsvector ts_delete ts_filter ts_headline ts_rank
 ts_rank_cd tsquery_phrase tsvector_to_array websearch_to_tsquery
 """
 
 _CASTS: Final = """
 bit bool bpchar bytea char cidr date float4 float8 int2 int4 int8 interval macaddr macaddr8
-money name numeric oid regclass text time timestamp timestamptz timetz varbit varchar
+money name numeric oid text time timestamp timestamptz timetz varbit varchar
 """
 
 _OTHERS: Final = """
-col_description current_database current_schema current_schemas current_user
-format_type gen_random_uuid hashtext hashtextextended inet_server_port obj_description pg_column_size
-pg_size_pretty pg_typeof session_user uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7 version
+current_database current_schema current_schemas current_user
+gen_random_uuid hashtext hashtextextended inet_server_port pg_column_size pg_size_pretty pg_typeof
+session_user uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7 version
 """
 
 ALLOWED_FUNCTIONS: Final[frozenset[str]] = frozenset(
@@ -112,9 +112,19 @@ ALLOWED_FUNCTIONS: Final[frozenset[str]] = frozenset(
 )
 """Names as PostgreSQL stores them (lower case), valid unqualified or in ``pg_catalog``."""
 
+_CATALOG_NAMES: Final = """
+regclass regcollation regconfig regdatabase regdictionary regnamespace regoper regoperator regproc
+regprocedure regrole regtype
+"""
+CATALOG_NAME_TYPES: Final[frozenset[str]] = frozenset(
+    name for base in _CATALOG_NAMES.split() for name in (base, f"_{base}")
+)
+"""Types that turn a number into a name of the catalog (tables, roles, functions …), and their arrays."""
+
 _NEVER: Final = re.compile(
     r"pg_.*|lo_.*|loread|lowrite|dblink.*|.*_to_xml.*|set_config|current_setting|setseed"
     r"|nextval|setval|currval|lastval|ts_stat|ts_rewrite|binary_upgrade_.*|current_query"
+    rf"|(to_)?_?({'|'.join(_CATALOG_NAMES.split())})"
 )
 
 

@@ -6,21 +6,20 @@ server. It denies by default: statement kinds, node kinds and functions are list
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from pglast import ast, parse_sql
-from pglast.parser import ParseError, scan
+from pglast import ast
 
 from core.errors import SourceError
-from servers.execution.backends.postgres.functions import ALLOWED_FUNCTIONS, is_never_allowed
-from servers.execution.backends.postgres.placeholders import (
-    Rewritten,
-    find_placeholders,
-    rewrite,
-    syntax_error_offset,
+from servers.execution.backends.postgres.functions import (
+    ALLOWED_FUNCTIONS,
+    CATALOG_NAME_TYPES,
+    is_never_allowed,
 )
+from servers.execution.backends.postgres.placeholders import Rewritten, find_placeholders, rewrite
+from servers.execution.backends.postgres.syntax import Unreadable, parse_statements, scan_tokens
 
 MAX_QUERY_BYTES: Final = 65_536
 MAX_DEPTH: Final = 400
@@ -40,6 +39,10 @@ _NODE_NAMES: Final = """
 ALLOWED_NODES: Final[frozenset[str]] = frozenset(_NODE_NAMES.split())
 """Classes of pglast's tree that may occur anywhere in a query."""
 
+_NESTED: Final = (
+    f"The query is nested more than {MAX_DEPTH} levels deep. Simplify it: fewer parentheses, sub-queries, "
+    "UNIONs and operators in one chain. IN (…) holds long lists."
+)
 _SYSTEM_SCHEMAS: Final = ("pg_catalog", "information_schema")
 _SAMPLING: Final = frozenset({"system", "bernoulli"})
 _EXPLAIN_OPTIONS: Final = frozenset({"verbose", "costs", "format", "summary"})
@@ -120,17 +123,25 @@ def read_statement(sql: str, policy: Policy, *, names: Collection[str] | None = 
     """
     _check_text(sql)
     if names is None:
-        checked = _check(sql, policy, lambda offset: offset)
+        try:
+            checked = _check(sql, policy, lambda offset: offset)
+        except Unreadable as fault:
+            raise _translate(fault, lambda offset: offset) from None
         count = max(checked.parameters.values(), default=0)
         slots = tuple(Slot(index) for index in range(count))
         return Statement(_without_semicolon(sql), checked.explain, slots, frozenset(checked.attributes))
     try:
         occurrences = find_placeholders(sql, declared=names)
-    except ParseError as fault:
-        raise _syntax_error(fault, sql, lambda offset: offset) from None
+    except Unreadable as fault:
+        raise _translate(fault, lambda offset: offset) from None
     # Each occurrence gets a number of its own at first, so that the tree can tell them apart.
     draft = rewrite(sql, occurrences, lambda index: index + 1)
-    checked = _check(draft.sql, policy, draft.original_offset)
+    try:
+        checked = _check(draft.sql, policy, draft.original_offset)
+    except Unreadable as fault:
+        if fault.rule is None:
+            _refuse_missing(sql, names)
+        raise _translate(fault, draft.original_offset) from None
     for offset in checked.parameters.keys() - set(draft.starts):
         _refuse(
             "sql.parameters",
@@ -152,7 +163,7 @@ def _without_semicolon(sql: str) -> str:
     """The text of a single statement up to its semicolon, so that it can stand inside parentheses."""
     if ";" not in sql:
         return sql
-    return next((sql[: token.start] for token in scan(sql) if token.name == "ASCII_59"), sql)
+    return next((sql[: token.start] for token in scan_tokens(sql) if token.name == "ASCII_59"), sql)
 
 
 def refuse_attribute(name: str) -> NoReturn:
@@ -185,10 +196,7 @@ def _check_text(sql: str) -> None:
 
 
 def _check(sql: str, policy: Policy, original: Callable[[int], int]) -> _Checked:
-    try:
-        statements: Any = parse_sql(sql)
-    except ParseError as fault:
-        raise _syntax_error(fault, sql, original) from None
+    statements = parse_statements(sql)
     if not statements:
         raise SourceError("The query is empty. Write one SELECT statement.", code="query_invalid")
     if len(statements) > 1:
@@ -226,6 +234,8 @@ class _Walk:
         self.policy = policy
         self.original = original
         self.found = _Checked()
+        self.as_text: set[int] = set()
+        """The ids of calls that stand in a cast to text. A node is visited before those below it."""
 
     def run(self, root: Any) -> None:
         waiting: list[tuple[Any, int]] = [(root, 1)]
@@ -235,12 +245,7 @@ class _Walk:
                 waiting.extend((child, depth) for child in node)
             elif isinstance(node, ast.Node):
                 if depth > MAX_DEPTH:
-                    _refuse(
-                        "sql.nesting",
-                        f"The query is nested more than {MAX_DEPTH} levels deep. Simplify it, "
-                        "for example with IN (…) in place of a long chain of OR.",
-                        self.place(node),
-                    )
+                    _refuse("sql.nesting", _NESTED, self.place(node))
                 self.visit(node)
                 waiting.extend((child, depth + 1) for child in _children(node))
 
@@ -269,6 +274,10 @@ class _Walk:
     def function(self, node: Any) -> None:
         names = [part.sval for part in node.funcname]
         name = names[-1]
+        if name in CATALOG_NAME_TYPES:
+            self.refuse_catalog_name(name, node)
+        if name == "pg_typeof" and id(node) not in self.as_text:
+            self.refuse_bare_typeof(node)
         if name in ALLOWED_FUNCTIONS and (len(names) == 1 or names[:-1] == ["pg_catalog"]):
             return
         if name == "pg_collation_for" or (name == "system_user" and len(names) == 2):
@@ -283,6 +292,36 @@ class _Walk:
             "functions that only compute, or ask an admin to allow a function of your own database.",
             self.place(node),
         )
+
+    def type_name(self, node: Any) -> None:
+        name = node.names[-1].sval
+        if name in CATALOG_NAME_TYPES:
+            self.refuse_catalog_name(name, node)
+
+    def cast(self, node: Any) -> None:
+        type_, argument = node.typeName, node.arg
+        plain_text = [part.sval for part in type_.names] in (["text"], ["pg_catalog", "text"])
+        if plain_text and not type_.arrayBounds and isinstance(argument, ast.FuncCall):
+            self.as_text.add(id(argument))
+
+    def refuse_catalog_name(self, name: str, node: Any) -> NoReturn:
+        _refuse(
+            "sql.construct",
+            f"{name} would show names from PostgreSQL's catalog. Leave the cast out, or use list_tables "
+            "and describe_table in its place.",
+            self.place(node),
+        )
+
+    def attribute(self, name: str, node: Any) -> None:
+        if name in CATALOG_NAME_TYPES:  # PostgreSQL reads (10).regrole as a cast
+            self.refuse_catalog_name(name, node)
+        if name == "pg_typeof":
+            self.refuse_bare_typeof(node)
+        self.found.attributes.add(name)
+
+    def refuse_bare_typeof(self, node: Any) -> NoReturn:
+        # It gives a regtype: beside one, in an array or a CASE, PostgreSQL makes numbers names of types too.
+        _refuse("sql.construct", "Write pg_typeof(…)::text, not pg_typeof(…) alone.", self.place(node))
 
     def table(self, node: Any) -> None:
         allowed = self.policy.schemas
@@ -308,12 +347,12 @@ class _Walk:
     def column(self, node: Any) -> None:
         last = node.fields[-1]
         if len(node.fields) > 1 and isinstance(last, ast.String):
-            self.found.attributes.add(str(last.sval))
+            self.attribute(str(last.sval), node)
 
     def indirection(self, node: Any) -> None:
-        self.found.attributes.update(
-            str(part.sval) for part in node.indirection if isinstance(part, ast.String)
-        )
+        for part in node.indirection:
+            if isinstance(part, ast.String):
+                self.attribute(str(part.sval), node)
 
     def operator(self, node: Any) -> None:
         for attribute in ("name", "operName", "useOp"):
@@ -340,6 +379,8 @@ class _Walk:
 _CHECKS: Final[Mapping[str, Callable[[_Walk, Any], None]]] = {
     "SelectStmt": _Walk.select,
     "FuncCall": _Walk.function,
+    "TypeCast": _Walk.cast,
+    "TypeName": _Walk.type_name,
     "RangeVar": _Walk.table,
     "ColumnRef": _Walk.column,
     "A_Indirection": _Walk.indirection,
@@ -375,13 +416,39 @@ def _refuse(rule: str, message: str, offset: int | None) -> NoReturn:
     raise SourceError(message, code="query_refused", data=data)
 
 
-def _syntax_error(fault: ParseError, sql: str, original: Callable[[int], int]) -> SourceError:
-    offset = syntax_error_offset(sql, fault)
-    text = str(fault.args[0])[:500]
+def _refuse_missing(sql: str, names: Collection[str]) -> None:
+    """Name the placeholders without a parameter, if they are all that is wrong with the text."""
+    occurrences = find_placeholders(sql)
+    missing = {found.name: found.start for found in reversed(occurrences) if found.name not in names}
+    if not missing:
+        return
+    try:
+        parse_statements(rewrite(sql, occurrences, lambda index: index + 1).sql)
+    except Unreadable:
+        return
+    shown = _join_names(f":{name}" for name in sorted(missing))
+    given = f"params holds {_join_names(sorted(names))}" if names else "params is empty"
+    raise SourceError(
+        f"The query uses {shown}, but {given}. Give params a value for each :name of the query.",
+        code="query_invalid",
+        data={"rule": "sql.parameters", "missing": sorted(missing), "position": min(missing.values()) + 1},
+    )
+
+
+def _join_names(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:10]) + (" …" if len(listed) > 10 else "")
+
+
+def _translate(fault: Unreadable, original: Callable[[int], int]) -> SourceError:
+    if fault.rule is not None:
+        message = _NESTED if fault.rule == "sql.nesting" else fault.message
+        return SourceError(message, code="query_refused", data={"rule": fault.rule})
+    text = fault.message[:500]
     data: dict[str, Any] = {"sqlstate": "42601"}
     message = f"PostgreSQL: {text}"
-    if offset is not None:
-        data["position"] = original(offset) + 1
+    if fault.offset is not None:
+        data["position"] = original(fault.offset) + 1
         message += f" (at character {data['position']} of the query)"
     message += "."
     if text.endswith('near ":"'):

@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pglast import parse_sql
-from pglast.parser import ParseError, scan
+from servers.execution.backends.postgres.syntax import scan_tokens
 
 _COLON: Final = "ASCII_58"
 
@@ -54,11 +53,11 @@ class Rewritten:
 def find_placeholders(sql: str, *, declared: Collection[str] | None = None) -> list[Occurrence]:
     """Every ``:name`` in the text; with ``declared``, only those (``a[1:n]`` is a slice, not a placeholder).
 
-    Raises pglast's ``ParseError`` when the text cannot even be scanned.
+    Raises ``Unreadable`` when the text cannot even be scanned.
     """
     found = []
     previous_end = None
-    for token in scan(sql):
+    for token in scan_tokens(sql):
         if token.name == _COLON:
             previous_end = token.end
             continue
@@ -87,22 +86,3 @@ def rewrite(sql: str, occurrences: Sequence[Occurrence], number: Callable[[int],
         position = occurrence.end
     parts.append(sql[position:])
     return Rewritten("".join(parts), tuple(numbers), tuple(starts), tuple(occurrences))
-
-
-def syntax_error_offset(sql: str, fault: ParseError) -> int | None:
-    """The 0-based offset, in characters, of a syntax error.
-
-    pglast counts wrongly when non-ASCII text precedes the place, so the text is parsed once more with
-    each such character replaced by a letter: its length and its tokens stay, the offset comes out right.
-    """
-    if sql.isascii():
-        if str(fault.args[0]).endswith("at end of input"):
-            return len(sql)
-        offset = fault.args[1] if len(fault.args) > 1 else None
-        return offset if isinstance(offset, int) and 0 <= offset <= len(sql) else None
-    plain = "".join(character if character.isascii() else "x" for character in sql)
-    try:
-        parse_sql(plain)
-    except ParseError as second:
-        return syntax_error_offset(plain, second)
-    return None

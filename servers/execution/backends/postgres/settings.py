@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -86,8 +87,12 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 """Options of libpq that an admin may set. Those that name files or sessions of this machine are not among them."""
 _DSN_KEYS: Final = frozenset({"host", "port", "dbname", "user", "password", *_OPTIONS})
 _IGNORED_DSN_KEYS: Final = frozenset({"application_name", "connect_timeout", "fallback_application_name"})
+_CONTROL: Final = "The {} holds a control character, such as a line break or NUL. Leave it out."
+_CONTROL_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _FUNCTION_NAME: Final = re.compile(r"[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)?")
 _RESERVED_USER_PREFIX: Final = "marina_"
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_FORM: Final = "postgresql://user:password@host:5432/database"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +188,37 @@ def _read_dsn(dsn: Any, faults: list[dict[str, str]]) -> dict[str, str] | None:
     def refuse(message: str) -> None:
         faults.append({"path": "dsn", "message": message})
 
-    if not isinstance(dsn, str) or not dsn.strip() or len(dsn) > 2_048 or "\x00" in dsn:
-        refuse("Give a connection string such as postgresql://user:password@host:5432/database.")
+    if not isinstance(dsn, str) or not dsn.strip() or len(dsn) > 2_048:
+        refuse(f"Give a connection string such as {_FORM}.")
+        return None
+    if "\x00" in dsn:  # for libpq the string would end there
+        refuse(_CONTROL.format("connection string"))
+        return None
+    scheme = _SCHEME.match(dsn.strip())
+    if scheme[1] not in {"postgres", "postgresql"} if scheme else "=" not in dsn:
+        refuse(f"That is no PostgreSQL connection string. Write it as {_FORM}.")
         return None
     try:
         parts = {key: str(value) for key, value in conninfo_to_dict(dsn.strip()).items() if value is not None}
     except (psycopg.Error, UnicodeError):
         # libpq's message quotes the string, and with it the password.
-        refuse("The connection string cannot be read. Percent-encode special characters in the password.")
+        refuse(
+            f"The connection string cannot be read. Write it as {_FORM}, and percent-encode special characters in "
+            "the password."
+        )
         return None
-    messages = [*_find_target_faults(parts), *_find_option_faults(parts)]
+    messages = [*_find_control_characters(parts), *_find_target_faults(parts), *_find_option_faults(parts)]
     for message in messages:
         refuse(message)
     parts.setdefault("port", "5432")
     return None if messages else parts
+
+
+def _find_control_characters(parts: Mapping[str, str]) -> Iterator[str]:
+    """They serve no name or password, but a line break in one forges lines where it is shown or logged."""
+    for key, value in parts.items():
+        if any(unicodedata.category(character) in _CONTROL_CATEGORIES for character in value):
+            yield _CONTROL.format(key if key in _DSN_KEYS else "connection string")
 
 
 def _find_target_faults(parts: Mapping[str, str]) -> Iterator[str]:

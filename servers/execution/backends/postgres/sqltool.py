@@ -119,8 +119,7 @@ def _check_sql(sql: Any, declared: set[str], faults: Faults) -> None:
     try:
         read_statement(sql, Policy(functions=None), names=declared)
     except SourceError as fault:
-        # A placeholder that nobody declared is a syntax error to PostgreSQL: name it instead.
-        unknown = _undeclared(sql, declared) if fault.code == "query_invalid" else []
+        unknown = fault.data.get("missing", [])
         for name in unknown:
             message = f"The SQL uses :{name}, but parameters does not declare it."
             faults.append({"path": f"parameters.{name}", "message": message})
@@ -130,16 +129,6 @@ def _check_sql(sql: Any, declared: set[str], faults: Faults) -> None:
     for name in sorted(declared - {found.name for found in find_placeholders(sql, declared=declared)}):
         message = f"The SQL does not use :{name}."
         faults.append({"path": f"parameters.{name}", "message": message})
-
-
-def _undeclared(sql: str, declared: set[str]) -> list[str]:
-    try:
-        names = {found.name for found in find_placeholders(sql)} - declared
-        # Only if declaring them heals the statement were they meant as placeholders.
-        read_statement(sql, Policy(functions=None), names=names | declared)
-    except (SourceError, ValueError):
-        return []
-    return sorted(names)
 
 
 def _read_parameter(name: Any, spec: Any, faults: Faults) -> dict[str, Any]:

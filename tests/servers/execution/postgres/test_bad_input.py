@@ -228,6 +228,28 @@ async def test_parameter_without_a_value_is_named(query: Any) -> None:
     assert caught.value.errors[0]["path"] == "params.1"
 
 
+@pytest.mark.parametrize(
+    ("text", "params", "words", "missing"),
+    [
+        ("SELECT :a, 'é', :c", {"a": 1, "b": 2}, "uses :c, but params holds a, b.", ["c"]),
+        ("SELECT :c || :d, :c", {}, "uses :c, :d, but params is empty.", ["c", "d"]),
+    ],
+)
+async def test_placeholder_that_params_does_not_hold_is_named(
+    refused: Any, text: str, params: dict[str, Any], words: str, missing: list[str]
+) -> None:
+    error = await refused(text, params=params)
+    assert (error.code, error.data["rule"]) == ("query_invalid", "sql.parameters")
+    assert error.data["missing"] == missing
+    assert error.data["position"] == text.index(":c") + 1
+    assert words in error.message
+
+
+async def test_colon_that_is_wrong_in_itself_stays_a_syntax_error(refused: Any) -> None:
+    error = await refused("SELECT :c FROM FROM x", params={"a": 1})
+    assert (error.code, error.data["sqlstate"]) == ("query_invalid", "42601")
+
+
 async def test_operation_and_kind_that_do_not_exist_are_invalid(
     engine: Engine, make_source: Callable[..., Source]
 ) -> None:

@@ -49,7 +49,7 @@ def faults(**settings: Any) -> dict[str, str]:
         (None, "Give a connection string"),
         ("", "Give a connection string"),
         ("postgresql://reader:s3cret@[host/db", "cannot be read"),
-        ("nonsense s3cret", "cannot be read"),
+        ("nonsense s3cret", "no PostgreSQL connection string"),
         ("user=reader dbname=x", "names no host"),
         ("host=h dbname=x", "names no user"),
         ("host=h user=u", "names no database"),
@@ -66,6 +66,17 @@ def faults(**settings: Any) -> dict[str, str]:
         ("host=h dbname=x user=u hostaddr=127.0.0.1", "hostaddr is not supported"),
         ("host=h dbname=x user=u options='-c search_path=x'", "options is not supported"),
         ("host=h dbname=x user=u sslmode=verify-ca", "sslmode must be one of"),
+        ("postgresql://u%0A:s3cret@h/x", "user holds a control character"),
+        ("postgresql://u%0Db:s3cret@h/x", "user holds a control character"),
+        ("postgresql://u:s3cret@h/x%1B%5B31m", "dbname holds a control character"),
+        ("postgresql://u:s3cret@h%0Ax/x", "host holds a control character"),
+        ("postgresql://u:s3cret%7F@h/x", "password holds a control character"),
+        ("host=h dbname='x\ny' user=u password=s3cret", "dbname holds a control character"),
+        ("host=h dbname=x user='u\u2028v' password=s3cret", "user holds a control character"),
+        ("host=h dbname=x user='u\u202ev' password=s3cret", "user holds a control character"),
+        ("host=h dbname=x user=u application_name='a\tb'", "connection string holds a control character"),
+        ("postgresql://u:s3cret@h/x\x00y", "connection string holds a control character"),
+        ("postgresql://u:s3cret@h/x%00y", "cannot be read"),
     ],
 )
 def test_connection_string_that_is_refused_says_why_and_shows_no_secret(dsn: Any, words: str) -> None:
@@ -96,6 +107,11 @@ def test_connection_string_that_is_refused_says_why_and_shows_no_secret(dsn: Any
 )
 def test_setting_out_of_its_range_is_named(settings: dict[str, Any], path: str) -> None:
     assert list(faults(**settings)) == [path]
+
+
+def test_connection_string_of_several_lines_is_read() -> None:
+    stored = PostgresBackend().clean_settings({"dsn": "\nhost=h\n  dbname=x\n  user=u\n"})
+    assert PostgresBackend().describe_settings(stored)["database"] == "x"
 
 
 def test_all_faults_are_told_at_once() -> None:

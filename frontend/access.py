@@ -18,12 +18,16 @@ from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.roles import Action
 from tenants.services.recording import record_refusal
+from tenants.services.sessions import record_session
 
 P = ParamSpec("P")
 
 View = Callable[..., HttpResponseBase]
 LAST_TENANT = "tenant"
 """Session key: the slug of the tenant whose page was last open."""
+
+OPENED = "opened"
+"""Session key: the slugs of the tenants whose log knows of this session."""
 
 
 def tenant_page(
@@ -44,19 +48,34 @@ def tenant_page(
                 return to_sign_in(request)
             with serving_request(getattr(request, "request_id", "")):
                 caller = caller_for_user(user.pk, user.email, tenant)
-                if request.session.get(LAST_TENANT) != tenant:
-                    request.session[LAST_TENANT] = tenant
+                _note_visit(request, caller)
                 try:
                     for action in needed:
                         caller.require(action)
                     return view(request, caller, *args, **kwargs)
                 except Forbidden as refusal:
-                    record_refusal("page", refusal, operation=_operation(request), caller=caller)
+                    note_refusal(request, caller, refusal)
                     raise
 
         return never_cache(member_view)
 
     return decorate
+
+
+def note_refusal(request: HttpRequest, caller: Caller, refusal: Forbidden) -> None:
+    """Record a refusal: of the page, or one that a view shows beside its form instead of raising it."""
+    record_refusal("page", refusal, operation=_operation(request), caller=caller)
+
+
+def _note_visit(request: HttpRequest, caller: Caller) -> None:
+    """Remember the tenant as the last one; its log hears of the session, once."""
+    session = request.session
+    if session.get(LAST_TENANT) != caller.tenant_slug:
+        session[LAST_TENANT] = caller.tenant_slug
+    opened = session.get(OPENED, [])
+    if caller.tenant_slug not in opened:
+        record_session(caller=caller)
+        session[OPENED] = [*opened, caller.tenant_slug]
 
 
 def _operation(request: HttpRequest) -> str:

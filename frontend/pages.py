@@ -47,7 +47,7 @@ def page(
         "teams": [(tenant.slug, tenant.name, role.value) for tenant, role in teams],
         "tenant_name": next((t.name for t, _ in teams if t.slug == caller.tenant_slug), caller.tenant_slug),
     }
-    return _ours(render(request, f"marina/{template}", {**frame, **(context or {})}, status=status))
+    return own_page(render(request, f"marina/{template}", {**frame, **(context or {})}, status=status))
 
 
 def fragment(
@@ -60,7 +60,7 @@ def fragment(
 ) -> HttpResponse:
     """A part of a page, for htmx."""
     base = {"caller": caller, "may": Rights(caller)}
-    return _ours(render(request, f"marina/parts/{template}", {**base, **(context or {})}, status=status))
+    return own_page(render(request, f"marina/parts/{template}", {**base, **(context or {})}, status=status))
 
 
 def wants_fragment(request: HttpRequest) -> bool:
@@ -69,7 +69,7 @@ def wants_fragment(request: HttpRequest) -> bool:
     return headers.get("HX-Request") == "true" and headers.get("HX-History-Restore-Request") != "true"
 
 
-def _ours(response: HttpResponse) -> HttpResponse:
+def own_page(response: HttpResponse) -> HttpResponse:
     """Mark a page that says itself what is wrong, so that ``ErrorPageMiddleware`` leaves it as it is."""
     response.is_page = True  # type: ignore[attr-defined]
     return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,11 +25,19 @@ class ServiceForm(forms.Form):
         super().__init__(*args, **kwargs)
 
     @contextmanager
-    def refusals(self) -> Iterator[None]:
-        """Show what the service inside refuses as errors of this form."""
+    def refusals(self, note: Callable[[Forbidden], None] | None = None) -> Iterator[None]:
+        """Show what the service inside refuses as errors of this form.
+
+        Where a rule may refuse, ``note`` is told; without it a ``Forbidden`` goes on to the page.
+        """
         try:
             yield
-        except (InvalidInput, Conflict, Forbidden, TooLarge, SourceError) as error:
+        except Forbidden as error:
+            if note is None:
+                raise
+            note(error)
+            self.refuse(error)
+        except (InvalidInput, Conflict, TooLarge, SourceError) as error:
             self.refuse(error)
 
     def refuse(self, error: MarinaError) -> None:

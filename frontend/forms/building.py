@@ -10,6 +10,7 @@ from typing import Any, Final
 from django import forms
 from django.http import QueryDict
 
+from core.strictjson import BadJson, read_json
 from frontend.forms.base import ServiceForm, mono
 
 PARAMETER_TYPES: Final = ("string", "integer", "number", "boolean")
@@ -165,8 +166,8 @@ def _typed(text: str, kind: str) -> Any:
     if kind == "string":
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        return read_json(text.encode("utf-8", "surrogatepass"))
+    except BadJson:
         return text
 
 
@@ -210,6 +211,16 @@ class ServerForm(ServiceForm):
         if fixed:
             # A server's slug is its URL, which clients keep.
             del self.fields["slug"]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if data.get("offers") == "all" and data.get("sources"):
+            self.add_error(
+                "offers",
+                "Data sources are ticked below, yet every tool is chosen here. Choose “The tools of chosen data "
+                "sources”, or untick them.",
+            )
+        return data
 
     @property
     def offers_all(self) -> bool:

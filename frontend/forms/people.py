@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from django import forms
@@ -44,6 +45,13 @@ class MemberForm(ServiceForm):
     role = forms.ChoiceField(
         choices=[(role.value, role.value.title()) for role in reversed(Role)], initial=Role.VIEWER.value
     )
+
+    def __init__(self, *args: Any, offered: Collection[Role] = tuple(Role), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Only shown: a role beyond the caller's power is the service's to refuse, and to record.
+        self.fields["role"].widget.choices = [
+            (role.value, role.value.title()) for role in reversed(Role) if role in offered
+        ]
 
 
 class KeyForm(ServiceForm):

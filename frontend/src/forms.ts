@@ -15,7 +15,46 @@ function summarise(form: HTMLFormElement): void {
   place.textContent = `This key may: ${may}.${only ? ` Only for: ${only}.` : ""}`;
 }
 
+/** A server offers either every tool or chosen sources: ticking one side lets go of the other. */
+function startOffers(): void {
+  on("change", "[data-offered-sources]", (group, event) => {
+    const box = event.target;
+    const radio = group.closest("form")?.querySelector<HTMLInputElement>('[data-offers] input[value="chosen"]');
+    if (radio && box instanceof HTMLInputElement && box.checked) radio.checked = true;
+  });
+  on("change", "[data-offers]", (group, event) => {
+    const radio = event.target;
+    if (!(radio instanceof HTMLInputElement) || radio.value !== "all") return;
+    const boxes = group.closest("form")?.querySelectorAll<HTMLInputElement>("[data-offered-sources] input:checked");
+    for (const box of boxes ?? []) box.checked = false;
+  });
+}
+
+/** Whether a form's selects stand as the page came. */
+function isUnchanged(form: HTMLFormElement): boolean {
+  const options = [...form.querySelectorAll<HTMLOptionElement>("select option")];
+  return options.every((option) => option.selected === option.defaultSelected);
+}
+
+/** A button that sends a change sleeps until there is one. Without script it is always awake. */
+function startChangeButtons(): void {
+  const judge = (form: HTMLFormElement): void => {
+    const button = form.querySelector<HTMLButtonElement>("[data-once-changed]");
+    if (button) button.disabled = isUnchanged(form);
+  };
+  on("change", "form:has([data-once-changed])", (form) => {
+    if (form instanceof HTMLFormElement) judge(form);
+  });
+  const judgeAll = (): void => {
+    for (const form of document.querySelectorAll<HTMLFormElement>("form:has([data-once-changed])")) judge(form);
+  };
+  onContent(judgeAll);
+  window.addEventListener("pageshow", judgeAll);
+}
+
 export function startForms(): void {
+  startOffers();
+  startChangeButtons();
   on("change", "form[data-apply-on-change]", (form, event) => {
     if (!(form instanceof HTMLFormElement)) return;
     if (event.target instanceof HTMLSelectElement) form.requestSubmit();

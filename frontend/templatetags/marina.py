@@ -11,7 +11,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from core.errors import MarinaError
 from frontend.icons import ICONS
+from tenants.services.log import LogRecord
 
 register = template.Library()
 
@@ -28,6 +30,20 @@ _TONES: Final = {
     "running": "warn",
     "cancelled": "warn",
 }
+
+_FAILURES: Final = {
+    "query_refused": "Refused by a rule",
+    "query_invalid": "The query is wrong",
+    "arguments_invalid": "The arguments do not fit",
+    "invalid_input": "The arguments do not fit",
+    "result_too_large": "The result is too large",
+    "source_timeout": "The data source took too long",
+    "source_denied": "The data source's role may not do this",
+    "source_unreachable": "The data source cannot be reached",
+    "source_auth": "The data source refused the sign-in",
+    "cancelled": "Cancelled",
+}
+"""A failed call's title by its code, where the code says more than the error's class."""
 
 _STEPS: Final = ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h"), (30 * 86_400, 86_400, "d"))
 
@@ -109,6 +125,30 @@ def who(actor: str) -> str:
     if kind == "key":
         return name.rpartition(" (")[0] or name
     return name if kind == "user" else actor
+
+
+@register.filter
+def failure(error: MarinaError) -> str:
+    """What kind of failure an error of a call is, for the start of its message."""
+    return _FAILURES.get(error.code, error.title)
+
+
+@register.filter
+def changed(record: LogRecord) -> str:
+    """What a record of configuration is about: the name of the thing, and a role's change."""
+    states = record.arguments or {}
+    before, after = (
+        state if isinstance(state, dict) else {} for state in map(states.get, ("before", "after"))
+    )
+    shown = {**before, **after}
+    name = next((shown[key] for key in ("name", "email", "slug") if isinstance(shown.get(key), str)), "")
+    if not name:
+        return ""
+    for key in ("role", "name"):
+        old, new = before.get(key), after.get(key)
+        if old and new and old != new:
+            return f"{old} → {new}" if key == "name" else f"{name}: {old} → {new}"
+    return f"{name} as {after['role']}" if not before and "role" in after else str(name)
 
 
 @register.filter

@@ -57,11 +57,7 @@ def connect_check(request: HttpRequest, caller: Caller) -> HttpResponse:
 
 def _target(caller: Caller, server: Server) -> Target:
     tools = [tool for tool in list_tools(caller=caller) if tool.enabled and _offers(server, tool)]
-    # A tool that needs no argument makes the best first call.
-    plain = next(
-        (tool for tool in tools if tool.current and not tool.current.input_schema.get("required")), None
-    )
-    first = plain or next(iter(tools), None)
+    first = min(tools, key=_unsuitability, default=None)
     return Target(
         url=mcp_url(caller.tenant_slug, server.slug),
         name=f"marina-{caller.tenant_slug}" + ("" if server.slug == DEFAULT_SERVER else f"-{server.slug}"),
@@ -69,6 +65,12 @@ def _target(caller: Caller, server: Server) -> Target:
         tool=first.name if first else "list_tables",
         arguments=_sample(first.current.input_schema) if first and first.current else {},
     )
+
+
+def _unsuitability(tool: Tool) -> tuple[bool, bool]:
+    """How badly a tool suits a first call: best is one whose data source answers, and that needs no argument."""
+    needs_arguments = tool.current is None or bool(tool.current.input_schema.get("required"))
+    return tool.source.health != "healthy", needs_arguments
 
 
 def _offers(server: Server, tool: Tool) -> bool:

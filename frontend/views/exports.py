@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_safe
@@ -17,13 +16,20 @@ from core.errors import InvalidInput
 from core.threads import run_sync
 from frontend.access import tenant_page
 from frontend.pages import fragment, page
-from frontend.views.log import KINDS, read_query
+from frontend.views.log import KINDS, labelled_faults, read_query
 from tenants.access import Caller
 from tenants.audit.records import OUTCOMES
 from tenants.models import AuditExport
 from tenants.roles import Action
 from tenants.services.keys import list_keys
-from tenants.services.log import describe_export, get_export, list_exports, open_export, start_export
+from tenants.services.log import (
+    describe_export,
+    get_export,
+    list_exports,
+    name_export,
+    open_export,
+    start_export,
+)
 from tenants.tasks import enqueue_export
 
 _CHUNK: Final = 256 * 1024
@@ -37,17 +43,15 @@ def exports(request: HttpRequest, caller: Caller) -> HttpResponse:
     error = None
     if request.method == "POST":
         try:
-            query = asdict(read_query(request.POST))
-            from_at, to_at = query.pop("from_at"), query.pop("to_at")
-            chosen = {name: value for name, value in query.items() if value}
-            export = start_export("jsonl", from_at, to_at, chosen, caller=caller)
+            with labelled_faults():
+                query = asdict(read_query(request.POST))
+                from_at, to_at = query.pop("from_at"), query.pop("to_at")
+                chosen = {name: value for name, value in query.items() if value}
+                export = start_export("jsonl", from_at, to_at, chosen, caller=caller)
         except InvalidInput as refusal:
             error = refusal
         else:
             enqueue_export(export)
-            messages.success(
-                request, "The export is queued. It appears below and can be downloaded when done."
-            )
             return redirect("frontend:exports", caller.tenant_slug)
     rows = _rows(caller)
     context = {
@@ -78,7 +82,7 @@ def export_download(request: HttpRequest, caller: Caller, export_id: UUID) -> St
     path = open_export(export_id, caller=caller)
     response = StreamingHttpResponse(_pieces(path), content_type="application/x-ndjson")
     response["Content-Length"] = str(path.stat().st_size)
-    name = f"marina-{caller.tenant_slug}-{export.created_at:%Y%m%d-%H%M%S}.{export.format}"
+    name = name_export(export, caller.tenant_slug)
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -32,6 +34,7 @@ KINDS: Final = (
     "source.created",
     "source.changed",
     "source.tested",
+    "source.tried",
     "source.deleted",
     "tool.created",
     "tool.changed",
@@ -48,6 +51,16 @@ KINDS: Final = (
     "export.downloaded",
 )
 """What the kind filter suggests; any other kind can be typed."""
+
+_LABELS: Final = {
+    "tool": "Tool",
+    "outcome": "Outcome",
+    "kind": "Kind",
+    "credential_id": "Credential",
+    "text": "Contains",
+    "from": "From",
+    "to": "Until",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +82,8 @@ class LogQuery:
 
 
 def read_query(given: QueryDict) -> LogQuery:
-    """The filters in a URL. Raises ``InvalidInput`` for a time that cannot be read."""
-    return LogQuery(
+    """The filters in a URL. Raises ``InvalidInput`` for a time that cannot be read, and for times swapped."""
+    query = LogQuery(
         tool=given.get("tool", "").strip(),
         outcome=given.get("outcome", ""),
         kind=given.get("kind", "").strip(),
@@ -79,6 +92,22 @@ def read_query(given: QueryDict) -> LogQuery:
         from_at=_moment(given.get("from", ""), "from"),
         to_at=_moment(given.get("to", ""), "to"),
     )
+    if query.from_at and query.to_at and query.from_at > query.to_at:
+        message = "It lies after Until. Swap the two."
+        raise InvalidInput(f"from: {message}", errors=[{"path": "from", "message": message}])
+    return query
+
+
+@contextmanager
+def labelled_faults() -> Iterator[None]:
+    """Name the faulty filter of an ``InvalidInput`` from inside by its label on the page."""
+    try:
+        yield
+    except InvalidInput as error:
+        if not error.errors:
+            raise
+        words = " ".join(f"{_LABELS.get(f['path'], f['path'])}: {f['message']}" for f in error.errors)
+        raise InvalidInput(words, errors=error.errors, code=error.code, data=error.data) from None
 
 
 @require_safe
@@ -87,10 +116,11 @@ def log(request: HttpRequest, caller: Caller) -> HttpResponse:
     """The newest records that match, and how to go to older ones."""
     found, error = LogPage([], None), None
     try:
-        query = read_query(request.GET)
-        found = search_records(
-            caller=caller, before_seq=_number(request.GET.get("before")), limit=PAGE, **asdict(query)
-        )
+        with labelled_faults():
+            query = read_query(request.GET)
+            found = search_records(
+                caller=caller, before_seq=_number(request.GET.get("before")), limit=PAGE, **asdict(query)
+            )
     except InvalidInput as refusal:
         query, error = LogQuery(), refusal
     context = {
@@ -143,6 +173,6 @@ def _moment(text: str, name: str) -> datetime | None:
     except ValueError:
         moment = None
     if moment is None:
-        message = "must be a date and time like 2026-11-20T09:30."
+        message = "It must be a date and time like 2026-11-20T09:30."
         raise InvalidInput(f"{name}: {message}", errors=[{"path": name, "message": message}])
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -67,7 +67,7 @@ def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpRespons
         "title": row.title,
         "access": row.access,
         "offers": "all" if row.offers_all else "chosen",
-        "sources": chosen,
+        "sources": [] if row.offers_all else chosen,
         "instructions": row.instructions,
     }
     form = ServerForm(request.POST or None, sources=_source_names(caller), fixed=True, initial=initial)

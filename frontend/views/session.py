@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from http import HTTPStatus
+
 from django.contrib.auth import authenticate, login, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -10,14 +14,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from core.requestid import serving_request
-from frontend.access import LAST_TENANT, signed_in, to_sign_in
+from frontend.access import LAST_TENANT, OPENED, signed_in, to_sign_in
 from frontend.forms.people import SignInForm
+from frontend.pages import own_page
 from tenants.access import tenants_of_user
 from tenants.models import User
-from tenants.services.sessions import record_sign_in
+from tenants.services.sessions import claim_attempt, forgive_attempts
 
 HOME = "/app/"
+
+_log = logging.getLogger(__name__)
 
 
 @sensitive_post_parameters("password")
@@ -31,14 +37,42 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         email = form.cleaned_data["email"].lower()
+        address = request.META.get("REMOTE_ADDR", "")
+        wait = claim_attempt(email, address=address)
+        if wait:
+            _log_failure(request, address, throttled=True)
+            return _asked_to_wait(request, form, target, wait)
         user = authenticate(request, username=email, password=form.cleaned_data["password"])
         if isinstance(user, User):
+            forgive_attempts(email, address=address)
             login(request, user)  # cycles the session's key
-            with serving_request(getattr(request, "request_id", "")):
-                record_sign_in(user.pk, user.email)
+            # Who signs in again over a session that lasts is new to every team's log.
+            request.session.pop(OPENED, None)
             return HttpResponseRedirect(target)
+        _log_failure(request, address, throttled=False)
         form.add_error(None, "E-mail and password do not fit. Check both and try again.")
     return render(request, "marina/sign_in.html", {"form": form, "next": target})
+
+
+def _asked_to_wait(request: HttpRequest, form: SignInForm, target: str, seconds: int) -> HttpResponse:
+    minutes = math.ceil(seconds / 60)
+    form.add_error(
+        None,
+        f"Too many sign-ins failed for this e-mail from your address. Wait {minutes} "
+        f"minute{'' if minutes == 1 else 's'}, then try again.",
+    )
+    context = {"form": form, "next": target}
+    response = render(request, "marina/sign_in.html", context, status=HTTPStatus.TOO_MANY_REQUESTS)
+    response["Retry-After"] = str(seconds)
+    return own_page(response)
+
+
+def _log_failure(request: HttpRequest, address: str, *, throttled: bool) -> None:
+    # Without the e-mail: people type passwords into the wrong field.
+    request_id = getattr(request, "request_id", "")
+    _log.warning(
+        "sign-in failed", extra={"request_id": request_id, "address": address, "throttled": throttled}
+    )
 
 
 @require_POST

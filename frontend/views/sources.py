@@ -12,12 +12,14 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from core.errors import Conflict
 from frontend.access import tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.building import SourceForm
 from frontend.pages import fragment, page
 from servers.models import DataSource
 from servers.services.sources import (
+    check_source_name,
     create_source,
     delete_source,
     get_source,
@@ -70,10 +72,17 @@ def source_try(request: HttpRequest, caller: Caller) -> HttpResponse:
         form.fields["name"].required = False
     context: dict[str, Any] = {"form": form}
     if form.is_valid():
+        settings, name = form.settings(), form.cleaned_data["name"]
+        offered = None
         with form.refusals():
-            settings = form.settings()
-            context["offered"] = preview_offered(KIND, settings, caller=caller)
-            context["health"] = test_settings(KIND, settings, caller=caller)
+            offered = preview_offered(KIND, settings, caller=caller)
+        if name:
+            with form.refusals():
+                check_source_name(name, offered or [], caller=caller)
+        if offered is not None:
+            with form.refusals():
+                context["health"] = test_settings(KIND, settings, caller=caller)
+                context["offered"] = offered
     return fragment(request, caller, "source_test.html", context)
 
 
@@ -115,7 +124,11 @@ def source_delete(request: HttpRequest, caller: Caller, source_id: UUID) -> Http
     row = get_source(source_id, caller=caller)
     if not confirmed(request, row.name):
         return redirect("frontend:source", caller.tenant_slug, source_id)
-    delete_source(source_id, caller=caller)
+    try:
+        delete_source(source_id, caller=caller)
+    except Conflict as fault:
+        messages.error(request, f"Nothing was deleted. {fault.message}")
+        return redirect("frontend:source", caller.tenant_slug, source_id)
     messages.success(request, f"Data source {row.name} and the tools that came with it are deleted.")
     return redirect("frontend:sources", caller.tenant_slug)
 

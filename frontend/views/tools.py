@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from core.errors import InvalidInput, MarinaError
+from core.strictjson import BadJson, read_json
 from frontend.access import tenant_page
 from frontend.arguments import argument_fields
 from frontend.confirm import confirmed
@@ -211,13 +211,10 @@ def _servers_of(source_id: UUID, caller: Caller) -> list[str]:
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text or "{}")
-    except ValueError as error:
-        place = (
-            f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        )
+        value = read_json(text.strip().encode("utf-8", "surrogatepass") or b"{}")
+    except BadJson as fault:
         raise InvalidInput(
-            f"The arguments are not JSON{place}. Mend the text on the right and run again."
+            f"The arguments are not JSON: {fault}. Mend the text on the right and run again."
         ) from None
     if not isinstance(value, dict):
         raise InvalidInput('The arguments must be a JSON object, like {"name": "value"}.')

@@ -12,6 +12,8 @@ from tests.browser.conftest import NARROW, Visitor, aside, new_context
 from tests.factories import PASSWORD, Team, make_database, make_team
 from tests.plugins.live_marina import LiveMarina
 
+UNREACHABLE = "postgresql://reader:secret@127.0.0.1:9/none"
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
 
 
@@ -95,6 +97,74 @@ def test_the_keyboard_is_enough_to_reach_the_content_and_to_run_a_tool(
     page.locator("[data-argument=query]").fill("SELECT count(*) AS how_many FROM harbours")
     page.keyboard.press("Control+Enter")
     expect(page.locator("#try-result")).to_contain_text("how_many")
+    assert visitor.faults == []
+
+
+def test_ticking_a_source_chooses_to_offer_chosen_sources(
+    live_marina: LiveMarina, browser: Browser, team: Team
+) -> None:
+    aside(create_source, "harbours", "postgres", {"dsn": UNREACHABLE}, caller=team.owner)
+    visitor = visit(browser, live_marina, team)
+    page = visitor.page
+    page.goto(live_marina.app_url(team.slug, "servers/new"))
+    every, chosen = page.get_by_label("Every tool of this team"), page.get_by_label("The tools of chosen")
+    expect(every).to_be_checked()
+    page.get_by_label("harbours").check()
+    expect(chosen).to_be_checked()
+    every.check()
+    expect(page.get_by_label("harbours")).not_to_be_checked()
+    page.get_by_label("harbours").check()
+    page.get_by_label("Title").fill("Harbours")
+    page.get_by_label("Slug").fill("harbours")
+    page.get_by_role("button", name="Create server").click()
+    expect(page.get_by_label("The tools of chosen")).to_be_checked()
+    assert visitor.faults == []
+
+
+def test_a_press_anywhere_on_a_row_of_the_log_opens_its_record(
+    live_marina: LiveMarina, browser: Browser, team: Team
+) -> None:
+    aside(team.key, name="Laptop")
+    visitor = visit(browser, live_marina, team)
+    page = visitor.page
+    page.goto(live_marina.app_url(team.slug, "log/"))
+    row = page.locator("#records tbody tr", has_text="Laptop")
+    box = row.locator("td.cell-time").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator("#drawer")).to_contain_text("key.created")
+    assert visitor.faults == []
+
+
+def test_a_role_is_changed_only_after_another_was_chosen(
+    live_marina: LiveMarina, browser: Browser, team: Team
+) -> None:
+    aside(team.member, Role.VIEWER)
+    visitor = visit(browser, live_marina, team)
+    page = visitor.page
+    page.goto(live_marina.app_url(team.slug, "members/"))
+    row = page.locator("tbody tr", has=page.locator("option[selected]", has_text="viewer"))
+    change = row.get_by_role("button", name="Change")
+    expect(change).to_be_disabled()
+    row.get_by_role("combobox").select_option("editor")
+    expect(change).to_be_enabled()
+    row.get_by_role("combobox").select_option("viewer")
+    expect(change).to_be_disabled()
+    assert visitor.faults == []
+
+
+def test_on_a_narrow_screen_filters_are_folded_and_the_chosen_tab_is_in_sight(
+    live_marina: LiveMarina, browser: Browser, team: Team
+) -> None:
+    visitor = visit(browser, live_marina, team, width=NARROW)
+    page = visitor.page
+    page.goto(live_marina.app_url(team.slug, "log/"))
+    expect(page.get_by_label("Contains")).not_to_be_visible()
+    page.get_by_text("Filters").press("Enter")
+    expect(page.get_by_label("Contains")).to_be_visible()
+    page.goto(live_marina.app_url(team.slug, "connect/?client=curl"))
+    expect(page.get_by_role("link", name="curl")).to_be_in_viewport(ratio=0.9)
+    assert visitor.overflow() <= 0
     assert visitor.faults == []
 
 

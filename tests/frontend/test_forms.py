@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from django.http import QueryDict
 
-from core.errors import Conflict, InvalidInput
+from core.errors import Conflict, InvalidInput, SourceError
 from frontend.arguments import argument_fields
-from frontend.forms.building import SourceForm, ToolForm, parameters_of
-from frontend.templatetags.marina import duration, who
+from frontend.forms.building import ServerForm, SourceForm, ToolForm, parameters_of
+from frontend.templatetags.marina import changed, duration, failure, who
 
 
 def tool_form(**fields: object) -> ToolForm:
@@ -123,3 +125,38 @@ def test_durations_are_short(microseconds: int | None, words: str) -> None:
 )
 def test_actors_are_shown_by_name(actor: str, words: str) -> None:
     assert who(actor) == words
+
+
+def test_every_tool_and_chosen_sources_at_once_is_a_contradiction() -> None:
+    fields = {"title": "S", "slug": "s", "access": "private", "offers": "all", "sources": ["db"]}
+    form = ServerForm(fields, sources=["db"])
+    assert not form.is_valid()
+    assert "untick them" in form.errors["offers"][0]
+    assert ServerForm({**fields, "offers": "chosen"}, sources=["db"]).is_valid()
+    assert ServerForm({**fields, "sources": []}, sources=["db"]).is_valid()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (None, ""),
+        ({"after": {"id": "1", "name": "laptop"}}, "laptop"),
+        ({"before": {"name": "old"}, "after": {"name": "new"}}, "old → new"),
+        ({"after": {"email": "a@b.c", "role": "viewer"}}, "a@b.c as viewer"),
+        (
+            {"before": {"email": "a@b.c", "role": "viewer"}, "after": {"email": "a@b.c", "role": "admin"}},
+            "a@b.c: viewer → admin",
+        ),
+        ({"before": {"email": "a@b.c", "role": "viewer"}}, "a@b.c"),
+        ({"after": {"slug": "sales", "title": "Sales"}}, "sales"),
+        ({"after": "cut"}, ""),
+    ],
+)
+def test_a_change_names_what_it_changed(arguments: dict[str, object] | None, words: str) -> None:
+    assert changed(SimpleNamespace(arguments=arguments)) == words  # type: ignore[arg-type]
+
+
+def test_a_failure_is_called_by_its_code() -> None:
+    assert failure(SourceError("no", code="query_refused")) == "Refused by a rule"
+    assert failure(SourceError("no", code="query_invalid")) == "The query is wrong"
+    assert failure(SourceError("no", code="source_odd")) == SourceError.title

@@ -7,11 +7,15 @@ import re
 import pytest
 from django.test import Client
 
-from servers.services.sources import list_sources
+from servers.services.servers import create_server
+from servers.services.sources import create_source, list_sources
+from servers.services.sources import test_source as check_source
+from tenants.access import caller_for_key
+from tenants.exports import make_export
 from tenants.models import User
-from tenants.services.keys import list_keys
-from tenants.services.log import search_records
-from tests.factories import Team, make_database, make_team
+from tenants.services.keys import issue_key, list_keys
+from tenants.services.log import search_records, start_export
+from tests.factories import Team, make_database, make_team, make_user
 
 HTMX = {"HX-Request": "true"}
 
@@ -133,13 +137,19 @@ def test_a_tool_that_fails_says_why_and_what_next(client: Client, team: Team) ->
     def body(arguments: str) -> str:
         return client.post(url, {"arguments": arguments}, headers=HTMX).content.decode()
 
-    assert "are not JSON (line 1, column 2)" in body("{")
+    assert "(line 1, column 2). Mend the text" in body("{")
+    assert "stands twice in one object" in body('{"query": "SELECT 1", "query": "SELECT 2"}')
+    assert "NaN is no JSON number" in body('{"query": NaN}')
+    assert "surrogate" in body('{"query": "\\ud800"}')
+    assert "depth" in body("[" * 100_000)
     assert "must be a JSON object" in body("[]")
     assert "query" in body("{}")
     assert "nothing" in body('{"query": "SELECT nothing FROM t"}')
+    assert "Refused by a rule" in body('{"query": "DELETE FROM t"}')
+    assert "The arguments do not fit" in body('{"query": 5}')
     assert "No rows" in body('{"query": "SELECT a FROM t"}')
     outcomes = [record.outcome for record in search_records(caller=team.owner, kind="tools/call").records]
-    assert outcomes == ["ok", "error", "invalid"]
+    assert outcomes == ["ok", "invalid", "refused", "error", "invalid"]
 
 
 def test_a_tools_result_is_text_never_markup(client: Client, team: Team) -> None:
@@ -173,6 +183,24 @@ def test_a_filter_that_cannot_be_is_refused_with_words(client: Client, team: Tea
     assert answer.context["error"].message in answer.content.decode().replace("&#x27;", "'")
 
 
+def test_a_faulty_filter_is_named_by_its_label_and_lists_what_may_stand_there(
+    client: Client, team: Team
+) -> None:
+    def words(query: str) -> str:
+        return str(client.get(f"/app/{team.slug}/log/?{query}").context["error"].message)
+
+    assert words("outcome=bogus") == "Outcome: It must be one of: ok, error, refused, invalid, cancelled."
+    assert words("from=2026-01-02T00:00&to=2026-01-01T00:00") == "From: It lies after Until. Swap the two."
+
+
+def test_log_rows_name_what_was_changed(client: Client, team: Team) -> None:
+    make_key(client, team, name="Laptop of Ada")
+    client.post(f"/app/{team.slug}/members/", {"email": "grace@harbour.example", "role": "viewer"})
+    body = client.get(f"/app/{team.slug}/log/").content.decode()
+    assert "Laptop of Ada" in body
+    assert "grace@harbour.example as viewer" in body
+
+
 def test_the_log_says_how_many_records_are_new(client: Client, team: Team) -> None:
     newest = client.get(f"/app/{team.slug}/log/").context["newest"]
     url = f"/app/{team.slug}/log/news?after={newest}"
@@ -198,6 +226,74 @@ def test_an_export_without_a_match_is_accepted_and_listed(client: Client, team: 
     [(export, words)] = answer.context["rows"]
     assert export.filters == {"tool": "never_called"}
     assert "waits for a worker" in words
+
+
+def test_an_export_has_one_file_name_wherever_it_is_downloaded(client: Client, team: Team) -> None:
+    export = start_export(caller=team.owner)
+    make_export(team.tenant_id, export.id)
+    page = client.get(f"/app/{team.slug}/exports/{export.id}/download")
+    rest = client.get(f"/api/v1/tenants/{team.slug}/audit/exports/{export.id}/download")
+    assert page["Content-Disposition"] == rest["Content-Disposition"]
+
+
+def test_a_new_member_is_welcomed_with_the_same_words_whether_they_had_an_account_or_not(
+    client: Client, team: Team
+) -> None:
+    def added(email: str) -> str:
+        answer = client.post(f"/app/{team.slug}/members/", {"email": email, "role": "viewer"}, follow=True)
+        [message] = [str(each) for each in answer.context["messages"]]
+        return message.replace(email, "…")
+
+    known, unknown = added(make_user().email), added("nobody-yet@harbour.example")
+    assert known == unknown
+    assert "manage.py changepassword" in known
+
+
+def test_a_source_in_use_stays_and_its_page_says_why(client: Client, team: Team) -> None:
+    dsn = make_database("CREATE TABLE t (a int)")
+    source = create_source("db", "postgres", {"dsn": dsn}, caller=team.owner)
+    create_server("sales", "Sales", "private", ["db"], caller=team.owner)
+    url = f"/app/{team.slug}/data-sources/{source.id}/delete"
+    answer = client.post(url, {"confirm": "db"}, follow=True)
+    assert answer.status_code == 200
+    assert "Nothing was deleted. Data source db is offered by the servers sales." in answer.content.decode()
+
+
+@pytest.mark.parametrize("dsn", ["mysql://reader:hunter22@db/sales", "hello"])
+def test_what_is_no_connection_string_is_told_the_form_of_one(client: Client, team: Team, dsn: str) -> None:
+    fields = {"name": "not good!", "dsn": dsn, "row_limit": "100", "statement_timeout": "10"}
+    body = client.post(f"/app/{team.slug}/data-sources/try", fields, headers=HTMX).content.decode()
+    assert "postgresql://user:password@host:5432/database" in body
+    assert "1 to 64 letters" in body
+    assert "hunter22" not in body
+
+
+def test_a_test_tells_a_taken_name_and_lists_no_tools_of_what_does_not_answer(
+    client: Client, team: Team
+) -> None:
+    dsn = "postgresql://reader:secret@127.0.0.1:9/none"
+    create_source("down", "postgres", {"dsn": dsn}, caller=team.owner)
+    fields = {"name": "down", "dsn": dsn, "row_limit": "100", "statement_timeout": "10"}
+    body = client.post(f"/app/{team.slug}/data-sources/try", fields, headers=HTMX).content.decode()
+    assert "A data source called down exists already" in body
+    assert "Unhealthy" in body
+    assert "query_database" not in body
+
+
+def test_the_connect_page_samples_a_tool_that_answers(client: Client, team: Team) -> None:
+    create_source(
+        "down", "postgres", {"dsn": "postgresql://reader:secret@127.0.0.1:9/none"}, caller=team.owner
+    )
+    up = create_source("up", "postgres", {"dsn": make_database("CREATE TABLE t (a int)")}, caller=team.owner)
+    check_source(up.id, caller=team.owner)
+    assert "up_list_tables" in client.get(f"/app/{team.slug}/connect/?client=curl").content.decode()
+
+
+def test_a_key_made_by_a_key_names_its_maker(client: Client, team: Team) -> None:
+    maker = caller_for_key(team.key("admin", name="Deployer"), tenant_slug=team.slug)
+    made = issue_key("made", ["tools:read"], caller=maker).row
+    assert "Deployer (a key)" in client.get(f"/app/{team.slug}/keys/{made.id}/").content.decode()
+    assert "another key" in client.get(f"/app/{team.slug}/keys/").content.decode()
 
 
 def test_an_unknown_address_states_cause_next_step_and_request_id(client: Client, team: Team) -> None:

@@ -7,6 +7,7 @@ from django.test import Client
 
 from tenants.models import User
 from tenants.roles import Role
+from tenants.services.log import search_records
 from tests.factories import Team, make_team
 
 
@@ -114,15 +115,26 @@ def test_an_outsider_gets_the_page_of_a_team_that_does_not_exist(team: Team) -> 
     assert texts[0] == texts[1]
 
 
+def test_admins_are_offered_no_power_over_owners(team: Team) -> None:
+    page = client_of(team, Role.ADMIN).get(f"/app/{team.slug}/members/")
+    assert 'value="owner"' not in page.content.decode()
+    assert "owner" not in page.context["roles"]
+    assert {row.role for row, changeable in page.context["rows"] if not changeable} == {"owner"}
+    assert 'value="owner"' in client_of(team, Role.OWNER).get(f"/app/{team.slug}/members/").content.decode()
+
+
 def test_only_owners_make_owners(team: Team) -> None:
     client = client_of(team, Role.ADMIN)
     answer = client.post(f"/app/{team.slug}/members/", {"email": "boss@example.com", "role": "owner"})
     assert "Only an owner can make" in answer.content.decode()
+    record = search_records(caller=team.owner, kind="page", outcome="refused").records[0]
+    assert record.reason is not None
+    assert record.reason["rule"] == "role:owner"
 
 
 def test_the_last_owner_stays(team: Team) -> None:
     client = client_of(team, Role.OWNER)
     rows = client.get(f"/app/{team.slug}/members/").context["rows"]
-    me = next(row for row in rows if row.user_id == team.owner.user_id)
+    me = next(row for row, _ in rows if row.user_id == team.owner.user_id)
     answer = client.post(f"/app/{team.slug}/members/{me.pk}/remove", follow=True)
     assert "last owner" in answer.content.decode()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import redis
 from django.test import Client
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from tenants.services import sessions
 from tenants.services.log import search_records
+from tenants.services.members import add_member
+from tenants.services.sessions import MAX_FAILURES, WINDOW_SECONDS
 from tests.factories import PASSWORD, Team, make_team, make_user
 
 SIGN_IN = "/app/sign-in"
@@ -52,17 +59,84 @@ def test_unknown_address_and_wrong_password_get_the_same_answer(team: Team) -> N
     assert bodies[0] == bodies[1]
 
 
-def test_signing_in_is_in_the_log_of_every_team_of_the_person(team: Team) -> None:
-    sign_in(Client(), team.owner_email)
+def sessions_of(team: Team) -> list[tuple[str, bool]]:
     found = search_records(caller=team.owner, kind="session.signed_in").records
-    assert [(record.actor, bool(record.request_id)) for record in found] == [
-        (f"user:{team.owner_email}", True)
-    ]
+    return [(record.actor, bool(record.request_id)) for record in found]
+
+
+def test_a_session_is_in_the_log_of_a_team_once_it_comes_to_it(team: Team) -> None:
+    client = Client()
+    sign_in(client, team.owner_email)
+    assert sessions_of(team) == []
+    for page in ("", "tools/", "tools/"):
+        client.get(f"/app/{team.slug}/{page}")
+    assert sessions_of(team) == [(f"user:{team.owner_email}", True)]
+    sign_in(client, team.owner_email)
+    client.get(f"/app/{team.slug}/")
+    assert len(sessions_of(team)) == 2
+
+
+def test_whoever_adds_a_person_by_e_mail_does_not_see_them_sign_in_to_their_own_team(team: Team) -> None:
+    elsewhere = make_team()
+    add_member(team.owner_email, "viewer", caller=elsewhere.owner)
+    client = Client()
+    sign_in(client, team.owner_email)
+    client.get(f"/app/{team.slug}/")
+    assert sessions_of(elsewhere) == []
+    client.get(f"/app/{elsewhere.slug}/")
+    assert sessions_of(elsewhere) == [(f"user:{team.owner_email}", True)]
+    assert len(sessions_of(team)) == 1
+
+
+def test_ten_failures_end_the_trying_for_a_while_whether_or_not_there_is_such_an_account(team: Team) -> None:
+    answers = {}
+    for email in (team.owner_email, f"nobody-{team.slug}@example.com"):
+        for _ in range(MAX_FAILURES):
+            assert "do not fit" in sign_in(Client(), email, "wrong").content.decode()
+        # The right password too: otherwise the answer would say that it is right.
+        answer = sign_in(Client(), email)
+        assert answer.status_code == 429
+        assert 0 < int(answer["Retry-After"]) <= WINDOW_SECONDS
+        answers[email] = list(answer.context["form"].non_field_errors())
+    assert len({str(errors) for errors in answers.values()}) == 1
+    assert "Wait 15 minutes" in str(answers[team.owner_email])
+
+
+def test_failures_elsewhere_or_for_somebody_else_do_not_count(team: Team) -> None:
+    for _ in range(MAX_FAILURES + 1):
+        sign_in(Client(), team.owner_email, "wrong")
+    target = {"email": team.owner_email, "password": PASSWORD}
+    assert Client(REMOTE_ADDR="192.0.2.7").post(SIGN_IN, target).status_code == 302
+    assert sign_in(Client(), make_user().email).status_code == 302
+
+
+def test_a_right_password_forgives_the_failures_before_it(team: Team) -> None:
+    for _ in range(2):
+        for _ in range(MAX_FAILURES - 1):
+            sign_in(Client(), team.owner_email, "wrong")
+        assert sign_in(Client(), team.owner_email).status_code == 302
+
+
+def test_a_failed_sign_in_is_logged_without_the_e_mail(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        answer = sign_in(Client(), team.owner_email, "wrong")
+    logged = next(record for record in caplog.records if record.message == "sign-in failed")
+    assert logged.__dict__["request_id"] == answer["X-Request-ID"]
+    assert (logged.__dict__["address"], logged.__dict__["throttled"]) == ("127.0.0.1", False)
+    assert team.owner_email not in str([record.__dict__ for record in caplog.records])
+
+
+def test_people_sign_in_while_redis_is_away(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
+    monkeypatch.setattr(sessions, "redis_client", lambda: nowhere)
+    assert sign_in(Client(), team.owner_email).status_code == 302
 
 
 def test_a_refused_sign_in_is_not_in_the_log_as_signed_in(team: Team) -> None:
-    sign_in(Client(), team.owner_email, "not the password")
-    assert search_records(caller=team.owner, kind="session.signed_in").records == []
+    client = Client()
+    sign_in(client, team.owner_email, "not the password")
+    client.get(f"/app/{team.slug}/")
+    assert sessions_of(team) == []
 
 
 @pytest.mark.parametrize(

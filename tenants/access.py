@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -38,7 +39,7 @@ class Caller:
         """Whether role or scopes allow the action. Default deny."""
         if self.role is not None:
             return action in ALLOWED[self.role]
-        return any(action in SCOPE_ACTIONS.get(scope, ()) for scope in self.scopes)
+        return action in _actions_of(self.scopes)
 
     def require(self, action: Action) -> None:
         """Raise ``Forbidden`` naming the rule and what would allow the action."""
@@ -60,6 +61,11 @@ class Caller:
             code="insufficient_scope",
             data={"needed_scopes": needed[:1], "any_of": needed},
         )
+
+
+@lru_cache(maxsize=4096)
+def _actions_of(scopes: frozenset[str]) -> frozenset[Action]:
+    return frozenset().union(*(SCOPE_ACTIONS.get(scope, frozenset()) for scope in scopes))
 
 
 def tenant_not_found() -> NotFound:

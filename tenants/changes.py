@@ -13,6 +13,8 @@ from typing import Final
 import redis
 from django.conf import settings
 from django.db import transaction
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 CHANNEL: Final = "marina:changed"
 """Redis pub/sub channel. A message is the tenant's id in decimal digits."""
@@ -26,7 +28,11 @@ _log = logging.getLogger(__name__)
 def redis_client() -> redis.Redis:
     """The process's Redis client (thread-safe: it takes connections from its own pool)."""
     return redis.Redis.from_url(
-        settings.ENV.redis_url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
+        settings.ENV.redis_url,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        # Once, for a connection that ended while it lay in the pool. By itself the client would try for long.
+        retry=Retry(NoBackoff(), 1),
     )
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from celery import shared_task
 from django.db import transaction
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from tenants.exports import find_unclaimed, make_export
 from tenants.models import AuditExport, Tenant
@@ -42,7 +43,7 @@ def sweep_exports() -> None:
 def _hint(tenant_id: int, export_id: UUID) -> None:
     try:
         run_export.apply_async(args=(tenant_id, str(export_id)), retry=False)
-    except OperationalError:
+    except (OperationalError, RedisError, OSError):
         _log.warning(
             "export not hinted: the queue did not take it",
             extra={"tenant_id": tenant_id, "export_id": str(export_id)},

@@ -56,6 +56,7 @@ from django.test.utils import setup_test_environment
 django.setup()
 setup_test_environment()
 
+from config.passwords import BoundedArgon2Hasher
 from core.loop import run_async
 from servers.services.runtime import get_runtime
 
@@ -63,6 +64,10 @@ from servers.services.runtime import get_runtime
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--update-screenshots``: the browser tests renew the pictures in docs/images."""
     parser.addoption("--update-screenshots", action="store_true", help="renew the pictures in docs/images")
+
+
+# The real algorithm at its least cost: tests make hundreds of people. (tests/config checks the real cost.)
+BoundedArgon2Hasher.time_cost, BoundedArgon2Hasher.memory_cost = 1, 8
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -24,20 +24,23 @@ class BadEnvironment(SystemExit):
 
 @dataclass(frozen=True, slots=True)
 class Env:
-    """What the environment says. See ``.env.example`` for each variable's meaning."""
+    """What the environment says. See ``.env.example`` for each variable's meaning.
+
+    Its ``repr`` leaves out the key and the URLs, which hold passwords.
+    """
 
     home: Path
     host: str
     port: int
     base_url: str
     debug: bool
-    master_key: bytes
-    database_url: str
-    app_database_url: str
-    owner_database_url: str
-    ops_database_url: str
-    writer_database_url: str
-    redis_url: str
+    master_key: bytes = field(repr=False)
+    database_url: str = field(repr=False)
+    app_database_url: str = field(repr=False)
+    owner_database_url: str = field(repr=False)
+    ops_database_url: str = field(repr=False)
+    writer_database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     outbound_allow: tuple[Network, ...]

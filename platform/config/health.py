@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from time import monotonic
+from typing import Any, Final
 
 import redis
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 from django.db.utils import Error
 from django.http import HttpRequest, JsonResponse
+from kombu.exceptions import OperationalError as QueueError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config.celery import app as celery_app
 from servers.services.runtime import get_runtime
+
+READY_SECONDS: Final = 4.0
+"""A part that has not answered by then does not answer."""
+
+Part = dict[str, Any]
 
 
 def health(request: HttpRequest) -> JsonResponse:
@@ -24,7 +36,10 @@ def ready(request: HttpRequest) -> JsonResponse:
 
     Workers missing is ``degraded``: calls are answered, exports wait.
     """
-    parts = {"database": _database(), "log": _log(), "redis": _redis(), "workers": _workers()}
+    deadline = monotonic() + READY_SECONDS
+    asked = {name: probe.ask() for name, probe in _PROBES.items()}
+    answers = {name: _PROBES[name].answer(future, deadline) for name, future in asked.items()}
+    parts = {"database": answers["database"], "log": _log(answers["database"]), **answers}
     required = ("database", "log", "redis")
     serving = all(parts[name]["state"] == "healthy" for name in required)
     degraded = any(part["state"] != "healthy" for part in parts.values())
@@ -32,15 +47,52 @@ def ready(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": status, "parts": parts}, status=200 if serving else 503)
 
 
-def _healthy() -> dict[str, Any]:
+class Probe:
+    """One question, asked in a thread of its own, by all who want to know at a time.
+
+    While it hangs, nobody asks it again, so however often a monitor comes, one thread and one connection wait.
+    """
+
+    def __init__(self, question: Callable[[], Part], silence: str) -> None:
+        self._question = question
+        self._silence = silence
+        self._lock = threading.Lock()
+        self._asked: Future[Part] | None = None
+
+    def ask(self) -> Future[Part]:
+        """The answer to come: to the question in progress, or to one that begins now."""
+        with self._lock:
+            if self._asked is None or self._asked.done():
+                self._asked = Future()
+                # A daemon: a question that is never answered does not keep the process from ending.
+                threading.Thread(target=self._put, args=(self._asked,), name="ready", daemon=True).start()
+            return self._asked
+
+    def answer(self, asked: Future[Part], deadline: float) -> Part:
+        """What was answered by the ``deadline`` of the monotonic clock."""
+        try:
+            return asked.result(max(deadline - monotonic(), 0))
+        except TimeoutError:
+            return _unhealthy(self._silence)
+
+    def _put(self, asked: Future[Part]) -> None:
+        try:
+            asked.set_result(self._question())
+        except Exception as fault:  # noqa: BLE001 - handed over to those who wait for the answer
+            asked.set_exception(fault)
+        finally:
+            connections.close_all()
+
+
+def _healthy() -> Part:
     return {"state": "healthy"}
 
 
-def _unhealthy(reason: str) -> dict[str, Any]:
+def _unhealthy(reason: str) -> Part:
     return {"state": "unhealthy", "reason": reason}
 
 
-def _database() -> dict[str, Any]:
+def _database() -> Part:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -49,16 +101,17 @@ def _database() -> dict[str, Any]:
     return _healthy()
 
 
-def _log() -> dict[str, Any]:
-    if get_runtime().writer.accepting:
+def _log(database: Part) -> Part:
+    # The writer notices a silent database in its own time; a log in a database that is away is away now.
+    if database["state"] == "healthy" and get_runtime().writer.accepting:
         return _healthy()
     return _unhealthy("The log cannot be written, so calls are refused.")
 
 
-def _redis() -> dict[str, Any]:
+def _redis() -> Part:
     try:
         with redis.Redis.from_url(
-            settings.ENV.redis_url, socket_timeout=2, socket_connect_timeout=2
+            settings.ENV.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
         ) as client:
             client.ping()
     except redis.RedisError:
@@ -66,9 +119,16 @@ def _redis() -> dict[str, Any]:
     return _healthy()
 
 
-def _workers() -> dict[str, Any]:
+def _workers() -> Part:
     try:
         answers = celery_app.control.ping(timeout=0.5, limit=1)
-    except (redis.RedisError, OSError):
+    except (QueueError, redis.RedisError, OSError):
         return _unhealthy("Redis does not answer, so workers cannot be asked.")
     return _healthy() if answers else _unhealthy("No worker answers: exports and checks wait.")
+
+
+_PROBES: Final = {
+    "database": Probe(_database, "PostgreSQL does not answer."),
+    "redis": Probe(_redis, "Redis does not answer."),
+    "workers": Probe(_workers, "Redis does not answer, so workers cannot be asked."),
+}

@@ -15,6 +15,7 @@ ENV = get_env()
 
 SECRET_KEY = derive_text(ENV.master_key, "django-secret-key")
 DEBUG = ENV.debug
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debugpages.NothingShown"
 ALLOWED_HOSTS = sorted(
     {host.rpartition(":")[0] or host for host in ENV.allowed_hosts} | set(ENV.allowed_hosts)
 )
@@ -109,7 +110,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+PASSWORD_HASHERS = ["config.passwords.BoundedArgon2Hasher"]
 LOGIN_URL = "/app/sign-in"
 LOGIN_REDIRECT_URL = "/app/"
 LOGOUT_REDIRECT_URL = "/app/sign-in"
@@ -164,10 +165,16 @@ SPECTACULAR_SETTINGS = {
 }
 
 CHANNEL_LAYERS = {
-    "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [ENV.redis_url]}},
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        # A socket waits five seconds for a message and then again. redis-py gives up after five unless told.
+        "CONFIG": {"hosts": [{"address": ENV.redis_url, "socket_timeout": 15}]},
+    },
 }
 
 CELERY_BROKER_URL = ENV.redis_url
+# A Redis that takes connections and then says nothing must not hold up who asks for an export.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "max_retries": 0}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

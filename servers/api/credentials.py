@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from core.errors import Unauthenticated, Unavailable
 from core.loop import post, run_async
 from core.requestid import current_request_id
+from servers.services.reasons import log_unavailable
 from servers.services.runtime import get_runtime
 from tenants.access import Caller
 from tenants.api import problems
@@ -52,6 +53,9 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
 async def _record(tenant_slug: str, refusal: Unauthenticated, token: str, request_id: str) -> None:
     runtime = get_runtime()
     await runtime.start()
+    # Asked before the tenant is looked up: the same answer whether or not there is such a tenant.
+    if not runtime.writer.accepting:
+        raise log_unavailable()
     tenant_id = await runtime.tenants.get(tenant_slug)
     if tenant_id is not None:
         await runtime.refusals.refused_credential(

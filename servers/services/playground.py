@@ -1,16 +1,26 @@
-"""Calls a tool for a signed-in person from sync code, through the one decision path. Adds no rule of its own."""
+"""Calls a tool from sync code, through the one decision path. Adds no rule of its own.
+
+What ends before that path, for want of a server, is recorded here as the path would.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from core.errors import NotFound
+from core.errors import Forbidden, NotFound
 from core.loop import run_async
 from core.requestid import current_request_id
-from servers.services.calls import CALL_SECONDS, CallResult, call_tool
-from servers.services.runtime import get_runtime
+from servers.services.calls import CALL_SECONDS, KIND_CALL, CallResult, call_tool
+from servers.services.live import notify_calls
+from servers.services.reasons import log_unavailable, reason_of
+from servers.services.redaction import mask_secrets, mask_text
+from servers.services.runtime import Runtime, get_runtime
+from servers.services.surfaces import Surface
+from servers.services.visibility import require_server
 from tenants.access import Caller
+from tenants.audit.records import SERVER_CHARACTERS, Entry
+from tenants.roles import Action
 
 CLIENT: Final = "Marina playground"
 _GRACE_SECONDS: Final = 15.0
@@ -42,9 +52,26 @@ async def _try_tool(
 ) -> CallResult:
     runtime = get_runtime()
     await runtime.start()
-    surface = await runtime.surfaces.get(caller.tenant_id, server_slug)
-    if surface is None:
-        raise NotFound("There is no such server in this team.", code="server_not_found")
+    if not runtime.writer.accepting:
+        raise log_unavailable()
+    try:
+        surface = await _find_surface(runtime, caller, server_slug)
+    except (Forbidden, NotFound) as refusal:
+        entry = Entry(
+            kind=KIND_CALL,
+            outcome="refused" if isinstance(refusal, Forbidden) else "invalid",
+            actor=caller.actor,
+            credential_id=caller.credential_id,
+            client=client,
+            server=mask_text(server_slug[:SERVER_CHARACTERS]),
+            tool=tool_name,
+            arguments=mask_secrets(arguments),
+            reason=reason_of(refusal),
+            request_id=request_id,
+        )
+        await runtime.writer.write(caller.tenant_id, entry)
+        notify_calls(caller.tenant_id)
+        raise
     return await call_tool(
         caller=caller,
         surface=surface,
@@ -53,3 +80,13 @@ async def _try_tool(
         client=client,
         request_id=request_id,
     )
+
+
+async def _find_surface(runtime: Runtime, caller: Caller, server_slug: str) -> Surface:
+    # As the decision path has it, but before the look-up: what a key is kept from is not shown to exist.
+    caller.require(Action.TOOLS_CALL)
+    require_server(caller, server_slug)
+    surface = await runtime.surfaces.get(caller.tenant_id, server_slug)
+    if surface is None:
+        raise NotFound("There is no such server in this team.", code="server_not_found")
+    return surface

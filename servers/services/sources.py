@@ -57,6 +57,16 @@ def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -
     return list(backend.offered(cleaned))
 
 
+def check_source_name(name: str, offered: Sequence[Offered], *, caller: Caller) -> None:
+    """Raise ``InvalidInput`` or ``Conflict`` unless a new source that brings these tools may be called so."""
+    caller.require(Action.SOURCES_CHANGE)
+    _check_name(name)
+    with tenant_scope(caller.tenant_id):
+        if DataSource.objects.filter(name=name).exists():
+            raise _name_conflict(name)
+        _free_prefix(name, offered)
+
+
 def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: Caller) -> DataSource:
     """Store a data source and the tools that come with it; nothing connects yet.
 
@@ -77,10 +87,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
         )
         source.sealed = _sealed(source, cleaned)
         source.tool_prefix = _free_prefix(name, offered)
-        with name_taken(
-            "servers_datasource_name_unique",
-            f"A data source called {name} exists already. Choose another name.",
-        ):
+        with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save(force_insert=True)
         tools = [
             store_tool(
@@ -127,10 +134,7 @@ def update_source(
             source.health_checked_at = None
         if name is not None:
             source.name = name
-        with name_taken(
-            "servers_datasource_name_unique",
-            f"A data source called {name} exists already. Choose another name.",
-        ):
+        with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save()
         after = {**_shown(source), "settings_replaced": settings is not None}
         publish_change(caller.tenant_id)
@@ -189,13 +193,22 @@ def test_source(source_id: UUID, *, caller: Caller) -> Health:
 
 
 def test_settings(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> Health:
-    """Connect once with settings that are not saved, and save nothing. Raises ``InvalidInput``."""
+    """Connect once with settings that are not saved, and save nothing but the record of it.
+
+    Raises ``InvalidInput``; then nothing was connected to.
+    """
     caller.require(Action.SOURCES_CHANGE)
     backend, cleaned = _cleaned(kind, settings)
     source = Source(
         id=uuid4(), tenant_id=caller.tenant_id, name="unsaved", kind=backend.kind, version=0, settings=cleaned
     )
-    return run_async(get_runtime().engine.check(source))
+    health = run_async(get_runtime().engine.check(source))
+    with tenant_scope(caller.tenant_id):
+        tried = {"kind": backend.kind, "settings": backend.describe_settings(cleaned)}
+        record_change(
+            "source.tried", caller=caller, after={**tried, "health": health.state, "code": health.code}
+        )
+    return health
 
 
 def check_sources_of(tenant_id: int) -> int:
@@ -245,6 +258,10 @@ def _source(source_id: UUID, *, lock: bool = False) -> DataSource:
 
 def _check_name(name: object) -> None:
     matching(name, "name", NAME_PATTERN, "must be 1 to 64 letters, digits, dots, hyphens and underscores.")
+
+
+def _name_conflict(name: object) -> Conflict:
+    return Conflict(f"A data source called {name} exists already. Choose another name.", code="name_taken")
 
 
 def _cleaned(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:

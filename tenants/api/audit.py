@@ -134,7 +134,7 @@ class DownloadView(TenantView):
             _chunks(path),
             content_type=JSON_LINES,
             headers={
-                "Content-Disposition": f'attachment; filename="{tenant}-log-{row.id}.jsonl"',
+                "Content-Disposition": f'attachment; filename="{log.name_export(row, tenant)}"',
                 "Content-Length": str(path.stat().st_size),
                 "Repr-Digest": f"sha-256=:{digest}:",
                 "X-Content-SHA256": row.sha256,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,13 +11,16 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from core.errors import Forbidden, Unauthenticated
 from tenants.access import Caller, caller_for_key
 
 if TYPE_CHECKING:
     from drf_spectacular.openapi import AutoSchema
 
 CHALLENGE: Final = 'Bearer realm="marina"'
-"""What a 401 asks for (RFC 6750 section 3)."""
+"""What a 401 asks for when no key was sent (RFC 6750 section 3)."""
+
+_QUOTABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +38,40 @@ class ApiKeyAuthentication(BaseAuthentication):
     """``Authorization: Bearer mcp_live_…``. The request's ``auth`` becomes the key's ``Caller``."""
 
     def authenticate(self, request: Request) -> tuple[KeyPrincipal, Caller] | None:
-        """Raises ``Unauthenticated`` for a key that is malformed, unknown, expired or revoked."""
+        """Raises ``Unauthenticated`` for a key that is malformed, unknown, expired or revoked.
+
+        At a team's address a key of another team is an unknown one, word for word.
+        """
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        caller = caller_for_key(token.strip())
+        caller = caller_for_key(token.strip(), tenant_slug=_tenant_of(request))
         return KeyPrincipal(caller.actor), caller
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
+
+
+def challenge(error: Unauthenticated | Forbidden) -> str | None:
+    """The ``WWW-Authenticate`` of a refusal (RFC 6750 section 3.1); ``None`` where no other key would help."""
+    if isinstance(error, Unauthenticated):
+        return _challenge("invalid_token", error.message) if error.code.startswith("key_") else CHALLENGE
+    if error.code != "insufficient_scope":
+        return None
+    return _challenge("insufficient_scope", error.message, error.data.get("needed_scopes", ()))
+
+
+def _challenge(problem: str, description: str, scopes: Iterable[str] = ()) -> str:
+    parts = {"error": problem, "error_description": description, "scope": " ".join(scopes)}
+    return ", ".join(
+        (CHALLENGE, *(f'{name}="{_QUOTABLE.sub("?", value)}"' for name, value in parts.items() if value))
+    )
+
+
+def _tenant_of(request: Request) -> str | None:
+    """The team in the address; ``None`` at an address of no team."""
+    match = request.resolver_match
+    return None if match is None else match.kwargs.get("tenant")
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

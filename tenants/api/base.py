@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.errors import Forbidden, Unauthenticated
-from tenants.access import Caller, caller_for_user, tenant_not_found
+from tenants.access import Caller, caller_for_user, tenant_not_found, unknown_key
 from tenants.api.parsing import StrictJsonParser
 from tenants.api.problems import LengthRequired, MethodNotAllowed, no_such_address
 from tenants.models import SLUG_PATTERN, User
@@ -43,6 +43,11 @@ class ApiView(APIView):
     """A view whose every error is a problem document and whose bodies are strict JSON."""
 
     parser_classes = [StrictJsonParser]
+    caller: Caller
+    """Who asks, once that is known."""
+
+    refusals_recorded_below = False
+    """Whether the service itself records what it refuses (the one decision path of calls does)."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
@@ -54,6 +59,18 @@ class ApiView(APIView):
         raise MethodNotAllowed(
             "This address does not take this method.", data={"allowed": self.allowed_methods}
         )
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, Forbidden) and not self.refusals_recorded_below and hasattr(self, "caller"):
+            record_refusal(
+                "rest", exc, operation=f"{self.request.method} {self.route_pattern()}", caller=self.caller
+            )
+        return super().handle_exception(exc)
+
+    def route_pattern(self) -> str:
+        """The route's pattern, in which no id stands."""
+        match = self.request.resolver_match
+        return "" if match is None else match.route
 
     def read_input(self, kind: type[serializers.Serializer[Any]], *, partial: bool = False) -> dict[str, Any]:
         """The body, checked against ``kind``."""
@@ -72,32 +89,19 @@ class ApiView(APIView):
 class TenantView(ApiView):
     """A view below ``/tenants/{tenant}/``. ``caller`` is who asks, resolved for that tenant."""
 
-    caller: Caller
-    refusals_recorded_below = False
-    """Whether the service itself records what it refuses (the one decision path of calls does)."""
-
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         self.caller = resolve_caller(request, kwargs["tenant"])
 
-    def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, Forbidden) and not self.refusals_recorded_below and hasattr(self, "caller"):
-            record_refusal(
-                "rest", exc, operation=f"{self.request.method} {self.route_pattern()}", caller=self.caller
-            )
-        return super().handle_exception(exc)
-
-    def route_pattern(self) -> str:
-        """The route's pattern, in which no id stands."""
-        match = self.request.resolver_match
-        return "" if match is None else match.route
-
 
 def resolve_caller(request: Request, tenant_slug: str) -> Caller:
-    """Who asks, for this tenant. One answer for an unknown tenant and for one that is not theirs."""
+    """Who asks, for this tenant. One answer for an unknown tenant and for one that is not theirs.
+
+    To a person that is a 404; to a key, which is unknown there, a 401.
+    """
     if isinstance(request.auth, Caller):
         if request.auth.tenant_slug != tenant_slug:
-            raise tenant_not_found()
+            raise unknown_key()
         return request.auth
     if not isinstance(request.user, User):
         raise Unauthenticated("Sign in, or send an API key of the team.")

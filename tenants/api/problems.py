@@ -24,7 +24,7 @@ from core.errors import (
 )
 from core.problem import problem_document
 from core.requestid import current_request_id
-from tenants.api.authentication import CHALLENGE
+from tenants.api.authentication import challenge
 
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -87,8 +87,8 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
             retryable=True,
         )
     headers: dict[str, str] = {}
-    if isinstance(translated, Unauthenticated):
-        headers["WWW-Authenticate"] = CHALLENGE
+    if isinstance(translated, Unauthenticated | Forbidden) and (wanted := challenge(translated)):
+        headers["WWW-Authenticate"] = wanted
     if isinstance(translated, MethodNotAllowed):
         headers["Allow"] = ", ".join(translated.data["allowed"])
     if isinstance(translated, Unavailable):

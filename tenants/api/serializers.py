@@ -46,11 +46,10 @@ class TenantInput(StrictSerializer):
 
 
 class MemberSerializer(serializers.Serializer[Any]):
-    """A person's role in a team."""
+    """A person's role in a team. Their name is not shown: other teams may have given it."""
 
     id = serializers.IntegerField()
     email = serializers.EmailField(source="user.email")
-    name = serializers.CharField(source="user.name")
     role = serializers.ChoiceField(choices=ROLES)
     created_at = serializers.DateTimeField()
 
@@ -157,7 +156,12 @@ class RecordQuery(StrictSerializer):
     """Which records of the log."""
 
     tool = serializers.CharField(required=False, allow_blank=True, max_length=140)
-    outcome = serializers.ChoiceField(required=False, allow_blank=True, choices=OUTCOMES)
+    outcome = serializers.ChoiceField(
+        required=False,
+        allow_blank=True,
+        choices=OUTCOMES,
+        error_messages={"invalid_choice": f"It must be one of: {', '.join(OUTCOMES)}."},
+    )
     kind = serializers.CharField(required=False, allow_blank=True, max_length=40)
     credential_id = serializers.UUIDField(required=False)
     text = serializers.CharField(

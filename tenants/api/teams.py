@@ -33,7 +33,8 @@ class TenantsView(ApiView):
     def get(self, request: Request) -> Response:
         """List the teams that you belong to; for an API key, its one team."""
         if isinstance(request.auth, Caller):
-            rows = [teams.get_tenant(caller=request.auth)]
+            self.caller = request.auth
+            rows = [teams.get_tenant(caller=self.caller)]
         elif isinstance(request.user, User):
             rows = [tenant for tenant, _ in tenants_of_user(request.user.pk)]
         else:

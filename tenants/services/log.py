@@ -186,6 +186,11 @@ def open_export(export_id: UUID | str, *, caller: Caller) -> Path:
     return path
 
 
+def name_export(export: AuditExport, tenant_slug: str) -> str:
+    """What an export's file is called wherever it is downloaded."""
+    return f"marina-{tenant_slug}-{export.created_at:%Y%m%d-%H%M%S}-{str(export.id)[:8]}.{export.format}"
+
+
 def describe_export(export: AuditExport) -> str:
     """Where an export stands, as a sentence for a person."""
     match export.status:

@@ -30,6 +30,13 @@ def get_member(membership_id: int, *, caller: Caller) -> Membership:
         return _member(membership_id)
 
 
+def roles_to_give(*, caller: Caller) -> list[Role]:
+    """The roles that the caller may give and take: all, but for who may not decide about owners."""
+    if not caller.may(Action.MEMBERS_CHANGE):
+        return []
+    return [role for role in Role if role is not Role.OWNER or caller.may(Action.TENANT_CHANGE)]
+
+
 def add_member(email: str, role: str, *, caller: Caller) -> Membership:
     """Make a person a member.
 
@@ -106,7 +113,7 @@ def _role(role: str) -> Role:
 
 def _require_power_over(role: Role, caller: Caller) -> None:
     """Only who may do all that an owner may can make, change or remove an owner."""
-    if role is Role.OWNER and not caller.may(Action.TENANT_CHANGE):
+    if role not in roles_to_give(caller=caller):
         raise Forbidden(
             "Only an owner can make, change or remove an owner. Ask an owner of the team.",
             rule="role:owner",

@@ -27,6 +27,16 @@ def test_role_urls_keep_the_address_and_derive_their_passwords() -> None:
     assert parse_env(GOOD).app_database_url == env.app_database_url
 
 
+def test_the_environment_in_words_holds_no_secret() -> None:
+    env = parse_env(GOOD | {"REDIS_URL": "redis://:redis-secret@127.0.0.1/0"})
+    for text in (repr(env), str(env)):
+        assert "pw" not in text
+        assert "redis-secret" not in text
+        assert KEY not in text
+        assert str(b"k" * 32) not in text
+        assert env.app_database_url.split(":")[2].partition("@")[0] not in text
+
+
 def test_a_role_url_given_explicitly_wins() -> None:
     url = "postgresql://mine:pw@elsewhere/marina"
     assert parse_env(GOOD | {"DATABASE_APP_URL": url}).app_database_url == url

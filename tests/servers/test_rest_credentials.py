@@ -22,6 +22,21 @@ def test_a_refused_key_is_in_the_log_of_the_team_it_was_tried_on() -> None:
     assert wrong not in str(found)
 
 
+def test_another_teams_key_is_in_the_log_of_the_team_it_was_tried_on_and_in_no_other() -> None:
+    team, other = make_team(), make_team()
+    key = other.key("admin")
+    answer = Rest(key).post(f"/tenants/{team.slug}/members", {"email": "a@example.com", "role": "owner"})
+    found = search_records(kind="auth", caller=team.owner).records
+    assert [(record.outcome, record.request_id) for record in found] == [
+        ("refused", answer.body["request_id"])
+    ]
+    assert found[0].reason is not None
+    assert found[0].reason["code"] == "key_unknown"
+    assert found[0].actor == f"unknown key ({key.rpartition('_')[0]})"
+    assert key not in str(found)
+    assert search_records(kind="auth", caller=other.owner).records == []
+
+
 def test_a_refused_key_on_a_team_that_is_not_there_answers_the_same() -> None:
     team = make_team()
     wrong = team.key()[:-6] + "zzzzzz"

@@ -89,13 +89,12 @@ def detail_of(body: Any) -> str:
     return re.sub(r"\d{6,}", "", body["detail"])
 
 
-@pytest.mark.parametrize("way", ["key", "session"])
 @pytest.mark.parametrize("route", BELOW_TENANT)
 def test_below_another_teams_address_everything_is_as_below_an_unknown_one(
-    teams: tuple[Team, Team, dict[str, str]], route: str, way: str
+    teams: tuple[Team, Team, dict[str, str]], route: str
 ) -> None:
     asking, other, foreign = teams
-    rest = Rest.admin(asking) if way == "key" else Rest(email=asking.owner_email)
+    rest = Rest(email=asking.owner_email)
     for method in METHODS:
         answers = [
             rest.call(method, filled(route, {**foreign, "tenant": slug}), body_of(route, method))
@@ -103,6 +102,29 @@ def test_below_another_teams_address_everything_is_as_below_an_unknown_one(
         ]
         assert answers[0].status == answers[1].status == 404
         assert {**answers[0].body, "request_id": ""} == {**answers[1].body, "request_id": ""}
+
+
+@pytest.mark.parametrize("route", BELOW_TENANT)
+def test_another_teams_key_answers_as_an_unknown_key_and_as_at_an_unknown_team(
+    teams: tuple[Team, Team, dict[str, str]], route: str
+) -> None:
+    asking, other, foreign = teams
+    key = asking.key("admin")
+    for method in METHODS:
+        answers = [
+            Rest(sent).call(method, filled(route, {**foreign, "tenant": slug}), body_of(route, method))
+            for sent, slug in ((key, other.slug), (key[:-6] + "zzzzzz", other.slug), (key, "no-such-team"))
+        ]
+        seen = [
+            (
+                answer.status,
+                {**answer.body, "request_id": ""},
+                {**answer.headers, "X-Request-ID": ""},
+            )
+            for answer in answers
+        ]
+        assert seen[0] == seen[1] == seen[2]
+        assert (answers[0].status, answers[0].body["code"]) == (401, "key_unknown")
 
 
 @pytest.mark.parametrize("route", BELOW_TENANT)

@@ -84,11 +84,9 @@ def test_a_second_source_prefixes_its_tools(team: Team, dsn: str) -> None:
         ({"kind": "oracle"}, "kind"),
         ({"name": "my source"}, "name"),
         ({"name": ""}, "name"),
-        ({"name": 7_000_000 * 10**60}, "name"),
         ({"settings": {}}, "settings.dsn"),
         ({"settings": {"dsn": "mysql://h/d"}}, "settings.dsn"),
         ({"settings": {"dsn": "postgresql://u:p@h/d", "colour": "red"}}, "settings.colour"),
-        ({"settings": {"dsn": "postgresql://u:p\x00@h/d"}}, "settings.dsn"),
         ({"settings": "dsn"}, "settings"),
     ],
 )
@@ -128,6 +126,7 @@ def test_a_test_says_healthy_and_the_source_remembers(team: Team, dsn: str) -> N
 )
 def test_a_test_says_what_is_wrong_and_saves_nothing(team: Team, dsn: str, wrong: str, code: str) -> None:
     parts = urlsplit(dsn)
+    assert parts.password
     if wrong == "password":
         settings = dsn.replace(f":{parts.password}@", ":not-the-password@")
     elif wrong == "database":
@@ -143,6 +142,12 @@ def test_a_test_says_what_is_wrong_and_saves_nothing(team: Team, dsn: str, wrong
     assert answer.body["reason"]
     assert "not-the-password" not in str(answer.body)
     assert rest.get(f"/tenants/{team.slug}/data-sources").body["results"] == []
+    record = rest.get(f"/tenants/{team.slug}/audit/records?kind=source.tried").body["results"][0]
+    tried = record["arguments"]["after"]
+    assert (tried["health"], tried["code"], tried["settings"]["host"]) == ("unhealthy", code, "127.0.0.1")
+    assert record["request_id"] == answer.headers["X-Request-ID"]
+    assert "not-the-password" not in str(record)
+    assert parts.password not in str(record)
 
 
 def test_new_settings_replace_the_old_whole_and_are_recorded_without_secrets(team: Team, dsn: str) -> None:

@@ -58,7 +58,6 @@ def test_a_tool_is_made_with_a_schema_of_its_parameters(team: Team) -> None:
         ({"definition": {}}, "definition.sql"),
         ({"definition": {"sql": "SELECT 1; SELECT 2"}}, "definition.sql"),
         ({"definition": {"sql": "DELETE FROM airport"}}, "definition.sql"),
-        ({"definition": {"sql": "SELECT '\x00'"}}, "definition.sql"),
         ({"definition": {"sql": f"SELECT '{'x' * 140_000}'"}}, "definition"),
         ({"definition": {"sql": "SELECT :a"}}, "definition.parameters.a"),
         ({"definition": 5}, "definition"),
@@ -164,3 +163,31 @@ def test_a_narrowed_key_sees_its_tools_only(team: Team) -> None:
     rest = Rest(team.key("tools:read", "tool:list_tables"))
     assert [row["name"] for row in rest.get(f"/tenants/{team.slug}/tools").body["results"]] == ["list_tables"]
     assert rest.get(f"/tenants/{team.slug}/tools/{tool['id']}").status == 404
+
+
+def test_a_call_at_a_server_that_is_not_there_is_recorded_with_what_was_asked(team: Team) -> None:
+    rest, tool = Rest.admin(team), make_tool(team).body
+    asked = {"arguments": {"code": "ZRH", "password": "hunter2"}, "server": "nowhere"}
+    answer = rest.post(f"/tenants/{team.slug}/tools/{tool['id']}/call", asked)
+    assert (answer.status, answer.body["code"]) == (404, "server_not_found")
+    record = rest.get(f"/tenants/{team.slug}/audit/records?kind=tools/call").body["results"][0]
+    assert (record["outcome"], record["server"], record["tool"]) == ("invalid", "nowhere", "find_airport")
+    assert record["reason"]["code"] == "server_not_found"
+    assert record["request_id"] == answer.headers["X-Request-ID"]
+    assert record["arguments"]["code"] == "ZRH"
+    assert "hunter2" not in str(record)
+
+
+def test_a_key_learns_of_no_server_but_those_it_is_narrowed_to(team: Team) -> None:
+    admin, tool = Rest.admin(team), make_tool(team).body
+    for slug in ("mine", "real"):
+        admin.post(f"/tenants/{team.slug}/servers", {"slug": slug, "title": slug})
+    rest = Rest(team.key("tools:read", "tools:execute", "server:mine"))
+    path = f"/tenants/{team.slug}/tools/{tool['id']}/call"
+    answers = [rest.post(path, {"arguments": {}, "server": slug}) for slug in ("real", "none")]
+    assert [answer.status for answer in answers] == [403, 403]
+    named = [str({**answer.body, "request_id": ""}).replace("none", "real") for answer in answers]
+    assert named[0] == named[1]
+    assert 'scope="server:real"' in answers[0].headers["WWW-Authenticate"]
+    refused = admin.get(f"/tenants/{team.slug}/audit/records?outcome=refused").body["results"]
+    assert [record["server"] for record in refused] == ["none", "real"]

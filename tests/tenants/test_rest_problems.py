@@ -12,6 +12,7 @@ from django.utils import timezone
 from core.requestid import serving_request
 from tenants.api.problems import problem_response
 from tenants.models import ApiKey
+from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
 from tests.rest import API, Rest
@@ -48,8 +49,11 @@ def test_a_body_that_is_no_json_type_is_a_415(team: Team) -> None:
         (b'{"email": "a@example.com", "email": "b@example.com", "role": "viewer"}', "twice"),
         (b'{"email": NaN}', "NaN"),
         (b'{"email": "\xff"}', "UTF-8"),
-        (b"[" * 100_000, "deep"),
+        (b"[" * 100_000, "depth"),
         (b'{"email": ' + b"9" * 5_000 + b"}", "number"),
+        (b'{"email": 18446744073709551616}', "64 bits"),
+        (b'{"email": "\\ud800"}', "surrogate"),
+        (b'{"email": "\\u0000"}', "NUL"),
     ],
 )
 def test_a_malformed_body_is_a_400_that_says_what_is_wrong(team: Team, body: bytes, cause: str) -> None:
@@ -92,7 +96,7 @@ def test_a_body_that_is_no_object_is_refused(team: Team) -> None:
 def test_nobody_gets_a_401_with_a_challenge(team: Team) -> None:
     answer = Rest().get(f"/tenants/{team.slug}")
     assert answer.status == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="marina"'
 
 
 @pytest.mark.parametrize(
@@ -107,6 +111,24 @@ def test_a_key_that_opens_nothing_gets_a_401(team: Team, key: str, code: str) ->
     rest = Rest()
     response = rest.client.get(f"{API}/tenants/{team.slug}", headers={"Authorization": f"Bearer {key}"})
     assert (response.status_code, response.json()["code"]) == (401, code)
+    challenge = response["WWW-Authenticate"]
+    assert challenge.startswith('Bearer realm="marina", error="invalid_token", error_description="This')
+    assert '"' not in challenge.partition('error_description="')[2].removesuffix('"')
+
+
+def test_a_key_that_lacks_a_scope_is_told_which_one_in_the_challenge(team: Team) -> None:
+    answer = Rest(team.key("tools:read")).get(f"/tenants/{team.slug}/members")
+    assert (answer.status, answer.body["code"]) == (403, "insufficient_scope")
+    challenge = answer.headers["WWW-Authenticate"]
+    assert 'error="insufficient_scope"' in challenge
+    assert challenge.endswith('scope="admin"')
+
+
+def test_a_person_whose_role_does_not_do_is_not_asked_for_a_key(team: Team) -> None:
+    email = team.member(Role.VIEWER).actor.removeprefix("user:")
+    answer = Rest(email=email).get(f"/tenants/{team.slug}/members")
+    assert (answer.status, answer.body["code"]) == (403, "role_missing")
+    assert "WWW-Authenticate" not in answer.headers
 
 
 def test_an_expired_and_a_revoked_key_get_401s_that_say_so(team: Team) -> None:
@@ -118,11 +140,12 @@ def test_an_expired_and_a_revoked_key_get_401s_that_say_so(team: Team) -> None:
     assert Rest(revoked).get("/tenants").body["code"] == "key_revoked"
 
 
-def test_a_key_of_another_team_gets_what_an_unknown_team_gets(team: Team) -> None:
-    key = team.key("admin")
-    foreign, unknown = Rest(key).get(f"/tenants/{make_team().slug}"), Rest(key).get("/tenants/no-such-team")
-    assert foreign.status == unknown.status == 404
-    assert {**foreign.body, "request_id": ""} == {**unknown.body, "request_id": ""}
+def test_a_revoked_key_is_an_unknown_one_to_another_team(team: Team) -> None:
+    revoked = team.key("admin", name="revoked")
+    with tenant_scope(team.tenant_id):
+        ApiKey.objects.filter(name="revoked").update(revoked_at=timezone.now())
+    assert Rest(revoked).get(f"/tenants/{make_team().slug}").body["code"] == "key_unknown"
+    assert Rest(revoked).get(f"/tenants/{team.slug}").body["code"] == "key_revoked"
 
 
 @pytest.mark.parametrize("slug", ["no-such-team", "UPPER", "a%00b", "x" * 300, "%20"])

@@ -41,6 +41,13 @@ def test_a_person_lists_their_own_teams_only(team: Team) -> None:
     assert body["results"][0]["mcp_url"].endswith(f"/mcp/{team.slug}")
 
 
+def test_a_key_that_may_not_list_its_team_is_refused_and_recorded(team: Team) -> None:
+    answer = Rest(team.key("tools:read")).get("/tenants")
+    assert (answer.status, answer.body["code"]) == (403, "insufficient_scope")
+    record = newest_records(team, "rest")[0]
+    assert (record["outcome"], record["arguments"]) == ("refused", {"operation": "GET api/v1/tenants"})
+
+
 def test_a_key_lists_its_own_team(team: Team) -> None:
     assert [row["slug"] for row in Rest.admin(team).get("/tenants").body["results"]] == [team.slug]
 
@@ -54,7 +61,7 @@ def test_an_owner_renames_the_team_and_the_record_shows_before_and_after(team: T
     assert record["request_id"] == answer.headers["X-Request-ID"]
 
 
-@pytest.mark.parametrize("name", ["", "   ", "a\u202eb", "a\x00b", "x" * 121])
+@pytest.mark.parametrize("name", ["", "   ", "a\u202eb", "a\x01b", "x" * 121])
 def test_a_team_is_not_renamed_to_what_cannot_be_read(team: Team, name: str) -> None:
     answer = Rest.admin(team).patch(f"/tenants/{team.slug}", {"name": name})
     assert answer.status == 400
@@ -82,6 +89,16 @@ def test_a_member_is_added_changed_and_removed(team: Team) -> None:
     assert rest.get(path).status == 404
     for kind in ("member.added", "member.changed", "member.removed"):
         assert len(newest_records(team, kind)) == 1
+
+
+def test_a_members_name_from_elsewhere_is_not_shown(team: Team) -> None:
+    stranger = make_user(name="Ada Secret-Name")
+    rest = Rest.admin(team)
+    rest.post(f"/tenants/{team.slug}/members", {"email": stranger.email, "role": "viewer"})
+    answer = rest.get(f"/tenants/{team.slug}/members")
+    assert stranger.email in str(answer.body)
+    assert "Secret-Name" not in str(answer.body)
+    assert set(answer.body["results"][0]) == {"id", "email", "role", "created_at"}
 
 
 def test_an_address_without_an_account_gets_the_same_answer_and_an_account_that_opens_nothing(

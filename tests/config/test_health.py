@@ -1,0 +1,103 @@
+"""``/ready`` answers in time whatever hangs, and says what does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+
+import pytest
+from django.test import Client, override_settings
+
+from config import health
+from config.celery import app
+from config.env import get_env
+from config.health import Probe
+from core.loop import run_async
+from servers.services.runtime import get_runtime
+from tenants.tasks import run_export
+from tests.factories import make_team
+from tests.rest import Rest
+
+
+@pytest.fixture
+def silent_redis() -> Iterator[str]:
+    """The URL of something that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+@pytest.fixture
+def started_runtime() -> None:
+    run_async(get_runtime().start())
+
+
+def test_a_part_that_hangs_is_named_and_asked_once_at_a_time() -> None:
+    go, asked = threading.Event(), []
+
+    def hang() -> health.Part:
+        asked.append(1)
+        go.wait(60)
+        return {"state": "healthy"}
+
+    probe = Probe(hang, "It does not answer.")
+    waiting = [probe.ask() for _ in range(3)]
+    assert probe.answer(waiting[0], monotonic()) == {"state": "unhealthy", "reason": "It does not answer."}
+    go.set()
+    assert [probe.answer(each, monotonic() + 60)["state"] for each in waiting] == ["healthy"] * 3
+    assert asked == [1]
+    probe.answer(probe.ask(), monotonic() + 60)
+    assert asked == [1, 1]
+
+
+def test_a_database_that_hangs_is_reported_with_the_log_in_it(
+    monkeypatch: pytest.MonkeyPatch, started_runtime: None
+) -> None:
+    go = threading.Event()
+
+    def hang() -> health.Part:
+        go.wait(60)
+        return {"state": "healthy"}
+
+    monkeypatch.setattr(health, "READY_SECONDS", 1.0)
+    monkeypatch.setitem(health._PROBES, "database", Probe(hang, "PostgreSQL does not answer."))
+    try:
+        answer = Client().get("/ready")
+    finally:
+        go.set()
+    parts = answer.json()["parts"]
+    assert answer.status_code == 503
+    assert (parts["database"]["state"], parts["log"]["state"]) == ("unhealthy", "unhealthy")
+
+
+def test_a_redis_that_hangs_is_reported_for_itself_and_for_the_workers(
+    silent_redis: str, started_runtime: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        override_settings(ENV=replace(get_env(), redis_url=silent_redis)),
+        app.connection(silent_redis) as line,
+    ):
+        monkeypatch.setattr(app.control, "ping", lambda **kwargs: line.default_channel)
+        answer = Client().get("/ready")
+    parts = answer.json()["parts"]
+    assert answer.status_code == 503
+    assert {name: part["state"] for name, part in parts.items()} == {
+        "database": "healthy",
+        "log": "healthy",
+        "redis": "unhealthy",
+        "workers": "unhealthy",
+    }
+
+
+def test_an_export_is_accepted_while_the_queue_hangs(
+    silent_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = make_team()
+    with app.connection(silent_redis) as line:
+        hint = partial(run_export.apply_async, connection=line)
+        monkeypatch.setattr(run_export, "apply_async", hint)
+        answer = Rest.admin(team).post(f"/tenants/{team.slug}/audit/exports", {})
+    assert (answer.status, answer.body["status"]) == (202, "queued")

@@ -12,10 +12,10 @@ One transaction a batch, in one of two ways:
 
 Both lock heads in the order of tenant ids, and both hold under any number of writers.
 
-When the database is lost ``accepting`` turns False at once; what waits is refused within 5 seconds, unless the
-database is back before that. A batch whose COMMIT was under way is *in doubt*: it is looked up after the
-reconnection, behind the same locks, and only then answered. A record whose caller was refused may exist; one
-whose caller was answered does.
+When the database is lost ``accepting`` turns False at once, and within 4 seconds when it hangs: a writer that has
+nothing to write asks it once a second. What waits is refused within 5 seconds, unless the database is back before
+that. A batch whose COMMIT was under way is *in doubt*: it is looked up after the reconnection, behind the same locks,
+and only then answered. A record whose caller was refused may exist; one whose caller was answered does.
 """
 
 from __future__ import annotations
@@ -58,6 +58,12 @@ REFUSE_SECONDS: Final = 4.0
 TICK_SECONDS: Final = 0.25
 STUCK_SECONDS: Final = 1.0
 """A batch on its way for longer, with a record that waited too long in it, means a connection that is dead."""
+
+IDLE_TICKS: Final = 4
+"""After so many ticks without an answer of the database, and with nothing to write, the writer asks for one."""
+
+BEAT_TICKS: Final = 8
+"""So long that answer may take. Ticks, not seconds: a loop that was held up for long has counted one of them."""
 
 LOCKED_BATCHES: Final = 64
 """How many batches to read the heads first, after one was not as expected."""
@@ -129,6 +135,8 @@ class AuditWriter:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._tick: asyncio.TimerHandle | None = None
+        self._silent_ticks = 0
+        self._asking = False
 
     @property
     def accepting(self) -> bool:
@@ -164,7 +172,8 @@ class AuditWriter:
             raise _unavailable()
         if len(self._queue) >= QUEUE_RECORDS or self._queue_bytes >= QUEUE_BYTES:
             raise Unavailable(
-                "The log's queue is full, so nothing was executed. Try again in a moment.",
+                "The log's queue is full, so this could not be recorded and its result is withheld. "
+                "Try again in a moment.",
                 code="log_unavailable",
             )
         body = encode(entry)
@@ -196,7 +205,7 @@ class AuditWriter:
             while not (self._closing and not self.waiting):
                 try:
                     self._session = await Session.connect(self._dsn, SQL, on_lost=self._on_lost)
-                    await self._refuse_read_only(self._session)
+                    await self._ask(self._session)
                     await self._settle_doubt(self._session)
                     backoff = FIRST_BACKOFF_SECONDS
                     await self._serve(self._session, attempted)
@@ -224,17 +233,31 @@ class AuditWriter:
             batch = self._next_batch()
             if batch:
                 await self._commit(session, batch)
+                self._silent_ticks = 0
                 continue
             if self._closing:
                 return
             if session.lost:
                 raise ConnectionLost
+            if self._silent_ticks >= IDLE_TICKS:
+                await self._ask(session)
+                continue
             if not self._accepting:
                 # Only after what was waiting is written: that proves that the log can be.
                 self._accepting = True
                 _settle(attempted)
             self._wake = self._loop.create_future()
             await self._wake
+
+    async def _ask(self, session: Session) -> None:
+        """A trivial round trip: is it there, and may it be written? The ticks bound it."""
+        self._silent_ticks = 0
+        self._asking = True
+        try:
+            await self._refuse_read_only(session)
+        finally:
+            self._asking = False
+        self._silent_ticks = 0
 
     def _on_lost(self) -> None:
         self._accepting = False
@@ -270,7 +293,7 @@ class AuditWriter:
             raise StatementFailed("25006")
 
     def _refuse_overdue(self) -> None:
-        """Every tick: refuse what has waited too long, and give up a connection that answers nothing."""
+        """Every tick: refuse what has waited too long, give up a connection that answers nothing, ask an idle one."""
         self._tick = self._loop.call_later(TICK_SECONDS, self._refuse_overdue)
         now = self._loop.time()
         overdue = now - REFUSE_SECONDS
@@ -281,11 +304,16 @@ class AuditWriter:
             waiting = self._queue.popleft()
             self._queue_bytes -= len(waiting.body)
             waiting.refuse()
+        self._silent_ticks += 1
         if self._session is None:
             if all(waiting.refused for waiting in self._doubt):
                 self._doubt = []
-        elif late and now - self._batch_since > STUCK_SECONDS:
+        elif (late and now - self._batch_since > STUCK_SECONDS) or (
+            self._asking and self._silent_ticks > BEAT_TICKS
+        ):
             self._session.abort()
+        elif self._silent_ticks >= IDLE_TICKS and self._accepting:
+            self._rouse()
 
     # Batches
 

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from django.conf import settings
 
-from config.local.ports import find_free_port
-from config.local.postgres import (
-    POSTGRES_ENVIRONMENT,
-    STOP_SIGNAL,
-    PostgresCluster,
-    find_postgres,
-    prepare_cluster,
-    reachable_install,
-)
-from config.local.process import find_unprivileged_identity, kill_group, start_process
 from tenants.audit.chain import Broken, Link, verify
+from tenants.audit.writer import AuditWriter
+from tests.plugins.own_cluster import ROOT, Cluster, running_cluster
 from tests.tenants.audit.places import make_place
 
-ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = Path(__file__).with_name("writing_process.py")
 WAITING = 64
 
@@ -98,80 +88,15 @@ def test_six_times_killed_under_load_the_writer_loses_nothing_that_it_answered()
 
 
 @pytest.fixture
-def own_cluster() -> Iterator[_Cluster]:
-    """A PostgreSQL that a test may kill, set up as Marina's, with fsync on."""
-    with tempfile.TemporaryDirectory(prefix="marina-crash-", ignore_cleanup_errors=True) as folder:
-        # PostgreSQL may run as another user, who passes through here.
-        Path(folder).chmod(0o711)
-        cluster = _Cluster(Path(folder))
-        cluster.start()
-        try:
-            cluster.set_up()
-            yield cluster
-        finally:
-            cluster.kill()
-
-
-class _Cluster:
-    def __init__(self, folder: Path) -> None:
-        identity = find_unprivileged_identity()
-        home = folder / "postgres"
-        home.mkdir()
-        if identity is not None:
-            os.chown(home, identity.uid, identity.gid)
-        self._home, self._identity = home, identity
-        self._install = reachable_install(find_postgres(), identity, copies=folder)
-        self._port = find_free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._cluster = self._prepare()
-        self.url = self._cluster.url("marina")
-
-    def _prepare(self) -> PostgresCluster:
-        """Also ends whatever a killed postmaster left behind."""
-        return prepare_cluster(
-            install=self._install,
-            data=self._home / "data",
-            port=self._port,
-            password="test",
-            identity=self._identity,
-            durable=False,  # of the making only: fsync stays on
-        )
-
-    def start(self) -> None:
-        self._prepare()
-        with (self._home.parent / "log").open("ab") as log:
-            self._process = start_process(
-                self._cluster.command,
-                env=POSTGRES_ENVIRONMENT,
-                cwd=self._home,
-                stop_signal=STOP_SIGNAL,
-                identity=self._identity,
-                output=log,
-            )
-        deadline = time.monotonic() + 30
-        while not self._cluster.is_ready():
-            assert time.monotonic() < deadline, "PostgreSQL did not start"
-            time.sleep(0.01)
-
-    def kill(self) -> None:
-        """``kill -9`` of the postmaster; its children end once they notice, and ``start`` ends those that do not."""
-        if self._process is not None:
-            kill_group(self._process.pid)
-            self._process.wait()
-
-    def set_up(self) -> None:
-        with psycopg.connect(self._cluster.url("postgres"), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE marina")
-        subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "setup_database", "-v", "0"],
-            env={**os.environ, "DATABASE_URL": self.url, "DJANGO_SETTINGS_MODULE": "config.settings"},
-            check=True,
-        )
+def own_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL that a test may kill."""
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.mark.timeout(300)
 def test_killed_under_load_postgresql_loses_nothing_that_was_answered_and_the_writer_goes_on(
-    own_cluster: _Cluster,
+    own_cluster: Cluster,
 ) -> None:
     with psycopg.connect(own_cluster.url, autocommit=True) as connection:
         tenant_ids = [
@@ -194,3 +119,27 @@ def test_killed_under_load_postgresql_loses_nothing_that_was_answered_and_the_wr
         process.kill()
         answered += _read_rest(process)
     _assert_all_there(own_cluster.url, tenant_ids, answered)
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(120)
+async def test_a_writer_shows_within_seconds_that_postgresql_hangs_and_that_it_goes_on(
+    own_cluster: Cluster,
+) -> None:
+    login = settings.ENV.writer_database_url.rpartition("@")[0]
+    writer = AuditWriter(f"{login}@{own_cluster.url.rpartition('@')[2]}")
+    await writer.start()
+    assert writer.accepting
+    own_cluster.pause()
+    try:
+        await _until(lambda: not writer.accepting)
+    finally:
+        own_cluster.resume()
+    await _until(lambda: writer.accepting)
+    await writer.close()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what the writer shows, it shows as a property
+            await asyncio.sleep(0.01)

@@ -239,6 +239,25 @@ async def test_an_idle_writer_notices_at_once_that_its_connection_went(
     await _until(lambda: not distant.accepting)
 
 
+async def test_an_idle_writer_notices_a_database_that_hangs_and_that_it_answers_again(
+    relay: Relay, distant: AuditWriter, team: Place
+) -> None:
+    relay.fault = Fault.SILENCE
+    await _until(lambda: not distant.accepting)
+    relay.fault = Fault.NONE
+    await _until(lambda: distant.accepting)
+    await distant.write(team.tenant_id, _entry("heard"))
+
+
+async def test_an_idle_writer_keeps_its_connection_while_the_database_answers(distant: AuditWriter) -> None:
+    session = distant._session
+    for _ in range(2):
+        await _until(lambda: distant._silent_ticks >= 2)
+        await _until(lambda: distant._silent_ticks < 2)
+        assert distant.accepting
+    assert distant._session is session
+
+
 async def test_a_database_that_answers_nothing_is_given_up_within_5_seconds(
     relay: Relay, distant: AuditWriter, team: Place
 ) -> None:
@@ -309,8 +328,10 @@ async def test_a_full_queue_sheds_at_once(
         asyncio.create_task(distant.write(team.tenant_id, _entry(f"q{number}"))) for number in range(10)
     ]
     await asyncio.sleep(0)
-    with pytest.raises(Unavailable, match="queue is full"):
+    with pytest.raises(Unavailable, match="queue is full") as shed:
         await distant.write(team.tenant_id, _entry("shed"))
+    # What is handed in may have run already.
+    assert "nothing" not in shed.value.message
     relay.cut()
     relay.fault = Fault.NONE
     assert len(await asyncio.gather(first, *queued)) == 11

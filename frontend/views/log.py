@@ -28,6 +28,7 @@ KINDS: Final = (
     "tools/call",
     "tools/list",
     "auth",
+    "request",
     "session.signed_in",
     "key.created",
     "key.revoked",

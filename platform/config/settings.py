@@ -75,10 +75,10 @@ TEMPLATES = [
 
 def _database(url: str, *, pooled: bool) -> dict[str, Any]:
     parts = urlsplit(url)
-    options: dict[str, Any] = {"connect_timeout": 5, "application_name": "marina"}
+    options: dict[str, Any] = {"connect_timeout": 5, "tcp_user_timeout": 5000, "application_name": "marina"}
     if pooled:
         # The pool outlives requests; app.tenant is set per transaction, so a connection carries no tenant.
-        options["pool"] = {"min_size": 0, "max_size": 10, "timeout": 5}
+        options["pool"] = {"min_size": 0, "max_size": 10, "timeout": 5, "reconnect_timeout": 10}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),

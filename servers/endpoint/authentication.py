@@ -25,15 +25,19 @@ logger = logging.getLogger(__name__)
 
 
 def read_token(authorization: bytes | None) -> str | None:
-    """The bearer token, or ``None`` without a header. Raises ``Unauthenticated`` when it is something else."""
+    """The bearer token, or ``None`` without a header. Raises ``Unauthenticated`` when it is something else.
+
+    Another scheme than Bearer counts as no key at all (RFC 6750 section 3.1).
+    """
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(b" ")
     token = token.strip()
-    if scheme.lower() != b"bearer" or not token or b" " in token:
+    bearer = scheme.lower() == b"bearer"
+    if not bearer or not token or b" " in token:
         raise Unauthenticated(
             "The Authorization header is not of the form 'Bearer <key>'. Send your API key after the word Bearer.",
-            code="key_malformed",
+            code="key_malformed" if bearer else "key_missing",
         )
     return token.decode("latin-1")
 

@@ -95,8 +95,9 @@ def check_envelope(message: object) -> dict[str, Any]:
     if "method" in message:
         if not isinstance(message["method"], str):
             raise _malformed("The member method must be a string.")
-        if not isinstance(message.get("params") or {}, dict):
-            raise _malformed("The member params must be an object.")
+        # MCP has no positional parameters; null is what some clients write for none.
+        if not isinstance(message.get("params"), dict | None):
+            raise _malformed("The member params must be an object, or be left out.")
     elif "result" not in message and "error" not in message:
         raise _malformed("The member method is missing.")
     if "id" in message and type(message["id"]) not in {str, int}:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -19,9 +20,6 @@ _JSON: Final = "application/json"
 _JSON_RANGES: Final = frozenset({_JSON, "application/*", "*/*"})
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
-_BOOT: Final = secrets.token_hex(6)
-_counter: Final = itertools.count(1)
-
 _SINGLE: Final = frozenset(
     {b"host", b"origin", b"authorization", b"content-type", b"content-length", b"x-request-id"}
     | {b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"}
@@ -29,16 +27,40 @@ _SINGLE: Final = frozenset(
 """Headers that two readers would read differently if they stood twice."""
 
 
-def fold(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], bytes | None]:
+class _RequestIds:
+    """The ids that this process gives out: a random beginning, and a count."""
+
+    ids: Iterator[str]
+
+    @classmethod
+    def begin(cls) -> None:
+        cls.ids = cls._make()
+
+    @staticmethod
+    def _make() -> Iterator[str]:
+        boot = secrets.token_hex(6)
+        for number in itertools.count(1):
+            yield f"{boot}-{number:x}"
+
+
+_RequestIds.begin()
+# A process that forks after the import shares nothing of it with its child.
+os.register_at_fork(after_in_child=_RequestIds.begin)
+
+
+def fold(raw: Sequence[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], bytes | None]:
     """Headers by lower-case name, values stripped; and the name of one that stands twice but must not.
 
     Repeated list headers are joined with commas (RFC 9110, section 5.3).
     """
-    headers: dict[bytes, bytes] = {}
+    # httptools leaves white space at the end of a value.
+    headers = {name: value.strip() for name, value in raw}
+    if len(headers) == len(raw):
+        return headers, None
+    headers.clear()
     doubled: bytes | None = None
     for name, value in raw:
         if name not in headers:
-            # httptools leaves white space at the end of a value.
             headers[name] = value.strip()
         elif name in _SINGLE or name.startswith(b"mcp-param-"):
             doubled = name
@@ -60,7 +82,7 @@ def request_id_of(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
-    return f"{_BOOT}-{next(_counter):x}"
+    return next(_RequestIds.ids)
 
 
 class Gate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,10 +12,10 @@ from mcp_types import CLIENT_INFO_META_KEY
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, is_version_at_least
 
 from core.errors import Forbidden, InvalidInput
-from servers.endpoint.errors import describe, translate
+from servers.endpoint.errors import describe
 from servers.endpoint.view import PLAIN, View, shape_of
-from servers.endpoint.wire import INVALID_PARAMS, METHOD_NOT_FOUND, Id, RpcError
-from servers.services.calls import KIND_CALL, KIND_LIST, CallResult, call_tool, names_to_list
+from servers.endpoint.wire import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError
+from servers.services.calls import KIND_LIST, CallResult, call_tool, names_to_list
 from servers.services.runtime import Runtime
 from servers.services.surfaces import Surface
 from tenants.access import Caller
@@ -32,9 +32,10 @@ class Incoming:
 
     method: str
     params: dict[str, Any]
-    id: Id
     version: str
     modern: bool
+    seconds: float
+    """How long a call may take."""
     caller: Caller
     surface: Surface
     view: View
@@ -104,7 +105,7 @@ async def _list_tools(incoming: Incoming) -> bytes:
             refusal,
             kind=KIND_LIST,
             server=incoming.surface.slug,
-            client=client_of(incoming),
+            client=client_of(incoming.headers, incoming.params),
             request_id=incoming.request_id,
         )
         raise
@@ -112,7 +113,7 @@ async def _list_tools(incoming: Incoming) -> bytes:
 
 
 async def _call_tool(incoming: Incoming) -> bytes:
-    name, arguments = await _call_params(incoming)
+    name, arguments = _call_params(incoming)
     if incoming.modern and name in incoming.view.mirrored:
         _check_mirrored(incoming, name, arguments)
     result = await call_tool(
@@ -120,12 +121,13 @@ async def _call_tool(incoming: Incoming) -> bytes:
         surface=incoming.surface,
         tool_name=name,
         arguments=arguments,
-        client=client_of(incoming),
+        client=client_of(incoming.headers, incoming.params),
         request_id=incoming.request_id,
+        timeout=incoming.seconds,
     )
     if isinstance(result.error, InvalidInput) and not is_version_at_least(incoming.version, "2025-11-25"):
         # SEP-1303 made these tool errors with 2025-11-25; before it, invalid arguments are protocol errors.
-        raise translate(result.error)
+        raise result.error
     return _call_bytes(incoming, result)
 
 
@@ -138,23 +140,14 @@ METHODS: Final[dict[str, Method]] = {
 }
 
 
-async def _call_params(incoming: Incoming) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of a call. One that has neither in the right form is recorded, then refused."""
+def _call_params(incoming: Incoming) -> tuple[str, dict[str, Any]]:
     name = incoming.params.get("name")
     arguments = incoming.params.get("arguments")
-    if isinstance(name, str) and (arguments is None or isinstance(arguments, dict)):
-        return name, arguments or {}
-    wrong = "params.arguments must be an object" if isinstance(name, str) else "params.name must be a string"
-    error = InvalidInput(f"{wrong}. Send a tools/call as the specification has it.", code="params_invalid")
-    await incoming.runtime.refusals.refused_caller(
-        incoming.caller,
-        error,
-        kind=KIND_CALL,
-        server=incoming.surface.slug,
-        client=client_of(incoming),
-        request_id=incoming.request_id,
-    )
-    raise error
+    if not isinstance(name, str):
+        raise _invalid("params.name must be a string. Send a tools/call as the specification has it.")
+    if not isinstance(arguments, dict | None):
+        raise _invalid("params.arguments must be an object. Send a tools/call as the specification has it.")
+    return name, arguments or {}
 
 
 def _check_mirrored(incoming: Incoming, name: str, arguments: dict[str, Any]) -> None:
@@ -187,17 +180,12 @@ def _call_bytes(incoming: Incoming, result: CallResult) -> bytes:
     return orjson.dumps(answer)
 
 
-def client_of(incoming: Incoming) -> str:
-    """The client as it names itself, for the log. Nothing is decided by it."""
-    if incoming.modern:
-        info = incoming.params["_meta"].get(CLIENT_INFO_META_KEY)
-        if info is not None:
-            return f"{info.get('name', '')} {info.get('version', '')}".strip()[:_CLIENT_CHARACTERS]
-    return user_agent(incoming.headers)
-
-
-def user_agent(headers: dict[bytes, bytes]) -> str:
-    """The client as HTTP names it."""
+def client_of(headers: Mapping[bytes, bytes], params: Mapping[str, Any] | None = None) -> str:
+    """The client as it names itself in a 2026-07-28 envelope, else as HTTP names it. Nothing is decided by it."""
+    meta = None if params is None else params.get("_meta")
+    info = meta.get(CLIENT_INFO_META_KEY) if isinstance(meta, dict) else None
+    if isinstance(info, dict):
+        return f"{info.get('name', '')} {info.get('version', '')}".strip()[:_CLIENT_CHARACTERS]
     return headers.get(b"user-agent", b"").decode("latin-1")[:_CLIENT_CHARACTERS]
 
 

@@ -11,7 +11,6 @@ import binascii
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import orjson
 from mcp.shared.inbound import X_MCP_HEADER_KEY, find_invalid_x_mcp_header, x_mcp_header_map
@@ -19,7 +18,7 @@ from mcp_types import SERVER_INFO_META_KEY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS, is_version_at_least
 
 from servers.endpoint.wire import INVALID_PARAMS, SERVER_NAME, SERVER_VERSION, RpcError
-from servers.services.surfaces import Surface, SurfaceTool
+from servers.services.surfaces import MAX_SURFACES, Surface, SurfaceTool
 
 PAGE_SIZE: Final = 500
 """Tools a page. Large, because a client that ignores ``nextCursor`` would silently lack the rest."""
@@ -48,7 +47,6 @@ class View:
     """What the endpoint sends of one surface."""
 
     __slots__ = (
-        "__weakref__",
         "_names",
         "_page_size",
         "_pages",
@@ -121,17 +119,22 @@ class View:
 
 
 class Views:
-    """The views of the snapshots in use: each lives as long as its snapshot."""
+    """The views of the snapshots in use, one a server: that of its latest snapshot."""
 
     def __init__(self, page_size: int = PAGE_SIZE) -> None:
         self._page_size = page_size
-        self._views: WeakKeyDictionary[Surface, View] = WeakKeyDictionary()
+        self._views: dict[tuple[int, str], tuple[Surface, View]] = {}
 
     def of(self, surface: Surface) -> View:
         """The view of a snapshot, built on first use."""
-        view = self._views.get(surface)
-        if view is None:
-            view = self._views[surface] = View(surface, self._page_size)
+        place = (surface.tenant_id, surface.slug)
+        held = self._views.get(place)
+        if held is not None and held[0] is surface:
+            return held[1]
+        if len(self._views) >= MAX_SURFACES:
+            self._views.clear()
+        view = View(surface, self._page_size)
+        self._views[place] = (surface, view)
         return view
 
 

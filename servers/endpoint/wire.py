@@ -13,7 +13,15 @@ from typing import Any, Final
 
 import orjson
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
+from mcp_types import (
+    HEADER_MISMATCH,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    UNSUPPORTED_PROTOCOL_VERSION,
+)
 
 __all__ = [
     "INTERNAL_ERROR",
@@ -25,7 +33,9 @@ __all__ = [
     "SERVER_VERSION",
     "Reply",
     "RpcError",
+    "code_name",
     "error_bytes",
+    "internal_error",
     "result_bytes",
 ]
 
@@ -39,7 +49,7 @@ _HEAD: Final = b'{"jsonrpc":"2.0","id":'
 _RESULT: Final = b',"result":'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """One HTTP answer. An empty ``body`` has no content type."""
 
@@ -80,6 +90,31 @@ class RpcError(Exception):
         if modern or not answers:
             return ERROR_CODE_HTTP_STATUS.get(self.code, 200)
         return 200
+
+
+_NAMES: Final = {
+    HEADER_MISMATCH: "header_mismatch",
+    INVALID_PARAMS: "params_invalid",
+    INVALID_REQUEST: "message_malformed",
+    METHOD_NOT_FOUND: "method_unknown",
+    PARSE_ERROR: "json_invalid",
+    UNSUPPORTED_PROTOCOL_VERSION: "version_unsupported",
+}
+
+
+def code_name(error: RpcError) -> str:
+    """The error's code as the log has it: its own name, or that of its number."""
+    named = (error.data or {}).get("code")
+    return named if isinstance(named, str) else _NAMES.get(error.code, str(error.code))
+
+
+def internal_error(request_id: str) -> RpcError:
+    """The answer to a fault of ours: nothing of it but the id under which the operator's log has it."""
+    return RpcError(
+        INTERNAL_ERROR,
+        f"Something failed inside Marina. Tell the operator the request id {request_id}.",
+        data={"code": "internal", "request_id": request_id},
+    )
 
 
 def id_bytes(request_id: Id) -> bytes:

@@ -35,7 +35,7 @@ KIND_LIST: Final = "tools/list"
 _NEAREST: Final = 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallResult:
     """What became of a call that was let through to its tool, or whose arguments did not fit.
 
@@ -76,6 +76,7 @@ async def call_tool(
     if not runtime.writer.accepting:
         raise log_unavailable()
     started = perf_counter_ns()
+    # Masked before anything runs: after it, nothing but the writing of the record may fail.
     record = _Record(runtime, caller, surface, tool_name, arguments, client, request_id, started)
     try:
         tool = decide(caller, surface, tool_name)
@@ -184,7 +185,7 @@ class _Record:
         self.caller = caller
         self.surface = surface
         self.tool_name = tool_name
-        self.arguments = arguments
+        self.arguments = mask_secrets(arguments)
         self.client = client
         self.request_id = request_id
         self.started = started
@@ -205,7 +206,7 @@ class _Record:
             server=self.surface.slug,
             tool=self.tool_name if self.version is not None else mask_text(self.tool_name[:128]),
             tool_version=self.version,
-            arguments=mask_secrets(self.arguments),
+            arguments=self.arguments,
             reason=None if error is None else reason_of(error),
             rows=None if produced is None else produced.rows,
             size=None if produced is None else produced.size,

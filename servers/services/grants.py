@@ -18,8 +18,7 @@ from uuid import UUID
 
 from django.db import DatabaseError
 
-from core.errors import Unauthenticated
-from core.threads import run_sync
+from core.errors import Unauthenticated, Unavailable
 from servers.services.reading import look_up
 from tenants.access import Caller, caller_for_key, key_digest
 from tenants.models import ApiKey
@@ -58,8 +57,12 @@ class GrantCache:
         self._asking: dict[_Place, asyncio.Task[Caller]] = {}
 
     def peek(self, token: str, tenant_slug: str) -> Caller | None:
-        """The caller, when the grant is held and live. The hot path: no database, no await."""
-        grant = self._grants.get((key_digest(token), tenant_slug))
+        """The caller, when the grant is held and live."""
+        return self.held(key_digest(token), tenant_slug)
+
+    def held(self, digest: bytes, tenant_slug: str) -> Caller | None:
+        """``peek`` by the token's SHA-256. The hot path: no database, no await."""
+        grant = self._grants.get((digest, tenant_slug))
         if grant is None or monotonic() >= grant.until or time.time() >= grant.expires:
             return None
         return grant.caller
@@ -151,8 +154,8 @@ class KeyUses:
         self._noted = {key_id: noted for key_id, noted in self._noted.items() if noted > old}
         if pending:
             try:
-                await run_sync(_write_uses, pending)
-            except DatabaseError:
+                await look_up(_write_uses, pending)
+            except (DatabaseError, Unavailable):
                 logger.warning("the keys' last use was not written", exc_info=True)
 
 

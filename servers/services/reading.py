@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError
 
-from core.threads import run_sync
+from core.threads import run_sync_within
 from servers.services.reasons import database_unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LOOK_UP_SECONDS: Final = 3.5
+"""How long a look-up may take: with it, a request is refused within 5 seconds of the database's last answer."""
+
 
 async def look_up(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Await ``function`` of the ORM. Raises ``Unavailable`` when the database does not answer."""
+    """Await ``function`` of the ORM. Raises ``Unavailable`` when the database is away, or hangs."""
     try:
-        return await run_sync(function, *args, **kwargs)
-    except (OperationalError, InterfaceError) as fault:
+        return await run_sync_within(LOOK_UP_SECONDS, function, *args, **kwargs)
+    except (OperationalError, InterfaceError, TimeoutError) as fault:
         raise database_unavailable() from fault

@@ -7,7 +7,7 @@ without a secret costs one scan (0.5 µs) instead of one a pattern.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -32,29 +32,65 @@ _SECRET_NAME: Final = re2.compile(
 )
 """A key of this name holds a secret, whatever its value looks like."""
 
-_PATTERNS: Final = (
-    # A key of ours, or of a well-known issuer: the prefix makes it unmistakable.
-    r"mcp_live_[A-Za-z0-9_-]{8,}",
-    r"\b(?:sk|pk|rk)[_-](?:live|test|ant|proj)[A-Za-z0-9_-]{10,}",
-    r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}",
-    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    r"\bxox[abeprs]-[A-Za-z0-9-]{10,}",
-    r"\bAIza[A-Za-z0-9_-]{30,}",
-    # JSON Web Tokens (RFC 7519): three base64url parts, the first of which opens an object.
-    r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-    r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
-    r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}",
-    # The password of a URL, and ``password = 'x'`` of a connection string or a statement.
-    r"(?i)[a-z][a-z0-9+.-]{1,20}://[^\s:/@]{0,80}:[^\s/@]{1,200}@",
-    r"(?i)\b(?:password|passwd|pwd|secret|api_?key|access_?token|client_secret)\s*[=:]\s*(?:'[^']*'|\"[^\"]*\"|[^\s,;&'\"]{2,})",
-    r"(?i)\b(?:with|encrypted)\s+password\s+'[^']*'",
+_KEY_NAME: Final = (
+    r"[a-z0-9_.-]*(?:password|passwd|passphrase|pwd|secret|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|access[_-]?token|_pass)"
 )
-_COMPILED: Final = tuple(re2.compile(pattern) for pattern in _PATTERNS)
+_QUOTED: Final = r"""(?:\\+"[^"]*"?|"(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?)"""
+"""A text in quotes, perhaps cut off: of JSON inside of JSON, of JSON, of SQL or a shell."""
+
+_EQUALS: Final = r"""(?:\\*["'])?\s*[=:]\s*"""
+"""What stands between a name and its value; the name itself may have been in quotes."""
+
+_PIECE: Final = r"""[^\s/?#@"<>]"""
+"""A character of a URL that ends none of its parts."""
+
+_UNLIKE_PROSE: Final = re2.compile(r"[0-9=]|[a-z][A-Z]")
+
+
+def _looks_random(value: str) -> bool:
+    return len(value) >= _SHORTEST and _UNLIKE_PROSE.search(value) is not None
+
+
+def _is_credential(hit: Any) -> bool:
+    """``Basic information`` is prose, ``Basic dXNlcjpwYXNz`` is not."""
+    return _looks_random(hit[1])
+
+
+def _is_token(hit: Any) -> bool:
+    """``token: abcdef`` at the end of a line is a secret, ``token: nothing came`` is prose."""
+    value, after = hit[1], hit[2]
+    return value is None or _looks_random(value) or (len(value) >= _SHORTEST and not after)
+
+
+_RULES: Final[tuple[tuple[str, Callable[[Any], bool] | None], ...]] = (
+    # A key of ours, or of a well-known issuer: the prefix makes it unmistakable.
+    (r"mcp_live_[A-Za-z0-9_-]{8,}", None),
+    (r"\b(?:sk|pk|rk)[_-](?:live|test|ant|proj)[A-Za-z0-9_-]{10,}", None),
+    (r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}", None),
+    (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", None),
+    (r"\bxox[abeprs]-[A-Za-z0-9-]{10,}", None),
+    (r"\bAIza[A-Za-z0-9_-]{30,}", None),
+    # JSON Web Tokens (RFC 7519): three base64url parts, the first of which opens an object.
+    (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", None),
+    (r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", None),
+    (r"(?i)\b(?:bearer|basic)\s+([A-Za-z0-9._~+/=-]{8,})", _is_credential),
+    # The password of a URL. One with a slash in it is told from a port and a path: a port has digits only.
+    (r"(?i)[a-z][a-z0-9+.-]*://[^\s:/@\"<>]*:[^\s/?#\"<>]+@", None),
+    (rf"(?i)[a-z][a-z0-9+.-]*://[^\s:/@\"<>]*:{_PIECE}*[^\s/?#@\"<>0-9]{_PIECE}*[/?#][^\s@\"<>]*@", None),
+    # ``password = 'x'`` of a connection string, an environment, a header, a JSON text; and of a statement.
+    (rf"(?i){_KEY_NAME}{_EQUALS}(?:{_QUOTED}|[^\s,;&'\"]{{2,}})", None),
+    (rf"(?i)token{_EQUALS}(?:{_QUOTED}|([A-Za-z0-9._~+/=-]{{2,}})( ?))", _is_token),
+    (r"(?i)\bpassword\s+(?:e|u&)?'(?:[^']|'')*'", None),
+)
+"""Patterns of secrets, some with a second look at what was hit."""
+
+_COMPILED: Final = tuple((re2.compile(pattern), confirmed) for pattern, confirmed in _RULES)
 
 
 def _any_of_them() -> Any:
     patterns = re2.Set.SearchSet()
-    for pattern in _PATTERNS:
+    for pattern, _ in _RULES:
         patterns.Add(pattern)
     patterns.Compile()
     return patterns
@@ -66,13 +102,13 @@ _SET: Final = _any_of_them()
 def mask_secrets(value: Any) -> Any:
     """A copy of a JSON value with secrets replaced by ``MASK``; depth, count and text are bounded.
 
-    What is over a bound is replaced by a sentence that says so, never silently left out.
+    What is over a bound is replaced by a sentence that says so, never silently left out. Never raises.
     """
     return _Masking().mask(value, 0)
 
 
 def mask_text(text: str) -> str:
-    """The text with everything that looks like a secret replaced by ``MASK``."""
+    """The text with everything that looks like a secret replaced by ``MASK``. Never raises."""
     if len(text) < _SHORTEST:
         return text
     cut = ""
@@ -81,9 +117,24 @@ def mask_text(text: str) -> str:
         cut = f" [cut: {len(text)} characters in all, SHA-256 {digest}]"
         # A secret across the cut would show its beginning: look a little further than what is kept.
         text = text[: MAX_TEXT + 500]
-    for hit in _SET.Match(text) or ():
-        text = _COMPILED[hit].sub(MASK, text)
+    try:
+        hits = _SET.Match(text)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which UTF-8 has no bytes for: not every surface refuses one.
+        text = _encodable(text)
+        hits = _SET.Match(text)
+    for hit in hits or ():
+        pattern, confirmed = _COMPILED[hit]
+        text = pattern.sub(MASK if confirmed is None else _mask_if(confirmed), text)
     return text[:MAX_TEXT] + cut if cut else text
+
+
+def _mask_if(confirmed: Callable[[Any], bool]) -> Callable[[Any], str]:
+    return lambda hit: MASK if confirmed(hit) else hit[0]
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 class _Masking:
@@ -100,6 +151,9 @@ class _Masking:
             return "[left out: too many values]"
         if isinstance(value, str):
             return mask_text(value)
+        # Plain types first: asking an abstract class costs several times as much.
+        if value is None or isinstance(value, int | float):
+            return value
         if isinstance(value, Mapping):
             if depth >= MAX_DEPTH:
                 return "[left out: nested too deeply]"
@@ -110,12 +164,13 @@ class _Masking:
             return self._mask_list(value, depth)
         return value
 
-    def _mask_object(self, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    def _mask_object(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         masked: dict[str, Any] = {}
-        for name, item in value.items():
+        for key, item in value.items():
             if self.left <= 0:
                 masked["[left out]"] = f"{len(value) - len(masked)} more members"
                 break
+            name = key if isinstance(key, str) else str(key)
             shown, secrets = _known_name(name) if len(name) <= _KNOWN_NAME else _judge_name(name)
             if isinstance(item, secrets) and not isinstance(item, bool):
                 self.left -= 1
@@ -136,11 +191,12 @@ class _Masking:
 
 def _judge_name(name: str) -> tuple[str, tuple[type, ...]]:
     """How the log shows a key of this name, and the types of value under it that are secrets."""
-    if _SECRET_NAME.search(name[:200]) is None:
-        return mask_text(name), ()
+    shown = mask_text(name)
+    if _SECRET_NAME.search(_encodable(name[:200])) is None:
+        return shown, ()
     # ``max_tokens: 5`` is a count; ``pin: 5`` may not be.
     numbers = () if "token" in name.lower() else (int, float)
-    return mask_text(name), (str, list, dict, *numbers)
+    return shown, (str, list, dict, *numbers)
 
 
 _known_name = lru_cache(maxsize=4096)(_judge_name)

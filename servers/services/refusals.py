@@ -1,7 +1,9 @@
-"""Records who was turned away at the door: refused credentials, and refused lists. Decides nothing.
+"""Records who was turned away at the door: refused credentials, lists and malformed requests. Decides nothing.
 
-Anyone on the network can cause a refused credential, so they are bounded: ``MAX_A_WINDOW`` records a tenant
-and window; what is over that is counted, and one record at the window's end says how many there were.
+Anyone on the network can cause a refused credential, and any client a malformed request, so both are bounded:
+``MAX_A_WINDOW`` records a window; what is over that is counted, and one record at the window's end says how many
+there were. None drowns another: all strangers of a team share a window, and each key that is, or once was, the
+team's own has its own.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from core.errors import InvalidInput, MarinaError, Unauthenticated, Unavailable
+from core.errors import InvalidInput, MarinaError, NotFound, Unauthenticated, Unavailable
 from servers.services.reasons import log_unavailable, reason_of
+from servers.services.redaction import mask_secrets, mask_text
 from tenants.access import KEY_PREFIX, Caller
 from tenants.audit.records import Entry, Reason
 
@@ -20,12 +24,20 @@ if TYPE_CHECKING:
     from tenants.audit.writer import AuditWriter
 
 KIND_AUTH: Final = "auth"
+KIND_REQUEST: Final = "request"
 WINDOW_SECONDS: Final = 60.0
 MAX_A_WINDOW: Final = 60
 
 _SHOWN_PREFIX: Final = re.compile(re.escape(KEY_PREFIX) + r"([A-Za-z0-9]{4,12})_")
+_FORMER: Final = {"key_revoked": "revoked", "key_expired": "expired"}
+"""Codes of keys that were the team's own once, and how the log calls them."""
+
+_TOOL_CHARACTERS: Final = 128
 
 logger = logging.getLogger(__name__)
+
+_Place = tuple[int, str, str]
+"""A window's tenant, the kind of its records, and whose it is (an actor; empty: all strangers')."""
 
 
 class _Window:
@@ -42,7 +54,7 @@ class RefusalLog:
 
     def __init__(self, writer: AuditWriter) -> None:
         self._writer = writer
-        self._windows: dict[int, _Window] = {}
+        self._windows: dict[_Place, _Window] = {}
         self._summing: set[asyncio.Task[None]] = set()
 
     async def refused_credential(
@@ -56,18 +68,14 @@ class RefusalLog:
         request_id: str,
     ) -> None:
         """Record a credential that opened nothing. Raises ``Unavailable`` when the log cannot be written."""
-        window = self._windows.get(tenant_id)
-        if window is None:
-            timer = asyncio.get_running_loop().call_later(WINDOW_SECONDS, self._end_window, tenant_id)
-            window = self._windows[tenant_id] = _Window(timer)
-        if window.recorded >= MAX_A_WINDOW:
-            window.suppressed += 1
+        actor = name_of_refused(token, error.code)
+        # The name of a former key was compared with the key itself; a stranger's is whatever they sent.
+        if not self._has_room((tenant_id, KIND_AUTH, actor if error.code in _FORMER else "")):
             return
-        window.recorded += 1
         entry = Entry(
             kind=KIND_AUTH,
             outcome="refused",
-            actor=name_of_refused(token, error.code),
+            actor=actor,
             client=client,
             server=server,
             reason=reason_of(error),
@@ -84,15 +92,26 @@ class RefusalLog:
         server: str,
         client: str,
         request_id: str,
+        tool: object = "",
+        arguments: object = None,
+        bounded: bool = False,
     ) -> None:
-        """Record that a known caller was refused before a call could be made of it."""
+        """Record that a known caller was refused before a call could be made of it.
+
+        ``tool`` and ``arguments`` are what was asked for, of whatever type it was. ``bounded`` is for what no
+        client repeats for good reason. Raises ``Unavailable`` when the log cannot be written.
+        """
+        if bounded and not self._has_room((caller.tenant_id, kind, caller.actor)):
+            return
         entry = Entry(
             kind=kind,
-            outcome="invalid" if isinstance(error, InvalidInput) else "refused",
+            outcome="invalid" if isinstance(error, InvalidInput | NotFound) else "refused",
             actor=caller.actor,
             credential_id=caller.credential_id,
             client=client,
             server=server,
+            tool=mask_text(tool[:_TOOL_CHARACTERS]) if isinstance(tool, str) else "",
+            arguments=mask_secrets(arguments) if isinstance(arguments, Mapping) else None,
             reason=reason_of(error),
             request_id=request_id,
         )
@@ -100,41 +119,54 @@ class RefusalLog:
 
     async def close(self) -> None:
         """End every window now, so that no count is lost."""
-        for tenant_id in list(self._windows):
-            self._end_window(tenant_id)
+        for place in list(self._windows):
+            self._end_window(place)
         if self._summing:
             await asyncio.gather(*self._summing, return_exceptions=True)
+
+    def _has_room(self, place: _Place) -> bool:
+        """Whether one more is recorded by itself; otherwise it is counted."""
+        window = self._windows.get(place)
+        if window is None:
+            timer = asyncio.get_running_loop().call_later(WINDOW_SECONDS, self._end_window, place)
+            window = self._windows[place] = _Window(timer)
+        if window.recorded >= MAX_A_WINDOW:
+            window.suppressed += 1
+            return False
+        window.recorded += 1
+        return True
 
     async def _write(self, tenant_id: int, entry: Entry) -> None:
         if not self._writer.accepting:
             raise log_unavailable()
         await self._writer.write(tenant_id, entry)
 
-    def _end_window(self, tenant_id: int) -> None:
-        window = self._windows.pop(tenant_id)
+    def _end_window(self, place: _Place) -> None:
+        window = self._windows.pop(place)
         window.timer.cancel()
         if window.suppressed:
-            task = asyncio.get_running_loop().create_task(self._sum_up(tenant_id, window.suppressed))
+            task = asyncio.get_running_loop().create_task(self._sum_up(place, window.suppressed))
             self._summing.add(task)
             task.add_done_callback(self._summing.discard)
 
-    async def _sum_up(self, tenant_id: int, suppressed: int) -> None:
+    async def _sum_up(self, place: _Place, suppressed: int) -> None:
+        tenant_id, kind, actor = place
         message = (
-            f"{suppressed} more refused credentials in {WINDOW_SECONDS:.0f} seconds, beyond the "
+            f"{suppressed} more of this kind in {WINDOW_SECONDS:.0f} seconds, beyond the "
             f"{MAX_A_WINDOW} that were recorded one by one."
         )
         entry = Entry(
-            kind=KIND_AUTH,
-            outcome="refused",
-            actor="unknown",
-            reason=Reason(code="refusals_suppressed", rule="auth:rate", message=message),
+            kind=kind,
+            outcome="refused" if kind == KIND_AUTH else "invalid",
+            actor=actor or "unknown",
+            reason=Reason(code="refusals_suppressed", rule=f"{kind}:rate", message=message),
         )
         try:
             await self._write(tenant_id, entry)
         except Unavailable:
             logger.warning(
-                "a count of refused credentials was not recorded",
-                extra={"tenant_id": tenant_id, "suppressed": suppressed},
+                "a count of refusals was not recorded",
+                extra={"tenant_id": tenant_id, "kind": kind, "suppressed": suppressed},
             )
 
 
@@ -145,6 +177,6 @@ def name_of_refused(token: str | None, code: str) -> str:
     """
     if token is None:
         return "anonymous"
-    state = {"key_revoked": "revoked", "key_expired": "expired"}.get(code, "unknown")
+    state = _FORMER.get(code, "unknown")
     shown = _SHOWN_PREFIX.match(token)
     return f"{state} key ({KEY_PREFIX}{shown[1]})" if shown else f"{state} key"

@@ -56,7 +56,7 @@ class SurfaceTool:
     fault: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Surface:
     """One server of a tenant at one moment. ``tools`` are ordered by name."""
 
@@ -164,11 +164,11 @@ def _snapshot(row: Tool, source: Source | None) -> SurfaceTool:
 
 
 class _Held:
-    """A cached answer: the snapshot (or that there is none), the version it is of, and when it was checked."""
+    """A cached snapshot, the version it is of, and when it was checked."""
 
     __slots__ = ("checked", "surface", "version")
 
-    def __init__(self, surface: Surface | None, version: int, checked: float) -> None:
+    def __init__(self, surface: Surface, version: int, checked: float) -> None:
         self.surface = surface
         self.version = version
         self.checked = checked
@@ -222,11 +222,15 @@ class SurfaceCache:
         started = monotonic()
         if held is not None and await look_up(read_version, tenant_id) == held.version:
             held.checked = started
+            if place in self._held:
+                self._held.move_to_end(place)
             return held.surface
-        version = await look_up(read_version, tenant_id) or 0
         surface = await look_up(load_surface, tenant_id, slug, self._sealer)
-        if self._loading.get(place) is me:
-            self._held[place] = _Held(surface, version if surface is None else surface.version, started)
+        # A miss is not kept: anybody may ask for servers that are not there, and would push out those that are.
+        if surface is None:
+            self._held.pop(place, None)
+        elif self._loading.get(place) is me:
+            self._held[place] = _Held(surface, surface.version, started)
             self._held.move_to_end(place)
             while len(self._held) > MAX_SURFACES:
                 self._held.popitem(last=False)

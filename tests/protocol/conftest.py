@@ -57,6 +57,8 @@ def port(database: None, probe: ProbeBackend) -> Iterator[int]:
     )
     from config.asgi import Application
 
+    # Tests before these may have started one on the background loop; this Marina has a loop of its own.
+    run_async(get_runtime().stop())
     runtime = get_runtime()
     runtime.engine = Engine(backends={**build_backends(allow_address=allow_any_address), KIND: probe})
     server = _Started(
@@ -117,7 +119,9 @@ def records() -> Records:
         with tenant_scope(team.tenant_id):
             rows = AuditRecord.objects.filter(**filters).order_by("seq")
             found = [{**decode(bytes(row.body)), "seq": row.seq} for row in rows]
-        return [record for record in found if record["kind"] in {"tools/call", "tools/list", "auth"}]
+        return [
+            record for record in found if record["kind"] in {"tools/call", "tools/list", "auth", "request"}
+        ]
 
     return read
 

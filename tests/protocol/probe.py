@@ -41,6 +41,7 @@ class ProbeBackend:
         self.entered = threading.Event()
         self.cancelled = threading.Event()
         self.executed = 0
+        self.held: asyncio.Future[None] | None = None
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return dict(settings)
@@ -79,15 +80,21 @@ class ProbeBackend:
         if operation.kind == "crash":
             raise RuntimeError(SECRET)
         if operation.kind == "wait":
+            self.held = asyncio.get_running_loop().create_future()
             self.entered.set()
             try:
-                await asyncio.get_running_loop().create_future()
+                await self.held
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
         return Outcome(
             structured={"echo": dict(arguments)}, text=str(arguments.get("text", "")), rows=1, size=2
         )
+
+    async def let_go(self) -> None:
+        """End the ``wait`` that is in progress, well. On Marina's loop."""
+        assert self.held is not None
+        self.held.set_result(None)
 
     async def close(self) -> None:
         return

@@ -33,6 +33,16 @@ def test_other_paths_get_404_that_says_where_mcp_is(endpoint: Endpoint, path: st
     assert "/mcp/<team>" in answer.error["message"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/mcp/{team}%2Fdefault", "/%6dcp/{team}", "/mcp/{team}/%64efault", "/mcp/%00"]
+)
+def test_path_that_needs_decoding_is_nowhere(endpoint: Endpoint, path: str) -> None:
+    team = endpoint.path.removeprefix("/mcp/")
+    for key in (endpoint.key, None):
+        answer = endpoint.at(path.replace("{team}", team)).with_key(key).legacy("ping")
+        assert (answer.status, answer.error["data"]["code"]) == (404, "path_unknown")
+
+
 @requirement("http:origin")
 @pytest.mark.parametrize(
     ("headers", "code"),
@@ -160,6 +170,10 @@ def test_id_is_echoed(endpoint: Endpoint, rpc_id: Any) -> None:
         {"jsonrpc": "2.0", "id": 1},
         {**PING, "method": 5},
         {**PING, "params": [1]},
+        {**PING, "params": []},
+        {**PING, "params": ""},
+        {**PING, "params": 0},
+        {**PING, "params": False},
         5,
         "ping",
         None,
@@ -168,6 +182,10 @@ def test_id_is_echoed(endpoint: Endpoint, rpc_id: Any) -> None:
 def test_malformed_message_is_an_invalid_request(endpoint: Endpoint, message: Any) -> None:
     answer = endpoint.send(json.dumps(message).encode())
     assert (answer.status, answer.error["code"]) == (400, -32600)
+
+
+def test_params_that_are_null_count_as_none(endpoint: Endpoint) -> None:
+    assert endpoint.send(json.dumps({**PING, "params": None}).encode()).result == {}
 
 
 def test_doubled_routing_header_is_refused(endpoint: Endpoint) -> None:

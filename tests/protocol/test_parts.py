@@ -1,19 +1,25 @@
-"""The parts that need no server: JSON, masking, the body's deadline, the one version."""
+"""The parts that need no server: masking, the body's deadline, the one version."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import Unavailable
+from core.threads import THREADS
 from servers.endpoint.body import ClientGone, read_body
-from servers.endpoint.strictjson import BadJson, read_json
+from servers.endpoint.headers import request_id_of
 from servers.endpoint.wire import SERVER_VERSION, RpcError
+from servers.services import reading
 from servers.services.reading import look_up
 from servers.services.redaction import MASK, MAX_TEXT, mask_secrets, mask_text
 
@@ -21,28 +27,6 @@ from servers.services.redaction import MASK, MAX_TEXT, mask_secrets, mask_text
 def test_server_version_is_the_projects() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert project["version"] == SERVER_VERSION
-
-
-@pytest.mark.parametrize(
-    ("body", "value"),
-    [
-        (b'{"a":1,"b":[1.5,"x",null,true]}', {"a": 1, "b": [1.5, "x", None, True]}),
-        (b' { "a" : "\\u00e9" } ', {"a": "\u00e9"}),
-        (b'{"a":"\\\\u0000"}', {"a": "\\u0000"}),
-        (b'{"a":18446744073709551615,"b":-9223372036854775808}', {"a": 2**64 - 1, "b": -(2**63)}),
-        (b'[{"a":1},{"a":2}]', [{"a": 1}, {"a": 2}]),
-    ],
-)
-def test_json_with_one_meaning_is_read(body: Any, value: Any) -> None:
-    assert read_json(body) == value
-
-
-@pytest.mark.parametrize(
-    "body", [b'{"a":1,"a":1}', b'[{"x":{"a":1, "a":2}}]', b'{"\\u0061":1,"a":2}', b'{"a":"\\u0000"}']
-)
-def test_json_with_two_meanings_is_refused(body: Any) -> None:
-    with pytest.raises(BadJson):
-        read_json(body)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +66,115 @@ def test_secret_is_masked_wherever_it_stands(value: Any) -> None:
 )
 def test_ordinary_arguments_stay_as_they_are(value: Any) -> None:
     assert mask_secrets(value) == value
+
+
+SECRET_TEXTS = [
+    '{"password": "hunter2 of two words"} and more',
+    '"password":"hunter2"',
+    '{\\"password\\":\\"hunter2 x\\", \\"a\\":1}',
+    'password: "hunter2 cut of',
+    "{'api_key': 'hunter2'}",
+    "PGPASSWORD=hunter22",
+    "export DB_PASS=hunter2 && run",
+    "db.password = hunter2",
+    "ALTER USER x PASSWORD 'hunter2'",
+    "ALTER USER x PASSWORD E'it''s hunter2'",
+    "token: hunter",
+    "token: hunter\nnext line",
+    "(token: hunter), and more",
+    "a token: hunter2x of someone",
+    '"token": "hunter"',
+    "MY_TOKEN=hunter2x",
+    "x-api-key: hunter",
+    "PRIVATE_KEY: hunter2",
+    "?client_secret=hunter2&x=1",
+    "postgresql://u:pass/hunter2@h",
+    "postgresql://u:hunter2/word@h/db",
+    "postgresql://u:p@hunter2@h/db",
+    "https://me:hunter2@example.com:80/x",
+    "Basic hunter2hunter2",
+    "\ud800 password=hunter2",
+]
+
+
+@pytest.mark.parametrize("text", SECRET_TEXTS)
+def test_secret_within_a_text_is_masked(text: str) -> None:
+    masked = mask_text(text)
+    assert MASK in masked
+    assert "hunter" not in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The password must have eight characters.",
+        "Passwords are hashed; a token bucket: limits",
+        "Ask for a token: it is in the dashboard.",
+        "a token: nothing was found",
+        "SELECT token, count(*) FROM t WHERE tokens > 5",
+        "max_tokens=4096, tokens: 100",
+        "https://example.com:8443/a?mail=x@y.org",
+        "see http://localhost:8000/ and mail me@x.org",
+        "postgres://db:5432/x?a=b",
+        "git@github.com:a/b.git at 12:30",
+        "Basic information about the bearer instruments",
+        "Visual Basic 6 and basic training",
+        "The secretary: Jane",
+        "author: me@x.org, see https://x.org: fine",
+    ],
+)
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    assert mask_text(text) == text
+
+
+_texts = st.text(st.characters(categories=None))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | _texts,
+        lambda inner: st.lists(inner) | st.dictionaries(_texts | st.integers(), inner),
+    )
+)
+def test_masking_takes_whatever_there_is(value: Any) -> None:
+    mask_secrets(value)
+    mask_text(str(value))
+
+
+def test_processes_that_fork_give_out_different_request_ids() -> None:
+    ours = request_id_of({})
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, request_id_of({}).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        theirs = pipe.read()
+    assert theirs.partition("-")[0] != ours.partition("-")[0]
+    assert request_id_of({}).partition("-")[0] == ours.partition("-")[0]
+
+
+@pytest.mark.anyio
+async def test_look_up_that_the_database_does_not_answer_is_given_up_and_its_thread_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "LOOK_UP_SECONDS", 0.2)
+    ended = threading.Semaphore(0)
+
+    def hang() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(600)")
+        finally:
+            ended.release()
+
+    answers = await asyncio.gather(*(look_up(hang) for _ in range(THREADS)), return_exceptions=True)
+    assert {getattr(each, "code", each) for each in answers} == {"database_unavailable"}
+    for _ in range(THREADS):
+        assert ended.acquire(timeout=30)
+    assert await look_up(int) == 0
 
 
 def test_masking_is_bounded_and_says_what_it_left_out() -> None:

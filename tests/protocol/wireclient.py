@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 MODERN = "2026-07-28"
@@ -43,16 +43,18 @@ class Endpoint:
     port: int
     path: str
     key: str | None
+    seconds: float = 30
+    """How long the client waits for an answer."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
     def at(self, path: str) -> Endpoint:
-        return Endpoint(self.port, path, self.key)
+        return replace(self, path=path)
 
     def with_key(self, key: str | None) -> Endpoint:
-        return Endpoint(self.port, self.path, key)
+        return replace(self, key=key)
 
     def send(
         self, body: bytes | None, headers: Mapping[str, str | None] | None = None, *, method: str = "POST"
@@ -65,7 +67,7 @@ class Endpoint:
             "Authorization": None if self.key is None else f"Bearer {self.key}",
         }
         sent.update(headers or {})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.seconds)
         try:
             connection.putrequest(method, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in sent.items():

@@ -1,4 +1,4 @@
-"""Reads JSON strictly: one meaning for every body, or none. Pure; knows no JSON-RPC.
+"""Reads JSON strictly: one meaning for every body, or none. Pure; knows no surface that it reads for.
 
 Refused, beyond what RFC 8259 refuses: a doubled key (two readers would see two bodies), NUL in a text, nesting
 beyond 254 levels, and whole numbers beyond 64 bits (they would be rounded in silence). orjson itself refuses
@@ -14,35 +14,44 @@ import orjson
 
 
 class BadJson(ValueError):
-    """The body is not JSON that can be trusted to mean one thing. The message says where or why."""
+    """The text is not JSON that can be trusted to mean one thing. The message says where or why."""
 
 
 _SPACES: Final = b" \t\n\r"
 _NUL: Final = b"\\u0000"
+_NO_NUMBERS: Final = ("NaN", "Infinity")
 
 
-def read_json(body: bytes) -> Any:
-    """The body's value. Raises ``BadJson``."""
+def read_json(text: bytes) -> Any:
+    """The value of a JSON text. Raises ``BadJson``."""
     try:
-        value = orjson.loads(body)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as fault:
-        raise BadJson(f"{fault.msg} (line {fault.lineno}, column {fault.colno})") from None
+        raise _bad_syntax(fault) from None
     try:
         written = orjson.dumps(value)
     except TypeError:
         raise BadJson("it is nested deeper than 254 levels") from None
     # What is written back the same had no doubled key: the cheap proof, which compact clients pass. White space
     # may differ (it is taken out of texts as well, on both sides): a doubled entry would still be missing.
-    if written != body and written.translate(None, _SPACES) != body.translate(None, _SPACES):
-        _check_slowly(body)
-    if _NUL in body and _holds_nul(value):
+    if written != text and written.translate(None, _SPACES) != text.translate(None, _SPACES):
+        _check_slowly(text)
+    if _NUL in text and _holds_nul(value):
         raise BadJson("a text in it holds the NUL character")
     return value
 
 
-def _check_slowly(body: bytes) -> None:
+def _bad_syntax(fault: orjson.JSONDecodeError) -> BadJson:
+    cause = fault.msg
+    for word in _NO_NUMBERS:
+        if fault.doc.startswith(word, fault.pos):
+            cause = f"{word} is no JSON number"
+    return BadJson(f"{cause} (line {fault.lineno}, column {fault.colno})")
+
+
+def _check_slowly(text: bytes) -> None:
     try:
-        json.loads(body, object_pairs_hook=_no_doubled_key, parse_int=_within_64_bits, parse_float=_ignore)
+        json.loads(text, object_pairs_hook=_no_doubled_key, parse_int=_within_64_bits, parse_float=_ignore)
     except RecursionError:
         raise BadJson("it is nested too deeply") from None
 

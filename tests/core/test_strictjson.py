@@ -1,0 +1,59 @@
+"""Strict JSON: a text has one meaning for every reader, or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.strictjson import BadJson, read_json
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"a":1,"b":[1.5,"x",null,true]}', {"a": 1, "b": [1.5, "x", None, True]}),
+        (b' { "a" : "\\u00e9" } ', {"a": "\u00e9"}),
+        (b'{"a":"\\\\u0000"}', {"a": "\\u0000"}),
+        (b'{"a":18446744073709551615,"b":-9223372036854775808}', {"a": 2**64 - 1, "b": -(2**63)}),
+        (b'[{"a":1},{"a":2}]', [{"a": 1}, {"a": 2}]),
+    ],
+)
+def test_json_with_one_meaning_is_read(body: Any, value: Any) -> None:
+    assert read_json(body) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":1}',
+        b'[{"x":{"a":1, "a":2}}]',
+        b'{"\\u0061":1,"a":2}',
+        b'{"a":"\\u0000"}',
+        b'{"a":"\\ud800"}',
+        b'{"a":18446744073709551616}',
+        b'{"a":1e999}',
+        b"[" * 255 + b"]" * 255,
+        b"[" * 100_000,
+        b'"\xed\xa0\x80"',
+        b"",
+    ],
+)
+def test_json_with_two_meanings_is_refused(body: Any) -> None:
+    with pytest.raises(BadJson):
+        read_json(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"a":1, "b":2, "a":3}', "the key 'a' stands twice"),
+        (b'{"a": NaN}', "NaN is no JSON number (line 1, column 7)"),
+        (b"[-Infinity]", "Infinity is no JSON number"),
+        (b'{"a":\n }', "(line 2, column 2)"),
+    ],
+)
+def test_what_is_refused_is_named_with_its_place(body: Any, said: str) -> None:
+    with pytest.raises(BadJson) as refused:
+        read_json(body)
+    assert said in str(refused.value)

@@ -46,11 +46,6 @@ class Env:
     outbound_allow: tuple[Network, ...]
     max_body_bytes: int
 
-    @property
-    def base_host(self) -> str:
-        """Host (with port, where not the scheme's own) of the public base URL."""
-        return urlsplit(self.base_url).netloc
-
 
 def parse_env(environ: Mapping[str, str]) -> Env:
     """Turn variables into an ``Env``. Raises ``BadEnvironment`` with the variable's name and the mend."""

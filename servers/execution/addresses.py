@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from core.errors import SourceError
+from core.outbound import AddressRule
 
 AllowAddress = Callable[[str], bool]
 """Says whether an IP address, in its text form, may be connected to."""
 
 
-def allow_any_address(address: str) -> bool:
-    """The default rule: every address is allowed."""
-    return True
+allow_public: Final[AllowAddress] = AddressRule().allows
+"""The default rule: public addresses only. What else is allowed is the operator's to say."""
 
 
 async def resolve_host(host: str, port: int, *, allow: AllowAddress) -> Sequence[str]:

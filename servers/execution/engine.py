@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from core.eager import Started
 from core.errors import InvalidInput, SourceError
-from servers.execution.addresses import AllowAddress, allow_any_address
+from servers.execution.addresses import AllowAddress, allow_public
 from servers.execution.backends import build_backends
 from servers.execution.contract import Backend, Health, Operation, Outcome, Source
 
@@ -28,7 +28,7 @@ class Engine:
     def __init__(
         self,
         *,
-        allow_address: AllowAddress = allow_any_address,
+        allow_address: AllowAddress = allow_public,
         backends: Mapping[str, Backend] | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
     ) -> None:

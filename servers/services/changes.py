@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from django.db.models import F
 
-from tenants.changes import CHANNEL, announce_change, redis_client
+from tenants.changes import announce_change
 from tenants.models import Tenant
-
-__all__ = ["CHANNEL", "publish_change", "redis_client"]
 
 
 def publish_change(tenant_id: int) -> None:

@@ -7,12 +7,6 @@ from servers.services.runtime import get_runtime
 from tenants.services.inputs import one_of
 
 
-def list_kinds() -> list[Backend]:
-    """Every kind with its title and the JSON Schema of its settings."""
-    engine = get_runtime().engine
-    return [engine.backend(kind) for kind in engine.kinds]
-
-
 def backend_of(kind: object, path: str = "kind") -> Backend:
     """The backend of a kind. Raises ``InvalidInput`` that lists the known kinds."""
     engine = get_runtime().engine

@@ -9,7 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from servers.execution.addresses import allow_any_address
+from django.conf import settings
+
+from core.outbound import AddressRule
 from servers.execution.backends import build_backends
 from servers.execution.contract import Health, Offered, Operation, Outcome, Source
 from servers.execution.engine import Engine
@@ -66,5 +68,5 @@ class EchoBackend:
 
 def add_echo_kind() -> None:
     """Give this process the kind beside Marina's own, before its runtime starts."""
-    backends = dict(build_backends(allow_address=allow_any_address))
+    backends = dict(build_backends(allow_address=AddressRule(settings.ENV.outbound_allow).allows))
     get_runtime().engine = Engine(backends={**backends, KIND: EchoBackend()})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from channels.layers import get_channel_layer
+from channels_redis.core import RedisChannelLayer
+from django.conf import settings
 
 
 @pytest.mark.anyio
 async def test_a_quiet_live_page_outlasts_one_wait_for_a_message() -> None:
-    layer = get_channel_layer()
+    # As configured, but of its own: the process-wide one has connections on other loops.
+    layer = RedisChannelLayer(**settings.CHANNEL_LAYERS["default"]["CONFIG"])
     channel = await layer.new_channel()
     waiting = asyncio.ensure_future(layer.receive(channel))
     # Longer than the layer's own blocking wait: where the socket gives up first, this ends with its error.

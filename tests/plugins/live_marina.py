@@ -149,9 +149,12 @@ def live_marina(database: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
         marina.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live_worker(live_marina: LiveMarina, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveWorker]:
-    """A Celery worker beside ``live_marina``, for exports and what else is queued."""
+    """A Celery worker beside ``live_marina``, for exports and what else is queued.
+
+    It ends with the module that asked for it: other tests look at work that no worker has taken yet.
+    """
     log = tmp_path_factory.mktemp("live") / "worker.log"
     command = [
         *(sys.executable, "-m", "celery", "-A", "config.celery", "--quiet", "worker", "--loglevel", "INFO"),

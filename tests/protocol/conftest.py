@@ -13,7 +13,7 @@ import uvicorn
 from django.conf import settings
 
 from core.loop import run_async
-from servers.execution.addresses import allow_any_address
+from core.outbound import AddressRule
 from servers.execution.backends import build_backends
 from servers.execution.engine import Engine
 from servers.services.runtime import Runtime, get_runtime
@@ -60,7 +60,12 @@ def port(database: None, probe: ProbeBackend) -> Iterator[int]:
     # Tests before these may have started one on the background loop; this Marina has a loop of its own.
     run_async(get_runtime().stop())
     runtime = get_runtime()
-    runtime.engine = Engine(backends={**build_backends(allow_address=allow_any_address), KIND: probe})
+    runtime.engine = Engine(
+        backends={
+            **build_backends(allow_address=AddressRule(settings.ENV.outbound_allow).allows),
+            KIND: probe,
+        }
+    )
     server = _Started(
         uvicorn.Config(
             Application(), loop="uvloop", http="httptools", ws="none", log_config=None, lifespan="on"

@@ -9,8 +9,9 @@ import redis
 from django.conf import settings
 from django.db import transaction
 
-from servers.services.changes import CHANNEL, publish_change
+from servers.services.changes import publish_change
 from servers.services.tools import list_tools, set_tool_enabled
+from tenants.changes import CHANNEL
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team

@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from core.errors import SourceError
+from core.outbound import AddressRule, parse_networks
 from servers.execution.contract import Operation, Outcome, Source
 from servers.execution.engine import Engine
 
@@ -110,7 +111,7 @@ def make_source(scratch: Scratch) -> Callable[..., Source]:
 
 @pytest.fixture
 async def engine() -> AsyncIterator[Engine]:
-    engine = Engine()
+    engine = Engine(allow_address=AddressRule(parse_networks(["127.0.0.0/8"])).allows)
     yield engine
     await engine.close()
 

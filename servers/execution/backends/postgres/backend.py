@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from core.errors import InvalidInput
-from servers.execution.addresses import AllowAddress, allow_any_address
+from servers.execution.addresses import AllowAddress, allow_public
 from servers.execution.backends.postgres.health import check_source
 from servers.execution.backends.postgres.operations import (
     describe_table,
@@ -40,7 +40,7 @@ class PostgresBackend:
     secret_settings: frozenset[str] = frozenset({"dsn"})
 
     def __init__(
-        self, *, allow_address: AllowAddress = allow_any_address, idle_seconds: float = IDLE_SECONDS
+        self, *, allow_address: AllowAddress = allow_public, idle_seconds: float = IDLE_SECONDS
     ) -> None:
         self._allow = allow_address
         self.pools = Pools(allow=allow_address, idle_seconds=idle_seconds)

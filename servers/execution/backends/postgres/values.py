@@ -24,7 +24,6 @@ from psycopg.postgres import types as builtin_types
 
 from core.errors import InvalidInput
 
-_INT64: Final = 2**63
 _EXACT_DIGITS: Final = 15
 """Decimal digits that any binary64 holds and gives back unchanged."""
 

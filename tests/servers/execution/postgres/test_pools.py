@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from core.errors import SourceError
+from core.outbound import AddressRule, parse_networks
 from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.contract import Operation, Source
 from servers.execution.engine import Engine
@@ -102,7 +103,9 @@ async def test_idle_pool_closes_its_connections(
 async def test_sweeper_closes_idle_connections_by_itself(
     make_source: Callable[..., Source], scratch: Any
 ) -> None:
-    swept = PostgresBackend(idle_seconds=0.05)
+    swept = PostgresBackend(
+        allow_address=AddressRule(parse_networks(["127.0.0.0/8"])).allows, idle_seconds=0.05
+    )
     await swept.execute(make_source(), QUERY, ONE, timeout=10)
     await scratch.wait_for_backends(0)
     assert len(swept.pools) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from channels_redis.core import RedisChannelLayer
@@ -12,7 +13,8 @@ from django.conf import settings
 @pytest.mark.anyio
 async def test_a_quiet_live_page_outlasts_one_wait_for_a_message() -> None:
     # As configured, but of its own: the process-wide one has connections on other loops.
-    layer = RedisChannelLayer(**settings.CHANNEL_LAYERS["default"]["CONFIG"])
+    configuration: Any = settings.CHANNEL_LAYERS["default"]["CONFIG"]
+    layer = RedisChannelLayer(**configuration)
     channel = await layer.new_channel()
     waiting = asyncio.ensure_future(layer.receive(channel))
     # Longer than the layer's own blocking wait: where the socket gives up first, this ends with its error.

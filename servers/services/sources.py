@@ -6,6 +6,7 @@ No connection to a source is opened while a transaction of ours is open.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -96,7 +97,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
                 each,
                 caller=caller,
                 title=each.title,
-                description=each.description,
+                description=_with_prefix(each.description, offered, source.tool_prefix),
             )
             for each in offered
         ]
@@ -290,6 +291,14 @@ def _free_prefix(name: str, offered: Sequence[Offered]) -> str:
     raise Conflict(
         f"A tool called {taken[0]} exists already. Choose another name for the data source.",
         code="name_taken",
+    )
+
+
+def _with_prefix(description: str, offered: Sequence[Offered], prefix: str) -> str:
+    """The description with the source's own tools by the names they got: a bare name is another source's."""
+    names = "|".join(re.escape(each.name) for each in offered)
+    return (
+        re.sub(rf"\b(?:{names})\b", lambda found: prefix + found[0], description) if prefix else description
     )
 
 

@@ -76,6 +76,10 @@ def test_a_second_source_prefixes_its_tools(team: Team, dsn: str) -> None:
     names = {tool["name"]: tool["source"] for tool in tools}
     assert (names["list_tables"], names["two_list_tables"]) == ("one", "two")
     assert stored(team, "two").tool_prefix == "two_"
+    said = {tool["name"]: tool["description"] for tool in tools}
+    # A model that reads the second source's tools is not sent to the first one's.
+    assert "with list_tables and describe_table" in said["query_database"]
+    assert "with two_list_tables and two_describe_table" in said["two_query_database"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ class Operation:
 class Offered:
     """A tool that a source of some kind brings along, ready to be stored as version 1.
 
-    ``input_schema`` and ``output_schema`` are JSON Schema 2020-12; ``annotations`` are MCP's tool hints.
+    ``input_schema`` and ``output_schema`` are JSON Schema 2020-12; ``annotations`` are MCP's tool hints;
+    ``icons`` are MCP's icons (``src``, ``mimeType``, ``sizes``).
     """
 
     name: str
@@ -48,17 +49,139 @@ class Offered:
     output_schema: Mapping[str, Any] | None
     annotations: Mapping[str, Any]
     operation: Operation
+    icons: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedResource:
+    """A resource, or with ``template`` a resource template (``uri`` is then an RFC 6570 URI template).
+
+    ``annotations`` are MCP's resource annotations (audience, priority, lastModified).
+    """
+
+    uri: str
+    name: str
+    title: str
+    description: str
+    mime_type: str
+    operation: Operation
+    template: bool = False
+    annotations: Mapping[str, Any] = field(default_factory=dict)
+    icons: Sequence[Mapping[str, Any]] = ()
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedPrompt:
+    """A prompt. ``arguments`` are MCP's: ``name``, ``title``, ``description``, ``required``."""
+
+    name: str
+    title: str
+    description: str
+    arguments: Sequence[Mapping[str, Any]]
+    operation: Operation
+    icons: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offering:
+    """All that a source brings along."""
+
+    tools: Sequence[Offered] = ()
+    resources: Sequence[OfferedResource] = ()
+    prompts: Sequence[OfferedPrompt] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call produced. ``structured`` is a JSON object; ``rows`` and ``size`` (bytes) feed the record."""
+    """What an operation produced. ``rows`` and ``size`` (bytes) feed the record.
 
-    structured: Mapping[str, Any] | None
+    Of a tool: ``structured`` is a JSON value, ``text`` its reading for models, ``content`` MCP content blocks where
+    text alone will not do; ``failed`` marks a result that tells of the tool's own failure. Of a resource: ``content``
+    is its contents (``uri``, ``mimeType``, ``text`` or ``blob``). Of a prompt: ``content`` is its messages
+    and ``text`` its description.
+    """
+
+    structured: Any
     text: str
     rows: int | None = None
     size: int = 0
     truncated: bool = False
+    content: Sequence[Mapping[str, Any]] | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Values that complete an argument. ``total`` counts those that there are, where that is known."""
+
+    values: Sequence[str]
+    total: int | None = None
+    has_more: bool = False
+
+
+LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
+"""RFC 5424 severities, least first."""
+
+AskMethod = Literal["elicitation/create", "sampling/createMessage", "roots/list"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question to the client: one of MCP's server→client requests, with its ``params``."""
+
+    method: AskMethod
+    params: Mapping[str, Any]
+
+
+class InputRequired(Exception):
+    """Ends this run of an operation: it runs again from its beginning when the client has answered ``asks``.
+
+    How 2026-07-28 clients are asked (basic/patterns/mrtr). Operations let it pass through.
+    """
+
+    def __init__(self, asks: Mapping[str, Ask]) -> None:
+        super().__init__(", ".join(asks))
+        self.asks = asks
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, as operations may know them. ``actor`` is how the log names them."""
+
+    actor: str
+    tenant: str
+    server: str
+    request_id: str
+
+
+class Context(Protocol):
+    """The way back from a running operation to whoever called it. One object a call."""
+
+    principal: Principal
+
+    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
+        """Tell how far the work is. Dropped where the client asked for no progress."""
+        ...
+
+    async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
+        """Send a log message to the client. Dropped below the level that it asked for."""
+        ...
+
+    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+        """Ask the client, by keys that stay the same when the operation runs again, and give its results by key.
+
+        Raises ``SourceError`` (``client_cannot``, ``client_refused``, ``client_silent``) and ``InputRequired``.
+        """
+        ...
+
+    async def resource_updated(self, uri: str) -> None:
+        """Tell those who subscribed to the resource, on every replica, that it changed."""
+        ...
+
+    async def release_stream(self) -> None:
+        """Close the client's stream while the work goes on: it comes back for the result (SEP-1699)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +212,8 @@ class Backend(Protocol):
         """The part of the settings that may be shown (host, database, user …), without any secret."""
         ...
 
-    def offered(self, settings: Mapping[str, Any]) -> Sequence[Offered]:
-        """The tools that come with a source of this kind."""
+    def offered(self, settings: Mapping[str, Any]) -> Offering:
+        """The tools, resources and prompts that come with a source of this kind."""
         ...
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
@@ -102,9 +225,35 @@ class Backend(Protocol):
         ...
 
     async def execute(
-        self, source: Source, operation: Operation, arguments: Mapping[str, Any], *, timeout: float
+        self,
+        source: Source,
+        operation: Operation,
+        arguments: Mapping[str, Any],
+        *,
+        timeout: float,
+        context: Context,
     ) -> Outcome:
-        """Run one operation. ``timeout`` in seconds. Raises ``SourceError`` or ``InvalidInput``."""
+        """Run the operation of a tool, a resource or a prompt. ``timeout`` in seconds.
+
+        A resource's arguments are ``uri`` and, of a template, the values of its variables. Raises
+        ``SourceError``, ``InvalidInput`` or ``InputRequired``.
+        """
+        ...
+
+    async def complete(
+        self,
+        source: Source,
+        operation: Operation,
+        argument: str,
+        value: str,
+        given: Mapping[str, str],
+        *,
+        timeout: float,
+    ) -> Completion:
+        """Values for an argument of a prompt or a variable of a template that begin with ``value``.
+
+        ``given`` holds the arguments that are filled in already.
+        """
         ...
 
     async def close(self) -> None:

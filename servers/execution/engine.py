@@ -13,13 +13,16 @@ from core.eager import Started
 from core.errors import InvalidInput, SourceError
 from servers.execution.addresses import AllowAddress, allow_public
 from servers.execution.backends import build_backends
-from servers.execution.contract import Backend, Health, Operation, Outcome, Source
+from servers.execution.context import NOBODY
+from servers.execution.contract import Backend, Completion, Context, Health, Operation, Outcome, Source
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one operation, everything included."""
 MAX_RESULT_BYTES: Final = 8_388_608
 """No backend's result may be larger, whatever its own settings say."""
 CHECK_TIMEOUT: Final = 12.0
+COMPLETE_TIMEOUT: Final = 5.0
+"""A person waits for these while typing."""
 
 
 class Engine:
@@ -54,14 +57,15 @@ class Engine:
         arguments: Mapping[str, Any],
         *,
         timeout: float = DEFAULT_TIMEOUT,
+        context: Context = NOBODY,
     ) -> Outcome:
-        """Run one operation within ``timeout`` seconds. Raises ``SourceError`` or ``InvalidInput``.
+        """Run one operation within ``timeout`` seconds. Raises ``SourceError``, ``InvalidInput``, ``InputRequired``.
 
         When the deadline passes or the caller is cancelled, the backend stops the work at the source too.
         """
         backend = self.backend(source.kind)
         try:
-            work = Started(backend.execute(source, operation, arguments, timeout=timeout))
+            work = Started(backend.execute(source, operation, arguments, timeout=timeout, context=context))
             if work.done:
                 outcome = work.result
             else:
@@ -82,6 +86,29 @@ class Engine:
                 data={"max_bytes": self._max_result_bytes},
             )
         return outcome
+
+    async def complete(
+        self,
+        source: Source,
+        operation: Operation,
+        argument: str,
+        value: str,
+        given: Mapping[str, str],
+        *,
+        timeout: float = COMPLETE_TIMEOUT,
+    ) -> Completion:
+        """Values that complete an argument. Raises ``SourceError`` or ``InvalidInput``."""
+        backend = self.backend(source.kind)
+        try:
+            async with asyncio.timeout(timeout):
+                return await backend.complete(source, operation, argument, value, given, timeout=timeout)
+        except TimeoutError:
+            raise SourceError(
+                f"The data source {source.name} named no values within {timeout:g} s.",
+                code="source_timeout",
+                data={"seconds": timeout},
+                retryable=True,
+            ) from None
 
     async def check(self, source: Source) -> Health:
         """Say whether a source works, in words. Never raises for a bad source."""

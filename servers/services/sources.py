@@ -55,7 +55,7 @@ def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -
     """The tools that a source with these settings would bring. Saves nothing. Raises ``InvalidInput``."""
     caller.require(Action.SOURCES_CHANGE)
     backend, cleaned = _cleaned(kind, settings)
-    return list(backend.offered(cleaned))
+    return list(backend.offered(cleaned).tools)
 
 
 def check_source_name(name: str, offered: Sequence[Offered], *, caller: Caller) -> None:
@@ -77,7 +77,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
     caller.require(Action.SOURCES_CHANGE)
     _check_name(name)
     backend, cleaned = _cleaned(kind, settings)
-    offered = backend.offered(cleaned)
+    offered = backend.offered(cleaned).tools
     with tenant_scope(caller.tenant_id):
         source = DataSource(
             id=uuid4(),
@@ -306,7 +306,7 @@ def _own_tools(source: DataSource) -> list[str]:
     """Names of the tools on this source that did not come with it."""
     tools = list(Tool.objects.filter(source=source).select_related("current"))
     try:
-        offered = backend_of(source.kind).offered(execution_source(source).settings)
+        offered = backend_of(source.kind).offered(execution_source(source).settings).tools
     except (SourceError, InvalidInput):
         # Neither a kind that is gone nor settings that do not open may keep a source from being deleted.
         return []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
@@ -54,11 +54,44 @@ class SurfaceTool:
     source: Source | None
     validator: jsonschema_rs.Validator | None = field(repr=False)
     fault: str = ""
+    icons: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfaceResource:
+    """A resource, or with ``template`` a resource template, as a server offers it. ``fault`` as of a tool."""
+
+    uri: str
+    name: str
+    title: str
+    description: str
+    mime_type: str
+    annotations: Mapping[str, Any]
+    icons: Sequence[Mapping[str, Any]]
+    size: int | None
+    template: bool
+    operation: Operation
+    source: Source | None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfacePrompt:
+    """A prompt as a server offers it. ``arguments`` as in ``OfferedPrompt``; ``fault`` as of a tool."""
+
+    name: str
+    title: str
+    description: str
+    arguments: Sequence[Mapping[str, Any]]
+    icons: Sequence[Mapping[str, Any]]
+    operation: Operation
+    source: Source | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """One server of a tenant at one moment. ``tools`` are ordered by name."""
+    """One server of a tenant at one moment. Tools and prompts are ordered by name, resources by URI."""
 
     tenant_id: int
     tenant_slug: str
@@ -69,6 +102,20 @@ class Surface:
     version: int
     tools: tuple[SurfaceTool, ...]
     by_name: Mapping[str, SurfaceTool] = field(repr=False)
+    resources: tuple[SurfaceResource, ...] = ()
+    templates: tuple[SurfaceResource, ...] = ()
+    prompts: tuple[SurfacePrompt, ...] = ()
+
+    def find_resource(self, uri: str) -> tuple[SurfaceResource, Mapping[str, str]] | None:
+        """The resource with this URI, else the first template that it fits, with the values of its variables."""
+        for resource in self.resources:
+            if resource.uri == uri:
+                return resource, {}
+        return None
+
+    def find_prompt(self, name: str) -> SurfacePrompt | None:
+        """The prompt of this name."""
+        return next((prompt for prompt in self.prompts if prompt.name == name), None)
 
 
 def find_tenant(slug: str) -> int | None:

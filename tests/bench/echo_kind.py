@@ -6,14 +6,23 @@ So a measured call costs what Marina does around a tool, and nothing that a sour
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
 
 from core.outbound import AddressRule
 from servers.execution.backends import build_backends
-from servers.execution.contract import Health, Offered, Operation, Outcome, Source
+from servers.execution.contract import (
+    Completion,
+    Context,
+    Health,
+    Offered,
+    Offering,
+    Operation,
+    Outcome,
+    Source,
+)
 from servers.execution.engine import Engine
 from servers.services.runtime import get_runtime
 from tests.bench.offered import describe_tools
@@ -39,11 +48,13 @@ class EchoBackend:
     def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return dict(settings)
 
-    def offered(self, settings: Mapping[str, Any]) -> Sequence[Offered]:
-        return [
-            Offered(**tool, operation=Operation("echo", {}))
-            for tool in describe_tools(int(settings["tools"]))
-        ]
+    def offered(self, settings: Mapping[str, Any]) -> Offering:
+        return Offering(
+            tools=[
+                Offered(**tool, operation=Operation("echo", {}))
+                for tool in describe_tools(int(settings["tools"]))
+            ]
+        )
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         raise NotImplementedError("the bench's tools come with their source")
@@ -58,9 +69,22 @@ class EchoBackend:
         arguments: Mapping[str, Any],
         *,
         timeout: float,
+        context: Context,
     ) -> Outcome:
         text = json.dumps(arguments, ensure_ascii=False)
         return Outcome(structured=arguments, text=text, size=len(text))
+
+    async def complete(
+        self,
+        source: Source,
+        operation: Operation,
+        argument: str,
+        value: str,
+        given: Mapping[str, str],
+        *,
+        timeout: float,
+    ) -> Completion:
+        return Completion(())
 
     async def close(self) -> None:
         return

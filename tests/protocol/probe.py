@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from core.errors import SourceError
-from servers.execution.contract import Health, Offered, Operation, Outcome, Source
+from servers.execution.contract import (
+    Completion,
+    Context,
+    Health,
+    Offered,
+    Offering,
+    Operation,
+    Outcome,
+    Source,
+)
 
 KIND = "probe"
 SECRET = "postgres://app:hunter2@10.0.0.1/secret"
@@ -49,14 +58,16 @@ class ProbeBackend:
     def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return dict(settings)
 
-    def offered(self, settings: Mapping[str, Any]) -> Sequence[Offered]:
-        return [
-            _offered("echo", ECHO_SCHEMA, output={"type": "object"}),
-            _offered("wait", {"type": "object"}),
-            _offered("fail", {"type": "object"}),
-            _offered("crash", {"type": "object"}),
-            _offered("routed", ROUTED_SCHEMA),
-        ]
+    def offered(self, settings: Mapping[str, Any]) -> Offering:
+        return Offering(
+            tools=[
+                _offered("echo", ECHO_SCHEMA, output={"type": "object"}),
+                _offered("wait", {"type": "object"}),
+                _offered("fail", {"type": "object"}),
+                _offered("crash", {"type": "object"}),
+                _offered("routed", ROUTED_SCHEMA),
+            ]
+        )
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         return _offered(kind, {"type": "object"})
@@ -71,6 +82,7 @@ class ProbeBackend:
         arguments: Mapping[str, Any],
         *,
         timeout: float,
+        context: Context,
     ) -> Outcome:
         self.executed += 1
         if operation.kind == "fail":
@@ -95,6 +107,18 @@ class ProbeBackend:
         """End the ``wait`` that is in progress, well. On Marina's loop."""
         assert self.held is not None
         self.held.set_result(None)
+
+    async def complete(
+        self,
+        source: Source,
+        operation: Operation,
+        argument: str,
+        value: str,
+        given: Mapping[str, str],
+        *,
+        timeout: float,
+    ) -> Completion:
+        return Completion(())
 
     async def close(self) -> None:
         return

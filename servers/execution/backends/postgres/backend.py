@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.errors import InvalidInput
@@ -22,7 +22,16 @@ from servers.execution.backends.postgres.settings import (
     read_settings,
 )
 from servers.execution.backends.postgres.sqltool import compile_sql_tool, run_sql_tool
-from servers.execution.contract import Health, Offered, Operation, Outcome, Source
+from servers.execution.contract import (
+    Completion,
+    Context,
+    Health,
+    Offered,
+    Offering,
+    Operation,
+    Outcome,
+    Source,
+)
 
 _OPERATIONS: Final[Mapping[str, Callable[..., Awaitable[Outcome]]]] = {
     "query_database": query_database,
@@ -51,8 +60,8 @@ class PostgresBackend:
     def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return describe_settings(settings)
 
-    def offered(self, settings: Mapping[str, Any]) -> Sequence[Offered]:
-        return offer_operations(read_settings(settings))
+    def offered(self, settings: Mapping[str, Any]) -> Offering:
+        return Offering(tools=offer_operations(read_settings(settings)))
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         if kind != "sql":
@@ -64,7 +73,13 @@ class PostgresBackend:
         return await check_source(source, allow=self._allow)
 
     async def execute(
-        self, source: Source, operation: Operation, arguments: Mapping[str, Any], *, timeout: float
+        self,
+        source: Source,
+        operation: Operation,
+        arguments: Mapping[str, Any],
+        *,
+        timeout: float,
+        context: Context,
     ) -> Outcome:
         # Nothing is awaited between here and the lease: the sweeper must not drop the pool in between.
         pool: Pool = self.pools.get(source)
@@ -75,6 +90,18 @@ class PostgresBackend:
             message = f"A PostgreSQL source has no operation {operation.kind}."
             raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
         return await run(pool, arguments, timeout=timeout)
+
+    async def complete(
+        self,
+        source: Source,
+        operation: Operation,
+        argument: str,
+        value: str,
+        given: Mapping[str, str],
+        *,
+        timeout: float,
+    ) -> Completion:
+        return Completion(())
 
     async def close(self) -> None:
         await self.pools.close()

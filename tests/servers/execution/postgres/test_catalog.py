@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 def validate(engine: Engine, source: Source, name: str, structured: Any) -> None:
-    offered = {tool.name: tool for tool in engine.backend("postgres").offered(source.settings)}
+    offered = {tool.name: tool for tool in engine.backend("postgres").offered(source.settings).tools}
     jsonschema_rs.validator_for(dict(offered[name].output_schema or {})).validate(structured)
 
 
@@ -111,7 +111,7 @@ async def test_query_result_fits_its_schema(
 async def test_offered_tools_are_read_only_and_name_their_limits(
     engine: Engine, make_source: Callable[..., Source]
 ) -> None:
-    tools = engine.backend("postgres").offered(make_source(row_limit=50).settings)
+    tools = engine.backend("postgres").offered(make_source(row_limit=50).settings).tools
     assert [tool.name for tool in tools] == ["query_database", "list_tables", "describe_table"]
     assert all(tool.annotations["readOnlyHint"] for tool in tools)
     assert tools[0].input_schema["properties"]["limit"]["maximum"] == 50

@@ -14,6 +14,7 @@ import pytest
 from core.errors import SourceError
 from core.outbound import AddressRule, parse_networks
 from servers.execution.backends.postgres import PostgresBackend
+from servers.execution.context import NOBODY
 from servers.execution.contract import Operation, Source
 from servers.execution.engine import Engine
 
@@ -106,10 +107,10 @@ async def test_sweeper_closes_idle_connections_by_itself(
     swept = PostgresBackend(
         allow_address=AddressRule(parse_networks(["127.0.0.0/8"])).allows, idle_seconds=0.05
     )
-    await swept.execute(make_source(), QUERY, ONE, timeout=10)
+    await swept.execute(make_source(), QUERY, ONE, timeout=10, context=NOBODY)
     await scratch.wait_for_backends(0)
     assert len(swept.pools) == 0
-    assert (await swept.execute(make_source(), QUERY, ONE, timeout=10)).rows == 1
+    assert (await swept.execute(make_source(), QUERY, ONE, timeout=10, context=NOBODY)).rows == 1
     await swept.close()
 
 

@@ -1,0 +1,45 @@
+"""The context of an operation that has nobody to talk back to: the playground, pipelines, tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from core.errors import SourceError
+from servers.execution.contract import Ask, LogLevel, Principal
+
+
+class Detached:
+    """Implements ``servers.execution.contract.Context``: drops what it is told, and can ask nobody."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+
+    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
+        return
+
+    async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
+        return
+
+    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+        raise cannot_ask(next(iter(asks.values()), None))
+
+    async def resource_updated(self, uri: str) -> None:
+        return
+
+    async def release_stream(self) -> None:
+        return
+
+
+def cannot_ask(ask: Ask | None) -> SourceError:
+    """What an operation is told whose client did not declare that it answers such questions."""
+    method = "anything" if ask is None else ask.method
+    return SourceError(
+        f"The tool needs to ask for {method}, and this client does not offer that. "
+        "Call it from a client that does.",
+        code="client_cannot",
+        data={"method": method},
+    )
+
+
+NOBODY: Final = Detached(Principal(actor="", tenant="", server="", request_id=""))

@@ -30,12 +30,23 @@ class Action(StrEnum):
     TOOLS_READ = "tools.read"
     TOOLS_CHANGE = "tools.change"
     TOOLS_CALL = "tools.call"
+    RESOURCES_READ = "resources.read"
+    PROMPTS_READ = "prompts.read"
     SERVERS_READ = "servers.read"
     SERVERS_CHANGE = "servers.change"
     AUDIT_READ = "audit.read"
 
 
-_READ: Final = frozenset({Action.TENANT_READ, Action.SOURCES_READ, Action.TOOLS_READ, Action.SERVERS_READ})
+_READ: Final = frozenset(
+    {
+        Action.TENANT_READ,
+        Action.SOURCES_READ,
+        Action.TOOLS_READ,
+        Action.RESOURCES_READ,
+        Action.PROMPTS_READ,
+        Action.SERVERS_READ,
+    }
+)
 
 ALLOWED: Final[dict[Role, frozenset[Action]]] = {
     Role.OWNER: frozenset(Action),
@@ -56,8 +67,8 @@ ALLOWED: Final[dict[Role, frozenset[Action]]] = {
 SCOPES: Final[dict[str, str]] = {
     "tools:read": "List the tools of this team's servers.",
     "tools:execute": "Call any tool of this team's servers.",
-    "resources:read": "Read resources.",
-    "prompts:read": "Read prompts.",
+    "resources:read": "List and read the resources of this team's servers.",
+    "prompts:read": "List and get the prompts of this team's servers.",
     "tasks:manage": "See and cancel long-running work.",
     "audit:read": "Search the log and download exports.",
     "admin": "Everything, including configuration through REST.",
@@ -67,6 +78,8 @@ SCOPES: Final[dict[str, str]] = {
 SCOPE_ACTIONS: Final[dict[str, frozenset[Action]]] = {
     "tools:read": frozenset({Action.TOOLS_READ}),
     "tools:execute": frozenset({Action.TOOLS_CALL}),
+    "resources:read": frozenset({Action.RESOURCES_READ}),
+    "prompts:read": frozenset({Action.PROMPTS_READ}),
     "audit:read": frozenset({Action.AUDIT_READ}),
     "admin": frozenset(Action),
 }

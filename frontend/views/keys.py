@@ -25,8 +25,8 @@ from tenants.roles import SCOPE_ACTIONS, SCOPES, Action
 from tenants.services.keys import get_key, issue_key, list_keys, revoke_key
 from tenants.services.log import search_records
 
-_SHOWN_SCOPES = ("tools:read", "tools:execute", "audit:read", "admin")
-"""Scopes that open something today; resources, prompts and tasks join the picker with what they open."""
+_SHOWN_SCOPES = ("tools:read", "tools:execute", "resources:read", "prompts:read", "audit:read", "admin")
+"""Scopes that open something today; tasks join the picker with what they open."""
 
 
 UNKNOWN_MAKER = "another key"

@@ -149,7 +149,10 @@ class AuditHead(models.Model):
 
 
 class AuditRecord(TenantOwned):
-    """One thing that happened. ``body`` is what was hashed, byte for byte; the columns are for searching."""
+    """One thing that happened. ``body`` is what was hashed, byte for byte; the columns are for searching.
+
+    ``intent_seq`` is the number of the intent whose outcome the record is.
+    """
 
     pk = models.CompositePrimaryKey("tenant_id", "seq")
     # No index and no constraint of its own: the primary key leads with it, and the head row is constrained.
@@ -166,6 +169,7 @@ class AuditRecord(TenantOwned):
     tool = models.CharField(max_length=140)
     request_id = models.CharField(max_length=64)
     duration_us = models.BigIntegerField(default=0)
+    intent_seq = models.BigIntegerField(null=True)
     body = models.BinaryField()
     hash = models.BinaryField()
 
@@ -176,6 +180,11 @@ class AuditRecord(TenantOwned):
             models.Index(fields=["tenant", "tool", "seq"], name="tenants_audit_tool"),
             models.Index(fields=["tenant", "outcome", "seq"], name="tenants_audit_outcome"),
             models.Index(fields=["tenant", "credential_id", "seq"], name="tenants_audit_credential"),
+            models.Index(
+                fields=["tenant", "intent_seq"],
+                name="tenants_audit_intent",
+                condition=models.Q(intent_seq__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

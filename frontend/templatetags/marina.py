@@ -29,6 +29,8 @@ _TONES: Final = {
     "degraded": "warn",
     "running": "warn",
     "cancelled": "warn",
+    "no outcome yet": "warn",
+    "outcome unknown": "bad",
 }
 
 _FAILURES: Final = {

@@ -18,7 +18,7 @@ from frontend.access import tenant_page
 from frontend.pages import fragment, page
 from frontend.views.log import KINDS, labelled_faults, read_query
 from tenants.access import Caller
-from tenants.audit.records import OUTCOMES
+from tenants.audit.query import OUTCOME_FILTERS
 from tenants.models import AuditExport
 from tenants.roles import Action
 from tenants.services.keys import list_keys
@@ -57,7 +57,7 @@ def exports(request: HttpRequest, caller: Caller) -> HttpResponse:
     context = {
         "rows": rows,
         "unfinished": _any_unfinished(rows),
-        "outcomes": OUTCOMES,
+        "outcomes": OUTCOME_FILTERS,
         "kinds": KINDS,
         "keys": list_keys(caller=caller) if caller.may(Action.KEYS_READ) else [],
         "given": request.POST or request.GET,

@@ -17,7 +17,7 @@ from frontend.access import tenant_page
 from frontend.pages import fragment, page, wants_fragment
 from servers.services.tools import list_tools
 from tenants.access import Caller
-from tenants.audit.records import OUTCOMES
+from tenants.audit.query import OUTCOME_FILTERS
 from tenants.roles import Action
 from tenants.services.keys import list_keys
 from tenants.services.log import LogPage, get_record, search_records
@@ -26,7 +26,12 @@ PAGE: Final = 50
 
 KINDS: Final = (
     "tools/call",
+    "resources/read",
+    "prompts/get",
     "tools/list",
+    "resources/list",
+    "prompts/list",
+    "completion/complete",
     "auth",
     "request",
     "session.signed_in",
@@ -129,7 +134,7 @@ def log(request: HttpRequest, caller: Caller) -> HttpResponse:
         "filtered": query.is_set or error is not None,
         "error": error,
         "newest": found.records[0].seq if found.records and "before" not in request.GET else 0,
-        "outcomes": OUTCOMES,
+        "outcomes": OUTCOME_FILTERS,
         "kinds": KINDS,
         "tools": [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else [],
         "keys": list_keys(caller=caller) if caller.may(Action.KEYS_READ) else [],

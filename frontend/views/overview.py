@@ -130,4 +130,4 @@ def _stats(caller: Caller) -> dict[str, Any]:
 def _recent(caller: Caller) -> dict[str, Any]:
     if not caller.may(Action.AUDIT_READ):
         return {"recent": []}
-    return {"recent": search_records(caller=caller, kind=CALL, limit=RECENT).records}
+    return {"recent": search_records(caller=caller, kind=CALL, limit=RECENT, settled=True).records}

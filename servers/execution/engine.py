@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
+
+import orjson
 
 from core.eager import Started
 from core.errors import InvalidInput, SourceError
@@ -79,6 +82,9 @@ class Engine:
                 data={"seconds": timeout},
                 retryable=True,
             ) from None
+        if outcome.content is not None:
+            # Backends count what they read; blocks may hold more than that, and travel as they are.
+            outcome = replace(outcome, size=max(outcome.size, _bytes_of(outcome.content)))
         if outcome.size > self._max_result_bytes:
             raise SourceError(
                 f"The result has {outcome.size} bytes; {self._max_result_bytes} are allowed. Ask for less.",
@@ -123,3 +129,14 @@ class Engine:
         """Close every pool of every kind."""
         for backend in self._backends.values():
             await backend.close()
+
+
+def _bytes_of(content: Sequence[Mapping[str, Any]]) -> int:
+    return len(orjson.dumps(content, default=_as_json))
+
+
+def _as_json(value: Any) -> Any:
+    """What orjson does not know: any sequence and mapping that a backend may use, and the rest as text."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, Sequence) else str(value)

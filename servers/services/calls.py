@@ -1,38 +1,60 @@
-"""The one decision path of a tool's call, for MCP, REST, the dashboard and workers alike. Knows no wire.
+"""The one decision path of every operation, for MCP, REST, the dashboard and workers alike. Knows no wire.
 
-scope → (policy, limits: to come) → argument schema → execute → mask → record → answer. Whatever is decided is
-recorded, durably, before this module returns or raises; where the log cannot be written, nothing runs.
+scope → server → (policy, limits: to come) → arguments → intent → execute → result → mask → record → answer.
+Whatever is decided is recorded, durably, before this module returns or raises; where the log cannot be written,
+nothing runs. An operation that may change something is in the log before it runs: its intent.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter_ns
 from typing import Any, Final
 
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, TooLarge, Unavailable
-from servers.execution.contract import Outcome
-from servers.services.live import notify_calls
-from servers.services.reasons import log_unavailable, reason_of
-from servers.services.redaction import mask_secrets, mask_text
+from servers.execution.context import NOBODY
+from servers.execution.contract import Completion, Context, Outcome
+from servers.services.decisions import (
+    decide,
+    decide_completion,
+    decide_prompt,
+    decide_resource,
+    names_to_list,
+    require_list,
+)
+from servers.services.reasons import log_unavailable
+from servers.services.recording import KIND_CALL, KIND_PROMPT, KIND_READ, CallRecord
 from servers.services.runtime import Runtime, get_runtime
-from servers.services.schemas import check_arguments
-from servers.services.surfaces import Surface, SurfaceTool
-from servers.services.visibility import require_server, require_tool, tools_left
+from servers.services.schemas import check_arguments, check_prompt_arguments, check_result
+from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
 from tenants.access import Caller
-from tenants.audit.records import Entry
-from tenants.roles import Action
+
+__all__ = [
+    "CALL_SECONDS",
+    "KIND_CALL",
+    "KIND_COMPLETE",
+    "KIND_LIST",
+    "KIND_PROMPT",
+    "KIND_READ",
+    "CallResult",
+    "call_tool",
+    "complete_argument",
+    "decide",
+    "decide_resource",
+    "get_prompt",
+    "names_to_list",
+    "read_resource",
+    "require_list",
+]
 
 CALL_SECONDS: Final = 30.0
 """The deadline of one call."""
 
-KIND_CALL: Final = "tools/call"
 KIND_LIST: Final = "tools/list"
+KIND_COMPLETE: Final = "completion/complete"
 
-_NEAREST: Final = 12
+MAX_COMPLETIONS: Final = 100
+"""server/utilities/completion: "Maximum 100 items per response"."""
 
 
 @dataclass(slots=True)
@@ -40,13 +62,16 @@ class CallResult:
     """What became of a call that was let through to its tool, or whose arguments did not fit.
 
     ``outcome`` is ``ok``, ``error`` (the tool ran and failed), ``refused`` (by a rule of its source) or ``invalid``
-    (the input); with all but the first, ``error`` says why. ``seq`` is the place of its record in the tenant's log.
+    (the input); with all but the first, ``error`` says why. A tool that reports its own failure in words has
+    outcome ``error``, code ``tool_failed``, and what it said in ``text``, ``structured`` and ``content``.
+    ``content`` is MCP's content blocks, or ``None`` where ``text`` is all. ``seq`` is the place of its record in the
+    tenant's log.
     """
 
     tool: str
     tool_version: int
     outcome: str
-    structured: Mapping[str, Any] | None
+    structured: Any
     text: str
     rows: int | None
     size: int
@@ -54,6 +79,7 @@ class CallResult:
     duration_us: int
     seq: int
     error: MarinaError | None = None
+    content: Sequence[Mapping[str, Any]] | None = None
 
 
 async def call_tool(
@@ -65,186 +91,246 @@ async def call_tool(
     client: str,
     request_id: str,
     timeout: float = CALL_SECONDS,
+    context: Context = NOBODY,
 ) -> CallResult:
     """Call a tool and record it. ``timeout`` in seconds.
 
-    Raises, after recording it: ``Forbidden`` (which rule), ``NotFound`` (no such tool here). Raises
-    ``Unavailable`` when the log cannot be written: then nothing has run, or no one may hear what did.
+    Raises, after recording it: ``Forbidden`` (which rule), ``NotFound`` (no such tool here), and ``InputRequired``
+    (a question to the client, with whose answer the call is made again). Raises ``Unavailable`` when the log cannot
+    be written: then nothing has run, or no one may hear what did; and ``MarinaError`` (``outcome_unrecorded``) when
+    a call that may have changed something ran and only its intent could be recorded.
     A failure of the tool itself is a ``CallResult``, because who called needs to see it.
     """
-    runtime = get_runtime()
-    if not runtime.writer.accepting:
-        raise log_unavailable()
-    started = perf_counter_ns()
-    # Masked before anything runs: after it, nothing but the writing of the record may fail.
-    record = _Record(runtime, caller, surface, tool_name, arguments, client, request_id, started)
+    runtime = _runtime()
+    record = CallRecord(
+        runtime,
+        KIND_CALL,
+        tool_name,
+        arguments,
+        caller=caller,
+        server=surface.slug,
+        client=client,
+        request_id=request_id,
+    )
     try:
         tool = decide(caller, surface, tool_name)
     except (Forbidden, NotFound) as refusal:
-        await record.write("refused" if isinstance(refusal, Forbidden) else "invalid", error=refusal)
+        await _record_refusal(record, refusal)
         raise
     record.version = tool.version
     try:
-        outcome = await _execute(tool, arguments, runtime, timeout)
-    except InvalidInput as error:
-        return await record.failed("invalid", error)
-    except Unavailable as error:
-        await record.write("error", error=error)
-        raise
+        outcome = await record.watch(_run_tool(tool, arguments, record, timeout, context))
     except MarinaError as error:
-        # A rule of the source's own (a write, a function not on its list) refuses as much as a scope does.
-        return await record.failed("refused" if "rule" in error.data else "error", error)
-    except asyncio.CancelledError:
-        gone = MarinaError("The client went away before the call ended.", code="cancelled")
-        # Nobody hears an answer any more, so a log that cannot be written refuses nothing here.
-        with contextlib.suppress(Unavailable):
-            await record.write("cancelled", error=gone)
-        raise
-    except Exception:
-        # A fault of ours: what ran is recorded all the same, then the outer boundary answers and logs it.
-        await record.write("error", error=MarinaError("An internal fault ended the call.", code="internal"))
-        raise
-    return await record.succeeded(outcome)
+        # Without an outcome it was its record that failed.
+        if isinstance(error, Unavailable) or not record.outcome:
+            raise
+        return _failed(record, error)
+    failure: MarinaError | None = None
+    if outcome.failed:
+        failure = SourceError("The tool ran and reported a failure of its own.", code="tool_failed")
+    await record.write("ok" if failure is None else "error", error=failure, produced=outcome)
+    return CallResult(
+        tool=tool_name,
+        tool_version=tool.version,
+        outcome=record.outcome,
+        structured=outcome.structured,
+        text=outcome.text,
+        rows=outcome.rows,
+        size=outcome.size,
+        truncated=outcome.truncated,
+        duration_us=record.duration_us,
+        seq=record.seq,
+        error=failure,
+        content=outcome.content,
+    )
 
 
-def decide(caller: Caller, surface: Surface, tool_name: str) -> SurfaceTool:
-    """The tool, when the caller may call it here. Raises ``Forbidden`` or ``NotFound``. Runs nothing.
+async def read_resource(
+    *,
+    caller: Caller,
+    surface: Surface,
+    uri: str,
+    client: str,
+    request_id: str,
+    timeout: float = CALL_SECONDS,
+    context: Context = NOBODY,
+) -> Outcome:
+    """Read a resource and record it: its contents are the outcome's ``content``. ``timeout`` in seconds.
 
-    Policy rules and limits join here, after scope, when they come.
+    Raises, after recording it: ``Forbidden``, ``NotFound`` (``resource_unknown``), ``SourceError``,
+    ``InvalidInput`` and ``InputRequired``. Raises ``Unavailable`` when the log cannot be written.
     """
-    caller.require(Action.TOOLS_CALL)
-    require_server(caller, surface.slug)
-    require_tool(caller, tool_name)
-    tool = surface.by_name.get(tool_name)
-    if tool is None:
-        raise _unknown_tool(caller, surface, tool_name)
-    return tool
+    runtime = _runtime()
+    record = CallRecord(
+        runtime,
+        KIND_READ,
+        uri,
+        {"uri": uri},
+        caller=caller,
+        server=surface.slug,
+        client=client,
+        request_id=request_id,
+    )
+    try:
+        resource, variables = decide_resource(caller, surface, uri)
+    except (Forbidden, NotFound) as refusal:
+        await _record_refusal(record, refusal)
+        raise
+    run = _run(resource, {**variables, "uri": uri}, runtime, timeout, context, code="resource_unusable")
+    return await _recorded(record, run)
 
 
-def names_to_list(caller: Caller, surface: Surface) -> frozenset[str] | None:
-    """The names that the caller's list is narrowed to; ``None`` for all of them. Raises ``Forbidden``."""
-    caller.require(Action.TOOLS_READ)
-    require_server(caller, surface.slug)
-    return tools_left(caller)
+async def get_prompt(
+    *,
+    caller: Caller,
+    surface: Surface,
+    name: str,
+    arguments: Mapping[str, Any],
+    client: str,
+    request_id: str,
+    timeout: float = CALL_SECONDS,
+    context: Context = NOBODY,
+) -> Outcome:
+    """Get a prompt and record it: its messages are the outcome's ``content``, its description ``text``.
+
+    ``timeout`` in seconds. Raises as ``read_resource`` does; the ``NotFound`` is ``prompt_unknown``, and
+    ``InvalidInput`` names each argument that is missing, unknown or no text.
+    """
+    runtime = _runtime()
+    record = CallRecord(
+        runtime,
+        KIND_PROMPT,
+        name,
+        arguments,
+        caller=caller,
+        server=surface.slug,
+        client=client,
+        request_id=request_id,
+    )
+    try:
+        prompt = decide_prompt(caller, surface, name)
+        fault = check_prompt_arguments(prompt.arguments, arguments)
+        if fault is not None:
+            raise fault
+    except (Forbidden, NotFound, InvalidInput) as refusal:
+        await _record_refusal(record, refusal)
+        raise
+    return await _recorded(record, _run(prompt, arguments, runtime, timeout, context, code="prompt_unusable"))
 
 
-async def _execute(
+async def complete_argument(
+    *,
+    caller: Caller,
+    surface: Surface,
+    prompt: str | None,
+    uri: str | None,
+    argument: str,
+    value: str,
+    given: Mapping[str, str],
+    client: str,
+    request_id: str,
+) -> Completion:
+    """Values for an argument of ``prompt``, or for a variable of the resource template ``uri``: one of the two.
+
+    Help while typing, so like a list it is recorded only when it is refused. Raises ``Forbidden``, ``NotFound``,
+    ``InvalidInput``, ``SourceError``, and ``Unavailable`` while the log cannot be written.
+    """
+    runtime = _runtime()
+    try:
+        offered = decide_completion(caller, surface, prompt=prompt, uri=uri, argument=argument)
+    except (Forbidden, NotFound, InvalidInput) as refusal:
+        await runtime.refusals.refused_caller(
+            caller,
+            refusal,
+            kind=KIND_COMPLETE,
+            server=surface.slug,
+            client=client,
+            request_id=request_id,
+            tool=prompt if uri is None else uri,
+            arguments={argument: value},
+            bounded=True,
+        )
+        raise
+    if offered.source is None:
+        raise SourceError(offered.fault, code="completion_unusable")
+    found = await runtime.engine.complete(offered.source, offered.operation, argument, value, given)
+    if len(found.values) <= MAX_COMPLETIONS:
+        return found
+    return Completion(found.values[:MAX_COMPLETIONS], found.total or len(found.values), has_more=True)
+
+
+def _runtime() -> Runtime:
+    """The process's runtime, when its log can be written."""
+    runtime = get_runtime()
+    if not runtime.writer.accepting:
+        raise log_unavailable()
+    return runtime
+
+
+async def _record_refusal(record: CallRecord, refusal: MarinaError) -> None:
+    await record.write("refused" if isinstance(refusal, Forbidden) else "invalid", error=refusal)
+
+
+async def _run_tool(
     tool: SurfaceTool,
     arguments: Mapping[str, Any],
-    runtime: Runtime,
+    record: CallRecord,
     timeout: float,
+    context: Context,
 ) -> Outcome:
     if tool.source is None or tool.validator is None:
         raise SourceError(tool.fault, code="tool_unusable")
-    fault = check_arguments(tool.validator, arguments)
+    fault: MarinaError | None = check_arguments(tool.validator, arguments)
     if fault is not None:
         raise fault
-    return await runtime.engine.execute(tool.source, tool.operation, arguments, timeout=timeout)
-
-
-def _unknown_tool(caller: Caller, surface: Surface, tool_name: str) -> NotFound:
-    shown = mask_text(tool_name[:128])
-    names: list[str] = []
-    if caller.may(Action.TOOLS_READ):
-        left = tools_left(caller)
-        names = [tool.name for tool in surface.tools if left is None or tool.name in left]
-    offered = ", ".join(names[:_NEAREST]) + (" …" if len(names) > _NEAREST else "")
-    step = f"It offers: {offered}." if names else "List the tools to see what it offers."
-    return NotFound(
-        f"Unknown tool: {shown}. The server {surface.slug} does not offer it. {step}", code="tool_unknown"
+    if tool.annotations.get("readOnlyHint") is not True:
+        await record.intend()
+    outcome = await record.runtime.engine.execute(
+        tool.source, tool.operation, arguments, timeout=timeout, context=context
     )
+    if tool.output_validator is not None and not outcome.failed:
+        fault = check_result(tool.output_validator, outcome.structured)
+        if fault is not None:
+            raise fault
+    return outcome
 
 
-class _Record:
-    """The record of one call: what is known from the start, and its ways to end."""
-
-    __slots__ = (
-        "arguments",
-        "caller",
-        "client",
-        "request_id",
-        "runtime",
-        "started",
-        "surface",
-        "tool_name",
-        "version",
+async def _run(
+    offered: SurfacePrompt | SurfaceResource,
+    arguments: Mapping[str, Any],
+    runtime: Runtime,
+    timeout: float,
+    context: Context,
+    *,
+    code: str,
+) -> Outcome:
+    if offered.source is None:
+        raise SourceError(offered.fault, code=code)
+    outcome = await runtime.engine.execute(
+        offered.source, offered.operation, arguments, timeout=timeout, context=context
     )
+    if outcome.failed:
+        raise SourceError("The data source reported a failure of its own.", code="source_failed")
+    return outcome
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        caller: Caller,
-        surface: Surface,
-        tool_name: str,
-        arguments: Mapping[str, Any],
-        client: str,
-        request_id: str,
-        started: int,
-    ) -> None:
-        self.runtime = runtime
-        self.caller = caller
-        self.surface = surface
-        self.tool_name = tool_name
-        self.arguments = mask_secrets(arguments)
-        self.client = client
-        self.request_id = request_id
-        self.started = started
-        self.version: int | None = None
 
-    async def write(
-        self, outcome: str, *, error: MarinaError | None = None, produced: Outcome | None = None
-    ) -> tuple[int, int]:
-        """Write the record and wait until it is durable. Gives its ``seq`` and the duration in µs."""
-        caller = self.caller
-        duration_us = (perf_counter_ns() - self.started) // 1000
-        entry = Entry(
-            kind=KIND_CALL,
-            outcome=outcome,
-            actor=caller.actor,
-            credential_id=caller.credential_id,
-            client=self.client,
-            server=self.surface.slug,
-            tool=self.tool_name if self.version is not None else mask_text(self.tool_name[:128]),
-            tool_version=self.version,
-            arguments=self.arguments,
-            reason=None if error is None else reason_of(error),
-            rows=None if produced is None else produced.rows,
-            size=None if produced is None else produced.size,
-            truncated=produced is not None and produced.truncated,
-            duration_us=duration_us,
-            request_id=self.request_id,
-        )
-        seq = await self.runtime.writer.write(caller.tenant_id, entry)
-        notify_calls(caller.tenant_id)
-        return seq, duration_us
+async def _recorded(record: CallRecord, run: Awaitable[Outcome]) -> Outcome:
+    outcome = await record.watch(run)
+    await record.write("ok", produced=outcome)
+    return outcome
 
-    async def succeeded(self, produced: Outcome) -> CallResult:
-        seq, duration_us = await self.write("ok", produced=produced)
-        return CallResult(
-            tool=self.tool_name,
-            tool_version=self.version or 0,
-            outcome="ok",
-            structured=produced.structured,
-            text=produced.text,
-            rows=produced.rows,
-            size=produced.size,
-            truncated=produced.truncated,
-            duration_us=duration_us,
-            seq=seq,
-        )
 
-    async def failed(self, outcome: str, error: MarinaError) -> CallResult:
-        seq, duration_us = await self.write(outcome, error=error)
-        return CallResult(
-            tool=self.tool_name,
-            tool_version=self.version or 0,
-            outcome=outcome,
-            structured=None,
-            text=error.message,
-            rows=None,
-            size=0,
-            truncated=isinstance(error, TooLarge),
-            duration_us=duration_us,
-            seq=seq,
-            error=error,
-        )
+def _failed(record: CallRecord, error: MarinaError) -> CallResult:
+    return CallResult(
+        tool=record.subject,
+        tool_version=record.version or 0,
+        outcome=record.outcome,
+        structured=None,
+        text=error.message,
+        rows=None,
+        size=0,
+        truncated=isinstance(error, TooLarge),
+        duration_us=record.duration_us,
+        seq=record.seq,
+        error=error,
+    )

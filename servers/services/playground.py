@@ -11,6 +11,8 @@ from typing import Any, Final
 from core.errors import Forbidden, NotFound
 from core.loop import run_async
 from core.requestid import current_request_id
+from servers.execution.context import Detached
+from servers.execution.contract import Principal
 from servers.services.calls import CALL_SECONDS, KIND_CALL, CallResult, call_tool
 from servers.services.live import notify_calls
 from servers.services.reasons import log_unavailable, reason_of
@@ -79,6 +81,7 @@ async def _try_tool(
         arguments=arguments,
         client=client,
         request_id=request_id,
+        context=Detached(Principal(caller.actor, surface.tenant_slug, surface.slug, request_id)),
     )
 
 

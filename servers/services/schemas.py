@@ -1,4 +1,4 @@
-"""Compiles tools' JSON Schemas and says, argument by argument, what does not fit. Fetches no remote schema.
+"""Compiles tools' JSON Schemas and says, value by value, what does not fit. Fetches no remote schema.
 
 The dialect is JSON Schema 2020-12 unless ``$schema`` names another. Patterns run on a linear-time engine.
 """
@@ -6,14 +6,14 @@ The dialect is JSON Schema 2020-12 unless ``$schema`` names another. Patterns ru
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import jsonschema_rs
 import orjson
 from jsonschema_rs import ValidationErrorKind as Kind
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, SourceError
 
 MAX_FAULTS: Final = 10
 """Faults named in one answer. More would not help whoever mends them one by one."""
@@ -25,7 +25,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
-    """A validator for arguments. Raises ``InvalidInput`` when this is no valid schema."""
+    """A validator for arguments or results. Raises ``InvalidInput`` when this is no valid schema."""
     try:
         return jsonschema_rs.validator_for(
             dict(schema), pattern_options=jsonschema_rs.RegexOptions(), mask=_HIDDEN, offline=True
@@ -42,29 +42,84 @@ def check_arguments(validator: jsonschema_rs.Validator, arguments: Mapping[str, 
     """What is wrong with the arguments, each fault with its JSON path and what was expected; or ``None``."""
     if validator.is_valid(arguments):
         return None
-    errors: list[dict[str, str]] = []
-    for fault in validator.iter_errors(dict(arguments)):
-        errors.extend(_described(fault))
-        if len(errors) >= MAX_FAULTS:
-            break
-    listed = "; ".join(f"{error['path']} {error['message']}" for error in errors)
+    errors = _faults(validator, dict(arguments), "is not an argument of this tool")
     return InvalidInput(
-        f"The arguments do not fit the tool's input schema: {listed}. Mend them and call again.",
+        f"The arguments do not fit the tool's input schema: {_listed(errors)}. Mend them and call again.",
         errors=errors,
         code="arguments_invalid",
     )
 
 
-def _described(fault: jsonschema_rs.ValidationError) -> list[dict[str, str]]:
+def check_result(validator: jsonschema_rs.Validator, structured: Any) -> SourceError | None:
+    """What keeps a structured result from fitting its tool's output schema; or ``None``.
+
+    MCP 2025-06-18 and later, server/tools: "Servers MUST provide structured results that conform to this schema."
+    """
+    try:
+        if validator.is_valid(structured):
+            return None
+    except (TypeError, ValueError):
+        # Dates, decimals and the like are written as text: judge what clients will be sent.
+        structured = orjson.loads(orjson.dumps(structured, default=str))
+        if validator.is_valid(structured):
+            return None
+    if structured is None:
+        problem = "it has none, though the tool has an output schema"
+    else:
+        problem = _listed(_faults(validator, structured, "is not in the schema"))
+    return SourceError(
+        f"The tool ran, but its structured result does not fit its own output schema: {problem}. The result is "
+        "withheld. Tell whoever keeps the tool; the same call would end the same way.",
+        code="result_invalid",
+    )
+
+
+def check_prompt_arguments(
+    declared: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]
+) -> InvalidInput | None:
+    """What is wrong with a prompt's arguments, each fault with its name; or ``None``. All values are text."""
+    known = {str(each["name"]): each for each in declared}
+    errors = [
+        {"path": "$" + _step(name), "message": "is required, but missing"}
+        for name, each in known.items()
+        if each.get("required") is True and name not in arguments
+    ]
+    for name, value in arguments.items():
+        if name not in known:
+            errors.append({"path": "$" + _step(name), "message": "is not an argument of this prompt"})
+        elif not isinstance(value, str):
+            message = f"must be of type string, not {_type_name(value)}"
+            errors.append({"path": "$" + _step(name), "message": message})
+    if not errors:
+        return None
+    errors = errors[:MAX_FAULTS]
+    return InvalidInput(
+        f"The arguments do not fit the prompt: {_listed(errors)}. Mend them and ask again.",
+        errors=errors,
+        code="arguments_invalid",
+    )
+
+
+def _faults(validator: jsonschema_rs.Validator, value: Any, unexpected: str) -> list[dict[str, str]]:
+    errors: list[dict[str, str]] = []
+    for fault in validator.iter_errors(value):
+        errors.extend(_described(fault, unexpected))
+        if len(errors) >= MAX_FAULTS:
+            break
+    return errors
+
+
+def _listed(errors: list[dict[str, str]]) -> str:
+    return "; ".join(f"{error['path']} {error['message']}" for error in errors)
+
+
+def _described(fault: jsonschema_rs.ValidationError, unexpected: str) -> list[dict[str, str]]:
     path = _path(fault.instance_path)
     kind = fault.kind
     if isinstance(kind, Kind.Required):
         return [{"path": path + _step(kind.property), "message": "is required, but missing"}]
     if isinstance(kind, Kind.AdditionalProperties):
-        return [
-            {"path": path + _step(name), "message": "is not an argument of this tool"}
-            for name in kind.unexpected[:MAX_FAULTS]
-        ]
+        return [{"path": path + _step(name), "message": unexpected} for name in kind.unexpected[:MAX_FAULTS]]
     if isinstance(kind, Kind.Type):
         expected = " or ".join(kind.types)
         return [{"path": path, "message": f"must be of type {expected}, not {_type_name(fault.instance)}"}]

@@ -55,6 +55,7 @@ class SurfaceTool:
     validator: jsonschema_rs.Validator | None = field(repr=False)
     fault: str = ""
     icons: Sequence[Mapping[str, Any]] = ()
+    output_validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,11 +186,14 @@ def _snapshot(row: Tool, source: Source | None) -> SurfaceTool:
         raise AssertionError("a tool without a version was selected")
     fault = ""
     validator: jsonschema_rs.Validator | None = None
+    output_validator: jsonschema_rs.Validator | None = None
     try:
+        if current.output_schema is not None:
+            output_validator = compile_schema(current.output_schema)
         validator = compile_schema(current.input_schema)
     except InvalidInput:
-        logger.exception("a stored input schema does not compile", extra={"tool_id": str(row.id)})
-        fault = "The tool's input schema is not valid. Ask an editor of the team to change the tool."
+        logger.exception("a stored schema does not compile", extra={"tool_id": str(row.id)})
+        fault = "A schema of the tool is not valid. Ask an editor of the team to change the tool."
     if source is None:
         fault = (
             f"The settings of the data source {row.source.name} cannot be opened. "
@@ -207,6 +211,7 @@ def _snapshot(row: Tool, source: Source | None) -> SurfaceTool:
         source=source,
         validator=validator,
         fault=fault,
+        output_validator=output_validator,
     )
 
 

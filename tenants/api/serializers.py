@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from tenants.access import KEY_PREFIX
 from tenants.api.base import StrictSerializer, list_of
+from tenants.audit.query import OUTCOME_FILTERS
 from tenants.audit.records import OUTCOMES
 from tenants.models import ApiKey, AuditExport, Tenant
 from tenants.roles import Role
@@ -150,6 +151,16 @@ class RecordSerializer(serializers.Serializer[Any]):
     duration_us = serializers.IntegerField(help_text="Microseconds.")
     request_id = serializers.CharField()
     hash = serializers.CharField(help_text="Its link in the chain, in hexadecimal.")
+    intent_seq = serializers.IntegerField(
+        allow_null=True,
+        help_text="Of an outcome: the number of the intent that was recorded before the call ran.",
+    )
+    outcome_seq = serializers.IntegerField(
+        allow_null=True, help_text="Of an intent: the number of the record that says how the call ended."
+    )
+    outcome_unknown = serializers.BooleanField(
+        help_text="An intent whose outcome is not there: the call runs still, or its process ended before it."
+    )
 
 
 class RecordQuery(StrictSerializer):
@@ -159,8 +170,9 @@ class RecordQuery(StrictSerializer):
     outcome = serializers.ChoiceField(
         required=False,
         allow_blank=True,
-        choices=OUTCOMES,
-        error_messages={"invalid_choice": f"It must be one of: {', '.join(OUTCOMES)}."},
+        choices=OUTCOME_FILTERS,
+        error_messages={"invalid_choice": f"It must be one of: {', '.join(OUTCOME_FILTERS)}."},
+        help_text="`unknown`: intents whose outcome is not in the log.",
     )
     kind = serializers.CharField(required=False, allow_blank=True, max_length=40)
     credential_id = serializers.UUIDField(required=False)

@@ -47,6 +47,7 @@ def append_entry(entry: Entry, *, tenant_id: int) -> int:
         tool=column(entry.tool, TOOL_CHARACTERS),
         request_id=column(entry.request_id, REQUEST_ID_CHARACTERS),
         duration_us=entry.duration_us,
+        intent_seq=entry.intent,
         body=body,
         hash=digest,
     )

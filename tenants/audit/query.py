@@ -12,14 +12,20 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from django.db.models import F, Func, TextField, Value
+from django.db.models import Exists, F, Func, OuterRef, Q, TextField, Value
 
 from core.errors import InvalidInput
-from tenants.audit.records import KIND_CHARACTERS, OUTCOMES, TOOL_CHARACTERS
+from tenants.audit.records import INTENT, KIND_CHARACTERS, OUTCOMES, TOOL_CHARACTERS
 from tenants.models import AuditRecord
 from tenants.scoping import TenantQuerySet
 
 MAX_TEXT_CHARACTERS: Final = 200
+
+UNKNOWN: Final = "unknown"
+"""Asks for the intents whose outcome is not in the log. No record says this of itself."""
+
+OUTCOME_FILTERS: Final = (*OUTCOMES, UNKNOWN)
+"""What can be asked for as an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,9 @@ def clean_filters(given: Mapping[str, object]) -> Filters:
             ("text", MAX_TEXT_CHARACTERS),
         )
     }
-    if texts["outcome"] and texts["outcome"] not in OUTCOMES:
-        errors.append({"path": "outcome", "message": f"It must be one of: {', '.join(OUTCOMES)}."})
+    if texts["outcome"] and texts["outcome"] not in OUTCOME_FILTERS:
+        message = f"It must be one of: {', '.join(OUTCOME_FILTERS)}."
+        errors.append({"path": "outcome", "message": message})
     credential_id = given.get("credential_id") or None
     if credential_id is not None and not isinstance(credential_id, UUID):
         try:
@@ -99,6 +106,9 @@ def matching_records(filters: Filters, period: Period) -> TenantQuerySet[AuditRe
         for name in ("tool", "outcome", "kind", "credential_id")
         if (value := getattr(filters, name))
     }
+    if exact.get("outcome") == UNKNOWN:
+        records = records.filter(without_outcome())
+        del exact["outcome"]
     if exact:
         records = records.filter(**exact)
     if period.start is not None:
@@ -112,6 +122,12 @@ def matching_records(filters: Filters, period: Period) -> TenantQuerySet[AuditRe
         records = records.annotate(words=words).filter(words__icontains=written)
     found: TenantQuerySet[AuditRecord] = records
     return found
+
+
+def without_outcome() -> Q:
+    """Matches the intents whose outcome is not in the log."""
+    outcomes = AuditRecord.objects.filter(intent_seq=OuterRef("seq"))
+    return Q(~Exists(outcomes), outcome=INTENT)
 
 
 def _text(value: object, name: str, longest: int, errors: list[dict[str, str]]) -> str:

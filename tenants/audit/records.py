@@ -18,10 +18,17 @@ from uuid import UUID
 import orjson
 
 BODY_VERSION: Final = 1
-"""Stands in each body as ``v``; it grows when a field changes its meaning."""
+"""Stands in each body as ``v``; it grows when a field changes its meaning, not when one is added."""
 
-OUTCOMES: Final = ("ok", "error", "refused", "invalid", "cancelled")
-"""It worked; it ran and failed; a rule refused it; the input was wrong; the caller went away while it ran."""
+CALL_KINDS: Final = ("tools/call", "resources/read", "prompts/get")
+"""The kinds of record that a run of an operation leaves."""
+
+INTENT: Final = "intent"
+"""The outcome of a record that says what is about to run; another says what became of it, and names this one."""
+
+OUTCOMES: Final = ("ok", "error", "refused", "invalid", "cancelled", "input_required", INTENT)
+"""It worked; it ran and failed; a rule refused it; the input was wrong; the caller went away while it ran; it
+ended to ask the client, and runs again with the answer; it is about to run."""
 
 MAX_ARGUMENTS_BYTES: Final = 64 * 1024
 """Arguments beyond this are replaced by their size and SHA-256, so one call cannot fill the log."""
@@ -81,7 +88,7 @@ class Entry:
 
     ``arguments`` are what was asked for (of a call, or of a change of configuration), with secrets already
     masked. ``client`` is the MCP client as it names itself. ``size`` is bytes of the result, ``duration_us``
-    and ``at`` are microseconds.
+    and ``at`` are microseconds. ``intent`` is the number of the intent whose outcome this is.
     """
 
     kind: str
@@ -99,6 +106,7 @@ class Entry:
     truncated: bool = False
     duration_us: int = 0
     request_id: str = ""
+    intent: int | None = None
     at: int = field(default_factory=now_us)
 
 
@@ -129,6 +137,8 @@ def encode(entry: Entry) -> bytes:
         "truncated": entry.truncated,
         "v": BODY_VERSION,
     }
+    if entry.intent is not None:
+        body["intent"] = entry.intent
     if entry.arguments is None:
         return _dump(body)
     body["arguments"] = entry.arguments
@@ -169,6 +179,7 @@ def columns_of(body: Mapping[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {name: column(body[name], limit) for name, limit in TEXT_COLUMNS.items()}
     columns["credential_id"] = UUID(body["credential_id"]) if body["credential_id"] else None
     columns["duration_us"] = body["duration_us"]
+    columns["intent_seq"] = body.get("intent")
     return columns
 
 

@@ -65,9 +65,10 @@ SQL: Final[dict[bytes, str]] = {
         SELECT 1 / (count(*) = cardinality($1::bigint[]))::int FROM moved""",
     b"append": """
         INSERT INTO tenants_auditrecord (tenant_id, at, kind, outcome, actor, credential_id, server, tool,
-            request_id, duration_us, body, seq, hash)
+            request_id, duration_us, intent_seq, body, seq, hash)
         SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::uuid[],
-            $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bytea[], $12::bigint[], $13::bytea[])""",
+            $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bigint[],
+            $14::bytea[])""",
     b"advance": """
         UPDATE tenants_audithead AS h SET seq = e.seq, hash = e.hash
         FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) AS e (tenant_id, seq, hash)
@@ -85,7 +86,20 @@ _BYTEA: Final = 17
 _TIMESTAMPTZ: Final = 1184
 _UUID: Final = 2950
 
-_CELL_TYPES: Final = (_INT8, _TIMESTAMPTZ, _TEXT, _TEXT, _TEXT, _UUID, _TEXT, _TEXT, _TEXT, _INT8, _BYTEA)
+_CELL_TYPES: Final = (
+    _INT8,
+    _TIMESTAMPTZ,
+    _TEXT,
+    _TEXT,
+    _TEXT,
+    _UUID,
+    _TEXT,
+    _TEXT,
+    _TEXT,
+    _INT8,
+    _INT8,
+    _BYTEA,
+)
 _NULL: Final = b"\xff\xff\xff\xff"
 _EPOCH_2000_US: Final = 946_684_800_000_000
 """PostgreSQL counts microseconds from 2000-01-01 UTC."""
@@ -110,6 +124,7 @@ def cells_of(tenant_id: int, entry: Entry, body: bytes) -> Cells:
         _kept_text(entry.tool, TOOL_CHARACTERS),
         _text(entry.request_id, REQUEST_ID_CHARACTERS),
         _int8(8, entry.duration_us),
+        _NULL if entry.intent is None else _int8(8, entry.intent),
         _length(len(body)) + body,
     )
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -36,21 +35,15 @@ from tenants.audit.statements import (
     COMMIT,
     ROLLBACK,
     SQL,
-    Cells,
     advance,
     append,
-    cells_of,
     find,
     lock,
     move,
     open_chain,
     read_integer,
 )
-
-BATCH_RECORDS: Final = 1_024
-BATCH_BYTES: Final = 4 * 1024 * 1024
-QUEUE_RECORDS: Final = 8_192
-QUEUE_BYTES: Final = 64 * 1024 * 1024
+from tenants.audit.waiting import Queue, Waiting, unavailable
 
 REFUSE_SECONDS: Final = 4.0
 """How long a record may wait for the database. With ``TICK_SECONDS`` it stays below the promised 5."""
@@ -82,37 +75,6 @@ _OF_THE_RECORD: Final = ("22", "23")
 _log = logging.getLogger(__name__)
 
 
-class _Waiting:
-    """A record on its way: its packed columns, who waits for it, and (in a batch) its place in the chain."""
-
-    __slots__ = ("at_us", "body", "cells", "done", "hash", "seq", "since", "tenant_id")
-
-    def __init__(
-        self, tenant_id: int, entry: Entry, body: bytes, done: asyncio.Future[int], since: float
-    ) -> None:
-        self.tenant_id = tenant_id
-        self.at_us = entry.at
-        self.body = body
-        self.cells: Cells = cells_of(tenant_id, entry, body)
-        self.done = done
-        self.since = since
-        self.seq = 0
-        self.hash = b""
-
-    @property
-    def refused(self) -> bool:
-        """Whether its caller was told no. (A caller who left is not: the record is still written.)"""
-        return self.done.done() and not self.done.cancelled()
-
-    def answer(self) -> None:
-        if not self.done.done():
-            self.done.set_result(self.seq)
-
-    def refuse(self) -> None:
-        if not self.done.done():
-            self.done.set_exception(_unavailable())
-
-
 class AuditWriter:
     """Writes records durably, for every tenant. Use it on the event loop that called ``start``.
 
@@ -121,11 +83,10 @@ class AuditWriter:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._queue: deque[_Waiting] = deque()
-        self._queue_bytes = 0
-        self._batch: Sequence[_Waiting] = ()
+        self._queue = Queue()
+        self._batch: Sequence[Waiting] = ()
         self._batch_since = 0.0
-        self._doubt: list[_Waiting] = []
+        self._doubt: list[Waiting] = []
         self._heads: dict[int, Head] = {}
         self._locked_batches = 0
         self._held: set[int] = set()
@@ -140,8 +101,8 @@ class AuditWriter:
 
     @property
     def accepting(self) -> bool:
-        """Whether a record handed in now can be written. False: execute nothing."""
-        return self._accepting
+        """Whether what is begun now can be recorded: the log is writable, its queue not filling. False: run nothing."""
+        return self._accepting and not self._queue.is_filling
 
     @property
     def waiting(self) -> int:
@@ -165,12 +126,16 @@ class AuditWriter:
     async def write(self, tenant_id: int, entry: Entry) -> int:
         """Record ``entry`` and give its sequence number, once it is durable.
 
-        Raises ``Unavailable`` (``log_unavailable``): at once when the log is not accepting or its queue is full,
+        Raises ``Unavailable`` (``log_unavailable``): at once when the log is not writable or its queue is full,
         or within 5 seconds when the database is lost meanwhile. Cancelling the wait does not take the record back.
         """
+        return await self.hand_in(tenant_id, entry)
+
+    def hand_in(self, tenant_id: int, entry: Entry) -> asyncio.Future[int]:
+        """Put ``entry`` in the queue, and give what ``write`` waits for, for who may have to wait a second time."""
         if not self._accepting:
-            raise _unavailable()
-        if len(self._queue) >= QUEUE_RECORDS or self._queue_bytes >= QUEUE_BYTES:
+            raise unavailable()
+        if self._queue.is_full:
             raise Unavailable(
                 "The log's queue is full, so this could not be recorded and its result is withheld. "
                 "Try again in a moment.",
@@ -178,10 +143,9 @@ class AuditWriter:
             )
         body = encode(entry)
         done: asyncio.Future[int] = self._loop.create_future()
-        self._queue.append(_Waiting(tenant_id, entry, body, done, self._loop.time()))
-        self._queue_bytes += len(body)
+        self._queue.add(Waiting(tenant_id, entry, body, done, self._loop.time()))
         self._rouse()
-        return await done
+        return done
 
     async def close(self) -> None:
         """Take nothing more, write what waits (5 seconds at most), and disconnect. Safe to call again."""
@@ -222,15 +186,15 @@ class AuditWriter:
         finally:
             # Whatever ended this, nobody waits for a writer that is gone.
             self._accepting = False
-            for waiting in (*self._doubt, *self._batch, *self._queue):
+            for waiting in (*self._doubt, *self._batch):
                 waiting.refuse()
             self._doubt, self._batch = [], ()
-            self._queue.clear()
+            self._queue.refuse_all()
             _settle(attempted)
 
     async def _serve(self, session: Session, attempted: asyncio.Future[None]) -> None:
         while True:
-            batch = self._next_batch()
+            batch = self._queue.take_batch(self._held)
             if batch:
                 await self._commit(session, batch)
                 self._silent_ticks = 0
@@ -281,7 +245,7 @@ class AuditWriter:
         self._wake = None
         self._heads.clear()
         self._held.clear()
-        self._put_back(self._batch)
+        self._queue.put_back(self._batch)
         self._batch = ()
         if self._session is not None:
             await self._session.close()
@@ -300,10 +264,7 @@ class AuditWriter:
         late = [waiting for waiting in (*self._doubt, *self._batch) if waiting.since <= overdue]
         for waiting in late:
             waiting.refuse()
-        while self._queue and (self._queue[0].since <= overdue or self._queue[0].refused):
-            waiting = self._queue.popleft()
-            self._queue_bytes -= len(waiting.body)
-            waiting.refuse()
+        self._queue.refuse_overdue(overdue)
         self._silent_ticks += 1
         if self._session is None:
             if all(waiting.refused for waiting in self._doubt):
@@ -317,33 +278,7 @@ class AuditWriter:
 
     # Batches
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        aside: list[_Waiting] = []
-        tried: set[int] = set()
-        size = 0
-        while self._queue and len(batch) < BATCH_RECORDS and size < BATCH_BYTES:
-            waiting = self._queue.popleft()
-            self._queue_bytes -= len(waiting.body)
-            if waiting.refused:
-                continue
-            if waiting.tenant_id in self._held:
-                # One record is enough to try; the rest must not crowd out the other tenants.
-                if waiting.tenant_id in tried:
-                    aside.append(waiting)
-                    continue
-                tried.add(waiting.tenant_id)
-            batch.append(waiting)
-            size += len(waiting.body)
-        self._put_back(aside)
-        return batch
-
-    def _put_back(self, batch: Sequence[_Waiting]) -> None:
-        kept = [waiting for waiting in batch if not waiting.refused]
-        self._queue.extendleft(reversed(kept))
-        self._queue_bytes += sum(len(waiting.body) for waiting in kept)
-
-    async def _commit(self, session: Session, batch: list[_Waiting]) -> None:
+    async def _commit(self, session: Session, batch: list[Waiting]) -> None:
         """Write a batch. A record that cannot be written is found by halving, and refused alone."""
         self._batch = batch
         self._batch_since = self._loop.time()
@@ -363,7 +298,7 @@ class AuditWriter:
                 self._locked_batches = LOCKED_BATCHES
                 if fault.sqlstate == _HEAD_IS_HELD:
                     self._held.update(waiting.tenant_id for waiting in failed)
-                self._put_back(failed)
+                self._queue.put_back(failed)
             elif len(failed) == 1:
                 _log.error(
                     "record refused by the database",
@@ -374,7 +309,7 @@ class AuditWriter:
                 await self._commit_halves(session, failed)
         self._batch = ()
 
-    async def _commit_halves(self, session: Session, batch: list[_Waiting]) -> None:
+    async def _commit_halves(self, session: Session, batch: list[Waiting]) -> None:
         middle = len(batch) // 2
         first, second = batch[:middle], batch[middle:]
         try:
@@ -384,12 +319,12 @@ class AuditWriter:
             self._batch = (*self._batch, *second)
         await self._commit(session, second)
 
-    async def _open_chains(self, session: Session, batch: list[_Waiting]) -> None:
+    async def _open_chains(self, session: Session, batch: list[Waiting]) -> None:
         for tenant_id in dict.fromkeys(waiting.tenant_id for waiting in batch):
             if tenant_id not in self._heads:
                 await session.exchange([BEGIN, open_chain(tenant_id, GENESIS), COMMIT], sync=True)
 
-    async def _commit_expecting(self, session: Session, batch: list[_Waiting]) -> bool:
+    async def _commit_expecting(self, session: Session, batch: list[Waiting]) -> bool:
         """One round trip. False when this way is not open; the batch is then untouched."""
         if self._locked_batches:
             self._locked_batches -= 1
@@ -406,7 +341,7 @@ class AuditWriter:
         self._answer(after)
         return True
 
-    async def _commit_locked(self, session: Session, batch: list[_Waiting]) -> None:
+    async def _commit_locked(self, session: Session, batch: list[Waiting]) -> None:
         """Two round trips. Tenants whose heads are held by another transaction wait for the next batch."""
         tenant_ids = sorted({waiting.tenant_id for waiting in batch})
         only_free = not self._held.isdisjoint(tenant_ids)
@@ -420,7 +355,7 @@ class AuditWriter:
         self._held.difference_update(before)
         ours = [waiting for waiting in batch if waiting.tenant_id in before]
         if len(ours) < len(batch):
-            self._put_back([waiting for waiting in batch if waiting.tenant_id not in before])
+            self._queue.put_back([waiting for waiting in batch if waiting.tenant_id not in before])
             self._batch = ours
         if not ours:
             await session.rollback(ROLLBACK)
@@ -456,11 +391,11 @@ class AuditWriter:
             for waiting in doubt:
                 waiting.answer()
         else:
-            self._put_back(doubt)
+            self._queue.put_back(doubt)
         self._doubt = []
 
 
-def _chain(batch: Sequence[_Waiting], before: dict[int, Head]) -> dict[int, Head]:
+def _chain(batch: Sequence[Waiting], before: dict[int, Head]) -> dict[int, Head]:
     """Give each record its place and hash, and the heads after them."""
     seqs = {tenant_id: head.seq for tenant_id, head in before.items()}
     hashes = {tenant_id: head.hash for tenant_id, head in before.items()}
@@ -473,19 +408,11 @@ def _chain(batch: Sequence[_Waiting], before: dict[int, Head]) -> dict[int, Head
     return {tenant_id: Head(seq, hashes[tenant_id]) for tenant_id, seq in seqs.items()}
 
 
-def _append(batch: Sequence[_Waiting]) -> tuple[bytes, Sequence[bytes]]:
+def _append(batch: Sequence[Waiting]) -> tuple[bytes, Sequence[bytes]]:
     return append(
         [waiting.cells for waiting in batch],
         (waiting.seq for waiting in batch),
         (waiting.hash for waiting in batch),
-    )
-
-
-def _unavailable() -> Unavailable:
-    return Unavailable(
-        "The log cannot be written now, so calls are refused. Try again in a moment; if it stays so, "
-        "an operator should look at the database.",
-        code="log_unavailable",
     )
 
 

@@ -10,6 +10,7 @@ from django.db.models import Aggregate, BigIntegerField, Count, Q
 from django.utils import timezone
 
 from tenants.access import Caller
+from tenants.audit.records import INTENT
 from tenants.models import ApiKey, AuditRecord
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -30,7 +31,9 @@ class Beginnings:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Calls within the last 24 hours. Times are microseconds of those that ran; ``None`` for no such call."""
+    """Calls within the last 24 hours, each counted once. Times are microseconds of those that ran to an end; ``None``
+    for no such call.
+    """
 
     calls: int
     errors: int
@@ -73,7 +76,8 @@ def measure_usage(*, caller: Caller) -> Usage:
     ran = Q(outcome__in=("ok", "error"))
     with tenant_scope(caller.tenant_id):
         row = AuditRecord.objects.filter(kind=CALL, at__gte=since).aggregate(
-            calls=Count("seq"),
+            # Neither is a call of its own: the record of how it ended follows, or its client asks again.
+            calls=Count("seq", filter=~Q(outcome__in=(INTENT, "input_required"))),
             errors=Count("seq", filter=Q(outcome="error")),
             refused=Count("seq", filter=Q(outcome__in=("refused", "invalid"))),
             median=_Percentile("duration_us", 0.5, filter=ran),

@@ -6,20 +6,29 @@ row that ``start_export`` gives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
 from django.db import OperationalError, connection
+from django.db.models import Q
+from django.utils import timezone
 
 from core.errors import Conflict, InvalidInput, NotFound
 from tenants.access import Caller
-from tenants.audit.query import Filters, Period, clean_filters, clean_period, matching_records
-from tenants.audit.records import columns_of, decode
+from tenants.audit.query import (
+    Filters,
+    Period,
+    clean_filters,
+    clean_period,
+    matching_records,
+    without_outcome,
+)
+from tenants.audit.records import CALL_KINDS, INTENT, columns_of, decode
 from tenants.models import AuditExport, AuditRecord
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -34,13 +43,20 @@ LISTED_EXPORTS: Final = 100
 SEARCH_SECONDS: Final = 5
 """A search that takes longer is ended, with the advice to narrow it."""
 
+SETTLED_AFTER: Final = timedelta(seconds=60)
+"""A call runs 30 seconds at most, and its record takes 5: an outcome that is not there by now is not to come."""
+
 _QUERY_CANCELED: Final = "57014"
 _LAST_SEQ: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """A record as people and programs read it. ``hash`` is its link in the chain, in hex."""
+    """A record as people and programs read it. ``hash`` is its link in the chain, in hex.
+
+    A call that may change something leaves two records: its intent, and an outcome that names the intent's number in
+    ``intent_seq``. ``outcome_seq`` of the intent is the number of that outcome.
+    """
 
     seq: int
     at: datetime
@@ -60,6 +76,25 @@ class LogRecord:
     duration_us: int
     request_id: str
     hash: str
+    intent_seq: int | None
+    outcome_seq: int | None
+
+    @property
+    def is_call(self) -> bool:
+        """Whether an operation ran, or was to run, for a client."""
+        return self.kind in CALL_KINDS
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether this is an intent without its outcome: the call runs still, or nobody knows how it ended."""
+        return self.outcome == INTENT and self.outcome_seq is None
+
+    @property
+    def standing(self) -> str:
+        """The outcome in words for a person. Only age tells a call that runs from one whose process was killed."""
+        if not self.outcome_unknown:
+            return self.outcome.replace("_", " ")
+        return "outcome unknown" if timezone.now() - self.at > SETTLED_AFTER else "no outcome yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +117,12 @@ def search_records(
     to_at: datetime | None = None,
     before_seq: int | None = None,
     limit: int = DEFAULT_LIMIT,
+    settled: bool = False,
 ) -> LogPage:
     """The newest matching records older than ``before_seq``. Times: from ``from_at`` on, before ``to_at``.
+
+    ``outcome`` may also be ``unknown``: intents whose outcome is not there. With ``settled`` an intent is left out once
+    its outcome is there, so that each call is one record.
 
     Raises ``InvalidInput`` for a filter that cannot be, and when the search takes longer than 5 seconds.
     """
@@ -97,8 +136,8 @@ def search_records(
     if before_seq is not None and not 0 < before_seq <= _LAST_SEQ:
         refuse("before", "must be the number of a record, from 1 on.")
     with tenant_scope(caller.tenant_id):
-        rows = _search(filters, period, before_seq, limit + 1)
-    page = [_readable(row) for row in rows[:limit]]
+        rows = _search(filters, period, before_seq, limit + 1, settled=settled)
+        page = _readable(rows[:limit])
     return LogPage(page, page[-1].seq if len(rows) > limit else None)
 
 
@@ -106,10 +145,10 @@ def get_record(seq: int, *, caller: Caller) -> LogRecord:
     """One record by its number. Raises ``NotFound``."""
     caller.require(Action.AUDIT_READ)
     with tenant_scope(caller.tenant_id):
-        row = AuditRecord.objects.filter(seq=seq).first() if 0 < seq <= _LAST_SEQ else None
-    if row is None:
+        found = _readable(AuditRecord.objects.filter(seq=seq) if 0 < seq <= _LAST_SEQ else ())
+    if not found:
         raise NotFound(f"There is no record {seq} in this team's log.", code="record_not_found")
-    return _readable(row)
+    return found[0]
 
 
 def start_export(
@@ -216,8 +255,12 @@ def _access_export(export_id: UUID | str) -> AuditExport:
     return export
 
 
-def _search(filters: Filters, period: Period, before_seq: int | None, limit: int) -> list[AuditRecord]:
+def _search(
+    filters: Filters, period: Period, before_seq: int | None, limit: int, *, settled: bool
+) -> list[AuditRecord]:
     records = matching_records(filters, period)
+    if settled:
+        records = records.filter(~Q(outcome=INTENT) | without_outcome())
     if before_seq is not None:
         records = records.filter(seq__lt=before_seq)
     with connection.cursor() as cursor:
@@ -238,19 +281,28 @@ def _search(filters: Filters, period: Period, before_seq: int | None, limit: int
     return rows
 
 
-def _readable(row: AuditRecord) -> LogRecord:
+def _readable(rows: Iterable[AuditRecord]) -> list[LogRecord]:
     # All from the body, which the chain covers; the table's columns are for searching only.
-    body = decode(bytes(row.body))
-    return LogRecord(
-        seq=row.seq,
-        at=row.at,
-        **columns_of(body),
-        client=body["client"],
-        tool_version=body["tool_version"],
-        arguments=body["arguments"],
-        reason=body["reason"],
-        rows=body["rows"],
-        size=body["size"],
-        truncated=body["truncated"],
-        hash=bytes(row.hash).hex(),
-    )
+    bodies = [(row, decode(bytes(row.body))) for row in rows]
+    intents = [row.seq for row, body in bodies if body["outcome"] == INTENT]
+    outcomes = {}
+    if intents:
+        found = AuditRecord.objects.filter(intent_seq__in=intents)
+        outcomes = dict(found.values_list("intent_seq", "seq"))
+    return [
+        LogRecord(
+            seq=row.seq,
+            at=row.at,
+            **columns_of(body),
+            client=body["client"],
+            tool_version=body["tool_version"],
+            arguments=body["arguments"],
+            reason=body["reason"],
+            rows=body["rows"],
+            size=body["size"],
+            truncated=body["truncated"],
+            hash=bytes(row.hash).hex(),
+            outcome_seq=outcomes.get(row.seq),
+        )
+        for row, body in bodies
+    ]

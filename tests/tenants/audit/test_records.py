@@ -46,6 +46,13 @@ def test_a_body_is_canonical_json_and_reads_back() -> None:
     assert b": " not in body
 
 
+def test_only_an_outcome_of_an_intent_names_one() -> None:
+    assert "intent" not in decode(encode(_entry()))
+    of_an_intent = decode(encode(_entry(intent=41)))
+    assert (of_an_intent["intent"], columns_of(of_an_intent)["intent_seq"]) == (41, 41)
+    assert of_an_intent["v"] == 1, "a field that is added changes the meaning of none"
+
+
 def test_the_same_entry_has_the_same_bytes_whatever_the_order_of_its_arguments() -> None:
     assert encode(_entry(arguments={"a": 1, "b": 2}, at=1)) == encode(
         _entry(arguments={"b": 2, "a": 1}, at=1)
@@ -102,6 +109,7 @@ def test_the_columns_follow_from_the_body(text: str) -> None:
         **{name: column(text, limit) for name, limit in TEXT_COLUMNS.items()},
         "credential_id": None,
         "duration_us": 7,
+        "intent_seq": None,
     }
 
 

@@ -17,7 +17,8 @@ from tenants.audit.append import append_entry
 from tenants.audit.chain import Head
 from tenants.audit.records import Entry
 from tenants.audit.verification import verify_log
-from tenants.audit.writer import QUEUE_RECORDS, AuditWriter
+from tenants.audit.waiting import QUEUE_RECORDS
+from tenants.audit.writer import AuditWriter
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.tenants.audit.far_side import Fault, Relay
@@ -320,7 +321,7 @@ async def test_a_full_queue_sheds_at_once(
     relay: Relay, distant: AuditWriter, team: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert QUEUE_RECORDS >= 1_000
-    monkeypatch.setattr("tenants.audit.writer.QUEUE_RECORDS", 10)
+    monkeypatch.setattr("tenants.audit.waiting.QUEUE_RECORDS", 10)
     relay.fault = Fault.SILENCE
     first = asyncio.create_task(distant.write(team.tenant_id, _entry("first")))
     await _until(lambda: distant.waiting > 0 and not distant._queue)

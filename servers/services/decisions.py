@@ -1,0 +1,141 @@
+"""Who may do what with what a server offers. Runs nothing, records nothing, knows no wire.
+
+``servers.services.calls`` asks it and records the answer. Policy rules and limits join here, after scope, when
+they come. ``tool:<name>`` narrows tools alone; what a credential may read of resources and prompts depends on
+``resources:read``, ``prompts:read`` and ``server:<slug>``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from core.errors import InvalidInput, NotFound
+from servers.services.redaction import mask_text
+from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
+from servers.services.visibility import require_server, require_tool, tools_left
+from tenants.access import Caller
+from tenants.roles import Action
+
+_NEAREST: Final = 12
+_SHOWN_CHARACTERS: Final = 200
+
+_EXPRESSION: Final = re.compile(r"\{[+#./;?&]?([^{}]*)\}")
+"""An expression of a URI template (RFC 6570, section 2.2)."""
+
+_MODIFIER: Final = re.compile(r"(?::[0-9]+|\*)$")
+
+
+def decide(caller: Caller, surface: Surface, tool_name: str) -> SurfaceTool:
+    """The tool, when the caller may call it here. Raises ``Forbidden`` or ``NotFound``."""
+    caller.require(Action.TOOLS_CALL)
+    require_server(caller, surface.slug)
+    require_tool(caller, tool_name)
+    tool = surface.by_name.get(tool_name)
+    if tool is None:
+        raise _unknown_tool(caller, surface, tool_name)
+    return tool
+
+
+def decide_resource(caller: Caller, surface: Surface, uri: str) -> tuple[SurfaceResource, Mapping[str, str]]:
+    """The resource of this URI, when the caller may read it here, and the values of its template's variables.
+
+    Subscribing asks the same. Raises ``Forbidden`` or ``NotFound`` (``resource_unknown``).
+    """
+    require_list(caller, surface, Action.RESOURCES_READ)
+    found = surface.find_resource(uri)
+    if found is None:
+        raise NotFound(
+            f"Unknown resource: {_shown(uri)}. The server {surface.slug} does not offer it. List its resources and "
+            "resource templates to see what it offers.",
+            code="resource_unknown",
+            data={"uri": _shown(uri)},
+        )
+    return found
+
+
+def decide_prompt(caller: Caller, surface: Surface, name: str) -> SurfacePrompt:
+    """The prompt, when the caller may get it here. Raises ``Forbidden`` or ``NotFound`` (``prompt_unknown``)."""
+    require_list(caller, surface, Action.PROMPTS_READ)
+    prompt = surface.find_prompt(name)
+    if prompt is None:
+        step = _offers([prompt.name for prompt in surface.prompts], "List the prompts to see what it offers.")
+        raise NotFound(
+            f"Unknown prompt: {_shown(name)}. The server {surface.slug} does not offer it. {step}",
+            code="prompt_unknown",
+        )
+    return prompt
+
+
+def decide_completion(
+    caller: Caller, surface: Surface, *, prompt: str | None, uri: str | None, argument: str
+) -> SurfacePrompt | SurfaceResource:
+    """What has the argument, when the caller may complete it: the prompt, or the template with this URI template.
+
+    Raises as ``decide_prompt`` and ``decide_resource`` do, and ``InvalidInput`` for an argument that it has not.
+    """
+    if (prompt is None) == (uri is None):
+        message = "Name either a prompt or a resource template whose argument is to be completed."
+        raise InvalidInput(message, errors=[{"path": "ref", "message": message}], code="reference_invalid")
+    offered: SurfacePrompt | SurfaceResource
+    if uri is None:
+        offered = decide_prompt(caller, surface, prompt or "")
+        names = [str(each["name"]) for each in offered.arguments]
+    else:
+        require_list(caller, surface, Action.RESOURCES_READ)
+        template = next((each for each in surface.templates if each.uri == uri), None)
+        offered = template if template is not None else decide_resource(caller, surface, uri)[0]
+        names = variables_of(offered.uri) if offered.template else []
+    if argument not in names:
+        has = f"It has: {', '.join(names)}." if names else "It has none."
+        message = f"There is no argument {_shown(argument)} to complete here. {has}"
+        raise InvalidInput(
+            message, errors=[{"path": "argument.name", "message": message}], code="argument_unknown"
+        )
+    return offered
+
+
+def names_to_list(caller: Caller, surface: Surface) -> frozenset[str] | None:
+    """The names that the caller's list of tools is narrowed to; ``None`` for all. Raises ``Forbidden``."""
+    require_list(caller, surface, Action.TOOLS_READ)
+    return tools_left(caller)
+
+
+def require_list(caller: Caller, surface: Surface, action: Action) -> None:
+    """Raise ``Forbidden`` unless the caller may do ``action`` (``RESOURCES_READ``, ``PROMPTS_READ`` …) here."""
+    caller.require(action)
+    require_server(caller, surface.slug)
+
+
+def variables_of(template: str) -> list[str]:
+    """The names of a URI template's variables, in their order (RFC 6570, section 2.3)."""
+    names = (
+        _MODIFIER.sub("", name)
+        for expression in _EXPRESSION.findall(template)
+        for name in expression.split(",")
+    )
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _unknown_tool(caller: Caller, surface: Surface, tool_name: str) -> NotFound:
+    names: Iterable[str] = ()
+    if caller.may(Action.TOOLS_READ):
+        left = tools_left(caller)
+        names = (tool.name for tool in surface.tools if left is None or tool.name in left)
+    step = _offers(list(names), "List the tools to see what it offers.")
+    return NotFound(
+        f"Unknown tool: {_shown(tool_name)}. The server {surface.slug} does not offer it. {step}",
+        code="tool_unknown",
+    )
+
+
+def _offers(names: list[str], otherwise: str) -> str:
+    if not names:
+        return otherwise
+    return f"It offers: {', '.join(names[:_NEAREST])}{' …' if len(names) > _NEAREST else ''}."
+
+
+def _shown(text: str) -> str:
+    """What a client made up, as a message may repeat it."""
+    return mask_text(text)[:_SHOWN_CHARACTERS]

@@ -1,0 +1,180 @@
+"""The records of one run of an operation: what is known from the start, its intent, and its ways to end.
+
+Decides nothing. Whatever ends the run is durable in the log before this module returns or raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Mapping
+from time import perf_counter_ns
+from typing import Any, Final
+
+from core.errors import InvalidInput, MarinaError, Unavailable
+from servers.execution.contract import InputRequired, Outcome
+from servers.services.live import notify_calls
+from servers.services.reasons import log_unavailable, reason_of
+from servers.services.redaction import mask_secrets, mask_text
+from servers.services.runtime import Runtime
+from tenants.access import Caller
+from tenants.audit.records import INTENT, TOOL_CHARACTERS, Entry, Reason
+
+KIND_CALL: Final = "tools/call"
+KIND_READ: Final = "resources/read"
+KIND_PROMPT: Final = "prompts/get"
+
+
+class CallRecord:
+    """The record of one run. Arguments are masked here: after a run, nothing but the writing may fail.
+
+    ``subject`` stands in the log's ``tool`` column: a tool's name, a resource's URI, a prompt's name.
+    After ``write``, ``outcome``, ``seq`` and ``duration_us`` say what was recorded, and where.
+    """
+
+    __slots__ = (
+        "_intent",
+        "arguments",
+        "caller",
+        "client",
+        "duration_us",
+        "kind",
+        "outcome",
+        "request_id",
+        "runtime",
+        "seq",
+        "server",
+        "started",
+        "subject",
+        "version",
+    )
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        kind: str,
+        subject: str,
+        arguments: Mapping[str, Any],
+        *,
+        caller: Caller,
+        server: str,
+        client: str,
+        request_id: str,
+    ) -> None:
+        self.started = perf_counter_ns()
+        self.runtime = runtime
+        self.kind = kind
+        self.subject = subject
+        self.arguments = mask_secrets(arguments)
+        self.caller = caller
+        self.server = server
+        self.client = client
+        self.request_id = request_id
+        self.version: int | None = None
+        self.outcome = ""
+        self.seq = 0
+        self.duration_us = 0
+        self._intent: asyncio.Future[int] | None = None
+
+    async def intend(self) -> None:
+        """Record that the run is about to begin, for one that may change something.
+
+        Raises ``Unavailable`` when that cannot be recorded: then nothing may run.
+        """
+        try:
+            self._intent = self.runtime.writer.hand_in(self.caller.tenant_id, self._entry(INTENT))
+            # Who leaves now leaves an intent behind: its outcome has to wait for its number.
+            await asyncio.shield(self._intent)
+        except Unavailable:
+            self._intent = None
+            raise log_unavailable() from None
+
+    async def watch(self, run: Awaitable[Outcome]) -> Outcome:
+        """Await a run. What ends it early is recorded and raised on; its result the caller records with ``write``."""
+        try:
+            return await run
+        except InvalidInput as error:
+            await self.write("invalid", error=error)
+            raise
+        except MarinaError as error:
+            # A rule of the source's own (a write, a function not on its list) refuses as much as a scope does.
+            refused = "rule" in error.data and not isinstance(error, Unavailable)
+            await self.write("refused" if refused else "error", error=error)
+            raise
+        except InputRequired as question:
+            methods = ", ".join(ask.method for ask in question.asks.values())
+            message = f"It asks the client for {methods}, and runs again from its beginning with the answer."
+            await self.write("input_required", reason=Reason(code="input_required", message=message))
+            raise
+        except asyncio.CancelledError:
+            gone = MarinaError("The client went away before the call ended.", code="cancelled")
+            # Nobody hears an answer any more, so a log that cannot be written refuses nothing here.
+            with contextlib.suppress(MarinaError):
+                await self.write("cancelled", error=gone)
+            raise
+        except Exception:
+            # A fault of ours: what ran is recorded all the same, then the outer boundary answers and logs it.
+            fault = MarinaError("An internal fault ended the call.", code="internal")
+            await self.write("error", error=fault)
+            raise
+
+    async def write(
+        self,
+        outcome: str,
+        *,
+        error: MarinaError | None = None,
+        produced: Outcome | None = None,
+        reason: Reason | None = None,
+    ) -> None:
+        """Write the outcome and wait until it is durable.
+
+        Raises ``Unavailable`` when it cannot be; after an intent, ``MarinaError`` (``outcome_unrecorded``), since
+        repeating the call may do its work twice.
+        """
+        duration_us = (perf_counter_ns() - self.started) // 1000
+        entry = self._entry(outcome)
+        entry.duration_us = duration_us
+        if error is not None:
+            entry.reason = reason_of(error)
+        elif reason is not None:
+            entry.reason = reason
+        if produced is not None:
+            entry.rows = produced.rows
+            entry.size = produced.size
+            entry.truncated = produced.truncated
+        if self._intent is None:
+            self.seq = await self.runtime.writer.write(self.caller.tenant_id, entry)
+        else:
+            self.seq = await self._conclude(entry, self._intent)
+        self.outcome = outcome
+        self.duration_us = duration_us
+        notify_calls(self.caller.tenant_id)
+
+    async def _conclude(self, entry: Entry, intent: asyncio.Future[int]) -> int:
+        entry.intent = intent.result() if intent.done() else await intent
+        try:
+            return await self.runtime.writer.write(self.caller.tenant_id, entry)
+        except Unavailable:
+            raise MarinaError(
+                "The call ran, but how it ended could not be recorded, so its result is withheld. Check whether it "
+                f"took effect before you repeat it: record {entry.intent} of the log says that it was begun.",
+                code="outcome_unrecorded",
+                data={"intent_seq": entry.intent},
+            ) from None
+
+    def _entry(self, outcome: str) -> Entry:
+        caller = self.caller
+        # What the server does not offer, and every URI, is text that the client made up.
+        known = self.version is not None
+        return Entry(
+            kind=self.kind,
+            outcome=outcome,
+            actor=caller.actor,
+            credential_id=caller.credential_id,
+            client=self.client,
+            server=self.server,
+            tool=self.subject if known else mask_text(self.subject)[:TOOL_CHARACTERS],
+            tool_version=self.version,
+            arguments=self.arguments,
+            request_id=self.request_id,
+        )

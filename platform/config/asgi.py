@@ -24,6 +24,7 @@ from core.loop import adopt_loop
 from frontend.routing import websocket_urlpatterns
 from servers.consumers import send_calls_hint
 from servers.endpoint.app import EndpointApp
+from servers.endpoint.websocket import McpConsumer
 from servers.services.live import use_sender
 from servers.services.runtime import get_runtime
 
@@ -33,6 +34,7 @@ class Application:
 
     def __init__(self) -> None:
         self.endpoint = EndpointApp()
+        self.mcp_socket = McpConsumer.as_asgi(endpoint=self.endpoint)
         self.site = BodyLimit(cast("App", django_application), get_env().max_body_bytes)
         self.websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
@@ -44,7 +46,10 @@ class Application:
             else:
                 await self.site(scope, receive, send)
         elif scope["type"] == "websocket":
-            await self.websocket(scope, receive, send)
+            if scope["path"].startswith("/mcp/"):
+                await self.mcp_socket(scope, receive, send)
+            else:
+                await self.websocket(scope, receive, send)
         else:
             await self.lifespan(receive, send)
 

@@ -1,78 +1,100 @@
-"""The ASGI object for ``/mcp/{tenant}`` and ``/mcp/{tenant}/{server}``: framing, order of checks, error boundary.
+"""The ASGI object for everything below ``/mcp``: order of checks, error boundary, one way in a transport.
 
-The order: Host and Origin, method and path, content type, Accept and declared size, credential, server, body,
-JSON, envelope, method. What the body asks for is ``exchange``'s and ``methods``' business.
-
-Sessions and streams (GET, DELETE, ``Mcp-Session-Id``) are not offered yet: both eras are served statelessly.
+The order: Host and Origin, path and method, content type, Accept and declared size, credential, server, body,
+JSON, session, envelope, method. What the body asks for is ``exchange``'s and ``methods``' business.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import lru_cache
 from typing import Any, Final
 
 from django.conf import settings
+from redis.exceptions import RedisError
 
 from core.errors import MarinaError
-from servers.endpoint.body import ClientGone, DisconnectWatch, read_body
-from servers.endpoint.exchange import Exchange
-from servers.endpoint.headers import Gate, check_content, fold, refuse_doubled, request_id_of
-from servers.endpoint.view import PAGE_SIZE, Views
+from servers.endpoint.body import ClientGone, read_body
+from servers.endpoint.channel import Send
+from servers.endpoint.duplex import open_duplex, post_message
+from servers.endpoint.eras import header_version
+from servers.endpoint.events import STANDALONE, stream_of
+from servers.endpoint.exchange import SESSION_HEADER, Exchange
+from servers.endpoint.handlers.lifecycle import sessions_away
+from servers.endpoint.headers import (
+    Gate,
+    accepts_events,
+    check_content,
+    fold,
+    refuse_doubled,
+    request_id_of,
+)
+from servers.endpoint.incoming import Parts
+from servers.endpoint.lists import PAGE_SIZE
+from servers.endpoint.routes import MESSAGES, SSE, STREAMABLE, find_place
+from servers.endpoint.sessions import Sessions
+from servers.endpoint.standing import StandingStream
+from servers.endpoint.subscribers import Hub
+from servers.endpoint.view import Views
+from servers.endpoint.watch import Watch
 from servers.endpoint.wire import Reply, RpcError, error_bytes, internal_error
-from servers.services.runtime import get_runtime
-from tenants.models import SLUG_PATTERN
+from servers.services.runtime import Runtime, get_runtime
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-
-DEFAULT_SERVER: Final = "default"
-
-_SLUG: Final = re.compile(SLUG_PATTERN)
-_KEPT_PATH: Final = 100
-"""Characters of the longest path whose reading is kept."""
 
 _JSON: Final = (b"content-type", b"application/json")
+_ALLOWED: Final = {STREAMABLE: b"GET, POST, DELETE", SSE: b"GET", MESSAGES: b"POST"}
 
 logger = logging.getLogger(__name__)
 
 
 class EndpointApp:
-    """Serves MCP over HTTP, both eras. One object a process."""
+    """Serves MCP over HTTP, all revisions. One object a process."""
 
     def __init__(self, *, page_size: int = PAGE_SIZE) -> None:
         env = settings.ENV
-        self._gate = Gate(env.allowed_hosts, env.allowed_origins)
+        self.gate = Gate(env.allowed_hosts, env.allowed_origins)
         self._max_body_bytes: int = env.max_body_bytes
-        self._views = Views(page_size)
+        self._page_size = page_size
+        self._parts: Parts | None = None
+
+    def parts(self) -> Parts:
+        """What is kept for all requests: made anew with each runtime."""
+        runtime = get_runtime()
+        if self._parts is None or self._parts.runtime is not runtime:
+            self._parts = make_parts(runtime, self._page_size)
+        return self._parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(get_runtime(), self._views)
-        watch: DisconnectWatch | None = None
+        exchange = Exchange(self.parts(), send)
+        watch: Watch | None = None
         try:
             headers, doubled = fold(scope["headers"])
             exchange.headers = headers
             exchange.request_id = request_id_of(headers)
             refuse_doubled(doubled)
-            self._gate.check(headers)
-            exchange.tenant_slug, exchange.server_slug = _route(scope)
+            self.gate.check(headers)
+            exchange.tenant_slug, exchange.server_slug, transport = find_place(scope)
+            if transport != STREAMABLE or scope["method"] != "POST":
+                await self._serve_other(exchange, scope, receive, send, transport)
+                return
             check_content(headers, max_body_bytes=self._max_body_bytes)
             await exchange.admit()
             body = await read_body(receive, self._max_body_bytes)
-            watch = DisconnectWatch(receive)
+            watch = Watch(receive, exchange)
             reply = await exchange.answer(body)
         except ClientGone:
             return
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if watch is None or not watch.gone or task is None:
+            if watch is None or not watch.over or task is None:
                 raise
-            # The client left, so there is nobody to answer; the task itself was not to end.
+            # Nobody waits for the result any more; the task itself was not to end.
             task.uncancel()
+            watch.end()
+            await _dismiss(exchange, send)
             return
         except (RpcError, MarinaError) as error:
             reply = await exchange.refuse(error)
@@ -84,53 +106,118 @@ class EndpointApp:
         finally:
             if watch is not None:
                 watch.end()
-        await _send(send, reply, exchange.request_id)
+        channel = exchange.opened
+        if channel is not None and channel.opened:
+            await channel.finish(reply.body or None)
+        else:
+            await send_reply(send, reply, exchange.request_id)
+
+    async def _serve_other(
+        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send, transport: str
+    ) -> None:
+        method: str = scope["method"]
+        if transport == MESSAGES and method == "POST":
+            check_content(exchange.headers, max_body_bytes=self._max_body_bytes)
+            await exchange.admit()
+            body = await read_body(receive, self._max_body_bytes)
+            await post_message(exchange, scope, body, send)
+        elif transport == SSE and method == "GET":
+            _require_events(exchange)
+            await exchange.admit()
+            await open_duplex(exchange, scope, receive, send)
+        elif transport == STREAMABLE and method in {"GET", "DELETE"} and _has_session(exchange):
+            if method == "GET":
+                _require_events(exchange)
+            await exchange.admit()
+            session = await exchange.find_session()
+            if method == "GET":
+                await _serve_stream(exchange, receive, send)
+                return
+            try:
+                await exchange.parts.sessions.end(session)
+            except (RedisError, OSError):
+                raise sessions_away() from None
+            await send_reply(send, Reply(204, b""), exchange.request_id)
+        else:
+            raise RpcError(
+                405,
+                "This path does not answer that method in this way: POST a message, or name a session "
+                "(Mcp-Session-Id) to open its stream with GET or to end it with DELETE.",
+                data={"code": "method_not_allowed"},
+                status=405,
+                headers=((b"allow", _ALLOWED.get(transport, b"GET")),),
+            )
 
 
-def _route(scope: Scope) -> tuple[str, str]:
-    """Tenant and server of a request's path. Raises ``RpcError``: 404 elsewhere, 405 for another method."""
-    path: str = scope["path"]
-    # A proxy routes by the path as it was sent, and slugs need no encoding: what has one is nowhere.
-    encoded = b"%" in (scope.get("raw_path") or b"")
-    place = None if encoded else (_place(path) if len(path) <= _KEPT_PATH else _read_place(path))
-    if place is None:
-        raise RpcError(
-            404,
-            "There is nothing at this path. MCP is served at /mcp/<team> and /mcp/<team>/<server>.",
-            data={"code": "path_unknown"},
-            status=404,
+def make_parts(runtime: Runtime, page_size: int = PAGE_SIZE) -> Parts:
+    """What the endpoint keeps while it serves with this runtime."""
+    env = settings.ENV
+    views = Views(page_size)
+    hub = Hub(
+        runtime,
+        views,
+        per_principal=env.streams_per_credential,
+        per_tenant=env.streams_per_team,
+        most=env.streams_per_process,
+    )
+    return Parts(runtime=runtime, views=views, sessions=Sessions(runtime.bus), hub=hub)
+
+
+async def _serve_stream(exchange: Exchange, receive: Receive, send: Send) -> None:
+    """The stream that a GET opens: the session's own, or that of a request where it broke off."""
+    session = exchange.session = await exchange.find_session()
+    after = exchange.headers.get(b"last-event-id")
+    stream = STANDALONE
+    if after is not None:
+        named = stream_of(after.decode("latin-1"))
+        if named is None:
+            raise RpcError(
+                404,
+                "The Last-Event-ID is none of this server's. Open the stream without it.",
+                data={"code": "event_unknown"},
+                status=404,
+            )
+        stream = named
+    hub = exchange.parts.hub
+    hub.admit(exchange.caller)
+    try:
+        standing = StandingStream(
+            exchange, session, send, stream=stream, after=None if after is None else after.decode("latin-1")
         )
-    if scope["method"] != "POST":
+        await standing.serve(receive)
+    finally:
+        hub.dismiss(exchange.caller)
+
+
+def _has_session(exchange: Exchange) -> bool:
+    return SESSION_HEADER in exchange.headers and header_version(exchange.headers) is not None
+
+
+def _require_events(exchange: Exchange) -> None:
+    if not accepts_events(exchange.headers.get(b"accept", b"*/*")):
         raise RpcError(
-            405,
-            "This endpoint answers POST only: no stream is offered, and there is no session to end.",
-            data={"code": "method_not_allowed"},
-            status=405,
-            headers=((b"allow", b"POST"),),
+            406,
+            "What is answered here is a stream of events. Send the header Accept: text/event-stream.",
+            data={"code": "accept_leaves_out_events"},
+            status=406,
         )
-    return place
 
 
-def _read_place(path: str) -> tuple[str, str] | None:
-    parts = path.split("/")
-    if not (3 <= len(parts) <= 4 and all(parts[2:])):
-        return None
-    return _slug(parts[2]), _slug(parts[3]) if len(parts) == 4 else DEFAULT_SERVER
+async def _dismiss(exchange: Exchange, send: Send) -> None:
+    """End the answer to a request that nobody waits for: a cancelled one gets no response."""
+    channel = exchange.opened
+    if channel is not None and channel.opened:
+        await channel.finish(None)
+    else:
+        await send_reply(send, Reply(202, b""), exchange.request_id)
 
 
-_place = lru_cache(maxsize=4096)(_read_place)
-"""Paths repeat with every call."""
-
-
-def _slug(segment: str) -> str:
-    """A path's segment as a slug; one that cannot be a slug becomes ``-``, which nothing is called."""
-    return segment if _SLUG.fullmatch(segment) else "-"
-
-
-async def _send(send: Send, reply: Reply, request_id: str) -> None:
+async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
+    """Send a whole answer."""
     headers = [(b"x-request-id", request_id.encode("ascii")), *reply.headers]
     if reply.body:
         headers.append(_JSON)
-    headers.append((b"content-length", b"%d" % len(reply.body)))
+    if reply.status != 204:
+        headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -1,4 +1,4 @@
-"""Receives a request's body, within a size and a time, and notices a client that goes away. Reads no JSON."""
+"""Receives a request's body, within a size and a time. Reads no JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from servers.endpoint.wire import RpcError
 
 BODY_SECONDS: Final = 5.0
 """How long a whole body may take to arrive."""
-
-WATCH_AFTER_SECONDS: Final = 0.05
-"""A request that is answered sooner needs no watch on its connection: most are, and a watch costs a task."""
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -57,37 +54,3 @@ def _part(message: Any, left: int, max_bytes: int | None = None) -> bytes:
     if len(part) > left:
         raise body_too_large(left if max_bytes is None else max_bytes)
     return part
-
-
-class DisconnectWatch:
-    """Cancels the current task when its client goes away, from ``WATCH_AFTER_SECONDS`` on.
-
-    2026-07-28 asks for it (basic/patterns/cancellation). Before that revision a closed connection need not
-    mean "cancel", but without a session nobody could ever fetch the result, so both eras are served alike.
-    """
-
-    __slots__ = ("_receive", "_task", "_timer", "_watching", "gone")
-
-    def __init__(self, receive: Receive) -> None:
-        loop = asyncio.get_running_loop()
-        self.gone = False
-        self._receive = receive
-        self._task = asyncio.current_task(loop)
-        self._watching: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._begin)
-
-    def end(self) -> None:
-        """Stop watching: the answer is ready."""
-        self._timer.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-
-    def _begin(self) -> None:
-        self._watching = asyncio.get_running_loop().create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        if self._task is not None:
-            self._task.cancel()

@@ -6,6 +6,7 @@ Modern (2026-07-28): version and capabilities in each request's ``_meta``, mirro
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Final
 
 from mcp.shared.inbound import (
@@ -75,6 +76,28 @@ def check_modern_request(headers: dict[bytes, bytes], message: dict[str, Any]) -
     if not isinstance(meta.get(CLIENT_INFO_META_KEY, {}), dict):
         raise RpcError(INVALID_PARAMS, f"params._meta[{CLIENT_INFO_META_KEY!r}] must be an object.")
     return version
+
+
+def implied_headers(message: dict[str, Any]) -> dict[bytes, bytes]:
+    """The headers that a modern message would have over HTTP, for a connection that has none a message."""
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    version = meta.get(PROTOCOL_VERSION_META_KEY) if isinstance(meta, dict) else None
+    if not isinstance(version, str) or not isinstance(params, dict):
+        return {}
+    headers = {b"mcp-protocol-version": _header(version), b"mcp-method": _header(message.get("method"))}
+    name = params.get(_NAMED.get(str(message.get("method")), ""))
+    if isinstance(name, str):
+        headers[b"mcp-name"] = _header(name)
+    return headers
+
+
+def _header(value: object) -> bytes:
+    """A value as a header carries it (streamable-http, "Value Encoding")."""
+    text = value if isinstance(value, str) else ""
+    if text.isascii() and text.isprintable() and text == text.strip() and not text.startswith("=?base64?"):
+        return text.encode()
+    return b"=?base64?" + base64.b64encode(text.encode("utf-8", "replace")) + b"?="
 
 
 def check_modern_notification(headers: dict[bytes, bytes]) -> None:

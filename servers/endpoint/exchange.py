@@ -1,20 +1,17 @@
-"""One HTTP request: who calls which server, and the answer to what its body holds. Every refusal is recorded.
-
-A fault of form (an ``RpcError``) is recorded here, once it is known who made it. What the services refuse (a
-``MarinaError``) they recorded where they decided it.
-"""
+"""One POST to the MCP endpoint: the answer to what its body holds, as one body or as a stream of events."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
-from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, Unavailable
+from redis.exceptions import RedisError
+
+from core.errors import MarinaError, Unavailable
 from core.strictjson import BadJson, read_json
-from servers.endpoint.authentication import identify
+from servers.endpoint.channel import Channel, PostChannel, Send
 from servers.endpoint.eras import (
     BATCH_VERSION,
     check_batched,
@@ -22,29 +19,29 @@ from servers.endpoint.eras import (
     check_modern_notification,
     check_modern_request,
     header_version,
+    implied_headers,
     legacy_version,
 )
-from servers.endpoint.errors import translate
-from servers.endpoint.methods import METHODS, Incoming, client_of, run_method
-from servers.endpoint.view import Views
+from servers.endpoint.events import EventLog, new_stream
+from servers.endpoint.handlers.lifecycle import sessions_away
+from servers.endpoint.headers import accepts_events
+from servers.endpoint.incoming import Incoming, Parts
+from servers.endpoint.methods import METHODS, run_method
+from servers.endpoint.notices import take_notice
+from servers.endpoint.questions import Questions, SessionQuestions
+from servers.endpoint.sessions import Session
+from servers.endpoint.visit import Visit
 from servers.endpoint.wire import (
     INVALID_REQUEST,
     PARSE_ERROR,
     Id,
     Reply,
     RpcError,
-    code_name,
     error_bytes,
     internal_error,
     result_bytes,
 )
-from servers.services.calls import CALL_SECONDS, KIND_CALL
-from servers.services.reasons import log_unavailable
-from servers.services.refusals import KIND_AUTH, KIND_REQUEST
-from servers.services.runtime import Runtime
-from servers.services.surfaces import Surface
-from servers.services.visibility import require_server
-from tenants.access import Caller
+from servers.services.calls import CALL_SECONDS
 
 MAX_BATCH: Final = 50
 """Messages in one batch."""
@@ -52,77 +49,69 @@ MAX_BATCH: Final = 50
 BATCH_SECONDS: Final = 30.0
 """The deadline of a whole batch: as long as one call may take."""
 
-PUBLIC_SCOPES: Final = ("tools:read", "tools:execute")
-"""What anyone may do on a server that its team made public."""
+SESSION_HEADER: Final = b"mcp-session-id"
 
-_BEARER: Final = b"Bearer "
-_METHOD_CHARACTERS: Final = 80
+PRIMED_SINCE: Final = "2025-11-25"
+"""The revision since which clients expect streams to begin with an empty event (SEP-1699)."""
+
 _ACCEPTED: Final = Reply(202, b"")
 
 logger = logging.getLogger(__name__)
 
 
-class Exchange:
-    """One HTTP request and its answer."""
+class Exchange(Visit):
+    """One POST and its answer."""
 
     __slots__ = (
         "_away",
-        "_runtime",
-        "_views",
-        "admitted",
-        "caller",
-        "headers",
-        "request_id",
-        "server_slug",
-        "surface",
-        "tenant_slug",
+        "_began",
+        "_begun",
+        "_carrier",
+        "_notice",
+        "_questions",
+        "_send",
+        "opened",
+        "rpc_id",
+        "session",
     )
 
-    caller: Caller
-    surface: Surface
-
-    def __init__(self, runtime: Runtime, views: Views) -> None:
-        self._runtime = runtime
-        self._views = views
+    def __init__(self, parts: Parts, send: Send) -> None:
+        super().__init__(parts)
+        self._send = send
         self._away: Unavailable | None = None
-        self.headers: dict[bytes, bytes] = {}
-        self.request_id = ""
-        self.tenant_slug = ""
-        self.server_slug = ""
-        self.admitted = False
-        """Whether ``caller`` and ``surface`` are known."""
+        self._begun: Session | None = None
+        self._carrier: Channel | None = None
+        self._questions: Questions | None = None
+        self._notice: Callable[[dict[str, Any]], None] | None = None
+        self._began: Callable[[Id], None] | None = None
+        self.opened: PostChannel | None = None
+        """The channel, once something was said on it."""
+        self.session: Session | None = None
+        self.rpc_id: Id = None
+        """The id of the request that is being served, when there is just one."""
 
-    async def admit(self) -> None:
-        """Find out who calls, and the server they call. Raises ``MarinaError``, recorded."""
-        runtime = self._runtime
-        authorization = self.headers.get(b"authorization")
-        caller = None
-        if authorization is not None and authorization.startswith(_BEARER):
-            # The hot path: a grant that is held. Everything else is read and judged with care below.
-            caller = runtime.grants.held(hashlib.sha256(authorization[7:]).digest(), self.tenant_slug)
-        if caller is None:
-            caller = await self._identify(authorization)
-            # A grant is held for seconds, so a key in use passes here often enough.
-            runtime.uses.note(caller)
-        try:
-            require_server(caller, self.server_slug)
-            surface = runtime.surfaces.peek(caller.tenant_id, self.server_slug)
-            if surface is None:
-                surface = await self._find_surface(caller)
-        except (Forbidden, NotFound) as refusal:
-            await runtime.refusals.refused_caller(
-                caller,
-                refusal,
-                kind=KIND_AUTH,
-                server=self.server_slug,
-                client=client_of(self.headers),
-                request_id=self.request_id,
-                bounded=True,
-            )
-            raise
-        self.caller = caller
-        self.surface = surface
-        self.admitted = True
+    def use(
+        self,
+        carrier: Channel,
+        session: Session,
+        questions: Questions | None = None,
+        notice: Callable[[dict[str, Any]], None] | None = None,
+        began: Callable[[Id], None] | None = None,
+    ) -> None:
+        """Answer on a connection that carries everything both ways, and that the session belongs to.
+
+        ``notice`` takes notifications and responses, ``began`` hears which request is being served.
+        """
+        self._carrier = carrier
+        self.session = session
+        self._questions = questions
+        self._notice = notice
+        self._began = began
+
+    @property
+    def carried(self) -> bool:
+        """Whether a connection that carries more than this message takes the answer."""
+        return self._carrier is not None
 
     async def answer(self, body: bytes) -> Reply:
         """The answer to a body: one message, or a batch where the protocol has them."""
@@ -147,99 +136,55 @@ class Exchange:
         modern: bool = False,
     ) -> Reply:
         """An error as the whole answer, once the log has it."""
-        told = await self._recorded(error, message)
+        told = await self.recorded(error, message)
         status = told.http_status(modern=modern, answers=rpc_id is not None)
         return Reply(status, error_bytes(rpc_id, told), told.headers)
 
-    async def _recorded(self, error: RpcError | MarinaError, message: object) -> RpcError:
-        """What is to be told: the error, or that the log cannot be written."""
-        if isinstance(error, MarinaError):
-            return translate(error)
-        if not self.admitted:
-            # Nobody knows whose it is: a wrong path, a foreign Host, a wrong content type.
-            return error
-        asked: Mapping[str, Any] = message if isinstance(message, dict) else {}
-        method, params = asked.get("method"), asked.get("params")
-        wanted: Mapping[str, Any] = params if isinstance(params, dict) else {}
-        is_call = method == KIND_CALL
-        try:
-            await self._runtime.refusals.refused_caller(
-                self.caller,
-                _reason(error),
-                kind=KIND_CALL if is_call else KIND_REQUEST,
-                server=self.surface.slug,
-                client=client_of(self.headers, wanted),
-                request_id=self.request_id,
-                tool=wanted.get("name") if is_call else "",
-                arguments=wanted.get("arguments") if is_call else _shown(method),
-                bounded=not is_call,
+    def channel(self) -> Channel:
+        """The way back to the client of this message."""
+        if self._carrier is not None:
+            return self._carrier
+        return self.stream()
+
+    def stream(self) -> PostChannel:
+        """The answer to this POST as a stream."""
+        if self.opened is None:
+            log = None
+            session = self.session
+            if session is not None:
+                log = EventLog(self.parts.runtime.bus.redis, session.id, new_stream())
+            self.opened = PostChannel(
+                self._send,
+                [(b"x-request-id", self.request_id.encode("ascii"))],
+                carries=accepts_events(self.headers.get(b"accept", b"")),
+                log=log,
+                primes=session is not None and session.version >= PRIMED_SINCE,
             )
-        except Unavailable as unavailable:
-            return translate(unavailable)
-        return error
-
-    async def _identify(self, authorization: bytes | None) -> Caller:
-        if authorization is None:
-            anonymous = await self._anonymous()
-            if anonymous is not None:
-                return anonymous
-        return await identify(
-            self._runtime,
-            self.tenant_slug,
-            authorization,
-            server=self.server_slug,
-            client=client_of(self.headers),
-            request_id=self.request_id,
-        )
-
-    async def _anonymous(self) -> Caller | None:
-        """Anyone, on a server that its team made public; elsewhere ``None``."""
-        if not self._runtime.writer.accepting:
-            raise log_unavailable()
-        tenant_id = await self._runtime.tenants.get(self.tenant_slug)
-        surface = None if tenant_id is None else await self._runtime.surfaces.get(tenant_id, self.server_slug)
-        if surface is None or not surface.public:
-            return None
-        return Caller(
-            tenant_id=surface.tenant_id,
-            tenant_slug=surface.tenant_slug,
-            actor="anonymous",
-            scopes=frozenset((*PUBLIC_SCOPES, f"server:{surface.slug}")),
-        )
-
-    async def _find_surface(self, caller: Caller) -> Surface:
-        if not self._runtime.writer.accepting:
-            # The database that has no log for us has no snapshot either: do not wait for it to say so.
-            raise log_unavailable()
-        surface = await self._runtime.surfaces.get(caller.tenant_id, self.server_slug)
-        if surface is None:
-            raise NotFound(
-                "This team has no server at this URL. The dashboard lists the servers with their URLs; the "
-                "team's URL without a server's name is the default one.",
-                code="server_not_found",
-            )
-        return surface
+        return self.opened
 
     async def _answer_one(self, message: dict[str, Any]) -> Reply:
-        version = legacy_version(self.headers, message)
+        headers = self.headers
+        version = legacy_version(headers, message)
         modern = version is None
         rpc_id: Id = message.get("id")
-        if "method" not in message or "id" not in message:
-            if modern:
-                if "method" not in message:
-                    raise RpcError(
-                        INVALID_REQUEST,
-                        "A client sends no responses in protocol version 2026-07-28.",
-                        status=400,
-                    )
-                check_modern_notification(self.headers)
-            # Nothing here waits for a response or acts on a notification yet: heard, and dropped.
-            return _ACCEPTED
+        method = message.get("method")
         try:
+            if self._carrier is not None:
+                # There are no headers a message: what they would have said is in the message itself.
+                headers = {**headers, **implied_headers(message)}
+                if self.session is not None and self.session.version and not modern:
+                    version = self.session.version
+            elif not modern and method != "initialize" and SESSION_HEADER in self.headers:
+                version = await self._resume(version)
+            if method is None or rpc_id is None:
+                return await self._take(message, modern=modern)
+            self.rpc_id = rpc_id
+            if self._began is not None:
+                self._began(rpc_id)
             if version is None:
-                version = check_modern_request(self.headers, message)
+                version = check_modern_request(headers, message)
             result = await run_method(self._incoming(message, version, modern=modern, seconds=CALL_SECONDS))
-            return Reply(200, result_bytes(rpc_id, result))
+            return Reply(200, result_bytes(rpc_id, result), self._session_header())
         except (RpcError, MarinaError) as error:
             return await self.refuse(error, message, rpc_id=rpc_id, modern=modern)
         except Exception:
@@ -247,8 +192,54 @@ class Exchange:
             fault = internal_error(self.request_id)
             return Reply(fault.http_status(modern=modern, answers=True), error_bytes(rpc_id, fault))
 
+    async def _take(self, message: dict[str, Any], *, modern: bool) -> Reply:
+        """A notification, or a response to a question."""
+        if modern:
+            if "method" not in message:
+                raise RpcError(
+                    INVALID_REQUEST, "A client sends no responses in protocol version 2026-07-28.", status=400
+                )
+            if self._carrier is None:
+                check_modern_notification(self.headers)
+        if self._notice is not None:
+            self._notice(message)
+        elif self.session is not None and not modern:
+            try:
+                await take_notice(self.parts.runtime.bus, self.session, message)
+            except (RedisError, OSError):
+                raise sessions_away() from None
+        return _ACCEPTED
+
+    async def _resume(self, version: str | None) -> str | None:
+        """Find the session that the request names. Its revision stands where the request names none."""
+        self.session = await self.find_session()
+        return version if b"mcp-protocol-version" in self.headers else self.session.version
+
+    async def find_session(self) -> Session:
+        """The session that the request names. Raises ``RpcError``: the client is to begin a new one."""
+        named = self.headers[SESSION_HEADER]
+        session = self.parts.sessions.peek(named, self.caller, self.surface.slug)
+        if session is None:
+            try:
+                session = await self.parts.sessions.get(named, self.caller, self.surface.slug)
+            except (RedisError, OSError):
+                raise sessions_away() from None
+        if session is None:
+            raise RpcError(
+                404,
+                "There is no such session here, or it has ended. Send initialize again to begin a new one.",
+                data={"code": "session_unknown"},
+                status=404,
+            )
+        return session
+
     async def _answer_batch(self, messages: list[Any]) -> Reply:
         version = header_version(self.headers)
+        if SESSION_HEADER in self.headers and version is not None:
+            try:
+                version = await self._resume(version)
+            except (MarinaError, RpcError) as error:
+                return await self.refuse(error)
         if version != BATCH_VERSION:
             raise RpcError(
                 INVALID_REQUEST,
@@ -275,6 +266,7 @@ class Exchange:
         try:
             checked = check_batched(message)
             if "method" not in checked or "id" not in checked:
+                await self._take(checked, modern=False)
                 return None
             rpc_id = checked["id"]
             seconds = ends - asyncio.get_running_loop().time()
@@ -282,7 +274,7 @@ class Exchange:
             incoming = self._incoming(checked, version, modern=False, seconds=min(CALL_SECONDS, seconds))
             return result_bytes(rpc_id, await run_method(incoming))
         except (RpcError, MarinaError) as error:
-            return error_bytes(rpc_id, await self._recorded(error, message))
+            return error_bytes(rpc_id, await self.recorded(error, message))
         except Exception:
             logger.exception("method failed", extra=self._fault_fields(message))
             return error_bytes(rpc_id, internal_error(self.request_id))
@@ -302,19 +294,37 @@ class Exchange:
 
     def _incoming(self, message: dict[str, Any], version: str, *, modern: bool, seconds: float) -> Incoming:
         surface = self.surface
+        session = None if modern else self.session
+        questions = self._questions
+        if questions is None and session is not None:
+            questions = SessionQuestions(self.parts.runtime.bus, session)
         return Incoming(
             method=message["method"],
             params=message.get("params") or {},
+            rpc_id=message["id"],
             version=version,
             modern=modern,
             seconds=seconds,
             caller=self.caller,
             surface=surface,
-            view=self._views.of(surface),
-            runtime=self._runtime,
+            view=self.parts.views.of(surface),
+            parts=self.parts,
             headers=self.headers,
             request_id=self.request_id,
+            channel=self.channel,
+            session=session,
+            questions=questions,
+            framed=self._carrier is None,
+            begin=self._begin,
+            check_again=self.admit,
         )
+
+    def _begin(self, session: Session) -> None:
+        self._begun = session
+
+    def _session_header(self) -> tuple[tuple[bytes, bytes], ...]:
+        begun = self._begun
+        return () if begun is None else ((SESSION_HEADER, begun.id.encode("ascii")),)
 
     def _fault_fields(self, message: object) -> dict[str, object]:
         method = message.get("method") if isinstance(message, dict) else None
@@ -323,18 +333,6 @@ class Exchange:
             "tenant": self.surface.tenant_slug,
             "method": method if method in METHODS else "unknown",
         }
-
-
-def _reason(error: RpcError) -> MarinaError:
-    """A fault of form in the words of the log."""
-    rule = (error.data or {}).get("rule")
-    if rule is not None:
-        return Forbidden(error.message, rule=str(rule), code=code_name(error))
-    return InvalidInput(error.message, code=code_name(error))
-
-
-def _shown(method: object) -> Mapping[str, Any] | None:
-    return {"method": method[:_METHOD_CHARACTERS]} if isinstance(method, str) else None
 
 
 def _batch_is_over() -> RpcError:

@@ -18,10 +18,19 @@ BODY_TOO_LARGE: Final = 413
 
 _JSON: Final = "application/json"
 _JSON_RANGES: Final = frozenset({_JSON, "application/*", "*/*"})
+_EVENT_RANGES: Final = frozenset({"text/event-stream", "text/*"})
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 _SINGLE: Final = frozenset(
-    {b"host", b"origin", b"authorization", b"content-type", b"content-length", b"x-request-id"}
+    {
+        b"host",
+        b"origin",
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"x-request-id",
+        b"last-event-id",
+    }
     | {b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"}
 )
 """Headers that two readers would read differently if they stood twice."""
@@ -136,6 +145,12 @@ def check_content(headers: dict[bytes, bytes], *, max_body_bytes: int) -> None:
         raise body_too_large(max_body_bytes)
 
 
+@lru_cache(maxsize=256)
+def accepts_events(accept: bytes) -> bool:
+    """Whether an Accept header takes a stream of events. No header takes none: the client may not know of them."""
+    return _accepts(accept, _EVENT_RANGES)
+
+
 def body_too_large(max_body_bytes: int) -> RpcError:
     """The answer to a body over the cap."""
     return RpcError(
@@ -153,8 +168,12 @@ def _is_json(content_type: bytes) -> bool:
 
 @lru_cache(maxsize=256)
 def _accepts_json(accept: bytes) -> bool:
+    return _accepts(accept, _JSON_RANGES)
+
+
+def _accepts(accept: bytes, wanted: frozenset[str]) -> bool:
     ranges = (part.partition(";") for part in accept.decode("latin-1").lower().split(","))
     return any(
-        name.strip() in _JSON_RANGES and not re.search(r"(?:^|;)\s*q=0(?:\.0*)?\s*(?:;|$)", parameters)
+        name.strip() in wanted and not re.search(r"(?:^|;)\s*q=0(?:\.0*)?\s*(?:;|$)", parameters)
         for name, _, parameters in ranges
     )

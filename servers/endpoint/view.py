@@ -1,78 +1,112 @@
-"""A surface in the words of the wire: ready-made bytes of its lists and its identity. Built once a snapshot.
-
-Three shapes of a tool, by what a revision of the protocol knows: ``modern`` (2026-07-28), ``structured``
-(2025-06-18 and 2025-11-25: title, outputSchema) and ``plain`` (before: neither).
-"""
+"""A surface in the words of the wire: ready-made bytes of its lists and its identity. Built once a snapshot."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from bisect import bisect_right
-from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
 from mcp.shared.inbound import X_MCP_HEADER_KEY, find_invalid_x_mcp_header, x_mcp_header_map
 from mcp_types import SERVER_INFO_META_KEY
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS, is_version_at_least
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from servers.endpoint.wire import INVALID_PARAMS, SERVER_NAME, SERVER_VERSION, RpcError
+from servers.endpoint.lists import (
+    CACHE_SCOPE,
+    LIST_TTL_MS,
+    PAGE_SIZE,
+    Listing,
+    prompt_item,
+    resource_item,
+    tool_item,
+)
+from servers.endpoint.wire import SERVER_NAME, SERVER_VERSION
 from servers.services.surfaces import MAX_SURFACES, Surface, SurfaceTool
 
-PAGE_SIZE: Final = 500
-"""Tools a page. Large, because a client that ignores ``nextCursor`` would silently lack the rest."""
+TOOLS: Final = "tools"
+RESOURCES: Final = "resources"
+PROMPTS: Final = "prompts"
 
-LIST_TTL_MS: Final = 60_000
-"""How long a 2026-07-28 client may keep a list: there is no change notification yet."""
-
-CACHE_SCOPE: Final = "private"
-"""Lists depend on the key's scopes, so no cache may share them between keys."""
-
-_CURSOR: Final = "t1:"
-
-MODERN: Final = "modern"
-STRUCTURED: Final = "structured"
-PLAIN: Final = "plain"
-
-
-def shape_of(version: str) -> str:
-    """The shape that clients of a protocol version read."""
-    if version in MODERN_PROTOCOL_VERSIONS:
-        return MODERN
-    return STRUCTURED if is_version_at_least(version, "2025-06-18") else PLAIN
+_CAPABILITIES: Final[dict[str, dict[str, bool]]] = {
+    TOOLS: {"listChanged": True},
+    RESOURCES: {"subscribe": True, "listChanged": True},
+    PROMPTS: {"listChanged": True},
+}
 
 
 class View:
     """What the endpoint sends of one surface."""
 
     __slots__ = (
-        "_names",
-        "_page_size",
-        "_pages",
-        "_tools",
-        "discover",
+        "_identities",
+        "_instructions",
+        "_server",
+        "digests",
         "identity",
-        "initialize",
         "mirrored",
+        "prompts",
+        "resources",
+        "templates",
+        "tools",
     )
 
     def __init__(self, surface: Surface, page_size: int) -> None:
-        self._page_size = page_size
-        self._names = [tool.name for tool in surface.tools]
-        self._tools = {
-            MODERN: [_tool_bytes(tool, structured=True) for tool in surface.tools],
-            PLAIN: [_tool_bytes(tool, structured=False) for tool in surface.tools],
+        self._server: dict[str, Any] = {
+            "name": SERVER_NAME,
+            "title": surface.title,
+            "version": SERVER_VERSION,
         }
-        self._tools[STRUCTURED] = self._tools[MODERN]
-        self._pages: dict[tuple[str, int], bytes] = {}
-        server: dict[str, Any] = {"name": SERVER_NAME, "title": surface.title, "version": SERVER_VERSION}
-        self.identity = orjson.dumps({SERVER_INFO_META_KEY: server})
+        self._instructions = surface.instructions
+        self._identities: dict[frozenset[str], tuple[bytes, bytes]] = {}
+        self.identity = identity = orjson.dumps({SERVER_INFO_META_KEY: self._server})
         """The ``_meta`` of each modern result (basic/index, "Per-response protocol fields")."""
-        offer: dict[str, Any] = {"capabilities": {"tools": {}}}
-        if surface.instructions:
-            offer["instructions"] = surface.instructions
-        self.discover = orjson.dumps(
+        self.tools = Listing(
+            "tools", [tool_item(tool) for tool in surface.tools], page_size=page_size, identity=identity
+        )
+        self.resources = Listing(
+            "resources",
+            [resource_item(each) for each in surface.resources],
+            page_size=page_size,
+            identity=identity,
+        )
+        self.templates = Listing(
+            "resourceTemplates",
+            [resource_item(each) for each in surface.templates],
+            page_size=page_size,
+            identity=identity,
+        )
+        self.prompts = Listing(
+            "prompts", [prompt_item(each) for each in surface.prompts], page_size=page_size, identity=identity
+        )
+        self.digests = {
+            TOOLS: self.tools.digest,
+            RESOURCES: self.resources.digest + self.templates.digest,
+            PROMPTS: self.prompts.digest,
+        }
+        """List → what it looks like now: another digest is a change that clients are told of."""
+        self.mirrored = frozenset(tool.name for tool in surface.tools if _mirrors(tool))
+        """Tools with parameters that 2026-07-28 clients must repeat in ``Mcp-Param-*`` headers."""
+
+    def discover(self, offered: frozenset[str]) -> bytes:
+        """The result of ``server/discover`` for a caller who may use these of tools, resources and prompts."""
+        return self._identity_of(offered)[0]
+
+    def initialize(self, offered: frozenset[str]) -> bytes:
+        """The result of ``initialize``, but for the version that was negotiated."""
+        return self._identity_of(offered)[1]
+
+    def _identity_of(self, offered: frozenset[str]) -> tuple[bytes, bytes]:
+        ready = self._identities.get(offered)
+        if ready is not None:
+            return ready
+        capabilities: dict[str, Any] = {
+            name: shown for name, shown in _CAPABILITIES.items() if name in offered
+        }
+        capabilities["logging"] = {}
+        if offered & {RESOURCES, PROMPTS}:
+            capabilities["completions"] = {}
+        offer: dict[str, Any] = {"capabilities": capabilities}
+        if self._instructions:
+            offer["instructions"] = self._instructions
+        discover = orjson.dumps(
             {
                 "resultType": "complete",
                 "supportedVersions": list(MODERN_PROTOCOL_VERSIONS),
@@ -82,40 +116,9 @@ class View:
                 "_meta": orjson.Fragment(self.identity),
             }
         )
-        self.initialize = orjson.dumps({**offer, "serverInfo": server})
-        """The result of ``initialize``, but for the version that was negotiated."""
-        self.mirrored = frozenset(tool.name for tool in surface.tools if _mirrors(tool))
-        """Tools with parameters that 2026-07-28 clients must repeat in ``Mcp-Param-*`` headers."""
-
-    def page(self, shape: str, cursor: str | None, only: frozenset[str] | None) -> bytes:
-        """The result of ``tools/list``. ``only`` narrows to these names. Raises ``RpcError`` for a bad cursor."""
-        start = 0 if cursor is None else bisect_right(self._names, _read_cursor(cursor))
-        ready = self._pages.get((shape, start)) if only is None else None
-        if ready is not None:
-            return ready
-        shown = range(start, len(self._names))
-        places = [at for at in shown if only is None or self._names[at] in only]
-        more = len(places) > self._page_size
-        places = places[: self._page_size]
-        tools = self._tools[shape]
-        following = _write_cursor(self._names[places[-1]]) if more else None
-        result = self._list_bytes(shape, [tools[at] for at in places], following)
-        # Only pages of our own making are kept: a made-up cursor must not fill the memory.
-        if only is None and start % self._page_size == 0:
-            self._pages[shape, start] = result
-        return result
-
-    def _list_bytes(self, shape: str, tools: Sequence[bytes], following: str | None) -> bytes:
-        parts = [b'{"tools":[', b",".join(tools), b"]"]
-        if following is not None:
-            parts.append(b',"nextCursor":' + orjson.dumps(following))
-        if shape == MODERN:
-            parts.append(
-                b',"resultType":"complete","ttlMs":%d,"cacheScope":"%s","_meta":%s'
-                % (LIST_TTL_MS, CACHE_SCOPE.encode(), self.identity)
-            )
-        parts.append(b"}")
-        return b"".join(parts)
+        ready = discover, orjson.dumps({**offer, "serverInfo": self._server})
+        self._identities[offered] = ready
+        return ready
 
 
 class Views:
@@ -131,51 +134,15 @@ class Views:
         held = self._views.get(place)
         if held is not None and held[0] is surface:
             return held[1]
-        if len(self._views) >= MAX_SURFACES:
-            self._views.clear()
+        if held is None and len(self._views) >= MAX_SURFACES:
+            # The one that was built first: whoever still uses it has it built again.
+            del self._views[next(iter(self._views))]
         view = View(surface, self._page_size)
         self._views[place] = (surface, view)
         return view
-
-
-def _tool_bytes(tool: SurfaceTool, *, structured: bool) -> bytes:
-    shown: dict[str, Any] = {"name": tool.name}
-    annotations = dict(tool.annotations)
-    if tool.title:
-        if structured:
-            shown["title"] = tool.title
-        else:
-            annotations.setdefault("title", tool.title)
-    if tool.description:
-        shown["description"] = tool.description
-    shown["inputSchema"] = tool.input_schema
-    if structured and tool.output_schema is not None:
-        shown["outputSchema"] = tool.output_schema
-    if annotations:
-        shown["annotations"] = annotations
-    return orjson.dumps(shown)
 
 
 def _mirrors(tool: SurfaceTool) -> bool:
     if X_MCP_HEADER_KEY.encode() not in orjson.dumps(tool.input_schema):
         return False
     return find_invalid_x_mcp_header(tool.input_schema) is None and bool(x_mcp_header_map(tool.input_schema))
-
-
-def _write_cursor(name: str) -> str:
-    return base64.urlsafe_b64encode((_CURSOR + name).encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> str:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, ValueError):
-        text = ""
-    name = text.removeprefix(_CURSOR)
-    if name == text or not name or len(name) > 128 or _write_cursor(name) != cursor:
-        raise RpcError(
-            INVALID_PARAMS,
-            "The cursor is not one of this server's. Begin again: list without a cursor.",
-            data={"code": "cursor_invalid"},
-        )
-    return name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 from core.errors import SourceError
-from servers.execution.contract import Ask, LogLevel, Principal
+from servers.execution.contract import Ask, AskMethod, LogLevel, Principal
 
 
 class Detached:
@@ -23,6 +24,12 @@ class Detached:
 
     async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
         raise cannot_ask(next(iter(asks.values()), None))
+
+    def can(self, method: AskMethod) -> bool:
+        return False
+
+    def keep(self, deadline: asyncio.Timeout) -> None:
+        return
 
     async def resource_updated(self, uri: str) -> None:
         return

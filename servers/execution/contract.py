@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -158,7 +159,10 @@ class Principal:
 class Context(Protocol):
     """The way back from a running operation to whoever called it. One object a call."""
 
-    principal: Principal
+    @property
+    def principal(self) -> Principal:
+        """Who calls."""
+        ...
 
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
         """Tell how far the work is. Dropped where the client asked for no progress."""
@@ -173,6 +177,14 @@ class Context(Protocol):
 
         Raises ``SourceError`` (``client_cannot``, ``client_refused``, ``client_silent``) and ``InputRequired``.
         """
+        ...
+
+    def can(self, method: AskMethod) -> bool:
+        """Whether the client declared that it answers such questions."""
+        ...
+
+    def keep(self, deadline: asyncio.Timeout) -> None:
+        """Take the operation's deadline: waiting for the client's answer does not count against it."""
         ...
 
     async def resource_updated(self, uri: str) -> None:

@@ -73,7 +73,8 @@ class Engine:
                 outcome = work.result
             else:
                 # A timer costs more than a call that never waits, so only what waits gets one.
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(timeout) as deadline:
+                    context.keep(deadline)
                     outcome = await work
         except TimeoutError:
             raise SourceError(

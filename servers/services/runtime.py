@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from django.conf import settings
 
+from core.bus import Bus
 from core.crypto import Sealer
 from core.outbound import AddressRule
 from core.sealing import sealer
 from servers.execution.engine import Engine
-from servers.services.announcements import listen_for_changes
 from servers.services.grants import GrantCache, KeyUses
 from servers.services.reading import look_up
 from servers.services.refusals import RefusalLog
 from servers.services.surfaces import RECHECK_SECONDS, SurfaceCache, find_tenant
 from tenants.audit.writer import AuditWriter
+from tenants.changes import CHANNEL
 
 FLUSH_SECONDS: Final = 10.0
 """How often the keys' last uses are written."""
@@ -37,6 +39,10 @@ class Runtime:
         self.sealer: Sealer = sealer()
         self.engine = Engine(allow_address=AddressRule(settings.ENV.outbound_allow).allows)
         self.writer = AuditWriter(settings.ENV.writer_database_url)
+        self.bus = Bus(settings.ENV.redis_url)
+        self.bus.listen(CHANNEL, self._heard, self._missed)
+        self.changed: list[Callable[[int | None], None]] = []
+        """Called after what is held of a tenant was dropped, with its id; with ``None`` when any may have changed."""
         self.surfaces = SurfaceCache(self.sealer)
         self.grants = GrantCache()
         self.uses = KeyUses()
@@ -62,27 +68,32 @@ class Runtime:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks.clear()
+        await self.bus.close()
         await self.refusals.close()
         await self.uses.flush()
         await self.writer.close()
         await self.engine.close()
         _retire(self)
 
-    def _changed(self, tenant_id: int) -> None:
+    def _heard(self, message: bytes) -> None:
+        if not message.isdigit():
+            return
+        tenant_id = int(message)
         self.surfaces.drop_tenant(tenant_id)
         self.grants.drop_tenant(tenant_id)
+        for callback in self.changed:
+            callback(tenant_id)
 
     def _missed(self) -> None:
         self.surfaces.drop_all()
         self.grants.drop_all()
+        for callback in self.changed:
+            callback(None)
 
     async def _start(self) -> None:
         await self.writer.start()
+        self.bus.start()
         self._tasks = [
-            asyncio.create_task(
-                listen_for_changes(settings.ENV.redis_url, changed=self._changed, missed=self._missed),
-                name="listen-for-changes",
-            ),
             asyncio.create_task(self._flush_uses(), name="flush-key-uses"),
         ]
 

@@ -33,7 +33,7 @@ def test_legacy_client_initializes_lists_and_calls(endpoint: Endpoint, version: 
     begun = endpoint.legacy("initialize", params, version=None)
     assert begun.status == 200, begun.body
     assert begun.result["protocolVersion"] == version
-    assert begun.headers["Mcp-Session-Id"] is None
+    assert begun.headers["Mcp-Session-Id"]
     listed = endpoint.legacy("tools/list", version=version)
     assert "echo" in [tool["name"] for tool in listed.result["tools"]]
     called = endpoint.legacy("tools/call", {"name": "echo", "arguments": {"text": "x"}}, version=version)

@@ -21,7 +21,7 @@ PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 def test_other_methods_get_405_with_allow(endpoint: Endpoint, method: str) -> None:
     answer = endpoint.send(None, method=method)
     assert answer.status == 405
-    assert answer.headers["Allow"] == "POST"
+    assert answer.headers["Allow"] == "GET, POST, DELETE"
     assert answer.error["data"]["code"] == "method_not_allowed"
     assert answer.json["id"] is None
 
@@ -229,7 +229,11 @@ def test_well_formed_request_id_of_a_proxy_is_kept_and_another_is_not(endpoint: 
 
 
 @requirement("http:no-session")
-def test_session_id_is_neither_needed_nor_minted(endpoint: Endpoint) -> None:
+def test_session_is_not_needed_and_an_unknown_one_is_not_found(endpoint: Endpoint) -> None:
+    assert endpoint.legacy("ping").status == 200
     answer = endpoint.legacy("ping", headers={"Mcp-Session-Id": "whatever"})
+    assert (answer.status, answer.error["data"]["code"]) == (404, "session_unknown")
+    # The modern era has no sessions: the header means nothing there.
+    answer = endpoint.modern("server/discover", headers={"Mcp-Session-Id": "whatever"})
     assert answer.status == 200
     assert answer.headers["Mcp-Session-Id"] is None

@@ -18,7 +18,7 @@ HELLO = {"capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
 def test_unserved_version_is_answered_with_our_latest(endpoint: Endpoint, wanted: str) -> None:
     answer = endpoint.legacy("initialize", {"protocolVersion": wanted, **HELLO}, version=None)
     assert answer.result["protocolVersion"] == "2025-11-25"
-    assert answer.result["capabilities"] == {"tools": {}}
+    assert answer.result["capabilities"] == {"tools": {"listChanged": True}, "logging": {}}
     assert answer.result["serverInfo"]["name"] == "marina"
 
 
@@ -91,7 +91,7 @@ def test_notification_and_response_get_202(endpoint: Endpoint, message: Any) -> 
     assert (answer.status, answer.body) == (202, b"")
 
 
-@pytest.mark.parametrize("method", ["nonsense", "server/discover", "resources/list"])
+@pytest.mark.parametrize("method", ["nonsense", "server/discover", "subscriptions/listen"])
 def test_unknown_method_is_a_protocol_error(endpoint: Endpoint, method: str) -> None:
     answer = endpoint.legacy(method)
     assert (answer.status, answer.error["code"]) == (200, -32601)

@@ -32,7 +32,7 @@ def names_by_page(view: Any, only: Any = None) -> Any:
 
     pages, cursor = [], None
     while True:
-        page = json.loads(view.page("structured", cursor, only))
+        page = json.loads(view.tools.page("structured", cursor, only))
         pages.append([tool["name"] for tool in page["tools"]])
         cursor = page.get("nextCursor")
         if cursor is None:
@@ -56,21 +56,23 @@ def test_narrowed_pages_follow_one_another(surface: Surface) -> None:
 def test_cursor_outlives_the_tool_that_it_names(surface: Surface) -> None:
     view = View(surface, 2)
     cursor = base64.urlsafe_b64encode(b"t1:deleted").decode().rstrip("=")
-    assert b'"name":"echo"' in view.page("structured", cursor, None)
+    assert b'"name":"echo"' in view.tools.page("structured", cursor, None)
 
 
 def test_made_up_cursors_are_not_kept(surface: Surface) -> None:
     view = View(surface, 2)
     for number in range(100):
-        view.page("structured", base64.urlsafe_b64encode(f"t1:x{number}".encode()).decode().rstrip("="), None)
-    assert len(view._pages) <= 3
+        view.tools.page(
+            "structured", base64.urlsafe_b64encode(f"t1:x{number}".encode()).decode().rstrip("="), None
+        )
+    assert len(view.tools._pages) <= 3
 
 
 @requirement("lists:cursor")
 @pytest.mark.parametrize("cursor", ["", "nonsense", "dDE6", "!!", "AAAA", "dDE6ZWNobw=="])
 def test_cursor_of_elsewhere_is_invalid_params(endpoint: Endpoint, surface: Surface, cursor: str) -> None:
     with pytest.raises(RpcError):
-        View(surface, 2).page("structured", cursor, None)
+        View(surface, 2).tools.page("structured", cursor, None)
     answer = endpoint.modern("tools/list", {"cursor": cursor})
     assert (answer.status, answer.error["code"]) == (400, -32602)
     assert "without a cursor" in answer.error["message"]

@@ -1,0 +1,169 @@
+"""Carries short messages between processes over Redis: one subscribed connection a process, any number of channels.
+
+Nothing is kept and nothing is promised: who must not miss a message keeps what matters elsewhere, and looks there
+when told that messages may have been missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+FIRST_BACKOFF_SECONDS: Final = 0.2
+LAST_BACKOFF_SECONDS: Final = 5.0
+SUBSCRIBE_SECONDS: Final = 2.0
+"""How long ``subscribe`` waits to be confirmed. After it the subscription counts as begun with messages missed."""
+
+_PING_SECONDS: Final = 10.0
+_COMMAND_SECONDS: Final = 2.0
+_CONNECTIONS: Final = 32
+
+logger = logging.getLogger(__name__)
+
+
+class Listener:
+    """One party that listens to a channel. ``heard`` gets each message, ``missed`` is called after a gap."""
+
+    __slots__ = ("channel", "heard", "missed")
+
+    def __init__(self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+        self.channel = channel
+        self.heard = heard
+        self.missed = missed
+
+
+class Bus:
+    """Publish and subscribe for one process, on one event loop. ``redis`` is for commands of its users."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._url = redis_url
+        # Untyped: the client's types leave open whether it speaks text or bytes. It speaks bytes.
+        self.redis: Any = aioredis.Redis.from_url(
+            redis_url,
+            socket_connect_timeout=_COMMAND_SECONDS,
+            socket_timeout=_COMMAND_SECONDS,
+            max_connections=_CONNECTIONS,
+            # Once, for a connection that ended while it lay in the pool.
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._listeners: dict[str, list[Listener]] = {}
+        self._confirmed: dict[str, asyncio.Event] = {}
+        self._pubsub: Any = None
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to listen. What is subscribed before or after is heard alike."""
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._run(), name="bus")
+
+    async def close(self) -> None:
+        """Stop listening and let go of every connection."""
+        if self._running is not None:
+            self._running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
+            self._running = None
+        await self.redis.aclose()
+
+    async def publish(self, channel: str, message: str | bytes) -> None:
+        """Send a message to whoever listens now. Raises ``RedisError`` when Redis does not take it."""
+        await self.redis.publish(channel, message)
+
+    def listen(self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]) -> Listener:
+        """Listen to a channel from the next connection on: for what is subscribed before ``start``."""
+        listener = Listener(channel, heard, missed)
+        self._listeners.setdefault(channel, []).append(listener)
+        return listener
+
+    async def subscribe(
+        self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]
+    ) -> Listener:
+        """Listen to a channel. When this returns, messages that are published from now on are heard.
+
+        While Redis is away it returns all the same; ``missed`` is called when the channel is heard again.
+        """
+        known = channel in self._listeners
+        listener = self.listen(channel, heard, missed)
+        confirmed = self._confirmed.setdefault(channel, asyncio.Event())
+        if confirmed.is_set():
+            return listener
+        if not known and self._pubsub is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await self._pubsub.subscribe(channel)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                await confirmed.wait()
+        return listener
+
+    async def leave(self, listener: Listener) -> None:
+        """Stop listening. The channel is let go when nobody is left."""
+        channel = listener.channel
+        listeners = self._listeners.get(channel, [])
+        if listener in listeners:
+            listeners.remove(listener)
+        if not listeners and channel in self._listeners:
+            del self._listeners[channel]
+            self._confirmed.pop(channel, None)
+            if self._pubsub is not None:
+                with contextlib.suppress(RedisError, OSError):
+                    await self._pubsub.unsubscribe(channel)
+
+    async def _run(self) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            client = aioredis.Redis.from_url(
+                self._url, socket_connect_timeout=_COMMAND_SECONDS, health_check_interval=_PING_SECONDS
+            )
+            try:
+                async with client.pubsub() as pubsub:
+                    # A channel of our own, so that the connection is a subscribed one from its first moment.
+                    await pubsub.subscribe("marina:bus")
+                    self._pubsub = pubsub
+                    if self._listeners:
+                        await pubsub.subscribe(*self._listeners)
+                    while True:
+                        message = await pubsub.get_message(timeout=_PING_SECONDS)
+                        if message is not None:
+                            self._take(message)
+                            backoff = FIRST_BACKOFF_SECONDS
+            except (RedisError, OSError):
+                logger.warning(
+                    "other processes are not heard: no connection to Redis",
+                    extra={"again_in_seconds": backoff},
+                )
+            finally:
+                self._pubsub = None
+                for confirmed in self._confirmed.values():
+                    confirmed.clear()
+                await client.aclose()
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, LAST_BACKOFF_SECONDS)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        channel = message["channel"].decode()
+        if message["type"] == "message":
+            for listener in list(self._listeners.get(channel, ())):
+                listener.heard(message["data"])
+        elif message["type"] == "subscribe":
+            if channel in self._listeners:
+                self._confirmed.setdefault(channel, asyncio.Event()).set()
+            # What was published before this moment was not heard.
+            for listener in list(self._listeners.get(channel, ())):
+                listener.missed()
+        elif message["type"] == "unsubscribe" and channel in self._listeners:
+            # Left and joined again before Redis said so.
+            task = asyncio.get_running_loop().create_task(self._join_again(channel))
+            task.add_done_callback(lambda done: done.exception())
+
+    async def _join_again(self, channel: str) -> None:
+        if self._pubsub is not None and channel in self._listeners:
+            with contextlib.suppress(RedisError, OSError):
+                await self._pubsub.subscribe(channel)

@@ -1,0 +1,238 @@
+"""The way back from a running operation to its client, on the wire: progress, log, questions. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+import orjson
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY
+
+from core.errors import MarinaError
+from servers.endpoint.incoming import Incoming
+from servers.endpoint.questions import Retries, bound_to
+from servers.endpoint.sessions import principal_of
+from servers.endpoint.wire import INVALID_PARAMS, RpcError
+from servers.execution.context import cannot_ask
+from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Principal
+
+LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
+MAX_NOTICE_BYTES: Final = 64 * 1024
+"""A log message beyond this is replaced by a sentence."""
+
+_CAPABILITY: Final[dict[AskMethod, str]] = {
+    "elicitation/create": "elicitation",
+    "sampling/createMessage": "sampling",
+    "roots/list": "roots",
+}
+
+
+class CallContext:
+    """Implements ``servers.execution.contract.Context`` for one request. Cheap to make: most need none of it."""
+
+    __slots__ = ("_asking", "_deadline", "_incoming", "_told", "retries")
+
+    def __init__(self, incoming: Incoming, target: str, arguments: object = None) -> None:
+        self._incoming = incoming
+        self._told = -math.inf
+        self._asking = 0
+        self._deadline: asyncio.Timeout | None = None
+        self.retries: Retries | None = None
+        if incoming.modern:
+            params = incoming.params
+            # Read before anything runs: a state that is not valid here refuses the request.
+            if "requestState" in params or "inputResponses" in params:
+                self.retries = self._retries(target, arguments)
+
+    @property
+    def principal(self) -> Principal:
+        """See ``Context``."""
+        incoming = self._incoming
+        return Principal(
+            actor=incoming.caller.actor,
+            tenant=incoming.caller.tenant_slug,
+            server=incoming.surface.slug,
+            request_id=incoming.request_id,
+        )
+
+    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
+        """See ``Context``. What does not grow is dropped (basic/patterns/progress)."""
+        token = _meta(self._incoming.params).get("progressToken")
+        if type(token) not in {str, int} or not progress > self._told:
+            return
+        self._told = progress
+        params: dict[str, Any] = {"progressToken": token, "progress": progress}
+        if total is not None:
+            params["total"] = total
+        # Progress has words since 2025-03-26; before it, clients ignore them.
+        if message:
+            params["message"] = message
+        await self._notify("notifications/progress", params)
+
+    async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
+        """See ``Context``. From 2026-07-28 on a request has to ask for messages (server/utilities/logging)."""
+        incoming = self._incoming
+        least = _meta(incoming.params).get(LOG_LEVEL_META_KEY) if incoming.modern else incoming.log_level
+        if least not in LEVELS or LEVELS.index(level) < LEVELS.index(least):
+            return
+        params: dict[str, Any] = {"level": level, "data": data}
+        if logger:
+            params["logger"] = logger
+        await self._notify("notifications/message", params)
+
+    def can(self, method: AskMethod) -> bool:
+        """See ``Context``."""
+        incoming = self._incoming
+        if incoming.modern:
+            declared = _meta(incoming.params).get(CLIENT_CAPABILITIES_META_KEY)
+        else:
+            declared = None if incoming.session is None else incoming.session.capabilities
+            if incoming.questions is None:
+                return False
+        return isinstance(declared, Mapping) and isinstance(declared.get(_CAPABILITY[method]), Mapping)
+
+    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+        """See ``Context``."""
+        for ask in asks.values():
+            if not self.can(ask.method):
+                raise cannot_ask(ask)
+        return self._answers(asks) if self._incoming.modern else await self._put(asks)
+
+    def keep(self, deadline: asyncio.Timeout) -> None:
+        """See ``Context``."""
+        self._deadline = deadline
+        if self._asking:
+            deadline.reschedule(None)
+
+    async def resource_updated(self, uri: str) -> None:
+        """See ``Context``."""
+        await self._incoming.announce_resource(uri)
+
+    async def release_stream(self) -> None:
+        """See ``Context``."""
+        if not self._incoming.modern:
+            await self._incoming.channel().release()
+
+    def input_required(self, required: InputRequired, target: str, arguments: object) -> bytes:
+        """The result that asks the client. Raises ``SourceError``."""
+        retries = self.retries or self._retries(target, arguments)
+        return retries.result(required.asks, self._incoming.view.identity)
+
+    def _answers(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
+        for key, ask in asks.items():
+            answer = None if self.retries is None else self.retries.answer(key)
+            if answer is not None and _fits(ask, answer):
+                found[key] = answer
+        missing = {key: ask for key, ask in asks.items() if key not in found}
+        if missing:
+            raise InputRequired(missing)
+        return found
+
+    async def _put(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+        incoming = self._incoming
+        questions = incoming.questions
+        channel = incoming.channel()
+        if questions is None or not channel.carries:
+            raise cannot_ask(next(iter(asks.values()), None))
+        left = self._stop_clock()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {key: group.create_task(questions.ask(channel, ask)) for key, ask in asks.items()}
+        except BaseExceptionGroup as several:
+            faults = several.subgroup(MarinaError)
+            if faults is None:
+                raise
+            raise _first(faults) from None
+        finally:
+            self._start_clock(left)
+        return {key: task.result() for key, task in tasks.items()}
+
+    def _stop_clock(self) -> float | None:
+        self._asking += 1
+        deadline = self._deadline
+        if deadline is None or self._asking > 1 or deadline.expired():
+            return None
+        when = deadline.when()
+        deadline.reschedule(None)
+        return None if when is None else when - asyncio.get_running_loop().time()
+
+    def _start_clock(self, left: float | None) -> None:
+        self._asking -= 1
+        deadline = self._deadline
+        if deadline is None or self._asking or deadline.expired():
+            return
+        loop = asyncio.get_running_loop()
+        # Asked in its first step, before there was a deadline: it has all of its time yet.
+        deadline.reschedule(loop.time() + (self._incoming.seconds if left is None else left))
+
+    async def _notify(self, method: str, params: Mapping[str, Any]) -> None:
+        channel = self._incoming.channel()
+        if not channel.carries:
+            return
+        try:
+            message = orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params}, default=str)
+        except (TypeError, orjson.JSONEncodeError):
+            message = b""
+        if not message or len(message) > MAX_NOTICE_BYTES:
+            params = {
+                **params,
+                "data" if "data" in params else "message": "(too long to be sent, or not JSON)",
+            }
+            message = orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params}, default=str)
+        await channel.send(message)
+
+    def _retries(self, target: str, arguments: object) -> Retries:
+        incoming = self._incoming
+        return Retries(
+            incoming.runtime.sealer,
+            bound_to=bound_to(
+                tenant_id=incoming.caller.tenant_id,
+                server=incoming.surface.slug,
+                principal=principal_of(incoming.caller),
+                method=incoming.method,
+                target=target,
+                arguments=arguments,
+            ),
+            params=incoming.params,
+        )
+
+
+def check_meta(params: Mapping[str, Any]) -> None:
+    """Raise ``RpcError`` when a request asks for log messages of a level that there is not."""
+    level = _meta(params).get(LOG_LEVEL_META_KEY)
+    if level is not None and level not in LEVELS:
+        raise RpcError(
+            INVALID_PARAMS,
+            f"params._meta[{LOG_LEVEL_META_KEY!r}] must be one of {', '.join(LEVELS)}.",
+            data={"code": "params_invalid"},
+        )
+
+
+def required_capabilities(method: object) -> dict[str, Any]:
+    """What a client has to declare to be asked for this."""
+    return {name: {} for known, name in _CAPABILITY.items() if known == method}
+
+
+def _fits(ask: Ask, answer: Mapping[str, Any]) -> bool:
+    """Whether an answer has the form of the question's result: one that has not is asked for again."""
+    if ask.method == "elicitation/create":
+        action = answer.get("action")
+        return action in {"accept", "decline", "cancel"} and isinstance(
+            answer.get("content", {}), dict | None
+        )
+    if ask.method == "roots/list":
+        return isinstance(answer.get("roots"), list)
+    return isinstance(answer.get("content"), dict | list)
+
+
+def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = params.get("_meta")
+    return meta if isinstance(meta, Mapping) else {}
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    fault = group.exceptions[0]
+    return _first(fault) if isinstance(fault, BaseExceptionGroup) else fault

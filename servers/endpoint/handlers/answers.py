@@ -1,0 +1,94 @@
+"""What handlers share: reading parameters, naming the client, and results that a client must add to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from mcp_types import CLIENT_INFO_META_KEY, MISSING_REQUIRED_CLIENT_CAPABILITY
+
+from core.errors import Forbidden, MarinaError
+from servers.endpoint.context import required_capabilities
+from servers.endpoint.errors import describe
+from servers.endpoint.incoming import Incoming
+from servers.endpoint.wire import INVALID_PARAMS, RpcError
+
+CLIENT_CHARACTERS: Final = 120
+
+
+def client_of(headers: Mapping[bytes, bytes], params: Mapping[str, Any] | None = None) -> str:
+    """The client as it names itself in a 2026-07-28 envelope, else as HTTP names it. Nothing is decided by it."""
+    meta = None if params is None else params.get("_meta")
+    info = meta.get(CLIENT_INFO_META_KEY) if isinstance(meta, dict) else None
+    if isinstance(info, dict):
+        return info_of(info)
+    return headers.get(b"user-agent", b"").decode("latin-1")[:CLIENT_CHARACTERS]
+
+
+def info_of(info: Mapping[str, Any]) -> str:
+    """An ``Implementation`` in one line."""
+    return f"{info.get('name', '')} {info.get('version', '')}".strip()[:CLIENT_CHARACTERS]
+
+
+def client_in(incoming: Incoming) -> str:
+    """The client of a request: as its session knows it, else as the request says."""
+    session = incoming.session
+    return (
+        session.client
+        if session is not None and session.client
+        else client_of(incoming.headers, incoming.params)
+    )
+
+
+def invalid(message: str) -> RpcError:
+    """The answer to parameters that are not as the specification has them."""
+    return RpcError(INVALID_PARAMS, message, data={"code": "params_invalid"})
+
+
+def text_of(incoming: Incoming, name: str) -> str:
+    """A parameter that must be a string."""
+    value = incoming.params.get(name)
+    if not isinstance(value, str):
+        raise invalid(f"params.{name} must be a string. Send {incoming.method} as the specification has it.")
+    return value
+
+
+def cursor_of(incoming: Incoming) -> str | None:
+    """The cursor of a list."""
+    cursor = incoming.params.get("cursor")
+    if cursor is not None and not isinstance(cursor, str):
+        raise invalid("params.cursor must be a string: the nextCursor of the page before.")
+    return cursor
+
+
+async def record_refusal(incoming: Incoming, refusal: Forbidden, *, bounded: bool = False) -> None:
+    """Record that a caller was refused something that the decision path does not record. Raises ``Unavailable``."""
+    await incoming.runtime.refusals.refused_caller(
+        incoming.caller,
+        refusal,
+        kind=incoming.method,
+        server=incoming.surface.slug,
+        client=client_in(incoming),
+        request_id=incoming.request_id,
+        bounded=bounded,
+    )
+
+
+def lacks_capability(error: MarinaError) -> RpcError:
+    """The answer to a 2026-07-28 client that would have to be asked, and did not declare that it can be."""
+    needed = required_capabilities(error.data.get("method"))
+    return RpcError(
+        MISSING_REQUIRED_CLIENT_CAPABILITY,
+        error.message,
+        data={**describe(error), "requiredCapabilities": needed},
+    )
+
+
+def complete(incoming: Incoming, members: Mapping[str, Any]) -> bytes:
+    """A result of these members, with what each result of the modern revision has."""
+    if not incoming.modern:
+        return orjson.dumps(members)
+    return orjson.dumps(
+        {"resultType": "complete", "_meta": orjson.Fragment(incoming.view.identity), **members}
+    )

@@ -1,0 +1,168 @@
+"""``resources/list``, ``resources/templates/list``, ``resources/read``, and a legacy session's subscriptions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+from mcp_types import INVALID_PARAMS
+from redis.exceptions import RedisError
+
+from core.errors import Forbidden, NotFound, SourceError
+from servers.endpoint.context import CallContext
+from servers.endpoint.errors import describe
+from servers.endpoint.handlers.answers import (
+    client_in,
+    complete,
+    cursor_of,
+    invalid,
+    lacks_capability,
+    record_refusal,
+    text_of,
+)
+from servers.endpoint.handlers.lifecycle import sessions_away
+from servers.endpoint.incoming import Incoming
+from servers.endpoint.lists import CACHE_SCOPE, Listing, shape_of
+from servers.endpoint.sessions import subscriptions_key
+from servers.endpoint.subscribers import MAX_URIS
+from servers.endpoint.wire import RpcError
+from servers.execution.contract import InputRequired
+from servers.services.calls import read_resource
+from servers.services.visibility import require_server
+from tenants.roles import Action
+
+RESOURCE_NOT_FOUND: Final = -32002
+"""To 2025-11-25; from 2026-07-28 on it is ``INVALID_PARAMS`` (SEP-2164)."""
+
+CONTENT_TTL_MS: Final = 0
+"""What a resource holds may change at any time; those who want to know subscribe."""
+
+SUBSCRIPTION_SECONDS: Final = 86_400
+
+
+async def list_resources(incoming: Incoming) -> bytes:
+    """A page of the resources."""
+    return await _page(incoming, incoming.view.resources)
+
+
+async def list_templates(incoming: Incoming) -> bytes:
+    """A page of the resource templates."""
+    return await _page(incoming, incoming.view.templates)
+
+
+async def read(incoming: Incoming) -> bytes:
+    """Read a resource."""
+    uri = text_of(incoming, "uri")
+    context = CallContext(incoming, uri)
+    try:
+        outcome = await read_resource(
+            caller=incoming.caller,
+            surface=incoming.surface,
+            uri=uri,
+            client=client_in(incoming),
+            request_id=incoming.request_id,
+            timeout=incoming.seconds,
+            context=context,
+        )
+    except InputRequired as required:
+        return context.input_required(required, uri, None)
+    except NotFound as unknown:
+        raise _unknown(incoming, uri, unknown) from None
+    except SourceError as error:
+        if error.code == "client_cannot" and incoming.modern:
+            raise lacks_capability(error) from None
+        raise
+    members = {"contents": list(outcome.content or ())}
+    if not incoming.modern:
+        return orjson.dumps(members)
+    return complete(incoming, {**members, "ttlMs": CONTENT_TTL_MS, "cacheScope": CACHE_SCOPE})
+
+
+async def subscribe(incoming: Incoming) -> bytes:
+    """Be told of a resource's changes, on the session's stream."""
+    uri, session = await _subscribable(incoming), incoming.session
+    if session is None:
+        raise _needs_session()
+    if session.uris is not None:
+        if len(session.uris) >= MAX_URIS:
+            raise _too_many()
+        session.uris.add(uri)
+        return b"{}"
+    redis = incoming.runtime.bus.redis
+    key = subscriptions_key(session.id)
+    try:
+        if await redis.scard(key) >= MAX_URIS:
+            raise _too_many()
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.sadd(key, uri)
+            pipe.expire(key, SUBSCRIPTION_SECONDS)
+            pipe.publish(session.channel, b"subscriptions")
+            await pipe.execute()
+    except (RedisError, OSError):
+        raise sessions_away() from None
+    return b"{}"
+
+
+async def unsubscribe(incoming: Incoming) -> bytes:
+    """Be told no more."""
+    uri, session = text_of(incoming, "uri"), incoming.session
+    if session is None:
+        raise _needs_session()
+    if session.uris is not None:
+        session.uris.discard(uri)
+        return b"{}"
+    try:
+        async with incoming.runtime.bus.redis.pipeline(transaction=False) as pipe:
+            pipe.srem(subscriptions_key(session.id), uri)
+            pipe.publish(session.channel, b"subscriptions")
+            await pipe.execute()
+    except (RedisError, OSError):
+        raise sessions_away() from None
+    return b"{}"
+
+
+async def _page(incoming: Incoming, listing: Listing) -> bytes:
+    cursor = cursor_of(incoming)
+    await may_read(incoming)
+    return listing.page(shape_of(incoming.version), cursor, None)
+
+
+async def may_read(incoming: Incoming) -> None:
+    """Raise ``Forbidden``, recorded, unless the caller may read resources here."""
+    try:
+        incoming.caller.require(Action.RESOURCES_READ)
+        require_server(incoming.caller, incoming.surface.slug)
+    except Forbidden as refusal:
+        await record_refusal(incoming, refusal)
+        raise
+
+
+async def _subscribable(incoming: Incoming) -> str:
+    uri = text_of(incoming, "uri")
+    await may_read(incoming)
+    if incoming.surface.find_resource(uri) is None:
+        raise _unknown(
+            incoming,
+            uri,
+            NotFound(
+                "There is no such resource on this server. List the resources to see what there is.",
+                code="resource_unknown",
+            ),
+        )
+    return uri
+
+
+def _unknown(incoming: Incoming, uri: str, error: NotFound) -> RpcError:
+    code = INVALID_PARAMS if incoming.modern else RESOURCE_NOT_FOUND
+    return RpcError(code, error.message, data={**describe(error), "uri": uri})
+
+
+def _too_many() -> RpcError:
+    return invalid(f"A session subscribes to {MAX_URIS} resources at most. Unsubscribe from some.")
+
+
+def _needs_session() -> RpcError:
+    return invalid(
+        "Subscriptions belong to a session, and this request names none. Send initialize first, then the "
+        "Mcp-Session-Id that it answered with."
+    )

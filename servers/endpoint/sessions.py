@@ -1,0 +1,249 @@
+"""Sessions of the handshake revisions (to 2025-11-25). They live in Redis, so that any replica serves any request.
+
+A session belongs to one server of one tenant and to the principal that began it; for everyone else it does not
+exist. What a replica holds of one is a copy for seconds. No session is needed to be served: a client that sends
+none gets everything but the way back to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final
+
+import orjson
+from redis.exceptions import RedisError
+
+from core.bus import Bus
+from tenants.access import Caller
+
+SESSION_SECONDS: Final = 3600
+"""A session that nobody used for so long has ended."""
+
+MAX_SESSIONS: Final = 1_000
+"""Sessions of one principal. Beyond it the one used longest ago ends."""
+
+HELD_SECONDS: Final = 5.0
+"""How long a replica believes its copy. Ends and changes are announced; this bounds what is not heard."""
+
+SPREAD_SECONDS: Final = 0.02
+"""An end is answered after so long, so that the replicas have heard of it when the client asks again."""
+
+_REFRESH_SECONDS: Final = 60.0
+_MAX_HELD: Final = 10_000
+_CHANNEL: Final = "marina:sessions"
+_ID: Final = re.compile(rb"[A-Za-z0-9_-]{32}")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Session:
+    """One client's session. ``version`` is the negotiated revision, empty before ``initialize``.
+
+    ``log_level`` is the least severity that the client wants. A session without an ``id`` lives and dies with its
+    connection (a WebSocket's), and its ``uris`` are the resources that it subscribed to.
+    """
+
+    id: str
+    tenant_id: int
+    server: str
+    principal: str
+    version: str
+    client: str = ""
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    log_level: str = "info"
+    checked: float = 0.0
+    refreshed: float = 0.0
+    uris: set[str] | None = None
+
+    @property
+    def channel(self) -> str:
+        """Where its processes tell each other of it."""
+        return f"marina:session:{self.id}"
+
+
+def principal_of(caller: Caller) -> str:
+    """Whose a session, a stream or a sealed state is: the credential, or the person."""
+    return str(caller.credential_id or caller.actor)
+
+
+class Sessions:
+    """The sessions that this process uses. One object a process, on its event loop."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._held: OrderedDict[str, Session] = OrderedDict()
+        bus.listen(_CHANNEL, self._drop, self._held.clear)
+
+    async def begin(
+        self,
+        caller: Caller,
+        server: str,
+        *,
+        version: str,
+        client: str,
+        capabilities: Mapping[str, Any],
+        digests: Mapping[str, str],
+    ) -> Session | None:
+        """A new session; ``None`` while Redis is away: the client is then served without one.
+
+        ``digests`` are of the lists as they are now: another one later is a change that the client is told of.
+        """
+        session = Session(
+            id=secrets.token_urlsafe(24),
+            tenant_id=caller.tenant_id,
+            server=server,
+            principal=principal_of(caller),
+            version=version,
+            client=client,
+            capabilities=capabilities,
+        )
+        try:
+            await self.store(session)
+            await self._remember_lists(session, digests)
+            await self._end_oldest(session)
+        except (RedisError, OSError):
+            logger.warning("a client is served without a session: Redis is away")
+            return None
+        return session
+
+    async def store(self, session: Session) -> None:
+        """Write the session down. Raises ``RedisError``."""
+        content = {
+            "tenant": session.tenant_id,
+            "server": session.server,
+            "principal": session.principal,
+            "version": session.version,
+            "client": session.client,
+            "capabilities": orjson.dumps(session.capabilities),
+            "log_level": session.log_level,
+        }
+        async with self._bus.redis.pipeline(transaction=False) as pipe:
+            pipe.hset(_key(session.id), mapping=content)
+            pipe.expire(_key(session.id), SESSION_SECONDS)
+            pipe.zadd(_owned(session), {session.id: time.time()})
+            pipe.expire(_owned(session), SESSION_SECONDS)
+            pipe.publish(_CHANNEL, session.id)
+            await pipe.execute()
+        session.checked = session.refreshed = monotonic()
+
+    def peek(self, session_id: bytes, caller: Caller, server: str) -> Session | None:
+        """The session when a fresh copy is held. The hot path: no await."""
+        session = self._held.get(session_id.decode("latin-1"))
+        if session is None or monotonic() - session.checked > HELD_SECONDS:
+            return None
+        return session if _belongs(session, caller, server) else None
+
+    async def get(self, session_id: bytes, caller: Caller, server: str) -> Session | None:
+        """The session; ``None`` when there is none of this id for this caller at this server.
+
+        Raises ``RedisError`` or ``OSError`` when that cannot be known.
+        """
+        if _ID.fullmatch(session_id) is None:
+            return None
+        name = session_id.decode()
+        raw = await self._bus.redis.hgetall(_key(name))
+        session = _read(name, raw) if raw else None
+        if session is None or not _belongs(session, caller, server):
+            return None
+        now = monotonic()
+        before = self._held.get(name)
+        session.checked = now
+        session.refreshed = before.refreshed if before is not None else now - _REFRESH_SECONDS
+        self._held[name] = session
+        self._held.move_to_end(name)
+        while len(self._held) > _MAX_HELD:
+            self._held.popitem(last=False)
+        if now - session.refreshed >= _REFRESH_SECONDS:
+            await self.refresh(session)
+        return session
+
+    async def refresh(self, session: Session) -> None:
+        """It is in use: put off its end."""
+        session.refreshed = monotonic()
+        async with self._bus.redis.pipeline(transaction=False) as pipe:
+            pipe.expire(_key(session.id), SESSION_SECONDS)
+            pipe.zadd(_owned(session), {session.id: time.time()}, xx=True)
+            pipe.expire(_owned(session), SESSION_SECONDS)
+            await pipe.execute()
+
+    async def end(self, session: Session) -> None:
+        """End it on every replica: its streams close, and its id is unknown from now on. Raises ``RedisError``."""
+        self._held.pop(session.id, None)
+        await self._end(session.id, _owned(session))
+        await asyncio.sleep(SPREAD_SECONDS)
+
+    async def _remember_lists(self, session: Session, digests: Mapping[str, str]) -> None:
+        key = lists_key(session.id)
+        async with self._bus.redis.pipeline(transaction=False) as pipe:
+            pipe.hset(key, mapping=dict(digests))
+            pipe.expire(key, SESSION_SECONDS)
+            await pipe.execute()
+
+    async def _end_oldest(self, session: Session) -> None:
+        owned = _owned(session)
+        surplus = await self._bus.redis.zrange(owned, 0, -MAX_SESSIONS - 1)
+        for name in surplus:
+            await self._end(name.decode(), owned)
+
+    async def _end(self, name: str, owned: str) -> None:
+        async with self._bus.redis.pipeline(transaction=False) as pipe:
+            pipe.delete(_key(name), subscriptions_key(name), lists_key(name))
+            pipe.zrem(owned, name)
+            pipe.publish(_CHANNEL, name)
+            pipe.publish(f"marina:session:{name}", b"end")
+            await pipe.execute()
+
+    def _drop(self, message: bytes) -> None:
+        self._held.pop(message.decode("latin-1"), None)
+
+
+def subscriptions_key(session_id: str) -> str:
+    """The set of resource URIs that a session subscribed to."""
+    return f"marina:subscriptions:{session_id}"
+
+
+def lists_key(session_id: str) -> str:
+    """The digests of the lists that a session's client was last told of."""
+    return f"marina:lists:{session_id}"
+
+
+def _key(session_id: str) -> str:
+    return f"marina:session:{session_id}"
+
+
+def _owned(session: Session) -> str:
+    return f"marina:sessions:{session.tenant_id}:{session.principal}"
+
+
+def _belongs(session: Session, caller: Caller, server: str) -> bool:
+    return (
+        session.tenant_id == caller.tenant_id
+        and session.server == server
+        and session.principal == principal_of(caller)
+    )
+
+
+def _read(name: str, raw: Mapping[bytes, bytes]) -> Session | None:
+    try:
+        return Session(
+            id=name,
+            tenant_id=int(raw[b"tenant"]),
+            server=raw[b"server"].decode(),
+            principal=raw[b"principal"].decode(),
+            version=raw[b"version"].decode(),
+            client=raw[b"client"].decode(),
+            capabilities=orjson.loads(raw[b"capabilities"]),
+            log_level=raw[b"log_level"].decode(),
+        )
+    except (KeyError, ValueError):
+        logger.warning("a session could not be read and counts as ended", extra={"session": name[:6]})
+        return None

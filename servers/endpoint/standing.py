@@ -1,0 +1,213 @@
+"""Streams that stand open for a legacy session: what a GET opens, and the one of HTTP+SSE (2024-11-05).
+
+What is said on them lies in the session's event log; whoever holds the stream reads it from there, on whichever
+replica it was said. Knows no method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from core.errors import MarinaError
+from servers.endpoint.channel import RETRY_MS, SSE_HEADERS, Send
+from servers.endpoint.events import PING, STANDALONE, EventLog, sse
+from servers.endpoint.handlers.lifecycle import offered_to
+from servers.endpoint.sessions import SESSION_SECONDS, Session, lists_key, subscriptions_key
+from servers.endpoint.subscribers import LISTS, Subscriber, change_bytes
+from servers.endpoint.visit import Visit
+
+CHECK_SECONDS: Final = 5.0
+"""How long a stream may stay open after its credential has ended."""
+
+PING_SECONDS: Final = 15.0
+REFRESH_SECONDS: Final = 60.0
+"""How often an open stream puts off the end of its session."""
+
+PRIMED_SINCE: Final = "2025-11-25"
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+class LogChannel:
+    """A way back to a client whose stream is held elsewhere: implements ``channel.Channel``."""
+
+    carries = True
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    async def send(self, message: bytes) -> None:
+        """See ``Channel``."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._log.add(message, hint=True)
+
+    async def release(self) -> None:
+        """See ``Channel``. The stream carries more than this request."""
+
+
+class StandingStream:
+    """One open stream of a session. ``after`` is the id of the last event that the client has."""
+
+    def __init__(self, visit: Visit, session: Session, send: Send, *, stream: str, after: str | None) -> None:
+        runtime = visit.parts.runtime
+        self._visit = visit
+        self._session = session
+        self._send = send
+        self._hub = visit.parts.hub
+        self._bus = runtime.bus
+        self._log = EventLog(runtime.bus.redis, session.id, stream)
+        self._after = after
+        self._own = secrets.token_hex(4).encode()
+        self._name = b"stream " + stream.encode() + b" "
+        self._event = b"event " + stream.encode()
+        standalone = stream == STANDALONE
+        self._subscriber = Subscriber(
+            visit.caller, visit.surface.slug, lists=offered_to(visit.caller) if standalone else ()
+        )
+        self._standalone = standalone
+        self._reload = standalone
+        self._over = False
+        self._primed = after is not None
+
+    async def serve(self, receive: Receive, *, preface: Iterable[bytes] = ()) -> None:
+        """Serve until the client goes, the session ends, or another connection takes the stream over.
+
+        The caller has been counted by ``Hub.admit``.
+        """
+        listener = await self._bus.subscribe(self._session.channel, self._heard, self._subscriber.woken.set)
+        gone = asyncio.get_running_loop().create_task(self._until_gone(receive))
+        try:
+            await self._open(preface)
+            self._hub.join(self._subscriber, self._visit.parts.views.of(self._visit.surface).digests)
+            await self._run()
+            await self._send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+            self._hub.leave(self._subscriber)
+            await self._bus.leave(listener)
+
+    async def _open(self, preface: Iterable[bytes]) -> None:
+        start = (b"x-request-id", self._visit.request_id.encode("ascii"))
+        await self._send({"type": "http.response.start", "status": 200, "headers": [start, *SSE_HEADERS]})
+        for chunk in preface:
+            await self._write(chunk)
+        with contextlib.suppress(RedisError, OSError):
+            if self._after is None:
+                # A new stream: what was said while there was none is not its business.
+                self._after = (
+                    self._log.first_id if self._standalone and preface else await self._log.newest_id()
+                )
+            await self._bus.publish(self._session.channel, self._name + self._own)
+            if self._standalone:
+                await self._compare_lists()
+        if not preface and self._session.version >= PRIMED_SINCE:
+            await self._write(sse(b"", event_id=self._after, retry=RETRY_MS))
+        else:
+            # Some clients wait for the first byte of a stream.
+            await self._write(PING)
+
+    async def _run(self) -> None:
+        pinged = refreshed = monotonic()
+        while not self._over:
+            if self._reload:
+                await self._load_subscriptions()
+            await self._tell()
+            if await self._deliver() or self._subscriber.ended:
+                return
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._subscriber.woken.wait()
+            except TimeoutError:
+                try:
+                    await self._visit.admit()
+                except MarinaError:
+                    return
+                now = monotonic()
+                if now - pinged >= PING_SECONDS:
+                    pinged = now
+                    await self._write(PING)
+                if now - refreshed >= REFRESH_SECONDS:
+                    refreshed = now
+                    with contextlib.suppress(RedisError, OSError):
+                        await self._visit.parts.sessions.refresh(self._session)
+
+    async def _tell(self) -> None:
+        """Say what changed: into the log, from where it is delivered; straight away while there is no Redis."""
+        for kind, uri in self._subscriber.take():
+            message = change_bytes(kind, uri)
+            try:
+                await self._log.add(message, hint=False)
+                if kind in LISTS:
+                    await self._remember_lists()
+            except (RedisError, OSError):
+                await self._write(sse(message))
+
+    async def _deliver(self) -> bool:
+        """Send what the log has and the client has not. Says whether that was the last of it."""
+        if self._after is None:
+            return False
+        try:
+            events = await self._log.after(self._after)
+        except (RedisError, OSError):
+            return False
+        for event in events:
+            self._after = event.id
+            await self._write(sse(event.data, event_id=event.id))
+            if event.last:
+                return True
+        return False
+
+    def _heard(self, message: bytes) -> None:
+        if message == b"end" or (message.startswith(self._name) and not message.endswith(self._own)):
+            # The session has ended, or its client opened the stream anew: this connection is an old one.
+            self._over = True
+        elif message == b"subscriptions":
+            self._reload = self._standalone
+        elif message != self._event:
+            return
+        self._subscriber.woken.set()
+
+    async def _load_subscriptions(self) -> None:
+        self._reload = False
+        with contextlib.suppress(RedisError, OSError):
+            uris = await self._bus.redis.smembers(subscriptions_key(self._session.id))
+            self._subscriber.uris = {uri.decode() for uri in uris}
+
+    async def _compare_lists(self) -> None:
+        """Tell of the lists that changed since the client was last told, on whatever connection that was."""
+        now = self._digests()
+        before = await self._bus.redis.hgetall(lists_key(self._session.id))
+        for name in self._subscriber.lists:
+            told = before.get(name.encode())
+            if told is not None and told.decode() != now[name]:
+                self._subscriber.tell(name)
+        await self._remember_lists()
+
+    async def _remember_lists(self) -> None:
+        surface = await self._visit.parts.runtime.surfaces.get(self._session.tenant_id, self._session.server)
+        if surface is not None:
+            self._visit.surface = surface
+        key = lists_key(self._session.id)
+        async with self._bus.redis.pipeline(transaction=False) as pipe:
+            pipe.hset(key, mapping=self._digests())
+            pipe.expire(key, SESSION_SECONDS)
+            await pipe.execute()
+
+    def _digests(self) -> dict[str, str]:
+        return self._visit.parts.views.of(self._visit.surface).digests
+
+    async def _until_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._over = True
+        self._subscriber.woken.set()
+
+    async def _write(self, chunk: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -1,0 +1,231 @@
+"""Who listens to changes of what servers offer, in this process, and telling them. Knows no transport.
+
+A change is found by comparing what the lists look like before and after, so that nobody is told of changes that they
+cannot see, and nobody misses one whose announcement was lost: what is compared is the present.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+import orjson
+from redis.exceptions import RedisError
+
+from core.errors import MarinaError
+from servers.endpoint.sessions import principal_of
+from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, Views
+from servers.endpoint.wire import RpcError
+from servers.services.runtime import Runtime
+from tenants.access import Caller
+
+CHANNEL: Final = "marina:resource-updated"
+
+LISTS: Final = (TOOLS, RESOURCES, PROMPTS)
+
+MAX_URIS: Final = 1_000
+"""Resources that one stream or session is told of."""
+
+_RETRY_AFTER: Final = ((b"retry-after", b"10"),)
+
+_Place = tuple[int, str]
+
+logger = logging.getLogger(__name__)
+
+
+class Subscriber:
+    """One open stream: what it wants to hear of, and what it has not been told yet.
+
+    Changes wait as a set, not a queue: two changes of one list that were not told yet are one.
+    """
+
+    __slots__ = ("caller", "ended", "lists", "pending", "server", "uris", "woken")
+
+    def __init__(
+        self, caller: Caller, server: str, *, lists: Iterable[str] = (), uris: Iterable[str] = ()
+    ) -> None:
+        self.caller = caller
+        self.server = server
+        self.lists = frozenset(lists)
+        self.uris = set(uris)
+        self.pending: dict[tuple[str, str], None] = {}
+        self.woken = asyncio.Event()
+        self.ended = False
+        """Nothing more will come: the server is gone, or this process is going."""
+
+    def tell(self, kind: str, uri: str = "") -> None:
+        """Note a change and wake who serves the stream."""
+        self.pending[kind, uri] = None
+        self.woken.set()
+
+    def end(self) -> None:
+        """Wake who serves the stream, to end it."""
+        self.ended = True
+        self.woken.set()
+
+    def take(self) -> list[tuple[str, str]]:
+        """What is to be told now: list changes as ``(list, "")``, resources as ``("updated", uri)``."""
+        taken = list(self.pending)
+        self.pending.clear()
+        self.woken.clear()
+        return taken
+
+
+class Hub:
+    """The subscribers of one process."""
+
+    def __init__(
+        self, runtime: Runtime, views: Views, *, per_principal: int, per_tenant: int, most: int
+    ) -> None:
+        self._runtime = runtime
+        self._views = views
+        self._caps = (per_principal, per_tenant, most)
+        self._subscribers: dict[_Place, set[Subscriber]] = {}
+        self._digests: dict[_Place, dict[str, str]] = {}
+        self._streams: Counter[object] = Counter()
+        self._comparing: dict[_Place, asyncio.Task[None]] = {}
+        self._again: set[_Place] = set()
+        runtime.changed.append(self._changed)
+        runtime.bus.listen(CHANNEL, self._heard, _nothing)
+
+    @property
+    def count(self) -> int:
+        """Open streams of this process."""
+        return self._streams[None]
+
+    def admit(self, caller: Caller) -> None:
+        """Count one more open stream. Raises ``RpcError`` (429). ``dismiss`` must follow."""
+        counted = _counted(caller)
+        for place, cap, whose in zip(
+            counted, self._caps, ("This credential", "This team", "This installation"), strict=True
+        ):
+            if self._streams[place] >= cap:
+                raise RpcError(
+                    429,
+                    f"{whose} has {cap} open streams here, as many as it may. Close one, or try again later.",
+                    data={"code": "too_many_streams", "rule": "streams", "retryable": True},
+                    status=429,
+                    headers=_RETRY_AFTER,
+                )
+        for place in counted:
+            self._streams[place] += 1
+
+    def dismiss(self, caller: Caller) -> None:
+        """A stream that was admitted has ended."""
+        for place in _counted(caller):
+            self._streams[place] -= 1
+            if not self._streams[place]:
+                del self._streams[place]
+
+    def join(self, subscriber: Subscriber, digests: dict[str, str]) -> None:
+        """Listen from now on. ``digests`` are of the lists that the client was shown, or is about to ask for."""
+        place = (subscriber.caller.tenant_id, subscriber.server)
+        self._subscribers.setdefault(place, set()).add(subscriber)
+        known = self._digests.setdefault(place, dict(digests))
+        if known != digests:
+            # One of the two is older than the present: comparing finds out.
+            self._compare_soon(place)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Listen no more."""
+        place = (subscriber.caller.tenant_id, subscriber.server)
+        subscribers = self._subscribers.get(place, set())
+        subscribers.discard(subscriber)
+        if not subscribers:
+            self._subscribers.pop(place, None)
+            self._digests.pop(place, None)
+
+    def end_all(self) -> None:
+        """This process is going: every stream is to be ended by whoever serves it."""
+        for subscribers in self._subscribers.values():
+            for subscriber in subscribers:
+                subscriber.end()
+
+    async def announce_resource(self, tenant_id: int, uri: str) -> None:
+        """Tell the subscribers of a resource, on every replica, that it changed."""
+        try:
+            await self._runtime.bus.publish(CHANNEL, orjson.dumps([tenant_id, uri]))
+        except (RedisError, OSError):
+            # Those of this process hear it all the same.
+            self._updated(tenant_id, uri)
+
+    def _heard(self, message: bytes) -> None:
+        try:
+            tenant_id, uri = orjson.loads(message)
+        except ValueError:
+            return
+        self._updated(tenant_id, uri)
+
+    def _updated(self, tenant_id: int, uri: str) -> None:
+        for (tenant, _), subscribers in self._subscribers.items():
+            if tenant == tenant_id:
+                for subscriber in subscribers:
+                    if uri in subscriber.uris:
+                        subscriber.tell("updated", uri)
+
+    def _changed(self, tenant_id: int | None) -> None:
+        for place in list(self._subscribers):
+            if tenant_id is None or place[0] == tenant_id:
+                self._compare_soon(place)
+
+    def _compare_soon(self, place: _Place) -> None:
+        if place in self._comparing:
+            # What it compares may be older than this change.
+            self._again.add(place)
+            return
+        task = asyncio.get_running_loop().create_task(self._compare(place))
+        self._comparing[place] = task
+        task.add_done_callback(lambda _: self._compared(place))
+
+    def _compared(self, place: _Place) -> None:
+        del self._comparing[place]
+        if place in self._again:
+            self._again.discard(place)
+            self._compare_soon(place)
+
+    async def _compare(self, place: _Place) -> None:
+        try:
+            surface = await self._runtime.surfaces.get(*place)
+        except MarinaError:
+            logger.warning("a change was not told: the database is away", extra={"tenant_id": place[0]})
+            return
+        subscribers = self._subscribers.get(place, set())
+        if surface is None:
+            for subscriber in subscribers:
+                subscriber.end()
+            return
+        now = self._views.of(surface).digests
+        before = self._digests.get(place)
+        if before is None or before == now:
+            return
+        self._digests[place] = dict(now)
+        for name in LISTS:
+            if before[name] != now[name]:
+                for subscriber in subscribers:
+                    if name in subscriber.lists:
+                        subscriber.tell(name)
+
+
+def change_bytes(kind: str, uri: str, meta: bytes | None = None) -> bytes:
+    """The notification of a change. ``meta``: the JSON of its ``_meta``."""
+    if kind == "updated":
+        params = b'"uri":' + orjson.dumps(uri)
+        method = "notifications/resources/updated"
+    else:
+        params = b""
+        method = f"notifications/{kind}/list_changed"
+    if meta is not None:
+        params = b'"_meta":' + meta + (b"," + params if params else b"")
+    content = b',"params":{%s}' % params if params else b""
+    return b'{"jsonrpc":"2.0","method":"%s"%s}' % (method.encode(), content)
+
+
+def _counted(caller: Caller) -> tuple[object, object, object]:
+    return (caller.tenant_id, principal_of(caller)), caller.tenant_id, None
+
+
+def _nothing() -> None:
+    """A missed update of a resource is not made up for: the next one will be heard."""

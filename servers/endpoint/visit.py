@@ -1,0 +1,172 @@
+"""Who calls which server: the part of a request that is the same for every transport. Every refusal is recorded.
+
+A fault of form (an ``RpcError``) is recorded here, once it is known who made it. What the services refuse (a
+``MarinaError``) they recorded where they decided it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, Unavailable
+from servers.endpoint.authentication import identify
+from servers.endpoint.errors import translate
+from servers.endpoint.handlers.answers import client_of
+from servers.endpoint.incoming import Parts
+from servers.endpoint.wire import RpcError, code_name
+from servers.services.calls import KIND_CALL
+from servers.services.reasons import log_unavailable
+from servers.services.refusals import KIND_AUTH, KIND_REQUEST
+from servers.services.surfaces import Surface
+from servers.services.visibility import require_server
+from tenants.access import Caller
+
+PUBLIC_SCOPES: Final = ("tools:read", "tools:execute", "resources:read", "prompts:read")
+"""What anyone may do on a server that its team made public."""
+
+_BEARER: Final = b"Bearer "
+_METHOD_CHARACTERS: Final = 80
+
+
+class Visit:
+    """One connection or request at one server's URL, and whoever makes it."""
+
+    __slots__ = (
+        "admitted",
+        "caller",
+        "headers",
+        "parts",
+        "request_id",
+        "server_slug",
+        "surface",
+        "tenant_slug",
+    )
+
+    caller: Caller
+    surface: Surface
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.headers: dict[bytes, bytes] = {}
+        self.request_id = ""
+        self.tenant_slug = ""
+        self.server_slug = ""
+        self.admitted = False
+        """Whether ``caller`` and ``surface`` are known."""
+
+    async def admit(self) -> None:
+        """Find out who calls, and the server they call. Raises ``MarinaError``, recorded."""
+        runtime = self.parts.runtime
+        authorization = self.headers.get(b"authorization")
+        caller = None
+        if authorization is not None and authorization.startswith(_BEARER):
+            # The hot path: a grant that is held. Everything else is read and judged with care below.
+            caller = runtime.grants.held(hashlib.sha256(authorization[7:]).digest(), self.tenant_slug)
+        if caller is None:
+            caller = await self._identify(authorization)
+            # A grant is held for seconds, so a key in use passes here often enough.
+            runtime.uses.note(caller)
+        try:
+            require_server(caller, self.server_slug)
+            surface = runtime.surfaces.peek(caller.tenant_id, self.server_slug)
+            if surface is None:
+                surface = await self._find_surface(caller)
+        except (Forbidden, NotFound) as refusal:
+            await runtime.refusals.refused_caller(
+                caller,
+                refusal,
+                kind=KIND_AUTH,
+                server=self.server_slug,
+                client=client_of(self.headers),
+                request_id=self.request_id,
+                bounded=True,
+            )
+            raise
+        self.caller = caller
+        self.surface = surface
+        self.admitted = True
+
+    async def recorded(self, error: RpcError | MarinaError, message: object) -> RpcError:
+        """What is to be told: the error once the log has it, or that the log cannot be written."""
+        if isinstance(error, MarinaError):
+            return translate(error)
+        if not self.admitted:
+            # Nobody knows whose it is: a wrong path, a foreign Host, a wrong content type.
+            return error
+        asked: Mapping[str, Any] = message if isinstance(message, dict) else {}
+        method, params = asked.get("method"), asked.get("params")
+        wanted: Mapping[str, Any] = params if isinstance(params, dict) else {}
+        is_call = method == KIND_CALL
+        try:
+            await self.parts.runtime.refusals.refused_caller(
+                self.caller,
+                _reason(error),
+                kind=KIND_CALL if is_call else KIND_REQUEST,
+                server=self.surface.slug,
+                client=client_of(self.headers, wanted),
+                request_id=self.request_id,
+                tool=wanted.get("name") if is_call else "",
+                arguments=wanted.get("arguments") if is_call else _shown(method),
+                bounded=not is_call,
+            )
+        except Unavailable as unavailable:
+            return translate(unavailable)
+        return error
+
+    async def _identify(self, authorization: bytes | None) -> Caller:
+        if authorization is None:
+            anonymous = await self._anonymous()
+            if anonymous is not None:
+                return anonymous
+        return await identify(
+            self.parts.runtime,
+            self.tenant_slug,
+            authorization,
+            server=self.server_slug,
+            client=client_of(self.headers),
+            request_id=self.request_id,
+        )
+
+    async def _anonymous(self) -> Caller | None:
+        """Anyone, on a server that its team made public; elsewhere ``None``."""
+        runtime = self.parts.runtime
+        if not runtime.writer.accepting:
+            raise log_unavailable()
+        tenant_id = await runtime.tenants.get(self.tenant_slug)
+        surface = None if tenant_id is None else await runtime.surfaces.get(tenant_id, self.server_slug)
+        if surface is None or not surface.public:
+            return None
+        return Caller(
+            tenant_id=surface.tenant_id,
+            tenant_slug=surface.tenant_slug,
+            actor="anonymous",
+            scopes=frozenset((*PUBLIC_SCOPES, f"server:{surface.slug}")),
+        )
+
+    async def _find_surface(self, caller: Caller) -> Surface:
+        runtime = self.parts.runtime
+        if not runtime.writer.accepting:
+            # The database that has no log for us has no snapshot either: do not wait for it to say so.
+            raise log_unavailable()
+        surface = await runtime.surfaces.get(caller.tenant_id, self.server_slug)
+        if surface is None:
+            raise NotFound(
+                "This team has no server at this URL. The dashboard lists the servers with their URLs; the "
+                "team's URL without a server's name is the default one.",
+                code="server_not_found",
+            )
+        return surface
+
+
+def _reason(error: RpcError) -> MarinaError:
+    """A fault of form in the words of the log."""
+    rule = (error.data or {}).get("rule")
+    if rule is not None:
+        return Forbidden(error.message, rule=str(rule), code=code_name(error))
+    return InvalidInput(error.message, code=code_name(error))
+
+
+def _shown(method: object) -> Mapping[str, Any] | None:
+    return {"method": method[:_METHOD_CHARACTERS]} if isinstance(method, str) else None

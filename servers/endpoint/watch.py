@@ -1,0 +1,154 @@
+"""Watches over a request that takes a while: its client going away, its cancellation, and keeping its stream alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from servers.endpoint.exchange import Exchange
+from servers.endpoint.notices import cancelled_key, request_name
+
+AFTER_SECONDS: Final = 0.05
+"""A request that is answered sooner needs no watch: most are, and a watch costs a task."""
+
+PING_SECONDS: Final = 15.0
+"""A stream is opened for a request that takes longer, so that proxies do not take it for dead."""
+
+RETURN_SECONDS: Final = 60.0
+"""How long work goes on for a client that went away from a stream that it can come back to."""
+
+Receive = Callable[[], Awaitable[Any]]
+
+logger = logging.getLogger(__name__)
+
+
+class Watch:
+    """Cancels the current task when nobody waits for its result any more.
+
+    2026-07-28 asks for it (basic/patterns/cancellation). Before that revision a closed connection need not mean
+    "cancel"; but where nothing was said that the client could come back to, nobody could ever fetch the result.
+    """
+
+    __slots__ = ("_exchange", "_receive", "_returning", "_task", "_tasks", "_timer", "cancelled", "gone")
+
+    def __init__(self, receive: Receive, exchange: Exchange) -> None:
+        loop = asyncio.get_running_loop()
+        self.gone = False
+        """The client went away for good."""
+        self.cancelled = False
+        """The client said that it does not want the result any more."""
+        self._receive = receive
+        self._exchange = exchange
+        self._task = asyncio.current_task(loop)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._returning: asyncio.TimerHandle | None = None
+        self._timer = loop.call_later(AFTER_SECONDS, self._begin)
+
+    @property
+    def over(self) -> bool:
+        """Whether it was this watch that cancelled the task."""
+        return self.gone or self.cancelled
+
+    def end(self) -> None:
+        """Stop watching: the answer is ready."""
+        self._timer.cancel()
+        if self._returning is not None:
+            self._returning.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._until_gone()), loop.create_task(self._keep_alive())]
+        if self._exchange.session is not None:
+            self._tasks.append(loop.create_task(self._until_cancelled()))
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        channel = self._exchange.opened
+        if channel is not None and channel.detach():
+            await self._hint()
+            self._returning = asyncio.get_running_loop().call_later(RETURN_SECONDS, self._give_up)
+        elif channel is None or not channel.detached:
+            self._give_up()
+
+    async def _until_cancelled(self) -> None:
+        """Hear what other replicas say of this request."""
+        exchange = self._exchange
+        session, name = exchange.session, request_name(exchange.rpc_id)
+        if session is None or name is None:
+            return
+        bus = exchange.parts.runtime.bus
+        resumed = asyncio.Event()
+
+        def heard(message: bytes) -> None:
+            if message in {b"cancel " + name, b"end"}:
+                self._cancel()
+            elif message.startswith(b"stream ") and self._is_own(message):
+                resumed.set()
+
+        listener = await bus.subscribe(session.channel, heard, _nothing)
+        try:
+            with contextlib.suppress(RedisError, OSError):
+                if await bus.redis.sismember(cancelled_key(session.id), name):
+                    self._cancel()
+            while True:
+                await resumed.wait()
+                resumed.clear()
+                self._came_back()
+                await self._hint()
+        finally:
+            await bus.leave(listener)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            exchange = self._exchange
+            if exchange.rpc_id is not None and not exchange.carried:
+                await exchange.stream().ping()
+
+    def _is_own(self, message: bytes) -> bool:
+        channel = self._exchange.opened
+        if channel is None or channel.log is None:
+            return False
+        return message.split(b" ")[1] == channel.log.stream.encode()
+
+    def _came_back(self) -> None:
+        channel = self._exchange.opened
+        if channel is not None:
+            # Its old connection may look open for long: from now on it is served by the new one.
+            channel.detach()
+        if self._returning is not None:
+            self._returning.cancel()
+            self._returning = None
+
+    async def _hint(self) -> None:
+        """Say that the stream may have events that were not announced."""
+        channel, session = self._exchange.opened, self._exchange.session
+        if channel is None or channel.log is None or session is None:
+            return
+        with contextlib.suppress(RedisError, OSError):
+            await self._exchange.parts.runtime.bus.publish(
+                session.channel, b"event " + channel.log.stream.encode()
+            )
+
+    def _give_up(self) -> None:
+        self.gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _cancel(self) -> None:
+        if not self.over:
+            self.cancelled = True
+            if self._task is not None:
+                self._task.cancel()
+
+
+def _nothing() -> None:
+    """A cancellation that was missed waits in Redis, and the client goes away sooner or later."""

@@ -1,17 +1,24 @@
-"""What: data sources, tools with immutable versions, and servers. Fields, constraints, pure properties."""
+"""What: data sources, tools with immutable versions, resources, prompts, and servers.
+
+Fields, constraints, pure properties.
+"""
 
 from __future__ import annotations
 
 import uuid
 
 from django.db import models
+from django.db.models import Value
 from django.utils import timezone
 
 from tenants.models import SLUG_PATTERN, User
 from tenants.scoping import TenantOwned
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-"""A tool's or data source's name, as MCP clients accept it everywhere."""
+"""A tool's, prompt's or data source's name, as MCP clients accept it everywhere."""
+
+MAX_URI = 1_024
+"""Characters of a resource's URI or URI template: it stands in an index, whose entries are bounded."""
 
 RESERVED_SERVER_SLUGS = ("ws", "sse", "messages")
 """Path segments below a tenant's URL that are transports, never servers."""
@@ -65,6 +72,8 @@ class Tool(TenantOwned):
     source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="tools")
     current = models.ForeignKey("ToolVersion", on_delete=models.RESTRICT, null=True, related_name="+")
     enabled = models.BooleanField(default=True)
+    brought = models.BooleanField(default=False, db_default=False)
+    """Whether it came with its source, which then decides at a refresh what becomes of it."""
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta(TenantOwned.Meta):
@@ -93,6 +102,8 @@ class ToolVersion(TenantOwned):
     input_schema = models.JSONField()
     output_schema = models.JSONField(null=True)
     annotations = models.JSONField(default=dict)
+    # With a default in the database too: processes of the former release go on making versions.
+    icons = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -106,8 +117,70 @@ class ToolVersion(TenantOwned):
         return f"version {self.number} of {self.tool_id}"
 
 
+class Resource(TenantOwned):
+    """A resource that came with a source, or with ``template`` a resource template; ``uri`` is then RFC 6570."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="resources")
+    uri = models.CharField(max_length=MAX_URI)
+    template = models.BooleanField(default=False)
+    name = models.CharField(max_length=200)
+    title = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    mime_type = models.CharField(max_length=200, blank=True)
+    size = models.BigIntegerField(null=True)
+    annotations = models.JSONField(default=dict)
+    icons = models.JSONField(default=list)
+    kind = models.CharField(max_length=32)
+    definition = models.JSONField(default=dict)
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["uri"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "uri"], name="servers_resource_uri_unique"),
+            models.CheckConstraint(condition=~models.Q(uri=""), name="servers_resource_uri_given"),
+            models.CheckConstraint(
+                condition=models.Q(size__isnull=True) | models.Q(size__gte=0),
+                name="servers_resource_size_valid",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+class Prompt(TenantOwned):
+    """A prompt that came with a source. ``arguments`` are MCP's: name, title, description, required."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="prompts")
+    name = models.CharField(max_length=64)
+    title = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    arguments = models.JSONField(default=list)
+    icons = models.JSONField(default=list)
+    kind = models.CharField(max_length=32)
+    definition = models.JSONField(default=dict)
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="servers_prompt_name_unique"),
+            models.CheckConstraint(
+                condition=models.Q(name__regex=NAME_PATTERN), name="servers_prompt_name_valid"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Server(TenantOwned):
-    """One MCP surface at its own URL. Offers every tool of its tenant, or those of chosen sources."""
+    """One MCP surface at its own URL. Offers all that its tenant has, or what comes of chosen sources."""
 
     class Access(models.TextChoices):
         PRIVATE = "private"
@@ -144,7 +217,7 @@ class Server(TenantOwned):
 
 
 class ServerSource(TenantOwned):
-    """A data source whose tools a server offers."""
+    """A data source whose tools, resources and prompts a server offers."""
 
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="+")
     source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="+")

@@ -78,7 +78,7 @@ def source_try(request: HttpRequest, caller: Caller) -> HttpResponse:
             offered = preview_offered(KIND, settings, caller=caller)
         if name:
             with form.refusals():
-                check_source_name(name, offered or [], caller=caller)
+                check_source_name(name, offered or Offering(), caller=caller)
         if offered is not None:
             with form.refusals():
                 context["health"] = test_settings(KIND, settings, caller=caller)

@@ -1,4 +1,4 @@
-"""The shapes of data sources, tools and servers in REST: input is checked for form here, rules are in services."""
+"""The shapes of sources, offerings and servers in REST: input is checked for form here, rules are in services."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ class ToolSerializer(serializers.Serializer[Any]):
     input_schema = serializers.DictField(source="current.input_schema")
     output_schema = serializers.DictField(source="current.output_schema", allow_null=True)
     annotations = serializers.DictField(source="current.annotations")
+    icons = serializers.ListField(child=serializers.DictField(), source="current.icons")
     created_at = serializers.DateTimeField()
 
 
@@ -124,12 +125,69 @@ class ToolVersionSerializer(serializers.Serializer[Any]):
     input_schema = serializers.DictField()
     output_schema = serializers.DictField(allow_null=True)
     annotations = serializers.DictField()
+    icons = serializers.ListField(child=serializers.DictField())
     created_by = serializers.SerializerMethodField()
     created_at = serializers.DateTimeField()
 
     @extend_schema_field(serializers.EmailField(allow_null=True))
     def get_created_by(self, version: ToolVersion) -> str | None:
         return None if version.created_by is None else version.created_by.email
+
+
+class ResourceSerializer(serializers.Serializer[Any]):
+    """A resource, or a resource template, that came with a data source."""
+
+    id = serializers.UUIDField()
+    uri = serializers.CharField(help_text="Of a template, an RFC 6570 URI template.")
+    template = serializers.BooleanField()
+    name = serializers.CharField()
+    source = serializers.CharField(source="source.name")  # type: ignore[assignment]
+    enabled = serializers.BooleanField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    mime_type = serializers.CharField()
+    size = serializers.IntegerField(allow_null=True, help_text="Bytes, where that is known.")
+    annotations = serializers.DictField()
+    icons = serializers.ListField(child=serializers.DictField())
+    created_at = serializers.DateTimeField()
+
+
+class PromptSerializer(serializers.Serializer[Any]):
+    """A prompt that came with a data source."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    source = serializers.CharField(source="source.name")  # type: ignore[assignment]
+    enabled = serializers.BooleanField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    arguments = serializers.ListField(
+        child=serializers.DictField(), help_text="Each with name, and perhaps title, description, required."
+    )
+    icons = serializers.ListField(child=serializers.DictField())
+    created_at = serializers.DateTimeField()
+
+
+class EnabledChange(StrictSerializer):
+    """What can be changed of a resource or a prompt: the rest is its data source's."""
+
+    enabled = serializers.BooleanField()
+
+
+class NamesSerializer(serializers.Serializer[Any]):
+    """Tools and prompts by name, resources by URI."""
+
+    tools = serializers.ListField(child=serializers.CharField())
+    resources = serializers.ListField(child=serializers.CharField())
+    prompts = serializers.ListField(child=serializers.CharField())
+
+
+class RefreshedSerializer(serializers.Serializer[Any]):
+    """What taking over a data source's offering did."""
+
+    added = NamesSerializer()
+    changed = NamesSerializer(help_text="A tool that changed has a new version.")
+    removed = NamesSerializer()
 
 
 class CallInput(StrictSerializer):
@@ -185,7 +243,7 @@ class ServerSerializer(serializers.Serializer[Any]):
 
 
 class ServerInput(StrictSerializer):
-    """A server to make. Without ``sources`` it offers the tools of all of them."""
+    """A server to make. Without ``sources`` it offers what comes of all of them."""
 
     slug = serializers.CharField(max_length=40)
     title = serializers.CharField(max_length=120)
@@ -214,5 +272,7 @@ class ServerChange(StrictSerializer):
 
 SourceList = list_of(SourceSerializer, "DataSourceList")
 ToolList = list_of(ToolSerializer, "ToolList")
+ResourceList = list_of(ResourceSerializer, "ResourceList")
+PromptList = list_of(PromptSerializer, "PromptList")
 ToolVersionList = list_of(ToolVersionSerializer, "ToolVersionList")
 ServerList = list_of(ServerSerializer, "ServerList")

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from servers.api.serializers import (
     HealthSerializer,
+    RefreshedSerializer,
     SettingsInput,
     SourceChange,
     SourceInput,
@@ -82,6 +83,21 @@ class SourceTestView(TenantView):
     def post(self, request: Request, tenant: str, source: str) -> Response:
         """Connect now and say what is wrong. The answer is 200 also when the source is not healthy."""
         return Response(HealthSerializer(sources.test_source(uuid_of(source), caller=self.caller)).data)
+
+
+class SourceRefreshView(TenantView):
+    """Takes over what a data source brings now."""
+
+    @extend_schema(
+        operation_id="refresh_data_source",
+        request=None,
+        responses={200: RefreshedSerializer, **problems(400, 409)},
+        tags=_TAGS,
+    )
+    def post(self, request: Request, tenant: str, source: str) -> Response:
+        """Add what is new, renew what changed, remove what is gone. Nothing of this happens by itself."""
+        done = sources.refresh_source(uuid_of(source), caller=self.caller)
+        return Response(RefreshedSerializer(done).data)
 
 
 class SettingsTestView(TenantView):

@@ -1,11 +1,19 @@
-"""The addresses of data sources, tools and servers, below /api/v1/. Last in line: unknown addresses end here."""
+"""The addresses of data sources, their offerings and servers, below /api/v1/. Last in line: unknown ones end here."""
 
 from __future__ import annotations
 
 from django.urls import path, re_path
 
+from servers.api.prompts import PromptsView, PromptView
+from servers.api.resources import ResourcesView, ResourceView
 from servers.api.servers import ServersView, ServerView
-from servers.api.sources import SettingsTestView, SourcesView, SourceTestView, SourceView
+from servers.api.sources import (
+    SettingsTestView,
+    SourceRefreshView,
+    SourcesView,
+    SourceTestView,
+    SourceView,
+)
 from servers.api.tools import (
     ToolCallView,
     ToolDisableView,
@@ -21,12 +29,17 @@ urlpatterns = [
     path("tenants/<str:tenant>/data-sources/test", SettingsTestView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>", SourceView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/test", SourceTestView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/refresh", SourceRefreshView.as_view()),
     path("tenants/<str:tenant>/tools", ToolsView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>", ToolView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/versions", ToolVersionsView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/enable", ToolEnableView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/disable", ToolDisableView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/call", ToolCallView.as_view()),
+    path("tenants/<str:tenant>/resources", ResourcesView.as_view()),
+    path("tenants/<str:tenant>/resources/<str:resource>", ResourceView.as_view()),
+    path("tenants/<str:tenant>/prompts", PromptsView.as_view()),
+    path("tenants/<str:tenant>/prompts/<str:prompt>", PromptView.as_view()),
     path("tenants/<str:tenant>/servers", ServersView.as_view()),
     path("tenants/<str:tenant>/servers/<str:server>", ServerView.as_view()),
     re_path(r"", NoSuchAddress.as_view()),

@@ -1,4 +1,4 @@
-"""Data sources: stored with their settings sealed, tested on request, and bringing their tools along.
+"""Data sources: stored with their settings sealed, tested on request, and bringing their offering along.
 
 No connection to a source is opened while a transaction of ours is open.
 """
@@ -6,7 +6,6 @@ No connection to a source is opened while a transaction of ours is open.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -18,12 +17,12 @@ from core.crypto import SealError
 from core.errors import Conflict, InvalidInput, MarinaError, NotFound, SourceError
 from core.loop import run_async
 from core.sealing import sealer
-from servers.execution.contract import Backend, Health, Offered, Source
-from servers.models import NAME_PATTERN, DataSource, ServerSource, Tool
+from servers.execution.contract import Backend, Health, Offering, Source
+from servers.models import NAME_PATTERN, DataSource, Prompt, Resource, ServerSource, Tool
 from servers.services.changes import publish_change
 from servers.services.kinds import backend_of
+from servers.services.offerings import Refreshed, free_prefix, take_over
 from servers.services.runtime import get_runtime
-from servers.services.tools import store_tool
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -51,33 +50,33 @@ def get_source(source_id: UUID, *, caller: Caller) -> DataSource:
         return _source(source_id)
 
 
-def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> list[Offered]:
-    """The tools that a source with these settings would bring. Saves nothing. Raises ``InvalidInput``."""
+def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> Offering:
+    """What a source with these settings would bring. Saves nothing. Raises ``InvalidInput``."""
     caller.require(Action.SOURCES_CHANGE)
     backend, cleaned = _cleaned(kind, settings)
-    return list(backend.offered(cleaned).tools)
+    return backend.offered(cleaned)
 
 
-def check_source_name(name: str, offered: Sequence[Offered], *, caller: Caller) -> None:
-    """Raise ``InvalidInput`` or ``Conflict`` unless a new source that brings these tools may be called so."""
+def check_source_name(name: str, offering: Offering, *, caller: Caller) -> None:
+    """Raise ``InvalidInput`` or ``Conflict`` unless a new source that brings this may be called so."""
     caller.require(Action.SOURCES_CHANGE)
     _check_name(name)
     with tenant_scope(caller.tenant_id):
         if DataSource.objects.filter(name=name).exists():
             raise _name_conflict(name)
-        _free_prefix(name, offered)
+        free_prefix(name, offering)
 
 
 def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: Caller) -> DataSource:
-    """Store a data source and the tools that come with it; nothing connects yet.
+    """Store a data source with the tools, resources and prompts that come with it; nothing connects yet.
 
-    Where one of the tools' names is taken, all of them get the prefix ``<name>_``.
-    Raises ``InvalidInput`` and ``Conflict``.
+    Where the name of a tool or prompt is taken, all of them get the prefix ``<name>_``. URIs are never changed:
+    one that is taken is a ``Conflict``, as a taken name is. Raises ``InvalidInput`` too.
     """
     caller.require(Action.SOURCES_CHANGE)
     _check_name(name)
     backend, cleaned = _cleaned(kind, settings)
-    offered = backend.offered(cleaned).tools
+    offering = backend.offered(cleaned)
     with tenant_scope(caller.tenant_id):
         source = DataSource(
             id=uuid4(),
@@ -87,21 +86,11 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
             settings=backend.describe_settings(cleaned),
         )
         source.sealed = _sealed(source, cleaned)
-        source.tool_prefix = _free_prefix(name, offered)
+        source.tool_prefix = free_prefix(name, offering)
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save(force_insert=True)
-        tools = [
-            store_tool(
-                source.tool_prefix + each.name,
-                source,
-                each,
-                caller=caller,
-                title=each.title,
-                description=_with_prefix(each.description, offered, source.tool_prefix),
-            )
-            for each in offered
-        ]
-        after = {**_shown(source), "tools": [tool.name for tool in tools]}
+        done = take_over(source, offering, caller=caller)
+        after = {**_shown(source), **done.added.shown()}
         publish_change(caller.tenant_id)
         record_change("source.created", caller=caller, after=after)
     return source
@@ -143,8 +132,27 @@ def update_source(
     return source
 
 
+def refresh_source(source_id: UUID, *, caller: Caller) -> Refreshed:
+    """Take over what the source's kind brings now: after an upgrade, or new settings. Connects to nothing.
+
+    Nothing of this happens by itself, so that what a team offers changes by somebody's decision only.
+    Raises ``NotFound``, ``Conflict`` (a new name or URI is taken), ``InvalidInput`` and ``SourceError``.
+    """
+    caller.require(Action.SOURCES_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        source = _source(source_id, lock=True)
+        offering = backend_of(source.kind).offered(execution_source(source).settings)
+        done = take_over(source, offering, caller=caller)
+        if done:
+            publish_change(caller.tenant_id)
+        states = {"added": done.added, "changed": done.changed, "removed": done.removed}
+        after = {**_shown(source), **{state: names.shown() for state, names in states.items()}}
+        record_change("source.refreshed", caller=caller, after=after)
+    return done
+
+
 def delete_source(source_id: UUID, *, caller: Caller) -> None:
-    """Delete a source with the tools that came with it.
+    """Delete a source with the tools, resources and prompts that came with it.
 
     Raises ``NotFound``, and ``Conflict`` while a server names it or a tool of the team's own stands on it.
     """
@@ -170,8 +178,7 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
                 code="source_in_use",
                 data={"tools": own},
             )
-        tools = list(Tool.objects.filter(source=source).values_list("name", flat=True))
-        before = {**_shown(source), "tools": tools}
+        before = {**_shown(source), **_brought(source)}
         source.delete()
         publish_change(caller.tenant_id)
         record_change("source.deleted", caller=caller, before=before)
@@ -278,33 +285,10 @@ def _sealed(source: DataSource, cleaned: Mapping[str, Any]) -> bytes:
     return sealer().seal(orjson.dumps(dict(cleaned)), context=source.seal_context)
 
 
-def _free_prefix(name: str, offered: Sequence[Offered]) -> str:
-    """Nothing where all the tools' names are free; otherwise the source's name. Raises ``Conflict``."""
-    for prefix in ("", f"{name}_"):
-        names = [prefix + each.name for each in offered]
-        long = [each for each in names if len(each) > 64]
-        if long:
-            refuse("name", f"is too long: a tool would be called {long[0]}, over 64 characters. Shorten it.")
-        taken = sorted(Tool.objects.filter(name__in=names).values_list("name", flat=True))
-        if not taken:
-            return prefix
-    raise Conflict(
-        f"A tool called {taken[0]} exists already. Choose another name for the data source.",
-        code="name_taken",
-    )
-
-
-def _with_prefix(description: str, offered: Sequence[Offered], prefix: str) -> str:
-    """The description with the source's own tools by the names they got: a bare name is another source's."""
-    names = "|".join(re.escape(each.name) for each in offered)
-    return (
-        re.sub(rf"\b(?:{names})\b", lambda found: prefix + found[0], description) if prefix else description
-    )
-
-
 def _own_tools(source: DataSource) -> list[str]:
     """Names of the tools on this source that did not come with it."""
-    tools = list(Tool.objects.filter(source=source).select_related("current"))
+    # What was stored before sources marked what they bring is told by what it does.
+    tools = list(Tool.objects.filter(source=source, brought=False).select_related("current"))
     try:
         offered = backend_of(source.kind).offered(execution_source(source).settings).tools
     except (SourceError, InvalidInput):
@@ -316,6 +300,14 @@ def _own_tools(source: DataSource) -> list[str]:
         for tool in tools
         if tool.current is not None and (tool.current.kind, tool.current.definition) not in brought
     ]
+
+
+def _brought(source: DataSource) -> dict[str, list[str]]:
+    return {
+        "tools": list(Tool.objects.filter(source=source).values_list("name", flat=True)),
+        "resources": list(Resource.objects.filter(source=source).values_list("uri", flat=True)),
+        "prompts": list(Prompt.objects.filter(source=source).values_list("name", flat=True)),
+    }
 
 
 def _check_now(rows: Sequence[DataSource]) -> list[Health]:

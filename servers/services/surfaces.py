@@ -13,17 +13,19 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jsonschema_rs
 import orjson
+from django.db.models import QuerySet
 
 from core.crypto import Sealer, SealError
 from core.errors import InvalidInput
 from servers.execution.contract import Operation, Source
-from servers.models import DataSource, Server, Tool
+from servers.models import DataSource, Prompt, Resource, Server, Tool
 from servers.services.reading import look_up
 from servers.services.schemas import compile_schema
+from servers.services.uritemplates import BadTemplate, UriTemplate, compile_template
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
 
@@ -32,6 +34,17 @@ RECHECK_SECONDS: Final = 5.0
 
 MAX_SURFACES: Final = 2_000
 """Snapshots held; the one used longest ago makes room."""
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Memory that all snapshots held may take together, roughly; the one used longest ago makes room."""
+
+TOUCH_SECONDS: Final = 1.0
+"""How stale the order of use may be: a snapshot in use is moved to its end this often, not with each call."""
+
+_SURFACE_BYTES: Final = 4_096
+_ENTRY_BYTES: Final = 4_096
+
+Row = TypeVar("Row", Tool, Resource, Prompt)
 
 logger = logging.getLogger(__name__)
 
@@ -106,17 +119,37 @@ class Surface:
     resources: tuple[SurfaceResource, ...] = ()
     templates: tuple[SurfaceResource, ...] = ()
     prompts: tuple[SurfacePrompt, ...] = ()
+    size: int = 0
+    """Bytes of memory that it takes, roughly."""
+
+    _by_uri: Mapping[str, SurfaceResource] = field(init=False, repr=False)
+    _prompts: Mapping[str, SurfacePrompt] = field(init=False, repr=False)
+    _matched: Sequence[tuple[UriTemplate, SurfaceResource]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_uri", {resource.uri: resource for resource in self.resources})
+        object.__setattr__(self, "_prompts", {prompt.name: prompt for prompt in self.prompts})
+        matched = [(_template_of(each), each) for each in self.templates]
+        object.__setattr__(self, "_matched", tuple(pair for pair in matched if pair[0] is not None))
 
     def find_resource(self, uri: str) -> tuple[SurfaceResource, Mapping[str, str]] | None:
         """The resource with this URI, else the first template that it fits, with the values of its variables."""
-        for resource in self.resources:
-            if resource.uri == uri:
-                return resource, {}
+        resource = self._by_uri.get(uri)
+        if resource is not None:
+            return resource, {}
+        for template, each in self._matched:
+            values = template.match(uri)
+            if values is not None:
+                return each, values
         return None
+
+    def find_template(self, uri: str) -> SurfaceResource | None:
+        """The resource template of exactly this text, whose variables can be completed."""
+        return next((template for template in self.templates if template.uri == uri), None)
 
     def find_prompt(self, name: str) -> SurfacePrompt | None:
         """The prompt of this name."""
-        return next((prompt for prompt in self.prompts if prompt.name == name), None)
+        return self._prompts.get(name)
 
 
 def find_tenant(slug: str) -> int | None:
@@ -137,15 +170,20 @@ def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
         server = Server.objects.filter(slug=slug).first()
         if tenant is None or server is None:
             return None
-        rows = Tool.objects.filter(enabled=True, current__isnull=False).select_related("source", "current")
-        if not server.offers_all:
-            rows = rows.filter(source__in=server.sources.all())
-        opened: dict[object, Source | None] = {}
-        tools = []
-        for row in sorted(rows, key=_name_of):
-            if row.source_id not in opened:
-                opened[row.source_id] = _open_source(row.source, sealer)
-            tools.append(_snapshot(row, opened[row.source_id]))
+        opened = _Sources(sealer)
+        tools = [
+            _snapshot(row, opened.get(row.source))
+            for row in sorted(_offered(Tool, server).select_related("current"), key=_name_of)
+            if row.current is not None
+        ]
+        resources = [
+            _resource_snapshot(row, opened.get(row.source))
+            for row in sorted(_offered(Resource, server), key=_uri_of)
+        ]
+        prompts = [
+            _prompt_snapshot(row, opened.get(row.source))
+            for row in sorted(_offered(Prompt, server), key=_name_of)
+        ]
     return Surface(
         tenant_id=tenant_id,
         tenant_slug=tenant.slug,
@@ -156,12 +194,41 @@ def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
         version=tenant.surface_version,
         tools=tuple(tools),
         by_name={tool.name: tool for tool in tools},
+        resources=tuple(each for each in resources if not each.template),
+        templates=tuple(each for each in resources if each.template),
+        prompts=tuple(prompts),
+        size=_weigh(tools, resources, prompts),
     )
 
 
-def _name_of(row: Tool) -> str:
-    """The order of the list: by code point, which no database collation changes."""
+def _offered(model: type[Row], server: Server) -> QuerySet[Row]:
+    """What ``server`` offers of tools, resources or prompts: what is switched on of its sources."""
+    rows: QuerySet[Row] = model.objects.filter(enabled=True).select_related("source")
+    return rows if server.offers_all else rows.filter(source__in=server.sources.all())
+
+
+# Lists are ordered by code point, which no database collation changes.
+
+
+def _name_of(row: Tool | Prompt) -> str:
     return row.name
+
+
+def _uri_of(row: Resource) -> str:
+    return row.uri
+
+
+class _Sources:
+    """Each source's settings opened once, while one snapshot is built."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self._opened: dict[object, Source | None] = {}
+
+    def get(self, row: DataSource) -> Source | None:
+        if row.pk not in self._opened:
+            self._opened[row.pk] = _open_source(row, self._sealer)
+        return self._opened[row.pk]
 
 
 def _open_source(row: DataSource, sealer: Sealer) -> Source | None:
@@ -194,11 +261,7 @@ def _snapshot(row: Tool, source: Source | None) -> SurfaceTool:
     except InvalidInput:
         logger.exception("a stored schema does not compile", extra={"tool_id": str(row.id)})
         fault = "A schema of the tool is not valid. Ask an editor of the team to change the tool."
-    if source is None:
-        fault = (
-            f"The settings of the data source {row.source.name} cannot be opened. "
-            "Ask an editor of the team to enter its credentials again."
-        )
+    fault = _source_fault(row.source, source) or fault
     return SurfaceTool(
         name=row.name,
         title=current.title,
@@ -212,18 +275,87 @@ def _snapshot(row: Tool, source: Source | None) -> SurfaceTool:
         validator=validator,
         fault=fault,
         output_validator=output_validator,
+        icons=current.icons,
     )
+
+
+def _resource_snapshot(row: Resource, source: Source | None) -> SurfaceResource:
+    return SurfaceResource(
+        uri=row.uri,
+        name=row.name,
+        title=row.title,
+        description=row.description,
+        mime_type=row.mime_type,
+        annotations=row.annotations,
+        icons=row.icons,
+        size=row.size,
+        template=row.template,
+        operation=Operation(kind=row.kind, definition=row.definition),
+        source=source,
+        fault=_source_fault(row.source, source),
+    )
+
+
+def _prompt_snapshot(row: Prompt, source: Source | None) -> SurfacePrompt:
+    return SurfacePrompt(
+        name=row.name,
+        title=row.title,
+        description=row.description,
+        arguments=row.arguments,
+        icons=row.icons,
+        operation=Operation(kind=row.kind, definition=row.definition),
+        source=source,
+        fault=_source_fault(row.source, source),
+    )
+
+
+def _source_fault(row: DataSource, source: Source | None) -> str:
+    if source is not None:
+        return ""
+    return (
+        f"The settings of the data source {row.name} cannot be opened. "
+        "Ask an editor of the team to enter its credentials again."
+    )
+
+
+def _template_of(resource: SurfaceResource) -> UriTemplate | None:
+    try:
+        return compile_template(resource.uri)
+    except BadTemplate:
+        # It was checked when it was stored, by rules that an earlier release may have had.
+        logger.exception("a stored URI template does not compile")
+        return None
+
+
+def _weigh(
+    tools: Sequence[SurfaceTool], resources: Sequence[SurfaceResource], prompts: Sequence[SurfacePrompt]
+) -> int:
+    """Bytes that a snapshot takes, roughly: of JSON as text, the objects made of it take about ten times as much."""
+    texts: list[object] = [
+        *(
+            (each.description, each.input_schema, each.output_schema, each.annotations, each.icons)
+            for each in tools
+        ),
+        *((each.uri, each.description, each.annotations, each.icons) for each in resources),
+        *((each.description, each.arguments, each.icons) for each in prompts),
+        *(each.operation.definition for each in tools),
+        *(each.operation.definition for each in resources),
+        *(each.operation.definition for each in prompts),
+    ]
+    entries = len(tools) + len(resources) + len(prompts)
+    return _SURFACE_BYTES + _ENTRY_BYTES * entries + 10 * len(orjson.dumps(texts))
 
 
 class _Held:
     """A cached snapshot, the version it is of, and when it was checked."""
 
-    __slots__ = ("checked", "surface", "version")
+    __slots__ = ("checked", "surface", "used", "version")
 
     def __init__(self, surface: Surface, version: int, checked: float) -> None:
         self.surface = surface
         self.version = version
         self.checked = checked
+        self.used = checked
 
 
 class SurfaceCache:
@@ -232,13 +364,20 @@ class SurfaceCache:
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
         self._held: OrderedDict[tuple[int, str], _Held] = OrderedDict()
+        self._bytes = 0
         self._loading: dict[tuple[int, str], asyncio.Task[Surface | None]] = {}
 
     def peek(self, tenant_id: int, slug: str) -> Surface | None:
         """The snapshot, when it is held and fresh. The hot path: it touches neither database nor loop."""
         held = self._held.get((tenant_id, slug))
-        if held is None or monotonic() - held.checked > RECHECK_SECONDS:
+        if held is None:
             return None
+        now = monotonic()
+        if now - held.checked > RECHECK_SECONDS:
+            return None
+        if now - held.used > TOUCH_SECONDS:
+            held.used = now
+            self._held.move_to_end((tenant_id, slug))
         return held.surface
 
     async def get(self, tenant_id: int, slug: str) -> Surface | None:
@@ -259,13 +398,14 @@ class SurfaceCache:
     def drop_tenant(self, tenant_id: int) -> None:
         """The tenant changed: what is held of it, or being loaded now, is not to be used any more."""
         for place in [place for place in self._held if place[0] == tenant_id]:
-            del self._held[place]
+            self._drop(place)
         for place in [place for place in self._loading if place[0] == tenant_id]:
             del self._loading[place]
 
     def drop_all(self) -> None:
         """Changes may have been missed: everything is to be read again."""
         self._held.clear()
+        self._bytes = 0
         self._loading.clear()
 
     async def _refresh(self, place: tuple[int, str], held: _Held | None) -> Surface | None:
@@ -280,13 +420,22 @@ class SurfaceCache:
         surface = await look_up(load_surface, tenant_id, slug, self._sealer)
         # A miss is not kept: anybody may ask for servers that are not there, and would push out those that are.
         if surface is None:
-            self._held.pop(place, None)
+            self._drop(place)
         elif self._loading.get(place) is me:
-            self._held[place] = _Held(surface, surface.version, started)
-            self._held.move_to_end(place)
-            while len(self._held) > MAX_SURFACES:
-                self._held.popitem(last=False)
+            self._keep(place, _Held(surface, surface.version, started))
         return surface
+
+    def _keep(self, place: tuple[int, str], held: _Held) -> None:
+        self._drop(place)
+        self._held[place] = held
+        self._bytes += held.surface.size
+        while len(self._held) > 1 and (len(self._held) > MAX_SURFACES or self._bytes > MAX_BYTES):
+            self._drop(next(iter(self._held)))
+
+    def _drop(self, place: tuple[int, str]) -> None:
+        held = self._held.pop(place, None)
+        if held is not None:
+            self._bytes -= held.surface.size
 
     def _forget_task(self, place: tuple[int, str], task: asyncio.Task[Surface | None]) -> None:
         if self._loading.get(place) is task:

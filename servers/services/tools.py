@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,12 +11,13 @@ from django.db.models import Max, QuerySet
 
 from core.errors import Conflict, NotFound
 from servers.execution.contract import Offered, Operation
-from servers.models import NAME_PATTERN, DataSource, Server, Tool, ToolVersion
+from servers.models import NAME_PATTERN, DataSource, Tool, ToolVersion
 from servers.services.changes import publish_change
 from servers.services.kinds import backend_of
+from servers.services.reach import within_servers
 from servers.services.redaction import mask_secrets
 from servers.services.schemas import compile_schema
-from servers.services.visibility import servers_left, tools_left
+from servers.services.visibility import tools_left
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -86,12 +88,14 @@ def create_tool(
             refuse("source", f"there is no data source of that name. This team's: {known}.")
         offered = _compiled(row.kind, kind, definition)
         tool = store_tool(
-            name,
             row,
-            offered,
+            replace(
+                offered,
+                name=name,
+                title=_title(title) or offered.title,
+                description=_description(description) or offered.description,
+            ),
             caller=caller,
-            title=_title(title) or offered.title,
-            description=_description(description) or offered.description,
         )
         publish_change(caller.tenant_id)
         record_change("tool.created", caller=caller, after=_shown(tool), tool=tool.name)
@@ -135,17 +139,12 @@ def change_tool(
             output_schema=current.output_schema,
             annotations=current.annotations,
             operation=_operation(current),
+            icons=current.icons,
         )
         if definition is not None:
             compiled = _compiled(tool.source.kind, current.kind, definition)
-            new = Offered(
-                name=tool.name,
-                title=new.title,
-                description=new.description,
-                input_schema=compiled.input_schema,
-                output_schema=compiled.output_schema,
-                annotations=compiled.annotations,
-                operation=compiled.operation,
+            new = replace(
+                compiled, name=tool.name, title=new.title, description=new.description, icons=new.icons
             )
         if _differs(new, current):
             before = _shown(tool)
@@ -188,37 +187,34 @@ def delete_tool(tool_id: UUID, *, caller: Caller) -> None:
         record_change("tool.deleted", caller=caller, before=before, tool=name)
 
 
-def store_tool(
-    name: str, source: DataSource, offered: Offered, *, caller: Caller, title: str, description: str
-) -> Tool:
-    """Write a tool with its version 1, in the scope that is open. Raises ``Conflict`` for a taken name."""
+def store_tool(source: DataSource, offered: Offered, *, caller: Caller, brought: bool = False) -> Tool:
+    """Write a tool with its version 1, in the scope that is open. Raises ``Conflict`` for a taken name.
+
+    ``brought``: it comes with its source.
+    """
+    name = offered.name
     with name_taken("servers_tool_name_unique", f"A tool called {name} exists already. Choose another name."):
-        tool = Tool.objects.create(name=name, source=source)
-    _add_version(
-        tool,
-        Offered(
-            name=name,
-            title=title,
-            description=description,
-            input_schema=offered.input_schema,
-            output_schema=offered.output_schema,
-            annotations=offered.annotations,
-            operation=offered.operation,
-        ),
-        caller=caller,
-    )
+        tool = Tool.objects.create(name=name, source=source, brought=brought)
+    _add_version(tool, offered, caller=caller)
     return tool
+
+
+def renew_tool(tool: Tool, offered: Offered, *, caller: Caller) -> bool:
+    """Give a tool that came with its source a new version where ``offered`` differs; whether it did.
+
+    In the scope that is open.
+    """
+    if not _differs(offered, _current(tool)):
+        return False
+    _add_version(tool, offered, caller=caller)
+    return True
 
 
 def _visible(caller: Caller) -> QuerySet[Tool]:
     """The tools of the tenant in scope, less those that a narrowed credential does not reach."""
-    tools: QuerySet[Tool] = Tool.objects.all()
-    names, slugs = tools_left(caller), servers_left(caller)
-    if names is not None:
-        tools = tools.filter(name__in=names)
-    if slugs is not None and not Server.objects.filter(slug__in=slugs, offers_all=True).exists():
-        tools = tools.filter(source__in=DataSource.objects.filter(servers__slug__in=slugs))
-    return tools
+    tools: QuerySet[Tool] = within_servers(Tool.objects.all(), caller)
+    names = tools_left(caller)
+    return tools if names is None else tools.filter(name__in=names)
 
 
 def _tool(tool_id: UUID, caller: Caller) -> Tool:
@@ -263,6 +259,7 @@ def _add_version(tool: Tool, offered: Offered, *, caller: Caller) -> None:
         input_schema=dict(offered.input_schema),
         output_schema=None if offered.output_schema is None else dict(offered.output_schema),
         annotations=dict(offered.annotations),
+        icons=[dict(icon) for icon in offered.icons],
         created_by_id=caller.user_id,
     )
     tool.save(update_fields=["current"])
@@ -276,10 +273,12 @@ def _differs(new: Offered, current: ToolVersion) -> bool:
     return (
         new.title != current.title
         or new.description != current.description
+        or new.operation.kind != current.kind
         or dict(new.operation.definition) != current.definition
         or dict(new.input_schema) != current.input_schema
         or (None if new.output_schema is None else dict(new.output_schema)) != current.output_schema
         or dict(new.annotations) != current.annotations
+        or list(new.icons) != current.icons
     )
 
 

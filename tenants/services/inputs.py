@@ -63,6 +63,12 @@ def check_json(value: object, path: str, *, largest: int) -> None:
         refuse(path, f"is {size} bytes as JSON; at most {largest} are allowed.")
 
 
+def as_json(value: object, path: str, *, largest: int) -> Any:
+    """``value`` as it comes back once stored, checked as by ``check_json``: of plain objects and lists."""
+    check_json(value, path, largest=largest)
+    return orjson.loads(orjson.dumps(value))
+
+
 def _check_node(value: object, path: str, depth: int) -> None:
     if isinstance(value, str):
         if "\x00" in value:

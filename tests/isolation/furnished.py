@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from servers.services.prompts import list_prompts
+from servers.services.resources import list_resources
 from servers.services.servers import create_server
 from servers.services.sources import create_source
 from servers.services.tools import list_tools
@@ -14,6 +16,7 @@ from tenants.scoping import tenant_scope
 from tenants.services.keys import list_keys
 from tenants.services.log import start_export
 from tests.factories import Team, make_database, make_team
+from tests.shelf import add_shelf_kind, fill_shelf
 
 UNKNOWN_UUID = "6f1c1d0e-0000-4000-8000-000000000000"
 UNKNOWN_NUMBER = "987654321987"
@@ -40,6 +43,9 @@ def furnish() -> Furnished:
     caller = team.owner
     dsn = make_database("CREATE TABLE planes (id int PRIMARY KEY); INSERT INTO planes VALUES (1)")
     source = create_source("airports", "postgres", {"dsn": dsn}, caller=caller)
+    add_shelf_kind()
+    fill_shelf("isolation", resources=["shelf://readme"], prompts=["review"])
+    create_source("books", "shelf", {"shelf": "isolation"}, caller=caller)
     server = create_server("extra", "Extra", "private", ["airports"], caller=caller)
     export = start_export("jsonl", None, datetime.now(UTC), {}, caller=caller)
     member = team.member(Role.VIEWER)
@@ -54,6 +60,8 @@ def furnish() -> Furnished:
         "export": export.pk,
         "source": source.pk,
         "tool": list_tools(caller=caller)[0].pk,
+        "resource": list_resources(caller=caller)[0].pk,
+        "prompt": list_prompts(caller=caller)[0].pk,
         "server": server.pk,
     }
     return Furnished(team, key, {name: str(value) for name, value in ids.items()})

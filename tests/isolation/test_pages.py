@@ -17,6 +17,8 @@ from tests.isolation.furnished import UNKNOWN_NUMBER, UNKNOWN_UUID, Furnished, f
 IDS = {
     "source_id": "source",
     "tool_id": "tool",
+    "resource_id": "resource",
+    "prompt_id": "prompt",
     "server_id": "server",
     "key_id": "key",
     "membership_id": "member",

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from servers.api.urls import urlpatterns as servers_urls
-from servers.models import DataSource, Server, Tool
+from servers.models import DataSource, Prompt, Resource, Server, Tool
 from tenants.api.urls import urlpatterns as tenants_urls
 from tenants.models import ApiKey, AuditExport, Membership
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
 from tests.rest import Rest
+from tests.shelf import add_shelf_kind, fill_shelf
 
 ROUTES = sorted(str(route.pattern) for route in [*tenants_urls, *servers_urls])
 BELOW_TENANT = [route for route in ROUTES if route.startswith("tenants/<str:tenant>")]
@@ -22,11 +23,16 @@ METHODS = ("get", "post", "patch", "delete")
 UNKNOWN = {
     "member": "999999999999",
     "seq": "999999999999",
-    **dict.fromkeys(("key", "export", "source", "tool", "server"), "6f1c1c9e-0000-4000-8000-000000000000"),
+    **dict.fromkeys(
+        ("key", "export", "source", "tool", "resource", "prompt", "server"),
+        "6f1c1c9e-0000-4000-8000-000000000000",
+    ),
 }
 BODIES: dict[str, Any] = {
     "role": {"role": "viewer"},
     "call": {"arguments": {}},
+    "<str:resource>": {"enabled": False},
+    "<str:prompt>": {"enabled": False},
 }
 
 
@@ -38,14 +44,20 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     body = {"name": "airports", "kind": "postgres", "settings": {"dsn": dsn}}
     rest = Rest.admin(other)
     assert rest.post(f"/tenants/{other.slug}/data-sources", body).status == 201
+    add_shelf_kind()
+    fill_shelf("rest-isolation", resources=["shelf://readme"], prompts=["review"])
+    body = {"name": "books", "kind": "shelf", "settings": {"shelf": "rest-isolation"}}
+    assert rest.post(f"/tenants/{other.slug}/data-sources", body).status == 201
     assert rest.post(f"/tenants/{other.slug}/audit/exports", {}).status == 202
     with tenant_scope(other.tenant_id):
         foreign = {
             "member": str(Membership.objects.get().pk),
             "key": str(ApiKey.objects.all()[0].pk),
             "export": str(AuditExport.objects.get().pk),
-            "source": str(DataSource.objects.get().pk),
+            "source": str(DataSource.objects.all()[0].pk),
             "tool": str(Tool.objects.all()[0].pk),
+            "resource": str(Resource.objects.get().pk),
+            "prompt": str(Prompt.objects.get().pk),
             "server": str(Server.objects.get().pk),
             # Numbers are counted in each team, so the other's newest is unknown here once it is greater.
             "seq": "999999999998",
@@ -137,7 +149,8 @@ def test_nobody_gets_a_401_everywhere(teams: tuple[Team, Team, dict[str, str]], 
 
 def test_lists_hold_the_own_teams_rows_only(teams: tuple[Team, Team, dict[str, str]]) -> None:
     asking, other, foreign = teams
-    for what in ("members", "api-keys", "data-sources", "tools", "servers", "audit/exports", "audit/records"):
+    lists = ("members", "api-keys", "data-sources", "tools", "resources", "prompts", "servers")
+    for what in (*lists, "audit/exports", "audit/records"):
         text = str(Rest.admin(asking).get(f"/tenants/{asking.slug}/{what}").body)
         assert other.slug not in text
         assert other.owner_email not in text

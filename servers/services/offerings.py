@@ -1,0 +1,237 @@
+"""Stores what a data source brings along, and takes over what changed of it. Connects to nothing, decides nothing.
+
+Everything here happens in the scope, and so in the transaction, that is open: all of an offering, or none of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from core.errors import Conflict
+from servers.execution.contract import Offered, OfferedPrompt, Offering
+from servers.models import NAME_PATTERN, DataSource, Prompt, Resource, Tool
+from servers.services.prompts import prompt_fields
+from servers.services.resources import require_free_uris, resource_fields
+from servers.services.tools import (
+    MAX_DEFINITION_BYTES,
+    MAX_DESCRIPTION,
+    MAX_SCHEMA_BYTES,
+    renew_tool,
+    store_tool,
+)
+from tenants.access import Caller
+from tenants.services.inputs import as_json, clean_text, matching, name_taken, refuse
+
+MAX_OFFERED: Final = 2_000
+"""Tools, resources and prompts that one source may bring, of each."""
+
+_NAME_RULE: Final = "must be 1 to 64 letters, digits, dots, hyphens and underscores."
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What something was done to: tools and prompts by name, resources by URI."""
+
+    tools: list[str] = field(default_factory=list)
+    resources: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.tools or self.resources or self.prompts)
+
+    def shown(self) -> dict[str, list[str]]:
+        """As the log has it."""
+        return {"tools": self.tools, "resources": self.resources, "prompts": self.prompts}
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What taking over an offering did."""
+
+    added: Names = field(default_factory=Names)
+    changed: Names = field(default_factory=Names)
+    removed: Names = field(default_factory=Names)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+def free_prefix(name: str, offering: Offering) -> str:
+    """Nothing where the names of all tools and prompts are free; otherwise the source's name.
+
+    Raises ``Conflict`` where neither is free, or a URI is taken, and ``InvalidInput`` for names too long.
+    """
+    require_free_uris([each.uri for each in offering.resources])
+    for prefix in ("", f"{name}_"):
+        tools = [prefix + each.name for each in offering.tools]
+        prompts = [prefix + each.name for each in offering.prompts]
+        for what, names in (("tool", tools), ("prompt", prompts)):
+            long = [each for each in names if len(each) > 64]
+            if long:
+                refuse(
+                    "name",
+                    f"is too long: a {what} would be called {long[0]}, over 64 characters. Shorten it.",
+                )
+        taken = _first_taken(tools, prompts)
+        if taken is None:
+            return prefix
+    raise Conflict(f"{taken} exists already. Choose another name for the data source.", code="name_taken")
+
+
+def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refreshed:
+    """Make what is stored of a source what it offers now: of a new one, everything is added.
+
+    A tool that changed gets a new version, whoever made its current one; what is switched off stays off, and
+    tools of the team's own stay as they are. Raises ``InvalidInput`` and ``Conflict`` that name the culprit.
+    """
+    done = Refreshed()
+    _check_counts(offering)
+    _take_over_tools(source, offering, done, caller=caller)
+    _take_over_resources(source, offering, done)
+    _take_over_prompts(source, offering, done)
+    return done
+
+
+def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *, caller: Caller) -> None:
+    present = {tool.name: tool for tool in Tool.objects.filter(source=source).select_related("current")}
+    offered = {tool.name: tool for tool in (_prefixed(each, source, offering) for each in offering.tools)}
+    for name, tool in present.items():
+        if tool.brought and name not in offered:
+            tool.delete()
+            done.removed.tools.append(name)
+    for name, each in offered.items():
+        row = present.get(name)
+        if row is not None and not row.brought and _same_operation(row, each):
+            # Stored before sources marked what they bring.
+            row.brought = True
+            row.save(update_fields=["brought"])
+        if row is None or not row.brought:
+            store_tool(source, each, caller=caller, brought=True)
+            done.added.tools.append(name)
+        elif renew_tool(row, each, caller=caller):
+            done.changed.tools.append(name)
+
+
+def _take_over_resources(source: DataSource, offering: Offering, done: Refreshed) -> None:
+    offered = {each.uri: resource_fields(each) for each in offering.resources}
+    present = {row.uri: row for row in Resource.objects.filter(source=source)}
+    gone = [uri for uri in present if uri not in offered]
+    Resource.objects.filter(source=source, uri__in=gone).delete()
+    done.removed.resources.extend(gone)
+    require_free_uris(list(offered), besides=source)
+    new = []
+    for uri, fields in offered.items():
+        row = present.get(uri)
+        if row is None:
+            new.append(Resource(tenant_id=source.tenant_id, source=source, **fields))
+        elif _update(row, fields):
+            done.changed.resources.append(uri)
+    with name_taken("servers_resource_uri_unique", "One of the URIs was taken this moment. Try again."):
+        Resource.objects.bulk_create(new, batch_size=500)
+    done.added.resources.extend(row.uri for row in new)
+
+
+def _take_over_prompts(source: DataSource, offering: Offering, done: Refreshed) -> None:
+    offered = {}
+    for each in offering.prompts:
+        name = source.tool_prefix + each.name
+        offered[name] = prompt_fields(name, each, _with_prefix(each.description, source, offering))
+    present = {row.name: row for row in Prompt.objects.filter(source=source)}
+    gone = [name for name in present if name not in offered]
+    Prompt.objects.filter(source=source, name__in=gone).delete()
+    done.removed.prompts.extend(gone)
+    for name, fields in offered.items():
+        row = present.get(name)
+        if row is None:
+            taken = f"A prompt called {name} exists already. Rename what offers it, then try again."
+            with name_taken("servers_prompt_name_unique", taken):
+                Prompt(tenant_id=source.tenant_id, source=source, **fields).save(force_insert=True)
+            done.added.prompts.append(name)
+        elif _update(row, fields):
+            done.changed.prompts.append(name)
+
+
+def _update(row: Resource | Prompt, fields: dict[str, Any]) -> bool:
+    """Write what differs; whether anything did."""
+    changed = [name for name, value in fields.items() if getattr(row, name) != value]
+    for name in changed:
+        setattr(row, name, fields[name])
+    if changed:
+        row.save(update_fields=changed)
+    return bool(changed)
+
+
+def _prefixed(offered: Offered, source: DataSource, offering: Offering) -> Offered:
+    """A tool as this source offers it: by the name that it gets here, in the form in which it is stored."""
+    name = source.tool_prefix + offered.name
+    path = f"tools.{name[:80]}"
+    matching(name, path, NAME_PATTERN, _NAME_RULE)
+    description = _with_prefix(offered.description, source, offering)
+    definition = as_json(dict(offered.operation.definition), path, largest=MAX_DEFINITION_BYTES)
+    return replace(
+        offered,
+        name=name,
+        title=clean_text(offered.title, f"{path}.title", longest=200, empty=True),
+        description=clean_text(
+            description, f"{path}.description", longest=MAX_DESCRIPTION, empty=True, lines=True
+        ),
+        input_schema=as_json(offered.input_schema, path, largest=MAX_SCHEMA_BYTES),
+        output_schema=as_json(offered.output_schema, path, largest=MAX_SCHEMA_BYTES),
+        annotations=as_json(offered.annotations, path, largest=MAX_SCHEMA_BYTES),
+        icons=as_json(list(offered.icons), path, largest=MAX_SCHEMA_BYTES),
+        operation=replace(
+            offered.operation,
+            kind=clean_text(offered.operation.kind, f"{path}.kind", longest=32),
+            definition=definition,
+        ),
+    )
+
+
+def _with_prefix(description: str, source: DataSource, offering: Offering) -> str:
+    """The description with the source's own tools by the names they got: a bare name is another source's.
+
+    A name that is a plain word (``add``) is left alone: in a sentence it is rarely the tool.
+    """
+    names = [re.escape(each.name) for each in offering.tools if not each.name.isalpha()]
+    if not source.tool_prefix or not names:
+        return description
+    return re.sub(rf"\b(?:{'|'.join(names)})\b", lambda found: source.tool_prefix + found[0], description)
+
+
+def _same_operation(row: Tool, offered: Offered) -> bool:
+    return row.current is not None and row.current.kind == offered.operation.kind
+
+
+def _check_counts(offering: Offering) -> None:
+    tools: Sequence[Offered] = offering.tools
+    prompts: Sequence[OfferedPrompt] = offering.prompts
+    for what, keys in (
+        ("tools", [each.name for each in tools]),
+        ("resources", [each.uri for each in offering.resources]),
+        ("prompts", [each.name for each in prompts]),
+    ):
+        if len(keys) > MAX_OFFERED:
+            refuse(what, f"the data source brings {len(keys)}; at most {MAX_OFFERED} are taken.")
+        twice = _first_double(keys)
+        if twice is not None:
+            refuse(what, f"the data source brings {twice[:200]} twice.")
+
+
+def _first_double(keys: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
+
+
+def _first_taken(tools: list[str], prompts: list[str]) -> str | None:
+    tool = Tool.objects.filter(name__in=tools).order_by("name").first()
+    if tool is not None:
+        return f"A tool called {tool.name}"
+    prompt = Prompt.objects.filter(name__in=prompts).order_by("name").first()
+    return None if prompt is None else f"A prompt called {prompt.name}"

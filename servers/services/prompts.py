@@ -1,0 +1,103 @@
+"""Prompts: stored as their sources bring them, shown, and switched. Renders no prompt."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from core.errors import NotFound
+from servers.execution.contract import OfferedPrompt
+from servers.models import NAME_PATTERN, Prompt
+from servers.services.changes import publish_change
+from servers.services.reach import within_servers
+from tenants.access import Caller
+from tenants.roles import Action
+from tenants.scoping import tenant_scope
+from tenants.services.inputs import as_json, clean_text, matching, refuse
+from tenants.services.recording import record_change
+
+MAX_DESCRIPTION: Final = 8_000
+MAX_ARGUMENTS: Final = 50
+MAX_EXTRAS_BYTES: Final = 64 * 1024
+"""Of arguments and icons together as JSON: they travel to every client with each list."""
+
+MAX_DEFINITION_BYTES: Final = 128 * 1024
+
+_NAME_RULE: Final = "must be 1 to 64 letters, digits, dots, hyphens and underscores."
+
+
+def list_prompts(*, caller: Caller) -> list[Prompt]:
+    """The prompts that the caller may see, by name, each with its source."""
+    caller.require(Action.PROMPTS_READ)
+    with tenant_scope(caller.tenant_id):
+        return list(within_servers(Prompt.objects.select_related("source"), caller))
+
+
+def get_prompt(prompt_id: UUID, *, caller: Caller) -> Prompt:
+    """One prompt with its source. Raises ``NotFound``."""
+    caller.require(Action.PROMPTS_READ)
+    with tenant_scope(caller.tenant_id):
+        return _prompt(prompt_id, caller)
+
+
+def set_prompt_enabled(prompt_id: UUID, enabled: bool, *, caller: Caller) -> Prompt:
+    """Offer a prompt, or take it off every server without losing it. Raises ``NotFound``."""
+    caller.require(Action.TOOLS_CHANGE)
+    if not isinstance(enabled, bool):
+        refuse("enabled", "must be true or false.")
+    with tenant_scope(caller.tenant_id):
+        _prompt(prompt_id, caller)
+        Prompt.objects.select_for_update().get(pk=prompt_id)
+        prompt = _prompt(prompt_id, caller)
+        if prompt.enabled == enabled:
+            return prompt
+        before = _shown(prompt)
+        prompt.enabled = enabled
+        prompt.save(update_fields=["enabled"])
+        publish_change(caller.tenant_id)
+        kind = "prompt.enabled" if enabled else "prompt.disabled"
+        record_change(kind, caller=caller, before=before, after=_shown(prompt))
+    return prompt
+
+
+def prompt_fields(name: str, offered: OfferedPrompt, description: str) -> dict[str, Any]:
+    """What is stored of an offered prompt besides its source. Raises ``InvalidInput`` naming the prompt."""
+    path = f"prompts.{name[:80]}"
+    matching(name, path, NAME_PATTERN, _NAME_RULE)
+    arguments, icons = as_json(
+        [[dict(each) for each in offered.arguments], [dict(icon) for icon in offered.icons]],
+        path,
+        largest=MAX_EXTRAS_BYTES,
+    )
+    if len(arguments) > MAX_ARGUMENTS:
+        refuse(path, f"has {len(arguments)} arguments; at most {MAX_ARGUMENTS} are allowed.")
+    if any(not isinstance(each.get("name"), str) or not each["name"] for each in arguments):
+        refuse(path, "has an argument without a name.")
+    definition = as_json(dict(offered.operation.definition), path, largest=MAX_DEFINITION_BYTES)
+    return {
+        "name": name,
+        "title": clean_text(offered.title, f"{path}.title", longest=200, empty=True),
+        "description": clean_text(
+            description, f"{path}.description", longest=MAX_DESCRIPTION, empty=True, lines=True
+        ),
+        "arguments": arguments,
+        "icons": icons,
+        "kind": clean_text(offered.operation.kind, f"{path}.kind", longest=32),
+        "definition": definition,
+    }
+
+
+def _prompt(prompt_id: UUID, caller: Caller) -> Prompt:
+    prompt = within_servers(Prompt.objects.select_related("source"), caller).filter(pk=prompt_id).first()
+    if prompt is None:
+        raise NotFound("There is no such prompt in this team.", code="prompt_not_found")
+    return prompt
+
+
+def _shown(prompt: Prompt) -> dict[str, Any]:
+    return {
+        "id": str(prompt.id),
+        "name": prompt.name,
+        "source": prompt.source.name,
+        "enabled": prompt.enabled,
+    }

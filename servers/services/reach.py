@@ -1,0 +1,24 @@
+"""Which rows that stand on data sources a caller's narrowing scopes leave to it. Checks no right."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from django.db.models import Model, QuerySet
+
+from servers.models import DataSource, Server
+from servers.services.visibility import servers_left
+from tenants.access import Caller
+
+M = TypeVar("M", bound=Model)
+
+
+def within_servers(rows: QuerySet[M], caller: Caller) -> QuerySet[M]:
+    """Those of ``rows`` (each with a ``source``) that a server within the caller's reach can offer.
+
+    In the scope of the caller's tenant.
+    """
+    slugs = servers_left(caller)
+    if slugs is None or Server.objects.filter(slug__in=slugs, offers_all=True).exists():
+        return rows
+    return rows.filter(source__in=DataSource.objects.filter(servers__slug__in=slugs))

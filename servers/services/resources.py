@@ -1,0 +1,127 @@
+"""Resources and resource templates: stored as their sources bring them, shown, and switched. Reads no resource."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from core.errors import Conflict, NotFound
+from servers.execution.contract import OfferedResource
+from servers.models import MAX_URI, DataSource, Resource
+from servers.services.changes import publish_change
+from servers.services.reach import within_servers
+from servers.services.uritemplates import BadTemplate, compile_template
+from tenants.access import Caller
+from tenants.roles import Action
+from tenants.scoping import tenant_scope
+from tenants.services.inputs import as_json, clean_text, refuse
+from tenants.services.recording import record_change
+
+MAX_DESCRIPTION: Final = 8_000
+MAX_EXTRAS_BYTES: Final = 64 * 1024
+"""Of annotations and icons together as JSON: they travel to every client with each list."""
+
+MAX_DEFINITION_BYTES: Final = 128 * 1024
+
+
+def list_resources(*, caller: Caller) -> list[Resource]:
+    """The resources and templates that the caller may see, by URI, each with its source."""
+    caller.require(Action.RESOURCES_READ)
+    with tenant_scope(caller.tenant_id):
+        return list(within_servers(Resource.objects.select_related("source"), caller))
+
+
+def get_resource(resource_id: UUID, *, caller: Caller) -> Resource:
+    """One resource with its source. Raises ``NotFound``."""
+    caller.require(Action.RESOURCES_READ)
+    with tenant_scope(caller.tenant_id):
+        return _resource(resource_id, caller)
+
+
+def set_resource_enabled(resource_id: UUID, enabled: bool, *, caller: Caller) -> Resource:
+    """Offer a resource, or take it off every server without losing it. Raises ``NotFound``."""
+    caller.require(Action.TOOLS_CHANGE)
+    if not isinstance(enabled, bool):
+        refuse("enabled", "must be true or false.")
+    with tenant_scope(caller.tenant_id):
+        _resource(resource_id, caller)
+        Resource.objects.select_for_update().get(pk=resource_id)
+        resource = _resource(resource_id, caller)
+        if resource.enabled == enabled:
+            return resource
+        before = _shown(resource)
+        resource.enabled = enabled
+        resource.save(update_fields=["enabled"])
+        publish_change(caller.tenant_id)
+        kind = "resource.enabled" if enabled else "resource.disabled"
+        record_change(kind, caller=caller, before=before, after=_shown(resource))
+    return resource
+
+
+def require_free_uris(uris: list[str], *, besides: DataSource | None = None) -> None:
+    """Raise ``Conflict`` that names the first of ``uris`` that a source other than ``besides`` offers already.
+
+    In the scope that is open.
+    """
+    taken = Resource.objects.filter(uri__in=uris).select_related("source").order_by("uri")
+    if besides is not None:
+        taken = taken.exclude(source=besides)
+    first = taken.first()
+    if first is not None:
+        raise Conflict(
+            f"The URI {first.uri} is taken: data source {first.source.name} offers it already. A team offers "
+            "each URI once; delete that data source first, or configure this one for other URIs.",
+            code="uri_taken",
+            data={"uri": first.uri, "source": first.source.name},
+        )
+
+
+def resource_fields(offered: OfferedResource) -> dict[str, Any]:
+    """What is stored of an offered resource besides its source. Raises ``InvalidInput`` naming the resource."""
+    path = f"resources.{offered.uri[:200]}"
+    uri = clean_text(offered.uri, path, longest=MAX_URI)
+    if uri != offered.uri or " " in uri:
+        refuse(path, "is not a URI: it holds a space.")
+    if offered.template:
+        try:
+            compile_template(uri)
+        except BadTemplate as fault:
+            refuse(path, f"is not a URI template that Marina can match. {fault}")
+    definition = as_json(dict(offered.operation.definition), path, largest=MAX_DEFINITION_BYTES)
+    annotations, icons = as_json(
+        [dict(offered.annotations), [dict(icon) for icon in offered.icons]], path, largest=MAX_EXTRAS_BYTES
+    )
+    return {
+        "uri": uri,
+        "template": offered.template,
+        "name": clean_text(offered.name, f"{path}.name", longest=200),
+        "title": clean_text(offered.title, f"{path}.title", longest=200, empty=True),
+        "description": clean_text(
+            offered.description, f"{path}.description", longest=MAX_DESCRIPTION, empty=True, lines=True
+        ),
+        "mime_type": clean_text(offered.mime_type, f"{path}.mime_type", longest=200, empty=True),
+        "size": offered.size,
+        "annotations": annotations,
+        "icons": icons,
+        "kind": clean_text(offered.operation.kind, f"{path}.kind", longest=32),
+        "definition": definition,
+    }
+
+
+def _resource(resource_id: UUID, caller: Caller) -> Resource:
+    rows = within_servers(Resource.objects.select_related("source"), caller)
+    resource = rows.filter(pk=resource_id).first()
+    if resource is None:
+        raise NotFound("There is no such resource in this team.", code="resource_not_found")
+    return resource
+
+
+def _shown(resource: Resource) -> dict[str, Any]:
+    return {
+        "id": str(resource.id),
+        "uri": resource.uri,
+        "name": resource.name,
+        "template": resource.template,
+        "source": resource.source.name,
+        "enabled": resource.enabled,
+    }

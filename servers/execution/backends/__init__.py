@@ -1,8 +1,9 @@
-"""Every kind of data source, one line a kind. Kinds know nothing of each other."""
+"""Every kind of data source, one line a kind, and what plugins bring. Kinds know nothing of each other."""
 
 from __future__ import annotations
 
 from servers.execution.addresses import AllowAddress
+from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.contract import Backend
 
@@ -12,4 +13,5 @@ def build_backends(*, allow_address: AllowAddress) -> dict[str, Backend]:
     backends: list[Backend] = [
         PostgresBackend(allow_address=allow_address),
     ]
-    return {backend.kind: backend for backend in backends}
+    own = {backend.kind: backend for backend in backends}
+    return {**own, **{backend.kind: backend for backend in load_plugins(taken=own)}}

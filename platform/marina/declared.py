@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
@@ -42,7 +42,7 @@ class Declared(Generic[P, R]):
 
     def __init__(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, Coroutine[Any, Any, R]],
         *,
         name: str,
         title: str,
@@ -58,7 +58,7 @@ class Declared(Generic[P, R]):
         self.signature = signature
         self.__doc__ = function.__doc__
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         return self.function(*args, **kwargs)
 
 
@@ -67,7 +67,7 @@ class Tool(Declared[P, R]):
 
     def __init__(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, Coroutine[Any, Any, R]],
         *,
         name: str,
         title: str,
@@ -163,7 +163,7 @@ class Resource(Completable[P, R]):
 
     def __init__(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, Coroutine[Any, Any, R]],
         *,
         uri: str,
         template: bool,
@@ -218,7 +218,7 @@ class Prompt(Completable[P, R]):
 
     def __init__(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, Coroutine[Any, Any, R]],
         *,
         name: str,
         title: str,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Generic, ParamSpec
 
 from pydantic import BaseModel
@@ -134,7 +134,7 @@ class Plugin(Generic[SettingsT]):
         icons: Sequence[Icon] = (),
         input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | None = None,
-    ) -> Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]:
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Tool[P, R]]:
         """Declare a tool. Name and description come of the function's name and docstring unless given.
 
         ``read_only`` to ``open_world`` are MCP's hints: a tool that changes nothing should say so, since what may
@@ -147,7 +147,7 @@ class Plugin(Generic[SettingsT]):
             "openWorldHint": open_world,
         }
 
-        def declare(function: Callable[P, Awaitable[R]]) -> Tool[P, R]:
+        def declare(function: Callable[P, Coroutine[Any, Any, R]]) -> Tool[P, R]:
             tool = Tool(
                 function,
                 name=name or function.__name__,
@@ -176,7 +176,7 @@ class Plugin(Generic[SettingsT]):
         annotations: Mapping[str, Any] | None = None,
         size: int | None = None,
         icons: Sequence[Icon] = (),
-    ) -> Callable[[Callable[P, Awaitable[R]]], Resource[P, R]]:
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Resource[P, R]]:
         """Declare a resource. ``annotations`` are MCP's: ``audience``, ``priority``, ``lastModified``.
 
         The function gives text, bytes, ``Contents``, a list of those, or data that is told as JSON.
@@ -193,7 +193,7 @@ class Plugin(Generic[SettingsT]):
         mime_type: str = "",
         annotations: Mapping[str, Any] | None = None,
         icons: Sequence[Icon] = (),
-    ) -> Callable[[Callable[P, Awaitable[R]]], Resource[P, R]]:
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Resource[P, R]]:
         """Declare a resource template (RFC 6570). Its variables are the function's parameters.
 
         A value that a parameter's annotation does not take is a resource that is not there. A parameter ``uri``
@@ -208,10 +208,10 @@ class Plugin(Generic[SettingsT]):
         title: str = "",
         description: str | None = None,
         icons: Sequence[Icon] = (),
-    ) -> Callable[[Callable[P, Awaitable[R]]], Prompt[P, R]]:
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Prompt[P, R]]:
         """Declare a prompt. The function gives a string, a ``Message``, a content block, or a list of those."""
 
-        def declare(function: Callable[P, Awaitable[R]]) -> Prompt[P, R]:
+        def declare(function: Callable[P, Coroutine[Any, Any, R]]) -> Prompt[P, R]:
             prompt = Prompt(
                 function,
                 name=name or function.__name__,
@@ -249,8 +249,8 @@ class Plugin(Generic[SettingsT]):
         annotations: Mapping[str, Any],
         size: int | None,
         icons: Sequence[Icon],
-    ) -> Callable[[Callable[P, Awaitable[R]]], Resource[P, R]]:
-        def declare(function: Callable[P, Awaitable[R]]) -> Resource[P, R]:
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Resource[P, R]]:
+        def declare(function: Callable[P, Coroutine[Any, Any, R]]) -> Resource[P, R]:
             resource = Resource(
                 function,
                 uri=uri,

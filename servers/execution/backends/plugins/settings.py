@@ -62,6 +62,7 @@ class PluginSettings:
 
 def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(schema_generator=SchemaWriter)
+    schema.pop("title", None)
     return {"properties": {}, **schema, "additionalProperties": False}
 
 

@@ -17,6 +17,7 @@ from frontend.access import tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.building import SourceForm
 from frontend.pages import fragment, page
+from servers.execution.contract import Offering
 from servers.models import DataSource
 from servers.services.sources import (
     check_source_name,
@@ -78,7 +79,7 @@ def source_try(request: HttpRequest, caller: Caller) -> HttpResponse:
             offered = preview_offered(KIND, settings, caller=caller)
         if name:
             with form.refusals():
-                check_source_name(name, offered or Offering(), caller=caller)
+                check_source_name(name, Offering() if offered is None else offered, caller=caller)
         if offered is not None:
             with form.refusals():
                 context["health"] = test_settings(KIND, settings, caller=caller)

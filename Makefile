@@ -30,7 +30,7 @@ help: ## Show these lines
 run: setup pages ## Run Marina here with a demo tenant; Ctrl-C stops all of it (PORT, WEB_CONCURRENCY, MARINA_HOME)
 	@exec $(PY) -m config.local
 
-test: setup pages tests/clients/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
+test: setup pages tests/clients/node_modules/.installed tests/conformance/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n 2 $(ARGS)
 
 check: check-style check-types check-imports check-migrations check-pages ## Check format, lint, types, imports, migrations, pages
@@ -64,7 +64,7 @@ lock: setup ## Resolve the dependencies anew into requirements.lock
 		--extra local --extra dev pyproject.toml -o requirements.lock > /dev/null
 
 clean: ## Remove what was installed and built; keep what Marina has stored
-	rm -rf $(VENV) build dist frontend/node_modules frontend/dist tests/clients/node_modules
+	rm -rf $(VENV) build dist frontend/node_modules frontend/dist tests/clients/node_modules tests/conformance/node_modules
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -103,6 +103,11 @@ frontend/node_modules/.installed: frontend/package-lock.json $(VENV)/.dependenci
 tests/clients/node_modules/.installed: tests/clients/package-lock.json $(VENV)/.dependencies-installed
 	@echo "Installing the locked MCP clients that the tests drive …"
 	@cd tests/clients && $(NODE) npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
+	@touch $@
+
+tests/conformance/node_modules/.installed: tests/conformance/package-lock.json $(VENV)/.dependencies-installed
+	@echo "Installing the locked conformance suite of MCP …"
+	@cd tests/conformance && $(NODE) npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 frontend/dist/.built: frontend/node_modules/.installed $(PAGE_SOURCES) | $(VENV)/.project-installed

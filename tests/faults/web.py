@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,23 +25,24 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class KillableWeb:
     """Starts Marina's web process as often as it is asked to. ``close`` ends it in order."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.log = log
         self.port = find_free_port()
         self.base_url = f"http://{LOOPBACK}:{self.port}"
-        self._pid = 0
-        environment = {
+        self.pid = 0
+        variables = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}",
             "PORT": str(self.port),
             "MARINA_BASE_URL": self.base_url,
+            **(environment or {}),
         }
         with log.open("ab") as output:
             self._starter = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.preloaded", str(self.port)],
                 cwd=ROOT,
-                env=environment,
+                env=variables,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -56,7 +58,7 @@ class KillableWeb:
         line = self._starter.stdout.readline()
         if not line:
             pytest.fail(f"Marina did not start:\n{self._last_lines()}", pytrace=False)
-        self._pid = int(line)
+        self.pid = int(line)
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_serving():
             if time.monotonic() > deadline:
@@ -65,7 +67,7 @@ class KillableWeb:
 
     def kill(self) -> None:
         """``kill -9``: it can do nothing any more, whatever it was at."""
-        os.kill(self._pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End it in order: what is in flight is answered. Safe to call again."""

@@ -1,0 +1,92 @@
+"""How many checks the official suite makes in each scenario, by revision: what it asks of a server, and no less.
+
+A scenario that is skipped, or gives up before its last check, shows as a number that is too small. The numbers are
+those of the suite's own reference server; README.md says how to get them anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TASKS: Final = "tasks-"
+"""How the scenarios of the tasks extension begin, which are not asked for yet."""
+
+CHECKS: Final[dict[str, dict[str, int]]] = {
+    "2025-11-25": {
+        "server-initialize": 3,
+        "logging-set-level": 2,
+        "ping": 2,
+        "completion-complete": 2,
+        "tools-list": 3,
+        "tools-call-simple-text": 2,
+        "tools-call-image": 2,
+        "tools-call-audio": 2,
+        "tools-call-embedded-resource": 2,
+        "tools-call-mixed-content": 2,
+        "tools-call-with-logging": 2,
+        "tools-call-error": 2,
+        "tools-call-with-progress": 2,
+        "tools-call-sampling": 2,
+        "tools-call-elicitation": 2,
+        "elicitation-sep1034-defaults": 6,
+        "server-sse-multiple-streams": 2,
+        "elicitation-sep1330-enums": 6,
+        "resources-list": 2,
+        "resources-read-text": 2,
+        "resources-read-binary": 2,
+        "resources-templates-read": 2,
+        "resources-subscribe": 2,
+        "resources-unsubscribe": 2,
+        "prompts-list": 2,
+        "prompts-get-simple": 2,
+        "prompts-get-with-args": 2,
+        "prompts-get-embedded-resource": 2,
+        "prompts-get-with-image": 2,
+        "dns-rebinding-protection": 2,
+        "server-session-lifecycle": 3,
+        "json-schema-2020-12": 8,
+        "server-sse-polling": 3,
+    },
+    "2026-07-28": {
+        "server-stateless": 30,
+        "completion-complete": 2,
+        "tools-list": 4,
+        "tools-call-simple-text": 2,
+        "tools-call-image": 2,
+        "tools-call-audio": 2,
+        "tools-call-embedded-resource": 2,
+        "tools-call-mixed-content": 2,
+        "tools-call-error": 2,
+        "tools-call-with-progress": 2,
+        "server-sse-multiple-streams": 1,
+        "resources-list": 2,
+        "resources-read-text": 2,
+        "resources-read-binary": 2,
+        "resources-templates-read": 2,
+        "sep-2164-resource-not-found": 4,
+        "prompts-list": 2,
+        "prompts-get-simple": 2,
+        "prompts-get-with-args": 2,
+        "prompts-get-embedded-resource": 2,
+        "prompts-get-with-image": 2,
+        "dns-rebinding-protection": 2,
+        "caching": 8,
+        "input-required-result-basic-elicitation": 3,
+        "input-required-result-basic-sampling": 3,
+        "input-required-result-basic-list-roots": 3,
+        "input-required-result-request-state": 3,
+        "input-required-result-multiple-input-requests": 3,
+        "input-required-result-multi-round": 4,
+        "input-required-result-missing-input-response": 2,
+        "input-required-result-non-tool-request": 3,
+        "input-required-result-result-type": 2,
+        "input-required-result-unsupported-methods": 2,
+        "input-required-result-tampered-state": 2,
+        "input-required-result-capability-check": 2,
+        "input-required-result-ignore-extra-params": 2,
+        "input-required-result-validate-input": 3,
+        "json-schema-2020-12": 8,
+        "http-header-validation": 14,
+        "http-custom-header-server-validation": 10,
+    },
+}

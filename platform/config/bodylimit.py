@@ -1,14 +1,15 @@
-"""Bounds request bodies before Django, which would write any length to disk first. Pure ASGI."""
+"""Bounds request bodies before Django, which would write any length to disk and wait for ever. Pure ASGI."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from core.errors import TooLarge
+from core.errors import MarinaError, TooLarge, TooSlow
 from core.problem import problem_document
 
 Scope = dict[str, Any]
@@ -18,28 +19,42 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class BodyLimit:
-    """An ASGI application that answers 413 for a body of more than ``limit`` bytes, declared or sent."""
+BODY_SECONDS: Final = 30.0
+"""How long a whole body may take to arrive."""
 
-    def __init__(self, app: App, limit: int) -> None:
+
+class BodyLimit:
+    """An ASGI application that answers 413 for a body of more than ``limit`` bytes, declared or sent, and 408 for
+    one that takes more than ``seconds``."""
+
+    def __init__(self, app: App, limit: int, *, seconds: float = BODY_SECONDS) -> None:
         self.app = app
         self.limit = limit
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not declared.isdigit() or int(declared) > self.limit:
-            await self._refuse(send)
+            await _refuse(send, self._too_large())
             return
         received = 0
-        answered = False
+        complete = answered = False
+        ends = asyncio.get_running_loop().time() + self.seconds
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            if complete:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(ends):
+                    message = await receive()
+            except TimeoutError:
+                raise _Refused(self._too_slow()) from None
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > self.limit:
-                    raise _TooLarge
+                    raise _Refused(self._too_large())
+            complete = not message.get("more_body", False)
             return message
 
         async def noted(message: Message) -> None:
@@ -49,23 +64,33 @@ class BodyLimit:
 
         try:
             await self.app(scope, counted, noted)
-        except _TooLarge:
+        except _Refused as refusal:
             if not answered:
-                await self._refuse(send)
+                await _refuse(send, refusal.error)
 
-    async def _refuse(self, send: Send) -> None:
-        request_id = uuid.uuid4().hex
-        error = TooLarge(f"The request body is larger than {self.limit} bytes. Send less at once.")
-        body = orjson.dumps(problem_document(error, request_id=request_id))
-        headers = [
-            (b"content-type", b"application/problem+json"),
-            (b"x-request-id", request_id.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    def _too_large(self) -> MarinaError:
+        return TooLarge(f"The request body is larger than {self.limit} bytes. Send less at once.")
+
+    def _too_slow(self) -> MarinaError:
+        return TooSlow(f"The body did not arrive within {self.seconds:g} seconds. Send the request again.")
 
 
-class _TooLarge(Exception):
-    """The body went over its limit while it arrived."""
+async def _refuse(send: Send, error: MarinaError) -> None:
+    request_id = uuid.uuid4().hex
+    body = orjson.dumps(problem_document(error, request_id=request_id))
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"x-request-id", request_id.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class _Refused(Exception):
+    """The body went over a limit while it arrived."""
+
+    def __init__(self, error: MarinaError) -> None:
+        super().__init__(error.message)
+        self.error = error

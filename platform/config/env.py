@@ -23,6 +23,26 @@ class BadEnvironment(SystemExit):
 
 
 @dataclass(frozen=True, slots=True)
+class Web:
+    """How the web process listens: how many there are, and how long and how many of anything may be."""
+
+    processes: int = 1
+    max_connections: int = 8192
+    header_seconds: int = 10
+    idle_seconds: int = 5
+    write_seconds: int = 30
+    drain_seconds: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many requests in so many seconds."""
+
+    requests: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Env:
     """What the environment says. See ``.env.example`` for each variable's meaning.
 
@@ -48,6 +68,9 @@ class Env:
     streams_per_process: int
     streams_per_team: int
     streams_per_credential: int
+    web: Web
+    trusted_proxies: tuple[Network, ...]
+    public_rate: Rate
 
 
 def parse_env(environ: Mapping[str, str]) -> Env:
@@ -99,6 +122,9 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         streams_per_credential=_integer(
             environ, "MARINA_STREAMS_PER_CREDENTIAL", default=1000, low=1, high=1_000_000
         ),
+        web=_web(environ),
+        trusted_proxies=_networks(environ, "MARINA_TRUSTED_PROXIES"),
+        public_rate=_rate(environ, "MARINA_PUBLIC_RATE", default="300/60"),
     )
 
 
@@ -113,6 +139,28 @@ def with_user(url: str, user: str, password: str) -> str:
     parts = urlsplit(url)
     address = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{address}"))
+
+
+def _web(environ: Mapping[str, str]) -> Web:
+    return Web(
+        processes=_integer(environ, "WEB_CONCURRENCY", default=1, low=1, high=256),
+        max_connections=_integer(environ, "MARINA_MAX_CONNECTIONS", default=8192, low=16, high=1_000_000),
+        header_seconds=_integer(environ, "MARINA_HEADER_SECONDS", default=10, low=1, high=300),
+        idle_seconds=_integer(environ, "MARINA_IDLE_SECONDS", default=5, low=1, high=3600),
+        write_seconds=_integer(environ, "MARINA_WRITE_SECONDS", default=30, low=1, high=3600),
+        drain_seconds=_integer(environ, "MARINA_DRAIN_SECONDS", default=8, low=1, high=3600),
+    )
+
+
+def _rate(environ: Mapping[str, str], name: str, *, default: str) -> Rate:
+    text = environ.get(name) or default
+    requests, _, seconds = text.partition("/")
+    if not all(part.isascii() and part.isdecimal() and int(part[:8]) >= 1 for part in (requests, seconds)):
+        raise BadEnvironment(f"{name} is {text!r}: it must be requests/seconds, like 300/60.")
+    rate = Rate(int(requests), int(seconds))
+    if rate.requests > 1_000_000 or rate.seconds > 86_400:
+        raise BadEnvironment(f"{name} is {text!r}: at most 1000000 requests, and at most 86400 seconds.")
+    return rate
 
 
 def _master_key(environ: Mapping[str, str]) -> bytes:

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.celery import app as celery_app
+from core.shutdown import draining
 from servers.services.runtime import get_runtime
 
 READY_SECONDS: Final = 4.0
@@ -34,8 +35,10 @@ def health(request: HttpRequest) -> JsonResponse:
 def ready(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served, else 503; each part with its state and, when bad, the reason.
 
-    Workers missing is ``degraded``: calls are answered, exports wait.
+    Workers missing is ``degraded``: calls are answered, exports wait. A process that ends asks nobody any more.
     """
+    if draining():
+        return JsonResponse({"status": "draining", "parts": {}}, status=503)
     deadline = monotonic() + READY_SECONDS
     asked = {name: probe.ask() for name, probe in _PROBES.items()}
     answers = {name: _PROBES[name].answer(future, deadline) for name, future in asked.items()}

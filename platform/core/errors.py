@@ -6,7 +6,9 @@
     ├── Forbidden               403  forbidden            rule=<which rule refused>
     ├── NotFound                404  not_found            same for foreign and unknown ids
     ├── Conflict                409  conflict
+    ├── TooSlow                 408  too_slow             retryable
     ├── TooLarge                413  too_large
+    ├── RateLimited             429  rate_limited         retryable, after retry_after seconds
     ├── Unavailable             503  unavailable          retryable
     └── SourceError             502  source_*             a data source answered with a fault
 
@@ -107,12 +109,35 @@ class Conflict(MarinaError):
     title = "Conflict"
 
 
+class TooSlow(MarinaError):
+    """A request did not arrive within the time that it may take."""
+
+    code = "too_slow"
+    status = 408
+    title = "Too slow"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code, retryable=True)
+
+
 class TooLarge(MarinaError):
     """A body or a result is over its stated limit."""
 
     code = "too_large"
     status = 413
     title = "Too large"
+
+
+class RateLimited(MarinaError):
+    """The caller asks too often. ``retry_after`` says in how many whole seconds the next request is let through."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, message: str, *, retry_after: int, rule: str, code: str | None = None) -> None:
+        super().__init__(message, code=code, data={"rule": rule, "retry_after": retry_after}, retryable=True)
+        self.retry_after = retry_after
 
 
 class Unavailable(MarinaError):

@@ -26,6 +26,7 @@ from config.local.plan import child_environment, make_plan
 from config.local.ports import LOOPBACK, find_free_port
 from config.local.postgres import POSTGRES_ENVIRONMENT, STOP_SIGNAL
 from config.local.process import Identity, describe_exit, start_process, stop_processes
+from config.web import APPLICATION
 from tests.bench.machine import Cores, starting_on, stay_on
 from tests.bench.offered import ROW_TABLE
 from tests.bench.works import WORKS, Target, Work, open_session
@@ -35,7 +36,6 @@ _ITEMS: Final = "bench_items"
 """Database and role of the SQL work (Marina refuses roles that are called like its own)."""
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 8.0
-_WEB_MODULE: Final = "config.asgi:application"
 _opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -103,7 +103,7 @@ class Stage:
         made = self._run([sys.executable, "-m", "tests.bench.prepare", items], environment, "prepare")
         keys = json.loads(made.splitlines()[-1])
         web = next(command for command in make_plan(self._options).services if command.name == "web")
-        argv = ["tests.bench.marina_app:application" if word == _WEB_MODULE else word for word in web.argv]
+        argv = ["tests.bench.marina_app:application" if word == APPLICATION else word for word in web.argv]
         pid = self._serve("marina", argv, environment, self._options.port)
         system = System("marina")
         for work in WORKS:

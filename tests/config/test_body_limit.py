@@ -1,13 +1,15 @@
-"""A body over the limit is answered 413 before Django takes it in."""
+"""A body over the limit is answered 413, and one that does not come 408, before Django takes it in."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
 
+from config.bodylimit import BodyLimit, Message, Receive, Scope, Send
 from tests.plugins.live_marina import LiveMarina
 
 
@@ -39,3 +41,22 @@ def test_a_chunked_body_over_the_limit_is_refused_while_it_arrives(
         # The answer may come, and the connection close, before all is sent.
         return
     assert connection.getresponse().status == 413
+
+
+def test_a_body_that_does_not_come_is_answered_408() -> None:
+    parts = [{"type": "http.request", "body": b"half", "more_body": True}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return parts.pop() if parts else await asyncio.Event().wait() or {}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    asyncio.run(BodyLimit(reads_all, 1024, seconds=0.01)({"headers": []}, receive, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]

@@ -56,6 +56,10 @@ def test_a_role_url_given_explicitly_wins() -> None:
         ({"MARINA_DEBUG": "maybe"}, ["MARINA_DEBUG", "1 or 0"]),
         ({"MARINA_BASE_URL": "example.com/marina"}, ["MARINA_BASE_URL", "https://"]),
         ({"MARINA_OUTBOUND_ALLOW": "db.internal"}, ["MARINA_OUTBOUND_ALLOW", "'db.internal'", "10.1.0.0/16"]),
+        ({"MARINA_HEADER_SECONDS": "0"}, ["MARINA_HEADER_SECONDS", "300"]),
+        ({"MARINA_TRUSTED_PROXIES": "proxy"}, ["MARINA_TRUSTED_PROXIES", "'proxy'", "10.1.0.0/16"]),
+        ({"MARINA_PUBLIC_RATE": "many"}, ["MARINA_PUBLIC_RATE", "'many'", "300/60"]),
+        ({"MARINA_PUBLIC_RATE": "300/0"}, ["MARINA_PUBLIC_RATE", "300/60"]),
         ({"MARINA_MAX_BODY_BYTES": "1"}, ["MARINA_MAX_BODY_BYTES", "1024"]),
     ],
 )

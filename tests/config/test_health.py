@@ -101,3 +101,10 @@ def test_an_export_is_accepted_while_the_queue_hangs(
         monkeypatch.setattr(run_export, "apply_async", hint)
         answer = Rest.admin(team).post(f"/tenants/{team.slug}/audit/exports", {})
     assert (answer.status, answer.body["status"]) == (202, "queued")
+
+
+def test_a_process_that_ends_is_not_ready_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "draining", lambda: True)
+    answer = Client().get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "draining"

@@ -66,7 +66,7 @@ def test_a_wrong_master_key_is_refused_by_set_up_and_nothing_is_written() -> Non
 
 def test_a_wrong_master_key_stops_the_web_process_before_it_serves() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "config.asgi:application", "--port", "1"],
+        [sys.executable, "-m", "config.web"],
         env={**os.environ, "MARINA_MASTER_KEY": OTHER_KEY},
         cwd=ROOT,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Serves Marina in a fresh uvicorn process for each line on standard input, and prints that process's id.
+"""Serves Marina in a fresh web process for each line on standard input, and prints that process's id.
 
 Run by the fault tests as ``python -m tests.faults.preloaded PORT``. A web process spends most of its start on
 imports; those are done once here and then forked, so that twenty kills take seconds. Nothing else is shared:
@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 
-import uvicorn
 from django.urls import get_resolver
 
 from config.asgi import application
+from config.env import get_env
 from config.local.ports import LOOPBACK
 from config.local.process import end_with_parent
+from config.web import make_server
 
 
 def main(port: int) -> None:
@@ -40,17 +41,7 @@ def main(port: int) -> None:
 
 
 def _serve(port: int) -> None:
-    uvicorn.run(
-        application,
-        host=LOOPBACK,
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=4,
-    )
+    make_server(application, get_env(), host=LOOPBACK, port=port).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real Marina beside the tests: uvicorn in a process of its own, and a Celery worker where asked for.
+"""A real Marina beside the tests: its web side in a process of its own, and a Celery worker where asked for.
 
 It runs on the test process's database, Redis and master key, so what a test makes through the services is
 served at once. ``tests/conftest.py`` imports the fixtures and the report hook from here.
@@ -70,17 +70,15 @@ class LiveMarina:
 
     def spawn(self) -> None:
         """Start the web process and return at once."""
-        command = [
-            *(sys.executable, "-m", "uvicorn", self.module, "--host", LOOPBACK, "--port", str(self.port)),
-            *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"),
-            *("--no-proxy-headers", "--timeout-graceful-shutdown", "4"),
-        ]
+        command = [sys.executable, "-m", "config.web", self.module]
         environment = {
             **os.environ,
             **_python_environment(),
             "HOST": LOOPBACK,
             "PORT": str(self.port),
+            "WEB_CONCURRENCY": "1",
             "MARINA_BASE_URL": self.base_url,
+            "MARINA_DRAIN_SECONDS": "4",
             **self.environment,
         }
         self.process = _start(command, environment, self.log)

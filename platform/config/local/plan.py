@@ -41,15 +41,7 @@ def make_plan(options: LocalOptions) -> Plan:
     python = sys.executable
     manage = str(ROOT / "manage.py")
     demo = options.home / "demo-tenant.json"
-    web = (
-        *(python, "-m", "uvicorn", "config.asgi:application"),
-        *("--host", options.host, "--port", str(options.port), "--workers", str(options.web_processes)),
-        *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"),
-        # Nothing stands before a local run, so a client's X-Forwarded-For is only a claim.
-        "--no-proxy-headers",
-        # Streams stay open for as long as their clients like; the end of a run must not wait for them.
-        *("--timeout-graceful-shutdown", "4"),
-    )
+    web = (python, "-m", "config.web", "config.asgi:application")
     celery = (python, "-m", "celery", "-A", "config.celery", "--quiet")
     worker = (
         *(*celery, "worker", "--loglevel", "INFO", "--concurrency", str(options.worker_processes)),
@@ -84,6 +76,8 @@ def child_environment(
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "HOST": options.host,
         "MARINA_BASE_URL": options.base_url,
+        # A run ends within ten seconds, storage included, whatever is in flight.
+        "MARINA_DRAIN_SECONDS": "4",
         "MARINA_HOME": str(options.home),
         "MARINA_MASTER_KEY": master_key,
         # The demo's database is on this machine, and so is most of what a local run is tried with.
@@ -93,6 +87,7 @@ def child_environment(
         # Lines appear when they are written, though the output is a pipe.
         "PYTHONUNBUFFERED": "1",
         "REDIS_URL": redis_url,
+        "WEB_CONCURRENCY": str(options.web_processes),
     }
 
 

@@ -1,0 +1,196 @@
+"""One client's HTTP connection: what it may hold, and for how long. Parses nothing itself and knows no application.
+
+uvicorn bounds how long a connection idles, and nothing else. Here a head (request line and headers) has a deadline,
+a size and a number of fields; few requests are taken ahead of their turn; and a client that does not read its answer
+loses it. Deadlines are kept by one sweep over all connections, about once a second, not by a timer a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from config.env import Web
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 100
+MAX_PIPELINED: Final = 16
+"""Requests of a connection that wait while one is answered."""
+
+SPARE_CONNECTIONS: Final = 256
+"""Connections beyond the limit, each told 503 once its head is there. What is beyond these is closed unheard."""
+
+READ_IN_TIME: Final = 64 * 1024
+"""Bytes that a client must take of a waiting answer in each ``write_seconds``."""
+
+_TEXTS: Final = {
+    408: b"The request's headers did not arrive in time. Send the request again.",
+    431: b"The request's headers are too large. Send fewer or shorter ones.",
+}
+
+
+class WebConfig(uvicorn.Config):
+    """uvicorn's configuration, and our own limits beside it."""
+
+    def __init__(self, app: Any, web: Web, **options: Any) -> None:
+        super().__init__(
+            app,
+            http=BoundedProtocol,
+            limit_concurrency=web.max_connections,
+            timeout_keep_alive=web.idle_seconds,
+            timeout_graceful_shutdown=web.drain_seconds,
+            **options,
+        )
+        self.web = web
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with deadlines and bounds."""
+
+    def __init__(
+        self,
+        config: WebConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.web = config.web
+        self._head_since: float | None = None
+        """When the head began that is awaited now; ``None`` while none is."""
+        self._head_bytes = 0
+        """What the reads after its first one brought of it. Below zero during the first."""
+        self._read_bytes = 0
+        """What the present read brought, of whatever it is."""
+        self._stuck_since: float | None = None
+        """Since when an answer waits for its client to read."""
+        self._stuck_bytes = 0
+        self._closing_since: float | None = None
+        self._refused_as = 400
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.web.max_connections + SPARE_CONNECTIONS:
+            transport.abort()
+        self._head_since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        if self.timeout_keep_alive_task is not None:
+            # It idled. Whatever this is, a head or a dribble before one, uvicorn's own deadline ends here.
+            self._head_since = self.loop.time()
+        self._read_bytes = len(data)
+        super().data_received(data)
+        if self._head_since is not None and not self._is_answered():
+            self._head_bytes += self._read_bytes
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        if self._head_since is None:
+            self._head_since = self.loop.time()
+        # The first read does not count: the end of another request may be in it.
+        self._head_bytes = -self._read_bytes
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_since = None
+        # Adding up takes time, and nearly every head comes in one small read.
+        is_small = self._head_bytes < 0 and self._read_bytes <= MAX_HEAD_BYTES
+        if len(self.headers) > MAX_HEADERS or not (is_small or self._size_of_head() <= MAX_HEAD_BYTES):
+            self._refused_as = 431
+            raise _Refused
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _Refused
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what could not be parsed, or was refused while it was. uvicorn calls this for both."""
+        self._refuse(self._refused_as, msg)
+
+    def pause_writing(self) -> None:
+        self._stuck_since = self.loop.time()
+        self._stuck_bytes = self.transport.get_write_buffer_size()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stuck_since = None
+        super().resume_writing()
+
+    def sweep(self, now: float) -> None:
+        """End what has taken too long by ``now``, a time of the loop."""
+        web = self.web
+        if self.transport.is_closing():
+            # It closes once all is written, which a client that does not read can put off for ever.
+            if self._closing_since is None:
+                self._closing_since = now
+            elif now - self._closing_since > web.write_seconds:
+                self.transport.abort()
+            return
+        if self._stuck_since is not None and now - self._stuck_since > web.write_seconds:
+            left = self.transport.get_write_buffer_size()
+            if left > self._stuck_bytes - READ_IN_TIME:
+                self.transport.abort()
+                return
+            self._stuck_since, self._stuck_bytes = now, left
+        if (
+            self._head_since is not None
+            and now - self._head_since > web.header_seconds
+            and not self._is_answering()
+        ):
+            self._refuse(408)
+
+    def _size_of_head(self) -> int:
+        # With ": " and the line's end.
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _last(self) -> RequestResponseCycle | None:
+        """The newest request whose head is complete. uvicorn does not say that there may be none."""
+        return self.cycle
+
+    def _is_answering(self) -> bool:
+        last = self._last()
+        return last is not None and not last.response_complete
+
+    def _is_answered(self) -> bool:
+        """Whether what comes still belongs to a request that was answered before all of it had come, or to none."""
+        last = self._last()
+        return last is not None and last.response_complete and last.scope is self.scope
+
+    def _refuse(self, status: int, text: str = "") -> None:
+        """Answer with ``status`` and close, unless an answer is under way: then close after it."""
+        self._head_since = None
+        if self._is_answering():
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if self._is_answered():
+            self.transport.close()
+            return
+        body = _TEXTS.get(status) or text.encode("ascii")
+        self.transport.write(
+            b"".join(
+                (
+                    STATUS_LINE[status],
+                    *(name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers),
+                    b"content-type: text/plain; charset=utf-8\r\n",
+                    b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body),
+                    body,
+                )
+            )
+        )
+        self.transport.close()
+
+
+class _Refused(Exception):
+    """Ends the parsing of a request; the parser hands it to ``send_400_response``."""
+
+
+def sweep_connections(connections: set[Any], now: float) -> None:
+    """Sweep those that are HTTP; a WebSocket has pings of its own."""
+    for connection in list(connections):
+        if isinstance(connection, BoundedProtocol):
+            connection.sweep(now)

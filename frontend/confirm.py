@@ -1,4 +1,4 @@
-"""Typed-name confirmation of what cannot be undone. The page helps; this decides."""
+"""Typed-name confirmation of what cannot be undone, or opens a door. The page helps; this decides."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from django.contrib import messages
 from django.http import HttpRequest
 
 
-def confirmed(request: HttpRequest, name: str) -> bool:
-    """Whether the name was typed exactly; otherwise the person is told that nothing happened."""
+def confirmed(request: HttpRequest, name: str, *, nothing: str = "Nothing was deleted") -> bool:
+    """Whether the name was typed exactly; otherwise the person is told that ``nothing`` happened."""
     if request.POST.get("confirm") == name:
         return True
-    messages.error(request, f"Nothing was deleted: the typed name was not {name}.")
+    messages.error(request, f"{nothing}: the typed name was not {name}.")
     return False

@@ -35,6 +35,11 @@ class Caller:
     scopes: frozenset[str] = field(default_factory=frozenset)
     expires_at: datetime | None = None
 
+    @property
+    def anonymous(self) -> bool:
+        """Whether there is neither a person nor a credential: anyone, on a public server."""
+        return self.user_id is None and self.credential_id is None
+
     def may(self, action: Action) -> bool:
         """Whether role or scopes allow the action. Default deny."""
         if self.role is not None:

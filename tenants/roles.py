@@ -34,6 +34,7 @@ class Action(StrEnum):
     PROMPTS_READ = "prompts.read"
     SERVERS_READ = "servers.read"
     SERVERS_CHANGE = "servers.change"
+    SERVERS_PUBLISH = "servers.publish"
     AUDIT_READ = "audit.read"
 
 
@@ -50,7 +51,7 @@ _READ: Final = frozenset(
 
 ALLOWED: Final[dict[Role, frozenset[Action]]] = {
     Role.OWNER: frozenset(Action),
-    Role.ADMIN: frozenset(Action) - {Action.TENANT_CHANGE},
+    Role.ADMIN: frozenset(Action) - {Action.TENANT_CHANGE, Action.SERVERS_PUBLISH},
     Role.EDITOR: _READ
     | {
         Action.SOURCES_CHANGE,

@@ -180,13 +180,6 @@ class ServerForm(ServiceForm):
         help_text="Stands in the URL. Lower-case letters, digits and hyphens.",
         widget=forms.TextInput(attrs=mono(placeholder="sales")),
     )
-    access = forms.ChoiceField(
-        choices=[
-            ("private", "Private: an API key is needed"),
-            ("public", "Public: anyone with the URL may call"),
-        ],
-        initial="private",
-    )
     offers = forms.ChoiceField(
         label="Offers",
         choices=[("all", "Every tool of this team"), ("chosen", "The tools of chosen data sources")],

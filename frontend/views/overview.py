@@ -12,6 +12,8 @@ from django.views.decorators.http import require_safe
 
 from frontend.access import tenant_page
 from frontend.pages import fragment, page
+from servers.models import Server
+from servers.services.servers import list_servers
 from servers.services.sources import list_sources
 from servers.services.tools import list_tools
 from tenants.access import Caller
@@ -42,7 +44,8 @@ def overview(request: HttpRequest, caller: Caller) -> HttpResponse:
     """The whole page. Auditors, who configure nothing, start at the log."""
     if not caller.may(Action.SOURCES_READ):
         return redirect("frontend:log", caller.tenant_slug)
-    context = {**_checklist(caller), **_stats(caller), **_recent(caller)}
+    public = [server for server in list_servers(caller=caller) if server.access == Server.Access.PUBLIC]
+    context = {"public": public, **_checklist(caller), **_stats(caller), **_recent(caller)}
     return page(request, caller, "overview.html", "overview", context)
 
 

@@ -1,10 +1,11 @@
-"""Pages of servers: list with their URLs, create, change, delete."""
+"""Pages of servers: list with their URLs, create, change, open to everybody, delete."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -45,9 +46,8 @@ def server_new(request: HttpRequest, caller: Caller) -> HttpResponse:
             server = create_server(
                 data["slug"],
                 data["title"],
-                data["access"],
-                None if form.offers_all else data["sources"],
-                data["instructions"],
+                sources=None if form.offers_all else data["sources"],
+                instructions=data["instructions"],
                 caller=caller,
             )
             messages.success(request, f"Server {server.slug} is up. Its URL is below.")
@@ -65,7 +65,6 @@ def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpRespons
     chosen = [source.name for source in row.sources.all()]
     initial: dict[str, Any] = {
         "title": row.title,
-        "access": row.access,
         "offers": "all" if row.offers_all else "chosen",
         "sources": [] if row.offers_all else chosen,
         "instructions": row.instructions,
@@ -78,7 +77,6 @@ def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpRespons
                 server_id,
                 caller=caller,
                 title=data["title"],
-                access=data["access"],
                 instructions=data["instructions"],
                 sources=None if form.offers_all else data["sources"],
                 offers_all=form.offers_all,
@@ -90,10 +88,31 @@ def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpRespons
         "chosen": chosen,
         "url": mcp_url(caller.tenant_slug, row.slug),
         "form": form,
+        "public_rate": settings.ENV.public_rate,
         "is_default": row.slug == DEFAULT_SERVER,
         "delete_url": reverse("frontend:server_delete", args=[caller.tenant_slug, row.id]),
     }
     return page(request, caller, "server.html", "servers", context, status=_status(form))
+
+
+@require_POST
+@tenant_page(Action.SERVERS_PUBLISH)
+def server_publish(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpResponse:
+    """Open a server whose slug was typed to everybody."""
+    row = get_server(server_id, caller=caller)
+    if confirmed(request, row.slug, nothing="The server is still private"):
+        update_server(server_id, access="public", caller=caller)
+        messages.warning(request, f"Server {row.slug} is public: anyone with its URL may call its tools.")
+    return redirect("frontend:server", caller.tenant_slug, server_id)
+
+
+@require_POST
+@tenant_page(Action.SERVERS_CHANGE)
+def server_unpublish(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpResponse:
+    """Close a server to all who have no key."""
+    row = update_server(server_id, access="private", caller=caller)
+    messages.success(request, f"Server {row.slug} is private: from now on a key is needed.")
+    return redirect("frontend:server", caller.tenant_slug, server_id)
 
 
 @require_POST

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
+from typing import Any, Final
 
 from core.outbound import Network
 
@@ -40,6 +40,15 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: Iterable
             break
         current = named
     return str(current)
+
+
+def address_of_scope(scope: Mapping[str, Any], trusted: Iterable[Network]) -> str:
+    """``client_address`` of an ASGI scope."""
+    peer = scope.get("client")
+    forwarded = [
+        value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"x-forwarded-for"
+    ]
+    return client_address(peer[0] if peer else None, forwarded, trusted)
 
 
 @lru_cache(maxsize=4096)

@@ -248,7 +248,7 @@ class ServerInput(StrictSerializer):
     slug = serializers.CharField(max_length=40)
     title = serializers.CharField(max_length=120)
     access = serializers.CharField(
-        max_length=16, default=Server.Access.PRIVATE.value, help_text="private or public"
+        max_length=16, default=Server.Access.PRIVATE.value, help_text="private or public (owners only)"
     )
     sources = serializers.ListField(
         child=serializers.CharField(max_length=64), required=False, allow_null=True, default=None
@@ -262,7 +262,7 @@ class ServerChange(StrictSerializer):
     """What can be changed of a server."""
 
     title = serializers.CharField(max_length=120, required=False)
-    access = serializers.CharField(max_length=16, required=False, help_text="private or public")
+    access = serializers.CharField(max_length=16, required=False, help_text="private or public (owners only)")
     sources = serializers.ListField(child=serializers.CharField(max_length=64), required=False)
     offers_all = serializers.BooleanField(required=False)
     instructions = serializers.CharField(

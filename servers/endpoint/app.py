@@ -72,6 +72,7 @@ class EndpointApp:
         watch: Watch | None = None
         try:
             headers, doubled = fold(scope["headers"])
+            exchange.scope = scope
             exchange.headers = headers
             exchange.request_id = request_id_of(headers)
             refuse_doubled(doubled)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, Unauthenticated, Unavailable
+from core.errors import (
+    Forbidden,
+    InvalidInput,
+    MarinaError,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 from servers.endpoint.authentication import challenge
 from servers.endpoint.wire import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 
@@ -31,6 +39,9 @@ def translate(error: MarinaError) -> RpcError:
         return RpcError(INVALID_PARAMS, error.message, data=data)
     if isinstance(error, NotFound):
         return RpcError(404, error.message, data=data, status=404)
+    if isinstance(error, RateLimited):
+        wait = (b"retry-after", b"%d" % error.retry_after)
+        return RpcError(429, error.message, data=data, status=429, headers=(wait,))
     if isinstance(error, Unavailable):
         return RpcError(503, error.message, data=data, status=503, headers=(_RETRY_AFTER,))
     return RpcError(INTERNAL_ERROR, error.message, data=data)

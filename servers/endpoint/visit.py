@@ -10,6 +10,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django.conf import settings
+
+from core.clientaddress import address_of_scope
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, Unavailable
 from servers.endpoint.authentication import identify
 from servers.endpoint.errors import translate
@@ -17,6 +20,7 @@ from servers.endpoint.handlers.answers import client_of
 from servers.endpoint.incoming import Parts
 from servers.endpoint.wire import RpcError, code_name
 from servers.services.calls import KIND_CALL
+from servers.services.limits import admit_anonymous, anonymous_caller
 from servers.services.reasons import log_unavailable
 from servers.services.refusals import KIND_AUTH, KIND_REQUEST
 from servers.services.surfaces import Surface
@@ -39,6 +43,7 @@ class Visit:
         "headers",
         "parts",
         "request_id",
+        "scope",
         "server_slug",
         "surface",
         "tenant_slug",
@@ -49,6 +54,7 @@ class Visit:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        self.scope: Mapping[str, Any] = {}
         self.headers: dict[bytes, bytes] = {}
         self.request_id = ""
         self.tenant_slug = ""
@@ -130,7 +136,7 @@ class Visit:
         )
 
     async def _anonymous(self) -> Caller | None:
-        """Anyone, on a server that its team made public; elsewhere ``None``."""
+        """Anyone, on a server that its team made public; elsewhere ``None``. Raises ``RateLimited``, recorded."""
         runtime = self.parts.runtime
         if not runtime.writer.accepting:
             raise log_unavailable()
@@ -138,12 +144,17 @@ class Visit:
         surface = None if tenant_id is None else await runtime.surfaces.get(tenant_id, self.server_slug)
         if surface is None or not surface.public:
             return None
-        return Caller(
-            tenant_id=surface.tenant_id,
-            tenant_slug=surface.tenant_slug,
-            actor="anonymous",
-            scopes=frozenset((*PUBLIC_SCOPES, f"server:{surface.slug}")),
+        address = address_of_scope(self.scope, settings.ENV.trusted_proxies)
+        caller = anonymous_caller(surface, address, frozenset(PUBLIC_SCOPES))
+        await admit_anonymous(
+            runtime,
+            surface,
+            address,
+            caller=caller,
+            client=client_of(self.headers),
+            request_id=self.request_id,
         )
+        return caller
 
     async def _find_surface(self, caller: Caller) -> Surface:
         runtime = self.parts.runtime

@@ -67,6 +67,7 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
         visit = self.visit
         try:
             headers, doubled = fold(self.scope["headers"])
+            visit.scope = self.scope
             visit.headers = headers
             visit.request_id = request_id_of(headers)
             refuse_doubled(doubled)
@@ -130,6 +131,7 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
     async def _serve(self, body: bytes) -> None:
         visit = self.visit
         exchange = self._exchange()
+        exchange.scope = visit.scope
         exchange.headers = visit.headers
         exchange.request_id = request_id_of({})
         exchange.tenant_slug, exchange.server_slug = visit.tenant_slug, visit.server_slug

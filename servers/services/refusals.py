@@ -1,4 +1,4 @@
-"""Records who was turned away at the door: refused credentials, lists and malformed requests. Decides nothing.
+"""Records who was turned away at the door: by credential, by form, or for asking too often. Decides nothing.
 
 Anyone on the network can cause a refused credential, and any client a malformed request, so both are bounded:
 ``MAX_A_WINDOW`` records a window; what is over that is counted, and one record at the window's end says how many
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KIND_AUTH: Final = "auth"
 KIND_REQUEST: Final = "request"
+KIND_RATE: Final = "rate"
 WINDOW_SECONDS: Final = 60.0
 MAX_A_WINDOW: Final = 60
 
@@ -101,7 +102,9 @@ class RefusalLog:
         ``tool`` and ``arguments`` are what was asked for, of whatever type it was. ``bounded`` is for what no
         client repeats for good reason. Raises ``Unavailable`` when the log cannot be written.
         """
-        if bounded and not self._has_room((caller.tenant_id, kind, caller.actor)):
+        # Whoever needs no key can come from as many addresses as they like.
+        whose = "" if caller.anonymous else caller.actor
+        if bounded and not self._has_room((caller.tenant_id, kind, whose)):
             return
         entry = Entry(
             kind=kind,
@@ -157,7 +160,7 @@ class RefusalLog:
         )
         entry = Entry(
             kind=kind,
-            outcome="refused" if kind == KIND_AUTH else "invalid",
+            outcome="invalid" if kind == KIND_REQUEST else "refused",
             actor=actor or "unknown",
             reason=Reason(code="refusals_suppressed", rule=f"{kind}:rate", message=message),
         )

@@ -20,6 +20,7 @@ from core.outbound import AddressRule
 from core.sealing import sealer
 from servers.execution.engine import Engine
 from servers.services.grants import GrantCache, KeyUses
+from servers.services.limits import Limiter, Pace
 from servers.services.reading import look_up
 from servers.services.refusals import RefusalLog
 from servers.services.surfaces import RECHECK_SECONDS, SurfaceCache, find_tenant
@@ -48,6 +49,8 @@ class Runtime:
         self.uses = KeyUses()
         self.refusals = RefusalLog(self.writer)
         self.tenants = TenantIds()
+        rate = settings.ENV.public_rate
+        self.limiter = Limiter(settings.ENV.redis_url, Pace(rate.requests, rate.seconds))
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -71,6 +74,7 @@ class Runtime:
         await self.bus.close()
         await self.refusals.close()
         await self.uses.flush()
+        await self.limiter.close()
         await self.writer.close()
         await self.engine.close()
         _retire(self)

@@ -49,9 +49,12 @@ def create_server(
 ) -> Server:
     """Make a server that offers the tools of the named data sources, or of all where ``sources`` is None.
 
-    ``public`` needs no credential to be used. Raises ``InvalidInput`` and ``Conflict`` (the slug).
+    ``public`` needs no credential to be used, so only an owner may make a server so. Raises ``InvalidInput`` and
+    ``Conflict`` (the slug).
     """
     caller.require(Action.SERVERS_CHANGE)
+    if access == Server.Access.PUBLIC:
+        caller.require(Action.SERVERS_PUBLISH)
     matching(
         slug,
         "slug",
@@ -76,6 +79,7 @@ def create_server(
         server = _server(server.pk, caller)
         publish_change(caller.tenant_id)
         record_change("server.created", caller=caller, after=_shown(server), server=slug)
+        _record_access(Server.Access.PRIVATE, server, caller)
     return server
 
 
@@ -91,7 +95,8 @@ def update_server(
 ) -> Server:
     """Change a server; what is ``None`` stays. Naming ``sources`` ends offering all, unless told otherwise.
 
-    Raises ``InvalidInput`` and ``NotFound``.
+    Only an owner makes a server public; whoever may change it may make it private again. Raises ``InvalidInput``
+    and ``NotFound``.
     """
     caller.require(Action.SERVERS_CHANGE)
     if offers_all is not None and not isinstance(offers_all, bool):
@@ -107,6 +112,8 @@ def update_server(
             server.title = _title(title)
         if access is not None:
             server.access = _access(access)
+            if server.access == Server.Access.PUBLIC and before["access"] != server.access:
+                caller.require(Action.SERVERS_PUBLISH)
         if instructions is not None:
             server.instructions = _instructions(instructions)
         if sources is not None:
@@ -122,6 +129,7 @@ def update_server(
         if after != before:
             publish_change(caller.tenant_id)
             record_change("server.changed", caller=caller, before=before, after=after, server=server.slug)
+            _record_access(before["access"], server, caller)
     return server
 
 
@@ -139,6 +147,13 @@ def delete_server(server_id: UUID, *, caller: Caller) -> None:
         server.delete()
         publish_change(caller.tenant_id)
         record_change("server.deleted", caller=caller, before=before, server=server.slug)
+
+
+def _record_access(before: str, server: Server, caller: Caller) -> None:
+    """Say it in a record of its own when a server was opened to everybody, or closed again."""
+    if server.access != before:
+        kind = "server.published" if server.access == Server.Access.PUBLIC else "server.unpublished"
+        record_change(kind, caller=caller, server=server.slug)
 
 
 def _visible(caller: Caller) -> QuerySet[Server]:

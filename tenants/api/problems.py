@@ -19,6 +19,7 @@ from core.errors import (
     InvalidInput,
     MarinaError,
     NotFound,
+    RateLimited,
     Unauthenticated,
     Unavailable,
 )
@@ -91,6 +92,8 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
         headers["WWW-Authenticate"] = wanted
     if isinstance(translated, MethodNotAllowed):
         headers["Allow"] = ", ".join(translated.data["allowed"])
+    if isinstance(translated, RateLimited):
+        headers["Retry-After"] = str(translated.retry_after)
     if isinstance(translated, Unavailable):
         headers["Retry-After"] = "5"
     return Response(

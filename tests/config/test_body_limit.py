@@ -48,7 +48,9 @@ def test_a_body_that_does_not_come_is_answered_408() -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:
-        return parts.pop() if parts else await asyncio.Event().wait() or {}
+        if not parts:
+            await asyncio.Event().wait()
+        return parts.pop()
 
     async def send(message: Message) -> None:
         sent.append(message)

@@ -128,7 +128,7 @@ def test_actors_are_shown_by_name(actor: str, words: str) -> None:
 
 
 def test_every_tool_and_chosen_sources_at_once_is_a_contradiction() -> None:
-    fields = {"title": "S", "slug": "s", "access": "private", "offers": "all", "sources": ["db"]}
+    fields = {"title": "S", "slug": "s", "offers": "all", "sources": ["db"]}
     form = ServerForm(fields, sources=["db"])
     assert not form.is_valid()
     assert "untick them" in form.errors["offers"][0]

@@ -89,7 +89,7 @@ def test_what_a_role_may_not_open_names_the_role_that_may(
     [
         (Role.EDITOR, "members/", {"email": "new@example.com", "role": "viewer"}),
         (Role.AUDITOR, "keys/new", {"name": "mine", "scopes": ["audit:read"], "expiry": "30"}),
-        (Role.VIEWER, "servers/new", {"slug": "mine", "title": "Mine", "access": "private", "offers": "all"}),
+        (Role.VIEWER, "servers/new", {"slug": "mine", "title": "Mine", "offers": "all"}),
     ],
 )
 def test_a_form_that_a_role_is_not_shown_is_refused_all_the_same(

@@ -192,7 +192,7 @@ def test_public_server_needs_no_key_and_names_anonymous(
         Server.objects.create(slug="open", title="Open", access="public", offers_all=True)
     everyone = endpoint.with_key(None).at(f"{endpoint.path}/open")
     assert everyone.call("echo", {"text": "x"}).status == 200
-    assert records(team)[-1]["actor"] == "anonymous"
+    assert records(team)[-1]["actor"] == "anonymous (127.0.0.1)"
     assert everyone.at(endpoint.path).call("echo", {"text": "x"}).status == 401
     assert everyone.with_key(UNKNOWN).call("echo", {"text": "x"}).status == 401
 

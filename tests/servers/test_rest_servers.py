@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tenants.roles import Role
+from tenants.services.log import search_records
 from tests.factories import Team, make_team
 from tests.rest import Rest
 
@@ -89,3 +91,44 @@ def test_a_server_is_deleted_but_the_default_one_stays(team: Team) -> None:
     default = rest.get(f"/tenants/{team.slug}/servers").body["results"][0]["id"]
     refused = rest.delete(f"/tenants/{team.slug}/servers/{default}")
     assert (refused.status, refused.body["code"]) == (409, "default_server")
+
+
+def access_records(team: Team) -> list[tuple[str, str]]:
+    found = search_records(caller=team.owner, limit=100).records
+    return [
+        (row.kind, row.server)
+        for row in reversed(found)
+        if row.kind in {"server.published", "server.unpublished"}
+    ]
+
+
+def test_opening_a_server_to_everybody_and_closing_it_have_records_of_their_own(team: Team) -> None:
+    rest = Rest.admin(team)
+    opened, closed = make_server(team, slug="open", access="public").body, make_server(team).body
+    rest.patch(f"/tenants/{team.slug}/servers/{closed['id']}", {"access": "public"})
+    rest.patch(f"/tenants/{team.slug}/servers/{closed['id']}", {"access": "public", "title": "Still"})
+    rest.patch(f"/tenants/{team.slug}/servers/{opened['id']}", {"access": "private"})
+    assert access_records(team) == [
+        ("server.published", "open"),
+        ("server.published", "sales"),
+        ("server.unpublished", "open"),
+    ]
+
+
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR])
+def test_only_an_owner_makes_a_server_public_yet_others_may_close_it(team: Team, role: Role) -> None:
+    member = Rest(email=team.member(role).actor.removeprefix("user:"))
+    made = member.post(f"/tenants/{team.slug}/servers", {"slug": "mine", "title": "Mine"}).body
+    path = f"/tenants/{team.slug}/servers/{made['id']}"
+    refusals = [
+        member.patch(path, {"access": "public"}),
+        member.post(f"/tenants/{team.slug}/servers", {"slug": "open", "title": "Open", "access": "public"}),
+    ]
+    for refused in refusals:
+        assert (refused.status, refused.body["code"]) == (403, "role_missing")
+        assert refused.body["data"]["rule"] == "role:servers.publish"
+        assert "Roles that may: owner." in refused.body["detail"]
+    assert access_records(team) == []
+    Rest.admin(team).patch(path, {"access": "public"})
+    assert member.patch(path, {"access": "public", "title": "New title"}).status == 200
+    assert member.patch(path, {"access": "private"}).body["access"] == "private"

@@ -1,0 +1,160 @@
+"""How often those who need no key may ask: by address and server, over all processes. Knows no wire and no table.
+
+The generic cell rate algorithm (ITU-T I.371): one time a place, up to which its requests are paid for. Redis keeps
+it, so that replicas count together; while Redis is away, each process counts by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+from collections import OrderedDict
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from core.clientaddress import address_block
+from core.errors import RateLimited
+from servers.services.refusals import KIND_RATE
+from tenants.access import Caller
+
+if TYPE_CHECKING:
+    from servers.services.runtime import Runtime
+    from servers.services.surfaces import Surface
+
+BURST_SHARE: Final = 6
+"""A burst may take a sixth of what a whole period allows, beyond the even pace."""
+
+LEAST_BURST: Final = 10
+"""But a client that connects sends a few requests at once, however low the rate is."""
+
+REDIS_SECONDS: Final = 0.5
+"""How long Redis may take to count."""
+
+AWAY_SECONDS: Final = 5.0
+"""How long Redis is not asked again after it did not answer."""
+
+MAX_PLACES: Final = 10_000
+"""Places that a process counts by itself while Redis is away. The one asked for longest ago makes room."""
+
+_TAKE: Final = """
+local now = redis.call('TIME')
+now = now[1] * 1000000 + now[2]
+local paid = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+local wait = paid - tonumber(ARGV[2]) - now
+if wait > 0 then return wait end
+paid = paid + tonumber(ARGV[1])
+redis.call('SET', KEYS[1], string.format('%.0f', paid), 'PX', math.ceil((paid - now) / 1000) + 1)
+return 0
+"""
+"""KEYS: the place. ARGV: what a request costs, and what may be owed before it; both in microseconds, as is the
+answer: how long to wait. 0: the request was let through and counted."""
+
+logger = logging.getLogger(__name__)
+
+
+class Pace:
+    """A rate: ``requests`` in ``seconds``, evenly spread, and a burst beside it."""
+
+    def __init__(self, requests: int, seconds: int) -> None:
+        self.requests = requests
+        self.seconds = seconds
+        self.cost = max(seconds * 1_000_000 // requests, 1)
+        self.burst = max(math.ceil(requests / BURST_SHARE), min(requests, LEAST_BURST))
+        self.owed = self.cost * (self.burst - 1)
+
+
+class Limiter:
+    """Counts requests by place, on one event loop."""
+
+    def __init__(self, redis_url: str, pace: Pace) -> None:
+        self.pace = pace
+        self._redis_url = redis_url
+        self._client: aioredis.Redis | None = None
+        self._away_until = 0.0
+        self._paid: OrderedDict[str, float] = OrderedDict()
+
+    async def take(self, place: str) -> float:
+        """Count a request. The seconds to wait before the next try; 0: it is let through."""
+        if monotonic() >= self._away_until:
+            try:
+                return await self._ask_redis(place)
+            except (RedisError, OSError, TimeoutError):
+                self._away_until = monotonic() + AWAY_SECONDS
+                logger.warning("requests are counted by each process alone: Redis does not count them")
+        return self._take_here(place)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _ask_redis(self, place: str) -> float:
+        if self._client is None:
+            self._client = aioredis.Redis.from_url(
+                self._redis_url,
+                socket_connect_timeout=REDIS_SECONDS,
+                socket_timeout=REDIS_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            )
+        async with asyncio.timeout(REDIS_SECONDS):
+            key = "marina:rate:" + hashlib.sha256(place.encode()).hexdigest()[:32]
+            wait = await self._client.eval(_TAKE, 1, key, str(self.pace.cost), str(self.pace.owed))
+        return int(wait) / 1e6
+
+    def _take_here(self, place: str) -> float:
+        now = monotonic()
+        paid = max(self._paid.get(place, 0.0), now)
+        wait = paid - self.pace.owed / 1e6 - now
+        if wait > 0:
+            return wait
+        self._paid[place] = paid + self.pace.cost / 1e6
+        self._paid.move_to_end(place)
+        while len(self._paid) > MAX_PLACES:
+            self._paid.popitem(last=False)
+        return 0.0
+
+
+def anonymous_caller(surface: Surface, address: str, scopes: frozenset[str]) -> Caller:
+    """Anyone at ``address``, on this server alone. The log names them by the address: nothing else is known."""
+    return Caller(
+        tenant_id=surface.tenant_id,
+        tenant_slug=surface.tenant_slug,
+        actor=f"anonymous ({address})",
+        scopes=scopes | {f"server:{surface.slug}"},
+    )
+
+
+async def admit_anonymous(
+    runtime: Runtime, surface: Surface, address: str, *, caller: Caller, client: str, request_id: str
+) -> None:
+    """Let a request without a key through, or raise ``RateLimited``, recorded (bounded), with the time to wait."""
+    limiter = runtime.limiter
+    wait = await limiter.take(f"{surface.tenant_id}/{surface.slug}/{address_block(address)}")
+    if wait <= 0:
+        return
+    pace = limiter.pace
+    seconds = math.ceil(wait)
+    refusal = RateLimited(
+        f"Without a key, {pace.requests} requests in {pace.seconds} seconds are allowed from one address, "
+        f"evenly spread. Try again in {seconds} second{'' if seconds == 1 else 's'}, or ask the team for a key.",
+        retry_after=seconds,
+        rule="rate:address",
+    )
+    await runtime.refusals.refused_caller(
+        caller,
+        refusal,
+        kind=KIND_RATE,
+        server=surface.slug,
+        client=client,
+        request_id=request_id,
+        bounded=True,
+    )
+    raise refusal

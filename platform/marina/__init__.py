@@ -1,1 +1,1 @@
-"""What people outside Marina build with: the plugin author's API. Imports nothing else of Marina's, and no Django."""
+"""What people outside Marina use: the plugin author's API, and the stdio bridge. Imports nothing else of ours, no Django."""

@@ -22,7 +22,6 @@ from marina.stdio.wire import (
     INVALID_REQUEST,
     Malformed,
     Message,
-    id_key,
     is_header_value,
     is_id,
     mirror_headers,
@@ -110,7 +109,7 @@ class Bridge:
         if message.version is not None:
             self._last_version = message.version
         if message.is_request:
-            flight = self._start(Flight(body, message, {id_key(message.request_id): message.request_id}))
+            flight = self._start(Flight(body, message, message.awaited))
             if message.method == "initialize":
                 await self._sessions.forget()
                 self._opening = flight.task
@@ -126,7 +125,7 @@ class Bridge:
         messages = [read_message(b"", value) for value in values]
         if not messages:
             raise Malformed(INVALID_REQUEST, "An empty batch asks for nothing.")
-        waiting = {id_key(item.request_id): item.request_id for item in messages if item.is_request}
+        waiting = {key: value for item in messages for key, value in item.awaited.items()}
         if waiting:
             self._start(Flight(body, None, waiting))
         else:
@@ -137,6 +136,8 @@ class Bridge:
             raise Malformed(INVALID_REQUEST, "This id is in use: its first request has no answer yet.", taken)
         self._flights.add(flight)
         flight.task = asyncio.create_task(self._carry(flight))
+        # Not in the task: one that is cancelled before it began never gets there.
+        flight.task.add_done_callback(lambda _: self._flights.remove(flight))
         return flight
 
     async def _cancel(self, message: Message) -> bool:
@@ -166,8 +167,11 @@ class Bridge:
             await self._fail(flight, Fault(502, _ENDED_EARLY, retryable=True))
         except Fault as fault:
             await self._fail(flight, fault)
-        finally:
-            self._flights.remove(flight)
+        except Exception as error:  # noqa: BLE001 - the outer boundary: no host waits for ever for our mistakes
+            message = (
+                f"The bridge failed ({type(error).__name__}). Restart this server in the host, and report it."
+            )
+            await self._fail(flight, Fault(500, message))
 
     async def _fail(self, flight: Flight, fault: Fault) -> None:
         """Tell the host why there is no answer, where it still waits for one."""
@@ -290,7 +294,11 @@ class Bridge:
             headers |= session.headers
         try:
             async with self._upstream.open("POST", headers, body) as response:
-                if response.status_code >= 400:
+                if session is not None and session.is_gone(response):
+                    self._journal.note(
+                        f"{name}: the server ended the session; the next request begins a new one"
+                    )
+                elif response.status_code >= 400:
                     raise self._upstream.refusal(response)
         except Fault as fault:
             self._journal.note(f"{name}: {fault.message}")

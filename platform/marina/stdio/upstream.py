@@ -31,7 +31,7 @@ _ADVICE: Final = {
     406: "there is something else than an MCP server at this URL. Check it.",
     413: "the request is larger than the server takes. Send less at once.",
     415: "there is something else than an MCP server at this URL. Check it.",
-    429: "too many requests. Wait{wait}, then try again.",
+    429: "too many requests. Try again{wait}.",
 }
 
 

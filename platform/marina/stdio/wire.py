@@ -61,6 +61,13 @@ class Message:
         return self.method is not None and self.request_id is not None
 
     @property
+    def awaited(self) -> dict[str, Id]:
+        """The id that the host waits for an answer to, by its key; empty where it waits for none."""
+        if self.method is None or self.request_id is None:
+            return {}
+        return {id_key(self.request_id): self.request_id}
+
+    @property
     def meta(self) -> Mapping[str, Any]:
         """``params._meta``."""
         meta = self.params.get("_meta")

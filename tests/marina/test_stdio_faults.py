@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from config.local.ports import LOOPBACK, find_free_port
+from marina.stdio import main
 from tests.marina.harbour import serve
 from tests.marina.host import MODERN, start_bridge
 
@@ -154,48 +159,43 @@ def test_plain_http_behind_https_is_told_from_a_dead_server(base_url: str) -> No
 
 def test_a_silent_server_is_given_up_after_the_timeout() -> None:
     async def converse() -> None:
-        silence = await asyncio.start_server(lambda reader, writer: None, LOOPBACK, 0)
-        port = silence.sockets[0].getsockname()[1]
-        answer, _ = await exchange(f"http://{LOOPBACK}:{port}/", PING, "--timeout", "0.3")
+        with socket.create_server((LOOPBACK, 0)) as silence:
+            url = f"http://{LOOPBACK}:{silence.getsockname()[1]}/"
+            answer, _ = await exchange(url, PING, "--timeout", "0.3")
         assert answer["error"]["code"] == 504
         assert "--timeout" in answer["error"]["message"]
-        silence.close()
 
     asyncio.run(converse())
 
 
-@pytest.mark.parametrize(
-    ("line", "code", "request_id"),
-    [
-        (b"{nonsense", -32700, None),
-        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":NaN}}', -32700, None),
-        (b'"\xff"', -32700, None),
-        (b"[" * 200_000, -32700, None),
-        (b"1" * 5000, -32700, None),
-        (b"3", -32600, None),
-        (b"[]", -32600, None),
-        (b"[1]", -32600, None),
-        (b"{}", -32600, None),
-        (b'{"jsonrpc":"2.0","id":7,"method":3}', -32600, 7),
-        (b'{"jsonrpc":"2.0","id":{},"method":"ping"}', -32600, None),
-        (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', -32600, None),
-        (b'{"jsonrpc":"2.0","id":7,"method":"pi\\r\\nng"}', -32600, 7),
-        (b" " * TOO_LONG + b"{}", -32600, None),
-    ],
-    ids=range(14),
+MALFORMED: tuple[tuple[bytes, int, int | None], ...] = (
+    (b"{nonsense", -32700, None),
+    (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":NaN}}', -32700, None),
+    (b'"\xff"', -32700, None),
+    (b"[" * 200_000, -32700, None),
+    (b"1" * 5000, -32700, None),
+    (b"3", -32600, None),
+    (b"[]", -32600, None),
+    (b"[1]", -32600, None),
+    (b"{}", -32600, None),
+    (b'{"jsonrpc":"2.0","id":7,"method":3}', -32600, 7),
+    (b'{"jsonrpc":"2.0","id":{},"method":"ping"}', -32600, None),
+    (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', -32600, None),
+    (b'{"jsonrpc":"2.0","id":7,"method":"pi\\r\\nng"}', -32600, 7),
+    (b" " * TOO_LONG + b"{}", -32600, None),
 )
-def test_a_malformed_line_is_refused_and_the_next_one_served(
-    base_url: str, line: bytes, code: int, request_id: int | None
-) -> None:
+
+
+def test_a_malformed_line_is_refused_and_the_next_one_served(base_url: str) -> None:
     async def converse() -> None:
         async with start_bridge(base_url + "/good") as host:
-            await host.write(line)
-            refused = await host.receive()
-            assert refused["error"]["code"] == code
-            assert refused["id"] == request_id
-            await host.write(b"")
-            await host.send(PING)
-            assert (await host.receive())["result"] == {}
+            for line, code, request_id in MALFORMED:
+                await host.write(line)
+                refused = await host.receive()
+                assert (refused["error"]["code"], refused["id"]) == (code, request_id), line[:80]
+                await host.write(b"")
+                await host.send(PING)
+                assert (await host.receive())["result"] == {}
 
     asyncio.run(converse())
 
@@ -211,12 +211,11 @@ def test_half_a_surrogate_pair_in_a_name_reaches_the_server(base_url: str) -> No
 
 def test_an_id_in_use_is_refused() -> None:
     async def converse() -> None:
-        silence = await asyncio.start_server(lambda reader, writer: None, LOOPBACK, 0)
-        async with start_bridge(f"http://{LOOPBACK}:{silence.sockets[0].getsockname()[1]}/") as host:
-            await host.send(PING)
-            await host.send(PING)
-            assert "in use" in (await host.receive())["error"]["message"]
-        silence.close()
+        with socket.create_server((LOOPBACK, 0)) as silence:
+            async with start_bridge(f"http://{LOOPBACK}:{silence.getsockname()[1]}/") as host:
+                await host.send(PING)
+                await host.send(PING)
+                assert "in use" in (await host.receive())["error"]["message"]
 
     asyncio.run(converse())
 
@@ -236,23 +235,51 @@ def test_an_id_in_use_is_refused() -> None:
         (("http://127.0.0.1/", "--key-file", "/nowhere/key"), "cannot be read"),
     ],
 )
-def test_a_wrong_command_line_is_refused(arguments: tuple[str, ...], words: str) -> None:
-    async def converse() -> tuple[int, str]:
-        async with start_bridge(*arguments, key=KEY) as host:
-            return await host.end()
-
-    status, errors = asyncio.run(converse())
-    assert status == 2
+def test_a_wrong_command_line_is_refused(
+    arguments: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MARINA_API_KEY", KEY)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    errors = capsys.readouterr().err
     assert words in errors
     assert KEY not in errors
     assert errors.count("\n") == 1
 
 
-def test_a_key_that_is_no_word_is_refused_unseen() -> None:
-    async def converse() -> tuple[int, str]:
-        async with start_bridge("http://127.0.0.1/", key=f"{KEY} {KEY}") as host:
-            return await host.end()
+def test_a_key_that_is_no_word_is_refused_unseen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MARINA_API_KEY", f"{KEY} {KEY}")
+    with pytest.raises(SystemExit):
+        main(["http://127.0.0.1/"])
+    assert KEY not in capsys.readouterr().err
 
-    status, errors = asyncio.run(converse())
-    assert status == 2
-    assert KEY not in errors
+
+def test_the_key_is_sent_and_no_other_header_can_stand_for_it(tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY + "\n")
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            seen.extend(scope["headers"])
+            await canned({**scope, "path": "/good"}, receive, send)
+
+    port = find_free_port()
+    with serve(app, port):
+        arguments = ("--key-file", str(key_file), "--header", "X-Team: harbours")
+        asyncio.run(exchange(f"http://{LOOPBACK}:{port}/", PING, *arguments, key="another"))
+    assert (b"authorization", f"Bearer {KEY}".encode()) in seen
+    assert (b"x-team", b"harbours") in seen
+
+
+def test_the_bridge_starts_without_the_rest_of_marina() -> None:
+    heavy = "{'django', 'mcp', 'mcp_types', 'pydantic', 'celery', 'redis', 'orjson'}"
+    script = f"import marina.stdio, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

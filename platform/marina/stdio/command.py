@@ -7,7 +7,6 @@ import asyncio
 import os
 import re
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,8 @@ from marina.stdio.wire import is_header_value
 
 TIMEOUT_SECONDS: Final = 300.0
 KEY_VARIABLE: Final = "MARINA_API_KEY"
+# By number: a host may have closed one of them, and then sys has no object for it.
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _MOST_KEY_BYTES: Final = 8192
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\x20-\x7e]*")
@@ -133,10 +134,10 @@ async def _serve(target: Target) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows ends the process by itself
             loop.add_signal_handler(number, stop.set)
-    journal = Journal(sys.stderr.fileno())
-    out = LineWriter(sys.stdout.fileno())
+    journal = Journal(_STDERR)
+    out = LineWriter(_STDOUT)
     bridge = Bridge(Upstream(target), out, journal, timeout=target.timeout)
-    lines = Lines(sys.stdin.fileno())
+    lines = Lines(_STDIN)
     reading = asyncio.create_task(bridge.read(lines))
     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(out.broken.wait())]
     try:

@@ -9,17 +9,15 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 
 from tests.conformance.expected import CHECKS, TASKS
 from tests.conformance.suite import FOLDER, Check, Run, Window, describe, run_requirements, run_scenario
 from tests.factories import make_team
-from tests.replicas.cluster import PYTHONPATH, Passed, Replicas, running_replicas
+from tests.replicas.cluster import AWAITS_STREAMS, PYTHONPATH, Passed, Replicas, running_replicas
 
-pytestmark = pytest.mark.conformance
+pytestmark = [pytest.mark.conformance, AWAITS_STREAMS]
 
 REVISIONS = sorted(CHECKS)
 PLUGIN = FOLDER / "plugin"
@@ -50,16 +48,11 @@ def replicas(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def url(replicas: Replicas) -> str:
     """A public server that offers what the suite asks for."""
     team = make_team("Conformance")
-    headers = {"Authorization": f"Bearer {team.key('admin')}"}
-    with httpx2.Client(headers=headers, trust_env=False, timeout=30) as owner:
-
-        def post(path: str, body: dict[str, Any]) -> None:
-            answer = owner.post(f"{replicas.base_url}/api/v1/tenants/{team.slug}/{path}", json=body)
-            assert answer.status_code == 201, answer.text
-
-        post("data-sources", {"name": "fixtures", "kind": KIND, "settings": {}})
-        server = {"slug": "open", "title": "Open", "access": "public", "sources": ["fixtures"]}
-        post("servers", server)
+    # Two of the fixtures change what their own server offers, by REST as an admin would.
+    settings = {"api_url": replicas.base_url, "admin_key": team.key("admin")}
+    replicas.post(team, "data-sources", {"name": "fixtures", "kind": KIND, "settings": settings})
+    server = {"slug": "open", "title": "Open", "access": "public", "sources": ["fixtures"]}
+    replicas.post(team, "servers", server)
     return replicas.mcp_url(team.slug, "open")
 
 

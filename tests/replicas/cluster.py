@@ -1,7 +1,6 @@
 """Three real web processes over one PostgreSQL and one Redis, behind a proxy that keeps to no replica.
 
-``replicas`` is the fixture; ``tests/conftest.py`` imports it. What a test makes through the services is served at
-once, as with ``live_marina``.
+What a test makes through the services is served at once, as with ``live_marina``.
 """
 
 from __future__ import annotations
@@ -20,17 +19,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from config.local.ports import LOOPBACK, find_free_port
 from config.local.process import start_process, stop_processes
+from tests.factories import Team
 from tests.faults.web import KillableWeb
 from tests.plugins.live_marina import ROOT
 from tests.replicas.proxy import Ending
 
 COUNT = 3
 PYTHONPATH = f"{ROOT}{os.pathsep}{ROOT / 'platform'}"
+AWAITS_STREAMS = pytest.mark.xfail(
+    reason="sessions, streams and questions are being built: remove this mark with the last of them",
+    run=False,
+)
 _START_SECONDS = 30.0
 _UP_SECONDS = (0.6, 0.2, 1.0, 0.4)
 """How long a replica lives between two kills: other moments each time."""
@@ -81,6 +87,18 @@ class Replicas:
     def mcp_url(self, tenant: str, server: str | None = None) -> str:
         """Where an MCP client connects, through the proxy."""
         return f"{self.base_url}/mcp/{tenant}" + (f"/{server}" if server else "")
+
+    def post(self, team: Team, path: str, body: Mapping[str, Any]) -> Any:
+        """Make something of the team's as an admin does: by REST, through the proxy."""
+        answer = httpx2.post(
+            f"{self.base_url}/api/v1/tenants/{team.slug}/{path}",
+            headers={"Authorization": f"Bearer {team.key('admin')}"},
+            json=body,
+            timeout=30,
+            trust_env=False,
+        )
+        assert answer.status_code == 201, answer.text
+        return answer.json()
 
     def start(self) -> None:
         """Start all of them and wait until they serve."""
@@ -159,13 +177,6 @@ def running_replicas(
         made = Replicas(folder, count=count, environment=environment)
         ending.callback(made.close)
         made.start()
-        yield made
-
-
-@pytest.fixture(scope="module")
-def replicas(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
-    """Three replicas of a module's own: some of its tests kill them."""
-    with running_replicas(tmp_path_factory.mktemp("replicas")) as made:
         yield made
 
 

@@ -12,7 +12,7 @@ Role = Literal["user", "assistant"]
 
 def _some(**members: Any) -> dict[str, Any]:
     """The members that were given."""
-    return {name: value for name, value in members.items() if value not in (None, "", {}, ())}
+    return {name: value for name, value in members.items() if value not in (None, "", {}, [])}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
             Item("overview", "Overview", "home", "frontend:overview", Action.SOURCES_READ),
             Item("sources", "Data sources", "database", "frontend:sources", Action.SOURCES_READ),
             Item("tools", "Tools", "tool", "frontend:tools", Action.TOOLS_READ),
+            Item("resources", "Resources", "file", "frontend:resources", Action.RESOURCES_READ),
+            Item("prompts", "Prompts", "speech", "frontend:prompts", Action.PROMPTS_READ),
             Item("servers", "Servers", "server", "frontend:servers", Action.SERVERS_READ),
         ),
     ),

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from frontend.views import connect, exports, keys, log, members, overview, servers, session, sources, tools
+from frontend.views import (
+    connect,
+    exports,
+    keys,
+    log,
+    members,
+    overview,
+    prompts,
+    resources,
+    servers,
+    session,
+    sources,
+    tools,
+)
 
 app_name = "frontend"
 
@@ -16,6 +29,7 @@ _TENANT = [
     path("data-sources/try", sources.source_try, name="source_try"),
     path("data-sources/<uuid:source_id>/", sources.source, name="source"),
     path("data-sources/<uuid:source_id>/test", sources.source_test, name="source_test"),
+    path("data-sources/<uuid:source_id>/refresh", sources.source_refresh, name="source_refresh"),
     path("data-sources/<uuid:source_id>/delete", sources.source_delete, name="source_delete"),
     path("tools/", tools.tool_list, name="tools"),
     path("tools/new", tools.tool_new, name="tool_new"),
@@ -25,6 +39,12 @@ _TENANT = [
     path("tools/<uuid:tool_id>/try", tools.tool_try, name="tool_try"),
     path("tools/<uuid:tool_id>/enabled", tools.tool_enabled, name="tool_enabled"),
     path("tools/<uuid:tool_id>/delete", tools.tool_delete, name="tool_delete"),
+    path("resources/", resources.resource_list, name="resources"),
+    path("resources/<uuid:resource_id>/", resources.resource_page, name="resource"),
+    path("resources/<uuid:resource_id>/enabled", resources.resource_enabled, name="resource_enabled"),
+    path("prompts/", prompts.prompt_list, name="prompts"),
+    path("prompts/<uuid:prompt_id>/", prompts.prompt_page, name="prompt"),
+    path("prompts/<uuid:prompt_id>/enabled", prompts.prompt_enabled, name="prompt_enabled"),
     path("servers/", servers.server_list, name="servers"),
     path("servers/new", servers.server_new, name="server_new"),
     path("servers/<uuid:server_id>/", servers.server, name="server"),

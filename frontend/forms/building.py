@@ -60,6 +60,10 @@ class SourceForm(ServiceForm):
             "statement_timeout": data["statement_timeout"],
         }
 
+    def replacement(self) -> dict[str, Any] | None:
+        """The settings to store instead of those that are; ``None`` without a connection string."""
+        return self.settings() if self.cleaned_data["dsn"] else None
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -182,7 +186,7 @@ class ServerForm(ServiceForm):
     )
     offers = forms.ChoiceField(
         label="Offers",
-        choices=[("all", "Every tool of this team"), ("chosen", "The tools of chosen data sources")],
+        choices=[("all", "Everything of this team"), ("chosen", "What comes of chosen data sources")],
         initial="all",
         widget=forms.RadioSelect,
     )
@@ -210,12 +214,12 @@ class ServerForm(ServiceForm):
         if data.get("offers") == "all" and data.get("sources"):
             self.add_error(
                 "offers",
-                "Data sources are ticked below, yet every tool is chosen here. Choose “The tools of chosen data "
+                "Data sources are ticked below, yet everything is chosen here. Choose “What comes of chosen data "
                 "sources”, or untick them.",
             )
         return data
 
     @property
     def offers_all(self) -> bool:
-        """Whether the server offers every tool of the team."""
+        """Whether the server offers everything of the team."""
         return bool(self.cleaned_data["offers"] == "all")

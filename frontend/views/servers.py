@@ -18,7 +18,14 @@ from frontend.confirm import confirmed
 from frontend.forms.building import ServerForm
 from frontend.pages import page
 from servers.services.onboarding import DEFAULT_SERVER
-from servers.services.servers import create_server, delete_server, get_server, list_servers, update_server
+from servers.services.servers import (
+    count_offered,
+    create_server,
+    delete_server,
+    get_server,
+    list_servers,
+    update_server,
+)
 from servers.services.sources import list_sources
 from tenants.access import Caller
 from tenants.roles import Action
@@ -86,6 +93,7 @@ def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpRespons
     context = {
         "server": row,
         "chosen": chosen,
+        "counts": count_offered(server_id, caller=caller),
         "url": mcp_url(caller.tenant_slug, row.slug),
         "form": form,
         "public_rate": settings.ENV.public_rate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.contrib import messages
@@ -12,13 +12,18 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from core.errors import Conflict
+from core.errors import Conflict, InvalidInput, NotFound, SourceError
 from frontend.access import tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.building import SourceForm
+from frontend.forms.settings import SettingsForm, describe_facts
 from frontend.pages import fragment, page
 from servers.execution.contract import Offering
 from servers.models import DataSource
+from servers.services.kinds import Kind, find_kind, list_kinds
+from servers.services.offerings import Refreshed
+from servers.services.prompts import list_prompts
+from servers.services.resources import list_resources
 from servers.services.sources import (
     check_source_name,
     create_source,
@@ -26,6 +31,7 @@ from servers.services.sources import (
     get_source,
     list_sources,
     preview_offered,
+    refresh_source,
     test_settings,
     test_source,
     update_source,
@@ -34,7 +40,8 @@ from servers.services.tools import list_tools
 from tenants.access import Caller
 from tenants.roles import Action
 
-KIND = "postgres"
+POSTGRES: Final = "postgres"
+"""The kind that has a form of its own; every other one gets the form that its schema describes."""
 
 
 @require_safe
@@ -44,70 +51,102 @@ def source_list(request: HttpRequest, caller: Caller) -> HttpResponse:
     counts: dict[UUID, int] = {}
     for tool in list_tools(caller=caller):
         counts[tool.source_id] = counts.get(tool.source_id, 0) + 1
-    rows = [(source, counts.get(source.id, 0)) for source in list_sources(caller=caller)]
+    titles = {kind.name: kind.title for kind in list_kinds()}
+    rows = [
+        (source, titles.get(source.kind, source.kind), counts.get(source.id, 0))
+        for source in list_sources(caller=caller)
+    ]
     return page(request, caller, "sources.html", "sources", {"rows": rows})
 
 
-@sensitive_post_parameters("dsn")
+@sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page(Action.SOURCES_CHANGE)
 def source_new(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """The form for a new source. What it says when tested is shown before anything is saved."""
-    form = SourceForm(request.POST or None)
+    """The form for a new source of the chosen kind. What it says when tested is shown before anything is saved."""
+    kind = _kind_of(request)
+    form = _form(request, kind)
     if request.method == "POST" and form.is_valid():
         with form.refusals():
-            source = create_source(form.cleaned_data["name"], KIND, form.settings(), caller=caller)
+            source = create_source(form.cleaned_data["name"], kind.name, form.settings(), caller=caller)
             _check_and_tell(request, source, caller)
             return redirect("frontend:source", caller.tenant_slug, source.id)
-    return page(request, caller, "source_form.html", "sources", {"form": form}, status=_status(form))
+    context = {"form": form, "kind": kind, "kinds": list_kinds()}
+    return page(request, caller, "source_form.html", "sources", context, status=_status(form))
 
 
-@sensitive_post_parameters("dsn")
+@sensitive_post_parameters()
 @require_POST
 @tenant_page(Action.SOURCES_CHANGE)
 def source_try(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """Test what is in the form, and show the tools that it would bring. Saves nothing."""
-    form = SourceForm(request.POST)
+    """Test what is in the form, and show what it would bring. Saves nothing."""
+    kind = _kind_of(request)
+    form = _form(request, kind)
     if not form.data.get("name"):
         # A name is not needed to connect.
         form.fields["name"].required = False
     context: dict[str, Any] = {"form": form}
     if form.is_valid():
         settings, name = form.settings(), form.cleaned_data["name"]
-        offered = None
+        previewed: list[Offering] = []
         with form.refusals():
-            offered = preview_offered(KIND, settings, caller=caller)
+            previewed.append(preview_offered(kind.name, settings, caller=caller))
         if name:
             with form.refusals():
-                check_source_name(name, Offering() if offered is None else offered, caller=caller)
-        if offered is not None:
+                check_source_name(name, previewed[0] if previewed else Offering(), caller=caller)
+        for offering in previewed:
             with form.refusals():
-                context["health"] = test_settings(KIND, settings, caller=caller)
-                context["offered"] = offered
+                context["health"] = test_settings(kind.name, settings, caller=caller)
+                context["offering"] = offering
     return fragment(request, caller, "source_test.html", context)
 
 
-@sensitive_post_parameters("dsn")
+@sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page(Action.SOURCES_READ)
 def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpResponse:
-    """One source: its health, settings (no secret) and tools; for editors the form to change it."""
+    """One source: its health, settings (no secret) and what it brought; for editors the form to change it."""
     if request.method == "POST":
         caller.require(Action.SOURCES_CHANGE)
     row = get_source(source_id, caller=caller)
-    form = SourceForm(request.POST or None, keep_settings=True, initial=_initial(row))
-    if request.method == "POST" and form.is_valid():
+    kind = find_kind(row.kind)
+    # Of a kind that is gone, nothing but the name can be changed, so there is no form.
+    form = None if kind is None else _form(request, kind, row)
+    if form is not None and request.method == "POST" and form.is_valid():
         with form.refusals():
-            settings = form.settings() if form.cleaned_data["dsn"] else None
+            settings = form.replacement()
             row = update_source(source_id, name=form.cleaned_data["name"], settings=settings, caller=caller)
             if settings is None:
                 messages.success(request, f"{row.name} is saved.")
             else:
                 _check_and_tell(request, row, caller)
             return redirect("frontend:source", caller.tenant_slug, row.id)
-    tools = [tool for tool in list_tools(caller=caller) if tool.source_id == row.id]
-    context = {"source": row, "form": form, "tools": tools, "delete_url": _url("source_delete", caller, row)}
+    context = {
+        "source": row,
+        "kind": kind,
+        "facts": [] if kind is None else describe_facts(row.settings, kind),
+        "form": form,
+        "tools": [tool for tool in list_tools(caller=caller) if tool.source_id == row.id],
+        "resources": [each for each in list_resources(caller=caller) if each.source_id == row.id],
+        "prompts": [each for each in list_prompts(caller=caller) if each.source_id == row.id],
+        "takes_sql": row.kind == POSTGRES,
+        "delete_url": _url("source_delete", caller, row),
+    }
     return page(request, caller, "source.html", "sources", context, status=_status(form))
+
+
+@require_POST
+@tenant_page(Action.SOURCES_CHANGE)
+def source_refresh(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpResponse:
+    """Take over what the source brings now, and say what that changed."""
+    row = get_source(source_id, caller=caller)
+    try:
+        done = refresh_source(source_id, caller=caller)
+    except (Conflict, InvalidInput, SourceError) as fault:
+        messages.error(request, f"Nothing was changed. {fault.message}")
+    else:
+        messages.success(request, _refreshed_words(row.name, done))
+    return redirect("frontend:source", caller.tenant_slug, source_id)
 
 
 @require_POST
@@ -130,7 +169,7 @@ def source_delete(request: HttpRequest, caller: Caller, source_id: UUID) -> Http
     except Conflict as fault:
         messages.error(request, f"Nothing was deleted. {fault.message}")
         return redirect("frontend:source", caller.tenant_slug, source_id)
-    messages.success(request, f"Data source {row.name} and the tools that came with it are deleted.")
+    messages.success(request, f"Data source {row.name} and what came with it are deleted.")
     return redirect("frontend:sources", caller.tenant_slug)
 
 
@@ -152,9 +191,38 @@ def _initial(row: DataSource) -> dict[str, Any]:
     }
 
 
+def _kind_of(request: HttpRequest) -> Kind:
+    """The kind that was chosen, PostgreSQL where none was. An unknown one raises ``NotFound``."""
+    name = request.POST.get("kind") or request.GET.get("kind") or POSTGRES
+    kind = find_kind(name)
+    if kind is None:
+        raise NotFound("There is no such kind of data source here. Choose one of the list.")
+    return kind
+
+
+def _form(request: HttpRequest, kind: Kind, row: DataSource | None = None) -> SourceForm | SettingsForm:
+    """The form for a source of this kind: for a new one, or to change ``row``."""
+    data = request.POST or None
+    if kind.name == POSTGRES:
+        return SourceForm(data, keep_settings=row is not None, initial=_initial(row) if row else None)
+    if row is None:
+        return SettingsForm(data, kind=kind)
+    return SettingsForm(data, kind=kind, shown=row.settings, initial={"name": row.name})
+
+
+def _refreshed_words(name: str, done: Refreshed) -> str:
+    parts = []
+    for verb, names in (("added", done.added), ("changed", done.changed), ("removed", done.removed)):
+        each = [*names.tools, *names.resources, *names.prompts]
+        if each:
+            more = f" and {len(each) - 5} more" if len(each) > 5 else ""
+            parts.append(f"{verb} {', '.join(each[:5])}{more}")
+    return f"{name} is refreshed: {'; '.join(parts)}." if parts else f"{name} brings nothing new."
+
+
 def _url(route: str, caller: Caller, row: DataSource) -> str:
     return reverse(f"frontend:{route}", args=[caller.tenant_slug, row.id])
 
 
-def _status(form: SourceForm) -> int:
-    return 400 if form.is_bound and form.errors else 200
+def _status(form: SourceForm | SettingsForm | None) -> int:
+    return 400 if form is not None and form.is_bound and form.errors else 200

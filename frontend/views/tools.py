@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from frontend.access import tenant_page
 from frontend.arguments import argument_fields
 from frontend.confirm import confirmed
 from frontend.forms.building import PARAMETER_TYPES, Parameter, ToolForm, parameters_of
+from frontend.listing import group_by_source, matches, offering_servers
 from frontend.pages import fragment, page
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
@@ -46,10 +46,16 @@ _SAMPLE_PARAMETER: Final = Parameter("count", "integer", "How many numbers", "5"
 @require_safe
 @tenant_page(Action.TOOLS_READ)
 def tool_list(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """Every tool, grouped by its data source."""
-    tools = sorted(list_tools(caller=caller), key=lambda tool: (tool.source.name, tool.name))
-    groups = [(source, list(rows)) for source, rows in groupby(tools, key=lambda tool: tool.source)]
-    return page(request, caller, "tools.html", "tools", {"tool_groups": groups})
+    """Every tool that the filter leaves, grouped by its data source."""
+    tools = list_tools(caller=caller)
+    words = request.GET.get("q", "").strip()
+    shown = [
+        tool
+        for tool in tools
+        if matches(words, tool.name, tool.current.description if tool.current else "", tool.source.name)
+    ]
+    context = {"tool_groups": group_by_source(shown), "words": words, "any": bool(tools)}
+    return page(request, caller, "tools.html", "tools", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -139,7 +145,7 @@ def tool_page(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
         "version": tool.current,
         "versions": list_versions(tool_id, caller=caller),
         "fields": argument_fields(schema),
-        "servers": _servers_of(tool.source_id, caller),
+        "servers": offering_servers(list_servers(caller=caller), tool.source_id),
         "editable": tool.current is not None and tool.current.kind == KIND,
         "delete_url": reverse("frontend:tool_delete", args=[caller.tenant_slug, tool.id]),
     }
@@ -197,16 +203,6 @@ def _editor(
 
 def _sql_sources(caller: Caller) -> list[str]:
     return [source.name for source in list_sources(caller=caller) if source.kind == "postgres"]
-
-
-def _servers_of(source_id: UUID, caller: Caller) -> list[str]:
-    """The servers that offer a source's tools, ``default`` first."""
-    slugs = [
-        server.slug
-        for server in list_servers(caller=caller)
-        if server.offers_all or any(source.id == source_id for source in server.sources.all())
-    ]
-    return sorted(slugs, key=lambda slug: (slug != "default", slug))
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from servers.execution.contract import Backend
 from servers.services.runtime import get_runtime
 from tenants.services.inputs import one_of
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of data source as people choose it. ``schema`` is JSON Schema 2020-12 of its settings."""
+
+    name: str
+    title: str
+    schema: Mapping[str, Any]
+    secrets: frozenset[str]
+
+
+def list_kinds() -> list[Kind]:
+    """Every kind that is installed, by title."""
+    engine = get_runtime().engine
+    kinds = [_kind(engine.backend(name)) for name in engine.kinds]
+    return sorted(kinds, key=lambda kind: (kind.title.lower(), kind.name))
+
+
+def find_kind(name: str) -> Kind | None:
+    """The kind of this name; ``None`` where it is not installed, or not any more."""
+    engine = get_runtime().engine
+    return _kind(engine.backend(name)) if name in engine.kinds else None
 
 
 def backend_of(kind: object, path: str = "kind") -> Backend:
     """The backend of a kind. Raises ``InvalidInput`` that lists the known kinds."""
     engine = get_runtime().engine
     return engine.backend(one_of(kind, path, engine.kinds))
+
+
+def _kind(backend: Backend) -> Kind:
+    return Kind(backend.kind, backend.title, backend.settings_schema, backend.secret_settings)

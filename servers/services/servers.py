@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import QuerySet
 
 from core.errors import Conflict, NotFound
-from servers.models import RESERVED_SERVER_SLUGS, DataSource, Server, ServerSource
+from servers.models import RESERVED_SERVER_SLUGS, DataSource, Prompt, Resource, Server, ServerSource, Tool
 from servers.services.changes import publish_change
 from servers.services.onboarding import DEFAULT_SERVER
 from servers.services.visibility import servers_left
@@ -38,6 +39,33 @@ def get_server(server_id: UUID, *, caller: Caller) -> Server:
         return _server(server_id, caller)
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a server offers, of each."""
+
+    tools: int
+    resources: int
+    templates: int
+    prompts: int
+
+
+def count_offered(server_id: UUID, *, caller: Caller) -> Counts:
+    """How much a server offers now: what is switched on of its sources. Raises ``NotFound``."""
+    caller.require(Action.SERVERS_READ)
+    with tenant_scope(caller.tenant_id):
+        server = _server(server_id, caller)
+        reach = (
+            {"enabled": True} if server.offers_all else {"enabled": True, "source__in": server.sources.all()}
+        )
+        resources = Resource.objects.filter(**reach)
+        return Counts(
+            tools=Tool.objects.filter(**reach).count(),
+            resources=resources.filter(template=False).count(),
+            templates=resources.filter(template=True).count(),
+            prompts=Prompt.objects.filter(**reach).count(),
+        )
+
+
 def create_server(
     slug: str,
     title: str,
@@ -47,7 +75,7 @@ def create_server(
     *,
     caller: Caller,
 ) -> Server:
-    """Make a server that offers the tools of the named data sources, or of all where ``sources`` is None.
+    """Make a server that offers what comes of the named data sources, or of all where ``sources`` is None.
 
     ``public`` needs no credential to be used, so only an owner may make a server so. Raises ``InvalidInput`` and
     ``Conflict`` (the slug).

@@ -107,7 +107,7 @@ def test_ticking_a_source_chooses_to_offer_chosen_sources(
     visitor = visit(browser, live_marina, team)
     page = visitor.page
     page.goto(live_marina.app_url(team.slug, "servers/new"))
-    every, chosen = page.get_by_label("Every tool of this team"), page.get_by_label("The tools of chosen")
+    every, chosen = page.get_by_label("Everything of this team"), page.get_by_label("What comes of chosen")
     expect(every).to_be_checked()
     page.get_by_label("harbours").check()
     expect(chosen).to_be_checked()
@@ -117,7 +117,7 @@ def test_ticking_a_source_chooses_to_offer_chosen_sources(
     page.get_by_label("Title").fill("Harbours")
     page.get_by_label("Slug").fill("harbours")
     page.get_by_role("button", name="Create server").click()
-    expect(page.get_by_label("The tools of chosen")).to_be_checked()
+    expect(page.get_by_label("What comes of chosen")).to_be_checked()
     assert visitor.faults == []
 
 

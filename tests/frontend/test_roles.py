@@ -27,6 +27,8 @@ SECTIONS = (
     "Overview",
     "Data sources",
     "Tools",
+    "Resources",
+    "Prompts",
     "Servers",
     "Connect",
     "API keys",
@@ -37,8 +39,17 @@ SECTIONS = (
 SEEN = {
     Role.OWNER: SECTIONS,
     Role.ADMIN: SECTIONS,
-    Role.EDITOR: ("Overview", "Data sources", "Tools", "Servers", "Connect", "Members"),
-    Role.VIEWER: ("Overview", "Data sources", "Tools", "Servers", "Connect"),
+    Role.EDITOR: (
+        "Overview",
+        "Data sources",
+        "Tools",
+        "Resources",
+        "Prompts",
+        "Servers",
+        "Connect",
+        "Members",
+    ),
+    Role.VIEWER: ("Overview", "Data sources", "Tools", "Resources", "Prompts", "Servers", "Connect"),
     Role.AUDITOR: ("API keys", "Members", "Log", "Exports"),
 }
 

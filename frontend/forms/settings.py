@@ -1,0 +1,178 @@
+"""A form for the settings of any kind of data source, made of the JSON Schema that the kind gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from django import forms
+from django.forms import BoundField
+
+from core.strictjson import BadJson, read_json
+from frontend.forms.base import ServiceForm, mono
+from servers.services.kinds import Kind
+
+_PREFIX: Final = "setting-"
+"""Before the settings' names, which may be any: one could be called ``name`` or ``kind`` as well."""
+
+_LONGEST: Final = 20_000
+
+
+class SettingsForm(ServiceForm):
+    """The name and the settings of a data source. Settings are always given whole: no stored secret is reused.
+
+    ``shown`` are the stored settings that may be shown, when a source is changed.
+    """
+
+    name = forms.CharField(
+        max_length=64,
+        help_text="Letters, digits, dots, hyphens and underscores.",
+        widget=forms.TextInput(attrs=mono()),
+    )
+
+    def __init__(self, *args: Any, kind: Kind, shown: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._types: dict[str, str] = {}
+        self._secrets = kind.secrets
+        required = kind.schema.get("required", ())
+        for name, given_rule in kind.schema.get("properties", {}).items():
+            rule = _plain(given_rule, kind.schema)
+            self._types[name] = _type_of(rule)
+            secret = name in kind.secrets
+            stored = None if shown is None else shown.get(name)
+            given = rule.get("default") if shown is None else stored
+            self.fields[_PREFIX + name] = _field(
+                rule,
+                type_=self._types[name],
+                label=str(rule.get("title") or name),
+                # A kept secret is not entered again.
+                required=name in required and not (secret and shown is not None),
+                initial=None if secret else given,
+                secret=secret,
+                words=_words(rule, secret=secret, kept=shown is not None),
+            )
+
+    @property
+    def setting_fields(self) -> list[BoundField]:
+        """The fields besides the name, in the order of the schema."""
+        return [self[_PREFIX + name] for name in self._types]
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as the kind takes them; what was left empty is left out."""
+        settings: dict[str, Any] = {}
+        for name, type_ in self._types.items():
+            value = self.cleaned_data.get(_PREFIX + name)
+            if value is None or value == "":
+                continue
+            settings[name] = _value(value, type_)
+        return settings
+
+    def replacement(self) -> dict[str, Any] | None:
+        """The settings to store instead of those that are; ``None`` where nothing of them was changed."""
+        return self.settings() if any(name.startswith(_PREFIX) for name in self.changed_data) else None
+
+    def _add_fault(self, path: str, message: str) -> None:
+        first, _, rest = path.partition(".")
+        name, _, below = rest.partition(".")
+        if first == "settings" and name in self._types:
+            words = message[:1].upper() + message[1:]
+            self.add_error(_PREFIX + name, f"{below}: {message}" if below else words)
+        else:
+            super()._add_fault(path, message)
+
+
+def describe_facts(shown: Mapping[str, Any], kind: Kind) -> list[tuple[str, str]]:
+    """Stored settings for reading: each by its title, secrets as a note that they are never shown."""
+    facts = []
+    for name, given_rule in kind.schema.get("properties", {}).items():
+        rule = _plain(given_rule, kind.schema)
+        value = shown.get(name)
+        if name in kind.secrets:
+            text = "encrypted, never shown"
+        elif isinstance(value, list) and all(isinstance(each, str) for each in value):
+            text = ", ".join(value)
+        else:
+            text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+        facts.append((str(rule.get("title") or name), text or "not set"))
+    return facts
+
+
+def _plain(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rule with a reference into the same schema followed, and "this or null" read as "this"."""
+    reference = rule.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#/$defs/"):
+        target = schema.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
+        return {**target, **{key: value for key, value in rule.items() if key != "$ref"}}
+    options = [each for each in rule.get("anyOf", ()) if each.get("type") != "null"]
+    if len(options) == 1:
+        chosen = options[0] if "$ref" not in options[0] else _plain(options[0], schema)
+        return {**chosen, **{key: value for key, value in rule.items() if key != "anyOf"}}
+    return rule
+
+
+def _type_of(rule: Mapping[str, Any]) -> str:
+    """What a control can give: a plain type, ``choice``, ``lines`` for a list of texts, or ``json``."""
+    type_ = rule.get("type")
+    if isinstance(type_, list):
+        plain = [each for each in type_ if each != "null"]
+        type_ = plain[0] if len(plain) == 1 else None
+    choices = rule.get("enum")
+    if isinstance(choices, list):
+        return "choice"
+    if type_ == "array" and rule.get("items", {}).get("type") == "string":
+        return "lines"
+    return type_ if type_ in {"string", "integer", "number", "boolean"} else "json"
+
+
+def _field(
+    rule: Mapping[str, Any], *, type_: str, label: str, required: bool, initial: Any, secret: bool, words: str
+) -> forms.Field:
+    shared: dict[str, Any] = {"label": label, "required": required, "help_text": words, "initial": initial}
+    if type_ == "boolean":
+        # An empty box is an answer: no.
+        return forms.BooleanField(**{**shared, "required": False})
+    if type_ == "choice":
+        choices = [(json.dumps(each), str(each)) for each in rule["enum"]]
+        shared["initial"] = None if initial is None else json.dumps(initial)
+        return forms.ChoiceField(**shared, choices=choices if required else [("", "not set"), *choices])
+    if type_ in {"integer", "number"}:
+        make: Callable[..., forms.Field] = forms.IntegerField if type_ == "integer" else forms.FloatField
+        return make(**shared, min_value=rule.get("minimum"), max_value=rule.get("maximum"))
+    longest = rule.get("maxLength", _LONGEST)
+    if type_ == "string":
+        widget: forms.Widget = forms.TextInput(attrs=mono())
+        if secret:
+            widget = forms.PasswordInput(attrs=mono(autocomplete="new-password"), render_value=True)
+        return forms.CharField(**shared, max_length=longest, strip=not secret, widget=widget)
+    lines = type_ == "lines"
+    if initial is not None:
+        shared["initial"] = "\n".join(map(str, initial)) if lines else json.dumps(initial, indent=2)
+    widget = forms.Textarea(attrs=mono(rows="3" if lines else "6"))
+    return forms.CharField(**shared, max_length=_LONGEST, widget=widget)
+
+
+def _words(rule: Mapping[str, Any], *, secret: bool, kept: bool) -> str:
+    words = [str(rule.get("description", ""))]
+    type_ = _type_of(rule)
+    if type_ == "lines":
+        words.append("One a line.")
+    elif type_ == "json":
+        words.append("JSON.")
+    if secret and kept:
+        words.append("Leave it empty to keep the stored one. To change any setting here, enter it again.")
+    elif secret:
+        words.append("It is encrypted, and never shown again.")
+    return " ".join(word for word in words if word)
+
+
+def _value(value: Any, type_: str) -> Any:
+    if type_ == "lines":
+        return [line.strip() for line in value.splitlines() if line.strip()]
+    if type_ in {"choice", "json"}:
+        try:
+            return read_json(value.encode("utf-8", "surrogatepass"))
+        except BadJson:
+            # Handed on as typed: the kind says what it wants instead.
+            return value
+    return value

@@ -1,0 +1,284 @@
+"""Resources and prompts in the dashboard, and data sources of any kind: made, changed and refreshed by form."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+import pytest
+from django.test import Client
+
+from core.errors import InvalidInput
+from frontend.forms.settings import SettingsForm, describe_facts
+from servers.models import DataSource
+from servers.services.kinds import Kind
+from servers.services.prompts import list_prompts
+from servers.services.resources import list_resources
+from servers.services.servers import count_offered, create_server
+from servers.services.sources import create_source, execution_source, list_sources
+from servers.services.tools import list_tools
+from tenants.models import User
+from tenants.roles import Role
+from tests.factories import Team, make_team
+from tests.shelf import KIND, add_shelf_kind, fill_shelf
+
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def team() -> Team:
+    add_shelf_kind()
+    return make_team()
+
+
+def client_of(email: str) -> Client:
+    client = Client()
+    client.force_login(User.objects.get(email=email))
+    return client
+
+
+@pytest.fixture
+def client(team: Team) -> Client:
+    return client_of(team.owner_email)
+
+
+@pytest.fixture
+def shelf() -> str:
+    name = f"shelf-{secrets.token_hex(4)}"
+    fill_shelf(
+        name,
+        tools=["add"],
+        resources=["shelf://readme", "shelf://books/{id}"],
+        prompts=["review", "summary"],
+    )
+    return name
+
+
+def made(team: Team, shelf: str) -> DataSource:
+    return create_source("books", KIND, {"shelf": shelf, "token": "t0psecret"}, caller=team.owner)
+
+
+def stored(team: Team) -> dict[str, object]:
+    return dict(execution_source(list_sources(caller=team.owner)[0]).settings)
+
+
+def test_every_kind_is_offered_by_its_title(client: Client, team: Team) -> None:
+    body = client.get(f"/app/{team.slug}/data-sources/new").content.decode()
+    assert re.findall(r'data-sources/new\?kind=(\w+)"', body) == ["postgres", "shelf"]
+    assert 'aria-current="page">PostgreSQL<' in body
+    body = client.get(f"/app/{team.slug}/data-sources/new?kind=shelf").content.decode()
+    assert 'aria-current="page">Shelf<' in body
+    assert 'name="dsn"' not in body
+
+
+def test_a_kind_that_is_not_installed_is_not_found(client: Client, team: Team) -> None:
+    answer = client.get(f"/app/{team.slug}/data-sources/new?kind=oracle")
+    assert answer.status_code == 404
+
+
+def test_a_source_of_any_kind_is_made_by_the_form_of_its_schema(
+    client: Client, team: Team, shelf: str
+) -> None:
+    url = f"/app/{team.slug}/data-sources/new"
+    body = client.get(f"{url}?kind=shelf").content.decode()
+    assert 'type="password" name="setting-token"' in body
+    assert 'type="number" name="setting-depth" value="3" min="1" max="9"' in body
+    assert 'type="checkbox" name="setting-locked"' in body
+    fields = {
+        "kind": "shelf",
+        "name": "books",
+        "setting-shelf": shelf,
+        "setting-token": " t0psecret ",
+        "setting-depth": "4",
+        "setting-width": "2.5",
+        "setting-colour": '"red"',
+        "setting-labels": "one\n\n two \n",
+    }
+    answer = client.post(url, fields, follow=True)
+    assert "books answers." in answer.content.decode()
+    assert stored(team) == {
+        "shelf": shelf,
+        "token": " t0psecret ",
+        "depth": 4,
+        "width": 2.5,
+        "locked": False,
+        "colour": "red",
+        "labels": ["one", "two"],
+    }
+    assert "t0psecret" not in answer.content.decode()
+
+
+def test_what_does_not_fit_is_refused_beside_its_field(client: Client, team: Team) -> None:
+    fields = {"kind": "shelf", "name": "books", "setting-depth": "10", "setting-colour": '"blue"'}
+    answer = client.post(f"/app/{team.slug}/data-sources/new", fields)
+    assert answer.status_code == 400
+    assert set(answer.context["form"].errors) == {"setting-shelf", "setting-depth", "setting-colour"}
+
+
+def test_a_kinds_own_refusal_stands_beside_its_field_whatever_the_field_is_called() -> None:
+    kind = Kind("x", "X", {"properties": {"name": {"type": "string"}}}, frozenset())
+    form = SettingsForm({"name": "n", "setting-name": "m"}, kind=kind)
+    assert form.is_valid()
+    faults = [{"path": "settings.name", "message": "is no good."}, {"path": "name", "message": "is taken."}]
+    form.refuse(InvalidInput("No.", errors=faults))
+    assert form.errors == {"setting-name": ["Is no good."], "name": ["Is taken."]}
+
+
+def test_testing_a_form_of_any_kind_shows_what_it_brings_and_saves_nothing(
+    client: Client, team: Team, shelf: str
+) -> None:
+    fields = {"kind": "shelf", "setting-shelf": shelf, "setting-colour": '"green"'}
+    body = client.post(f"/app/{team.slug}/data-sources/try", fields, headers=HTMX).content.decode()
+    assert "It answers" in body
+    for brought in ("add", "shelf://books/{id}", "review"):
+        assert f">{brought}</code>" in body
+    assert list_sources(caller=team.owner) == []
+
+
+def test_a_taken_uri_is_told_before_saving(client: Client, team: Team, shelf: str) -> None:
+    made(team, shelf)
+    fields = {"kind": "shelf", "name": "more", "setting-shelf": shelf, "setting-colour": '"green"'}
+    body = client.post(f"/app/{team.slug}/data-sources/try", fields, headers=HTMX).content.decode()
+    assert "The URI shelf://" in body
+    answer = client.post(f"/app/{team.slug}/data-sources/new", fields)
+    assert answer.status_code == 400
+    assert len(list_sources(caller=team.owner)) == 1
+
+
+def edit(client: Client, team: Team, **changed: str) -> None:
+    source = list_sources(caller=team.owner)[0]
+    shown = source.settings
+    fields = {"name": source.name, "setting-shelf": shown["shelf"], "setting-colour": "", **changed}
+    answer = client.post(f"/app/{team.slug}/data-sources/{source.id}/", fields)
+    assert answer.status_code == 302, answer.context["form"].errors
+
+
+def test_renaming_keeps_the_settings_secrets_included(client: Client, team: Team, shelf: str) -> None:
+    made(team, shelf)
+    edit(client, team, name="library")
+    assert list_sources(caller=team.owner)[0].name == "library"
+    assert stored(team) == {"shelf": shelf, "token": "t0psecret"}
+
+
+def test_a_change_replaces_the_settings_whole_so_no_secret_moves_to_another_place(
+    client: Client, team: Team, shelf: str
+) -> None:
+    made(team, shelf)
+    edit(client, team, **{"setting-shelf": "elsewhere"})
+    assert stored(team) == {"shelf": "elsewhere", "locked": False}
+
+
+def test_the_sources_page_shows_what_it_brought_and_no_secret(client: Client, team: Team, shelf: str) -> None:
+    source = made(team, shelf)
+    body = client.get(f"/app/{team.slug}/data-sources/{source.id}/").content.decode()
+    for shown in ("shelf://readme", "shelf://books/{id}", "review", "add", "encrypted, never shown", "Shelf"):
+        assert shown in body
+    assert "t0psecret" not in body
+    assert shelf in client.get(f"/app/{team.slug}/data-sources/").content.decode()
+
+
+def test_refreshing_says_what_changed(client: Client, team: Team, shelf: str) -> None:
+    source = made(team, shelf)
+    fill_shelf(shelf, tools=["add", "subtract"], prompts=["review", "summary"])
+    url = f"/app/{team.slug}/data-sources/{source.id}/refresh"
+    words = [str(each) for each in client.post(url, follow=True).context["messages"]]
+    assert words == ["books is refreshed: added subtract; removed shelf://books/{id}, shelf://readme."]
+    again = [str(each) for each in client.post(url, follow=True).context["messages"]]
+    assert again == ["books brings nothing new."]
+
+
+def test_a_refresh_that_cannot_be_says_why(client: Client, team: Team, shelf: str) -> None:
+    source = made(team, shelf)
+    fill_shelf(f"{shelf}-2", tools=["subtract"])
+    create_source("more", KIND, {"shelf": f"{shelf}-2"}, caller=team.owner)
+    fill_shelf(shelf, tools=["subtract"])
+    answer = client.post(f"/app/{team.slug}/data-sources/{source.id}/refresh", follow=True)
+    [words] = [str(each) for each in answer.context["messages"]]
+    assert words.startswith("Nothing was changed. A tool called subtract exists already.")
+
+
+@pytest.mark.parametrize(("what", "key"), [("resources", "shelf://readme"), ("prompts", "review")])
+def test_a_list_shows_each_and_switches_it(
+    client: Client, team: Team, shelf: str, what: str, key: str
+) -> None:
+    made(team, shelf)
+    body = client.get(f"/app/{team.slug}/{what}/").content.decode()
+    assert key in body
+    listed = list_resources(caller=team.owner) if what == "resources" else list_prompts(caller=team.owner)
+    row = next(row for row in listed if str(row) == key)
+    url = f"/app/{team.slug}/{what}/{row.pk}/"
+    assert "Turn off" in client.get(url).content.decode()
+    back = client.post(f"{url}enabled", {"enabled": "false", "back": "list"})
+    assert back["Location"] == f"/app/{team.slug}/{what}/"
+    body = client.get(url).content.decode()
+    assert "Turn on" in body
+    assert "nobody: it is off" in body
+    assert client.post(f"{url}enabled", {"enabled": "true"})["Location"] == url
+
+
+@pytest.mark.parametrize(
+    ("what", "words", "seen", "unseen"),
+    [
+        ("resources", "README", "shelf://readme", "shelf://books/{id}"),
+        ("prompts", "review", ">review<", ">summary<"),
+        ("tools", "add", ">add<", ">take<"),
+    ],
+)
+def test_a_list_is_filtered_by_words(
+    client: Client, team: Team, shelf: str, what: str, words: str, seen: str, unseen: str
+) -> None:
+    made(team, shelf)
+    body = client.get(f"/app/{team.slug}/{what}/", {"q": words}).content.decode()
+    assert seen in body
+    assert unseen not in body
+    assert "Nothing matches" in client.get(f"/app/{team.slug}/{what}/", {"q": "zzz"}).content.decode()
+
+
+def test_an_empty_team_is_told_where_they_come_from(client: Client, team: Team) -> None:
+    for what in ("resources", "prompts"):
+        assert "come with data sources" in client.get(f"/app/{team.slug}/{what}/").content.decode()
+
+
+def test_a_viewer_reads_but_finds_no_switch(team: Team, shelf: str) -> None:
+    made(team, shelf)
+    viewer = client_of(team.member(Role.VIEWER).actor.removeprefix("user:"))
+    resource = list_resources(caller=team.owner)[0]
+    url = f"/app/{team.slug}/resources/{resource.pk}/"
+    for page in (url, f"/app/{team.slug}/resources/"):
+        body = viewer.get(page).content.decode()
+        assert resource.uri in body
+        assert "Turn off" not in body
+    assert viewer.post(f"{url}enabled", {"enabled": "false"}).status_code == 403
+
+
+def test_a_servers_page_counts_what_it_offers(client: Client, team: Team, shelf: str) -> None:
+    made(team, shelf)
+    server = create_server("some", "Some", "private", ["books"], caller=team.owner)
+    body = client.get(f"/app/{team.slug}/servers/{server.id}/").content.decode()
+    assert "1 tool, 1 resource, 1 resource template, 2 prompts." in body
+    empty = create_server("none", "None", "private", [], caller=team.owner)
+    counts = count_offered(empty.id, caller=team.owner)
+    assert (counts.tools, counts.resources, counts.templates, counts.prompts) == (0, 0, 0, 0)
+    assert len(list_tools(caller=team.owner)) == 1
+
+
+def test_references_and_optional_types_of_a_schema_become_plain_fields() -> None:
+    schema = {
+        "$defs": {"Size": {"enum": ["small", "large"], "type": "string"}},
+        "required": ["size"],
+        "properties": {
+            "size": {"$ref": "#/$defs/Size"},
+            "limit": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None, "title": "Limit"},
+            "headers": {"type": "object"},
+        },
+    }
+    kind = Kind("x", "X", schema, frozenset())
+    data = {"name": "n", "setting-size": '"large"', "setting-limit": "5", "setting-headers": '{"a": 1}'}
+    form = SettingsForm(data, kind=kind)
+    assert form.is_valid(), form.errors
+    assert form.settings() == {"size": "large", "limit": 5, "headers": {"a": 1}}
+    assert describe_facts({"size": "large"}, kind) == [
+        ("size", "large"),
+        ("Limit", "not set"),
+        ("headers", "not set"),
+    ]

@@ -80,14 +80,15 @@ def compile_template(text: str) -> UriTemplate:
         literal = text[end : found.start()]
         if query:
             raise BadTemplate("Nothing may follow {?…}.")
+        pattern += re2.escape(_literal(literal))
+        operator, names = _parse(found[1])
+        end = found.end()
+        if operator == "?":
+            query = tuple(names)
+            continue
         if adjacent and not literal:
             raise BadTemplate("Two expressions stand side by side, so their values could not be told apart.")
-        pattern += re2.escape(_literal(literal))
-        end, adjacent = found.end(), True
-        operator, names = _parse(found[1])
-        if operator == "?":
-            query, adjacent = tuple(names), False
-            continue
+        adjacent = True
         if len(names) > 1:
             raise BadTemplate(f"{{{found[1]}}} names several variables. Give each an expression of its own.")
         if operator == "+":

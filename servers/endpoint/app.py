@@ -15,6 +15,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from core.errors import MarinaError
+from core.shutdown import on_drain
 from servers.endpoint.body import ClientGone, read_body
 from servers.endpoint.channel import Send
 from servers.endpoint.duplex import open_duplex, post_message
@@ -65,6 +66,7 @@ class EndpointApp:
         runtime = get_runtime()
         if self._parts is None or self._parts.runtime is not runtime:
             self._parts = make_parts(runtime, self._page_size)
+            on_drain(self._parts.hub.end_all)
         return self._parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,8 +109,10 @@ class EndpointApp:
         finally:
             if watch is not None:
                 watch.end()
+        if exchange.opened is None and exchange.session is not None and reply.status == 200:
+            exchange.prefer_stream()
         channel = exchange.opened
-        if channel is not None and channel.opened:
+        if channel is not None and (channel.opened or channel.wanted):
             await channel.finish(reply.body or None)
         else:
             await send_reply(send, reply, exchange.request_id)

@@ -54,7 +54,18 @@ class PostChannel:
     the stream begins with an empty event that only gives an id, which clients before 2025-11-25 do not expect.
     """
 
-    __slots__ = ("_closed", "_lock", "_primes", "_send", "_start", "carries", "detached", "log", "opened")
+    __slots__ = (
+        "_closed",
+        "_lock",
+        "_primes",
+        "_send",
+        "_start",
+        "carries",
+        "detached",
+        "log",
+        "opened",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -73,6 +84,8 @@ class PostChannel:
         self.carries = carries
         self.log = log
         self.opened = False
+        self.wanted = False
+        """Whether the result alone is to be sent as a stream too."""
         self.detached = False
         """The client's end of the stream is gone, but it may come back."""
 

@@ -24,7 +24,7 @@ from servers.endpoint.eras import (
 )
 from servers.endpoint.events import EventLog, new_stream
 from servers.endpoint.handlers.lifecycle import sessions_away
-from servers.endpoint.headers import accepts_events
+from servers.endpoint.headers import accepts_events, prefers_events
 from servers.endpoint.incoming import Incoming, Parts
 from servers.endpoint.methods import METHODS, run_method
 from servers.endpoint.notices import take_notice
@@ -161,6 +161,11 @@ class Exchange(Visit):
                 primes=session is not None and session.version >= PRIMED_SINCE,
             )
         return self.opened
+
+    def prefer_stream(self) -> None:
+        """Answer with a stream of events where the client names that first: in a session it can come back to it."""
+        if prefers_events(self.headers.get(b"accept", b"")):
+            self.stream().wanted = True
 
     async def _answer_one(self, message: dict[str, Any]) -> Reply:
         headers = self.headers

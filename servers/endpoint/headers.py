@@ -151,6 +151,13 @@ def accepts_events(accept: bytes) -> bool:
     return _accepts(accept, _EVENT_RANGES)
 
 
+@lru_cache(maxsize=256)
+def prefers_events(accept: bytes) -> bool:
+    """Whether an Accept header names a stream of events before JSON."""
+    names = [part.partition(b";")[0].strip().lower() for part in accept.split(b",")]
+    return b"text/event-stream" in names and names[0] == b"text/event-stream" and accepts_events(accept)
+
+
 def body_too_large(max_body_bytes: int) -> RpcError:
     """The answer to a body over the cap."""
     return RpcError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from marina.plugin import Context, Plugin, ToolError
 from pydantic import BaseModel
+
+from marina.plugin import Context, Plugin, ToolError
 
 BOARD = "mark://board"
 STEPS = 3

@@ -1,1 +1,1 @@
-"""What people outside Marina use: the API for plugins, and the stdio bridge. Imports nothing else of ours."""
+"""What people outside Marina use: the plugin author's API and the stdio bridge. Imports nothing else of ours."""

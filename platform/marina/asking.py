@@ -27,11 +27,14 @@ class Unfit(Exception):
     """An answer that is not what was asked for. Its text says why, without what was answered."""
 
 
+Method = Literal["elicitation/create", "sampling/createMessage", "roots/list"]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One of MCP's server→client requests."""
 
-    method: Literal["elicitation/create", "sampling/createMessage", "roots/list"]
+    method: Method
     params: Mapping[str, Any]
 
 

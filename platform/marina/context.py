@@ -16,6 +16,7 @@ from marina.asking import (
     Asked,
     Elicit,
     ElicitUrl,
+    Method,
     Question,
     Root,
     Roots,
@@ -34,6 +35,12 @@ LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "a
 
 TIMES_ASKED: Final = 3
 """How often a question is put before an answer that does not fit becomes a failure."""
+
+_METHODS: Final[Mapping[str, Method]] = {
+    "elicit": "elicitation/create",
+    "sample": "sampling/createMessage",
+    "roots": "roots/list",
+}
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -56,6 +63,8 @@ class Channel(Protocol):
     async def log(self, level: LogLevel, data: Any, logger: str) -> None: ...
 
     async def ask(self, questions: Mapping[str, Question]) -> Mapping[str, Mapping[str, Any]]: ...
+
+    def can(self, method: Method) -> bool: ...
 
     async def resource_updated(self, uri: str) -> None: ...
 
@@ -153,6 +162,10 @@ class Context(Generic[SettingsT]):
                 return answers
             complaints = {name: f"The answer before did not fit. {fault}" for name, fault in unfit.items()}
         raise ToolError(f"The client's answers did not fit what was asked for: {'; '.join(unfit.values())}")
+
+    def can(self, what: Literal["elicit", "sample", "roots"]) -> bool:
+        """Whether the client declared that it can be asked so."""
+        return self._channel.can(_METHODS[what])
 
     async def resource_updated(self, uri: str) -> None:
         """Tell every client that subscribed to the resource that it changed."""

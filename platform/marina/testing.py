@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from marina.asking import Question
+from marina.asking import Method, Question
 from marina.context import Caller, Context, LogLevel
 from marina.errors import ClientCannot
 
@@ -41,6 +41,10 @@ class Script:
                 message = f"The script has no answer for {key}."
                 raise ClientCannot(message)
         return {key: self.answers[key] for key in questions}
+
+    def can(self, method: Method) -> bool:
+        # A script without answers is a client that cannot be asked.
+        return bool(self.answers)
 
     async def resource_updated(self, uri: str) -> None:
         self.updated.append(uri)

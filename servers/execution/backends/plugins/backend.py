@@ -262,23 +262,14 @@ class PluginBackend:
 
 
 def _outcome(produced: Produced) -> Outcome:
-    size = len(produced.text.encode())
-    if produced.content is not None:
-        size = sum(_weight(each) for each in produced.content)
+    # What content weighs, the engine counts.
     return Outcome(
         structured=produced.structured,
         text=produced.text,
-        size=size,
+        size=len(produced.text.encode()),
         content=produced.content,
         failed=produced.failed,
     )
-
-
-def _weight(part: Any) -> int:
-    """Bytes of the strings in a block, contents or a message: what makes them big."""
-    if isinstance(part, str):
-        return len(part.encode())
-    return sum(_weight(each) for each in part.values()) if isinstance(part, Mapping) else 0
 
 
 def _unfit(fault: ArgumentsUnfit) -> InvalidInput:

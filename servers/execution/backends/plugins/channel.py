@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from core.errors import SourceError
 from marina.plugin import AskFailed, Caller, ClientCannot, ClientRefused, ClientSilent, Question
-from servers.execution.contract import Ask, Context, InputRequired, LogLevel
+from servers.execution.contract import Ask, AskMethod, Context, InputRequired, LogLevel
 
 _FAILURES: Final[Mapping[str, type[AskFailed]]] = {
     "client_cannot": ClientCannot,
@@ -54,6 +54,9 @@ class Way:
             if failure is None:
                 raise
             raise failure(fault.message) from fault
+
+    def can(self, method: AskMethod) -> bool:
+        return self._context.can(method)
 
     async def resource_updated(self, uri: str) -> None:
         await self._context.resource_updated(uri)

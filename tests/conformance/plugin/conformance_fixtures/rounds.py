@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 
 from conformance_fixtures.declared import plugin
-from marina.plugin import Answer, ClientCannot, Context, Elicit, Roots, Sample
+from marina.plugin import Answer, Context, Elicit, Roots, Sample
 
 
 class Name(BaseModel):
@@ -95,18 +97,14 @@ async def test_input_required_result_tampered_state(context: Context) -> str:
 @plugin.tool(read_only=True)
 async def test_input_required_result_capabilities(context: Context) -> str:
     """Asks in whichever way the client offers."""
-    heard = []
-    try:
-        await context.sample("sample_input", "Sample request", max_tokens=50)
-        heard.append("sample_input")
-    except ClientCannot:
-        pass
-    try:
-        await context.elicit("elicit_input", "Elicitation input", Value)
-        heard.append("elicit_input")
-    except ClientCannot:
-        pass
-    return f"capabilities-ok: received {','.join(heard)}" if heard else "No supported capabilities declared"
+    questions: dict[str, Any] = {}
+    if context.can("elicit"):
+        questions["elicit_input"] = Elicit("Elicitation input", Value)
+    if context.can("sample"):
+        questions["sample_input"] = Sample("Sample request", max_tokens=50)
+    if not questions:
+        return "No supported capabilities declared"
+    return f"capabilities-ok: received {','.join(await context.ask(**questions))}"
 
 
 @plugin.prompt(title="Prompt that asks")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from servers.execution.context import cannot_ask
-from servers.execution.contract import Ask, InputRequired, LogLevel, Outcome, Principal
+from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Outcome, Principal
 
 PRINCIPAL = Principal(actor="key:k1", tenant="acme", server="default", request_id="req-7")
+
+ALL: Final[frozenset[AskMethod]] = frozenset({"elicitation/create", "sampling/createMessage", "roots/list"})
 
 Answers = Mapping[str, Mapping[str, Any]]
 
 
 class Listening:
     """Keeps what it was told. Its client cannot be asked."""
+
+    abilities: frozenset[AskMethod] = frozenset()
 
     def __init__(self) -> None:
         self.principal = PRINCIPAL
@@ -31,6 +36,12 @@ class Listening:
         self.rounds.append(dict(asks))
         raise cannot_ask(next(iter(asks.values())))
 
+    def can(self, method: AskMethod) -> bool:
+        return method in self.abilities
+
+    def keep(self, deadline: asyncio.Timeout) -> None:
+        return
+
     async def resource_updated(self, uri: str) -> None:
         self.told.append(("updated", uri))
 
@@ -40,6 +51,8 @@ class Listening:
 
 class Answering(Listening):
     """A client up to 2025-11-25: asked while the call goes on."""
+
+    abilities = ALL
 
     def __init__(self, answers: Answers) -> None:
         super().__init__()
@@ -52,6 +65,8 @@ class Answering(Listening):
 
 class Remembering(Listening):
     """A client of 2026-07-28, in one run of the operation: what is not answered yet ends it."""
+
+    abilities = ALL
 
     def __init__(self, answers: Answers) -> None:
         super().__init__()

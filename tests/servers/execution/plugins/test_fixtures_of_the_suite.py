@@ -177,6 +177,12 @@ async def test_legacy_clients_are_asked_as_the_scenarios_say(engine: Engine) -> 
             2,
             "Multi-round complete for Alice who likes blue",
         ),
+        (
+            "capabilities",
+            {"elicit_input": accept(value="x"), "sample_input": PARIS},
+            1,
+            "capabilities-ok: received elicit_input,sample_input",
+        ),
         ("tampered_state", {"confirm": accept(ok=True)}, 1, "integrity-ok: state verified, accept"),
     ],
 )

@@ -129,6 +129,7 @@ async def speak(context: Context) -> str:
     await context.resource_updated("a://b")
     await context.release_stream()
     who = context.caller
+    assert not context.can("elicit")
     return f"{who.actor} {who.team} {who.server} {who.request_id}"
 '''
 

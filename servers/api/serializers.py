@@ -211,8 +211,11 @@ class CallResultSerializer(serializers.Serializer[Any]):
     tool = serializers.CharField()
     tool_version = serializers.IntegerField()
     outcome = serializers.ChoiceField(choices=["ok", "error", "refused"])
-    structured = serializers.DictField(allow_null=True)
+    structured = serializers.JSONField(allow_null=True, help_text="Any JSON value.")
     text = serializers.CharField()
+    content = serializers.ListField(
+        child=serializers.DictField(), allow_null=True, help_text="MCP content blocks, where text is not all."
+    )
     rows = serializers.IntegerField(allow_null=True)
     size = serializers.IntegerField(help_text="Bytes.")
     truncated = serializers.BooleanField()

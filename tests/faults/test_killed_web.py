@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -40,17 +39,6 @@ def team() -> Team:
     }
     create_tool(TOOL, "numbers", "sql", definition, caller=made.owner)
     return made
-
-
-@pytest.fixture
-def web(database: None, tmp_path: Path) -> Iterator[KillableWeb]:
-    """A web process of this test's own: nobody else's tests are to be killed with it."""
-    mine = KillableWeb(tmp_path / "web.log")
-    try:
-        mine.start()
-        yield mine
-    finally:
-        mine.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.test import Client
@@ -11,8 +12,11 @@ from servers.services.servers import create_server
 from servers.services.sources import create_source, list_sources
 from servers.services.sources import test_source as check_source
 from tenants.access import caller_for_key
+from tenants.audit.append import append_entry
+from tenants.audit.records import Entry, now_us, to_microseconds
 from tenants.exports import make_export
 from tenants.models import User
+from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, list_keys
 from tenants.services.log import search_records, start_export
 from tests.factories import Team, make_database, make_team, make_user
@@ -199,6 +203,30 @@ def test_log_rows_name_what_was_changed(client: Client, team: Team) -> None:
     body = client.get(f"/app/{team.slug}/log/").content.decode()
     assert "Laptop of Ada" in body
     assert "grace@harbour.example as viewer" in body
+
+
+def test_the_log_shows_calls_whose_outcome_is_unknown_and_the_overview_each_call_once(
+    client: Client, team: Team
+) -> None:
+    long_ago = to_microseconds(datetime(2026, 3, 1, tzinfo=UTC))
+
+    def write(tool: str, outcome: str, intent: int | None = None, at: int = long_ago) -> int:
+        entry = Entry("tools/call", outcome, "key:a", tool=tool, intent=intent, at=at)
+        with tenant_scope(team.tenant_id):
+            return append_entry(entry, tenant_id=team.tenant_id)
+
+    write("wire_money", "intent")
+    write("send_mail", "ok", write("send_mail", "intent"))
+    write("print_page", "intent", at=now_us())
+    listed = client.get(f"/app/{team.slug}/log/?kind=tools/call").content.decode()
+    assert ("outcome unknown" in listed, "no outcome yet" in listed) == (True, True)
+    found = client.get(f"/app/{team.slug}/log/?outcome=unknown").content.decode()
+    assert ("wire_money" in found, "print_page" in found, "send_mail" in found) == (True, True, False)
+    intent, outcome = search_records(caller=team.owner, tool="send_mail").records[::-1]
+    assert f"record {outcome.seq}<" in client.get(f"/app/{team.slug}/log/{intent.seq}").content.decode()
+    assert f"record {intent.seq}<" in client.get(f"/app/{team.slug}/log/{outcome.seq}").content.decode()
+    overview = client.get(f"/app/{team.slug}/").content.decode()
+    assert overview.count(">send_mail<") == 1
 
 
 def test_the_log_says_how_many_records_are_new(client: Client, team: Team) -> None:

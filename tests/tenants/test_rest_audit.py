@@ -11,9 +11,12 @@ import pytest
 from django.test import AsyncClient
 
 from core.threads import run_sync
+from tenants.audit.append import append_entry
+from tenants.audit.records import Entry
 from tenants.exports import make_export
 from tenants.roles import Role
-from tenants.services.log import start_export
+from tenants.scoping import tenant_scope
+from tenants.services.log import open_export, start_export
 from tests.factories import Team, make_team
 from tests.rest import API, Rest
 
@@ -32,6 +35,41 @@ def test_records_are_searched_by_what_is_asked(team: Team) -> None:
     assert rest.get(f"/tenants/{team.slug}/audit/records?tool=&outcome=").body["results"]
     assert rest.get(f"/tenants/{team.slug}/audit/records?to=2020-01-01T00:00:00Z").body["results"] == []
     assert rest.get(f"/tenants/{team.slug}/audit/records?from=2020-01-01T00:00:00+00:00").body["results"]
+
+
+def test_an_intent_is_shown_with_its_outcome_or_as_unknown(team: Team) -> None:
+    with tenant_scope(team.tenant_id):
+        lost = append_entry(Entry("tools/call", "intent", "key:a", tool="lost"), tenant_id=team.tenant_id)
+        begun = append_entry(Entry("tools/call", "intent", "key:a", tool="done"), tenant_id=team.tenant_id)
+        ended = append_entry(
+            Entry("tools/call", "ok", "key:a", tool="done", intent=begun), tenant_id=team.tenant_id
+        )
+    rest = Rest.admin(team)
+    records = rest.get(f"/tenants/{team.slug}/audit/records?kind=tools/call").body["results"]
+    assert [
+        (record["seq"], record["outcome_unknown"], record["outcome_seq"], record["intent_seq"])
+        for record in records
+    ] == [(ended, False, None, begun), (begun, False, ended, None), (lost, True, None, None)]
+    unknown = rest.get(f"/tenants/{team.slug}/audit/records?outcome=unknown").body["results"]
+    assert [record["tool"] for record in unknown] == ["lost"]
+    assert rest.get(f"/tenants/{team.slug}/audit/records/{lost}").body["outcome_unknown"] is True
+    assert rest.get(f"/tenants/{team.slug}/audit/records?outcome=input_required").body["results"] == []
+
+
+def test_an_export_of_what_is_unknown_holds_it_alone(team: Team) -> None:
+    with tenant_scope(team.tenant_id):
+        append_entry(Entry("tools/call", "intent", "key:a", tool="lost"), tenant_id=team.tenant_id)
+        begun = append_entry(Entry("tools/call", "intent", "key:a", tool="done"), tenant_id=team.tenant_id)
+        append_entry(Entry("tools/call", "ok", "key:a", tool="done", intent=begun), tenant_id=team.tenant_id)
+    for filters, said in (
+        ({"outcome": "unknown"}, [("lost", None)]),
+        ({"outcome": "ok", "tool": "done"}, [("done", begun)]),
+    ):
+        export = start_export(filters=filters, caller=team.owner)
+        assert make_export(team.tenant_id, export.id)
+        lines = open_export(export.id, caller=team.owner).read_text().splitlines()
+        records = [json.loads(line)["record"] for line in lines]
+        assert [(record["tool"], record.get("intent")) for record in records] == said
 
 
 def test_pages_follow_each_other_without_a_gap(team: Team) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
 from core.errors import Forbidden, InvalidInput, NotFound
 from tenants.access import Caller
@@ -118,6 +119,42 @@ def test_filters_find_what_matches_all_of_them(filters: dict[str, Any], found: l
         _call("", 3, kind="key.created"),
     )
     assert [record.seq for record in search_records(caller=caller, **filters).records] == found
+
+
+def test_an_intent_whose_outcome_never_came_is_shown_as_unknown() -> None:
+    caller, now = _auditor(), to_microseconds(timezone.now())
+    _write(
+        caller,
+        _call(outcome="intent"),
+        _call(outcome="error", intent=1),
+        _call(outcome="intent"),
+        _call(),
+        _call(outcome="intent", at=now),
+    )
+    found = {record.seq: record for record in search_records(caller=caller).records}
+    assert {seq: record.standing for seq, record in found.items()} == {
+        1: "intent",
+        2: "error",
+        3: "outcome unknown",
+        4: "ok",
+        5: "no outcome yet",
+    }
+    assert (found[1].outcome_seq, found[2].intent_seq) == (2, 1)
+    assert [seq for seq, record in found.items() if record.outcome_unknown] == [5, 3]
+    assert get_record(1, caller=caller).outcome_seq == 2
+    unknown = search_records(caller=caller, outcome="unknown", tool="query").records
+    assert [record.seq for record in unknown] == [5, 3]
+    each_call_once = search_records(caller=caller, kind="tools/call", settled=True).records
+    assert [record.seq for record in each_call_once] == [5, 4, 3, 2]
+
+
+def test_an_outcome_in_another_tenants_log_settles_no_intent() -> None:
+    caller, other = _auditor(), _auditor()
+    _write(caller, _call(outcome="intent"))
+    _write(other, _call(outcome="intent"), _call(intent=1))
+    assert get_record(1, caller=caller).outcome_unknown
+    assert not get_record(1, caller=other).outcome_unknown
+    assert [record.seq for record in search_records(caller=caller, outcome="unknown").records] == [1]
 
 
 def test_a_search_by_credential_finds_only_its_calls() -> None:

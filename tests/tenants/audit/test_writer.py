@@ -317,6 +317,41 @@ async def test_connections_cut_again_and_again_lose_and_double_nothing(
         await _assert_whole(team.tenant_id)
 
 
+async def test_a_filling_queue_admits_no_new_work_and_keeps_room_for_what_has_run(
+    relay: Relay, distant: AuditWriter, team: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenants.audit.waiting.QUEUE_RECORDS", 8)
+    relay.fault = Fault.SILENCE
+    tasks = [asyncio.create_task(distant.write(team.tenant_id, _entry("first")))]
+    await _until(lambda: distant.waiting > 0 and not distant._queue)
+    assert distant.accepting
+    tasks += [asyncio.create_task(distant.write(team.tenant_id, _entry(f"q{number}"))) for number in range(6)]
+    await asyncio.sleep(0)
+    assert not distant.accepting
+    tasks += [
+        asyncio.create_task(distant.write(team.tenant_id, _entry(f"ran{number}"))) for number in range(2)
+    ]
+    await asyncio.sleep(0)
+    relay.cut()
+    relay.fault = Fault.NONE
+    assert len(await asyncio.gather(*tasks)) == 9
+    await _until(lambda: distant.accepting)
+
+
+async def test_the_writer_keeps_which_intent_a_record_is_the_outcome_of(
+    writer: AuditWriter, team: Place
+) -> None:
+    intent = await writer.write(team.tenant_id, Entry("tools/call", "intent", "key:test"))
+    seq = await writer.write(team.tenant_id, Entry("tools/call", "ok", "key:test", intent=intent))
+
+    def read() -> list[tuple[int, int | None]]:
+        with tenant_scope(team.tenant_id):
+            return list(AuditRecord.objects.order_by("seq").values_list("seq", "intent_seq"))
+
+    assert await run_sync(read) == [(intent, None), (seq, intent)]
+    await _assert_whole(team.tenant_id)
+
+
 async def test_a_full_queue_sheds_at_once(
     relay: Relay, distant: AuditWriter, team: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

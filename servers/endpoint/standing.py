@@ -126,7 +126,7 @@ class StandingStream:
                     await self._subscriber.woken.wait()
             except TimeoutError:
                 try:
-                    await self._visit.admit()
+                    await self._visit.admit(again=True)
                 except MarinaError:
                     return
                 now = monotonic()

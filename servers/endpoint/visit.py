@@ -62,8 +62,11 @@ class Visit:
         self.admitted = False
         """Whether ``caller`` and ``surface`` are known."""
 
-    async def admit(self) -> None:
-        """Find out who calls, and the server they call. Raises ``MarinaError``, recorded."""
+    async def admit(self, *, again: bool = False) -> None:
+        """Find out who calls, and the server they call. Raises ``MarinaError``, recorded.
+
+        ``again``: what stands open is looked at anew, which is no further request of whoever has no key.
+        """
         runtime = self.parts.runtime
         authorization = self.headers.get(b"authorization")
         caller = None
@@ -71,7 +74,7 @@ class Visit:
             # The hot path: a grant that is held. Everything else is read and judged with care below.
             caller = runtime.grants.held(hashlib.sha256(authorization[7:]).digest(), self.tenant_slug)
         if caller is None:
-            caller = await self._identify(authorization)
+            caller = await self._identify(authorization, counted=not again)
             # A grant is held for seconds, so a key in use passes here often enough.
             runtime.uses.note(caller)
         try:
@@ -121,9 +124,9 @@ class Visit:
             return translate(unavailable)
         return error
 
-    async def _identify(self, authorization: bytes | None) -> Caller:
+    async def _identify(self, authorization: bytes | None, *, counted: bool) -> Caller:
         if authorization is None:
-            anonymous = await self._anonymous()
+            anonymous = await self._anonymous(counted=counted)
             if anonymous is not None:
                 return anonymous
         return await identify(
@@ -135,7 +138,7 @@ class Visit:
             request_id=self.request_id,
         )
 
-    async def _anonymous(self) -> Caller | None:
+    async def _anonymous(self, *, counted: bool) -> Caller | None:
         """Anyone, on a server that its team made public; elsewhere ``None``. Raises ``RateLimited``, recorded."""
         runtime = self.parts.runtime
         if not runtime.writer.accepting:
@@ -146,14 +149,15 @@ class Visit:
             return None
         address = address_of_scope(self.scope, settings.ENV.trusted_proxies)
         caller = anonymous_caller(surface, address, frozenset(PUBLIC_SCOPES))
-        await admit_anonymous(
-            runtime,
-            surface,
-            address,
-            caller=caller,
-            client=client_of(self.headers),
-            request_id=self.request_id,
-        )
+        if counted:
+            await admit_anonymous(
+                runtime,
+                surface,
+                address,
+                caller=caller,
+                client=client_of(self.headers),
+                request_id=self.request_id,
+            )
         return caller
 
     async def _find_surface(self, caller: Caller) -> Surface:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from core.errors import MarinaError
+from core.errors import MarinaError, RateLimited
 from servers.endpoint.app import EndpointApp
 from servers.endpoint.exchange import Exchange
 from servers.endpoint.handlers.answers import client_of
@@ -141,7 +141,8 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
         except MarinaError as error:
             reply = await exchange.refuse(error)
             await self.send(text_data=reply.body.decode())
-            await self.close(POLICY)
+            if not isinstance(error, RateLimited):
+                await self.close(POLICY)
             return
         reply = await exchange.answer(body)
         if reply.body:
@@ -174,7 +175,7 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
                     await subscriber.woken.wait()
             except TimeoutError:
                 try:
-                    await self.visit.admit()
+                    await self.visit.admit(again=True)
                 except MarinaError:
                     await self.close(POLICY)
                     return

@@ -45,9 +45,7 @@ def team(dsn: str) -> Team:
         offered = backend_of("postgres").compile(
             "sql", {"sql": "SELECT number FROM numbers", "parameters": {}}
         )
-        store_tool(
-            TOOL, source, replace(offered, annotations={}), caller=made.owner, title=TOOL, description=""
-        )
+        store_tool(source, replace(offered, name=TOOL, title=TOOL, annotations={}), caller=made.owner)
     return made
 
 

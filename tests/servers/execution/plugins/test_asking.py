@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -169,7 +169,12 @@ async def test_whoever_does_not_accept_gives_no_content(run: Run, action: str) -
 
 
 async def test_in_rounds_the_function_runs_again_until_all_is_answered(run: Run) -> None:
-    answers = {"who": ACCEPTED, "idea": IDEA, "places": ROOTS, "again": ACCEPTED}
+    answers: dict[str, Mapping[str, Any]] = {
+        "who": ACCEPTED,
+        "idea": IDEA,
+        "places": ROOTS,
+        "again": ACCEPTED,
+    }
     outcome, rounds = await play_rounds(lambda context: run("several", context), answers)
     assert outcome.text == "Ada Fly file:///a Ada"
     assert [sorted(each) for each in rounds] == [["idea", "places", "who"], ["again"]]

@@ -43,8 +43,10 @@ LISTED_EXPORTS: Final = 100
 SEARCH_SECONDS: Final = 5
 """A search that takes longer is ended, with the advice to narrow it."""
 
-SETTLED_AFTER: Final = timedelta(seconds=60)
-"""A call runs 30 seconds at most, and its record takes 5: an outcome that is not there by now is not to come."""
+SETTLED_AFTER: Final = timedelta(minutes=11)
+"""A call runs for half a minute, and may wait ten for what it asks its client: an outcome that is not there by now
+is not to come.
+"""
 
 _QUERY_CANCELED: Final = "57014"
 _LAST_SEQ: Final = 2**63 - 1

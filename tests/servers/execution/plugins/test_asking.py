@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,13 @@ from core.errors import SourceError
 from servers.execution.contract import Context, InputRequired, Operation, Outcome
 from servers.execution.engine import Engine
 from tests.servers.execution.plugins.conftest import Install, source_of
-from tests.servers.execution.plugins.contexts import Answering, Listening, Remembering, play_rounds
+from tests.servers.execution.plugins.contexts import (
+    Answering,
+    Answers,
+    Listening,
+    Remembering,
+    play_rounds,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -169,12 +175,7 @@ async def test_whoever_does_not_accept_gives_no_content(run: Run, action: str) -
 
 
 async def test_in_rounds_the_function_runs_again_until_all_is_answered(run: Run) -> None:
-    answers: dict[str, Mapping[str, Any]] = {
-        "who": ACCEPTED,
-        "idea": IDEA,
-        "places": ROOTS,
-        "again": ACCEPTED,
-    }
+    answers: Answers = {"who": ACCEPTED, "idea": IDEA, "places": ROOTS, "again": ACCEPTED}
     outcome, rounds = await play_rounds(lambda context: run("several", context), answers)
     assert outcome.text == "Ada Fly file:///a Ada"
     assert [sorted(each) for each in rounds] == [["idea", "places", "who"], ["again"]]

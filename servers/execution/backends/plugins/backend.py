@@ -120,7 +120,7 @@ class PluginBackend:
             return Health("unhealthy", fault.message, "settings_invalid")
         except ToolError as fault:
             return Health("unhealthy", str(fault), "plugin_unhealthy")
-        except Exception:
+        except (Exception, SystemExit):
             # Foreign code: whatever it raises ends here.
             logger.exception(
                 "a plugin's check failed", extra={"plugin": self.kind, "source_id": str(source.id)}
@@ -207,8 +207,9 @@ class PluginBackend:
             if isinstance(failure.__cause__, SourceError):
                 raise failure.__cause__ from None
             raise SourceError(str(failure), code="client_refused") from None
-        except Exception as fault:
-            # Also TimeoutError, which the engine would take for its own deadline, and a task group's exceptions.
+        except (Exception, SystemExit) as fault:
+            # sys.exit() must not end the process, nor a TimeoutError be taken for the engine's own deadline.
+            # A task group wraps the end of a run in an exception of its own.
             if way is not None and way.input_required is not None:
                 raise way.input_required from None
             logger.exception(

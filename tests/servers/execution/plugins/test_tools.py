@@ -110,6 +110,11 @@ async def crash() -> str:
     raise RuntimeError("postgres://user:hunter2@db")
 
 @plugin.tool()
+async def leave() -> str:
+    """Thinks that the process is its own."""
+    raise SystemExit("hunter2")
+
+@plugin.tool()
 async def late() -> str:
     """Has a deadline of its own, and misses it."""
     async with asyncio.timeout(0):
@@ -248,7 +253,7 @@ async def test_a_tool_error_is_for_the_model_to_read(call: Callable[..., Any]) -
     assert (outcome.failed, outcome.text) == (True, "There is no such customer. List them first.")
 
 
-@pytest.mark.parametrize("name", ["crash", "late", "liar"])
+@pytest.mark.parametrize("name", ["crash", "late", "leave", "liar"])
 async def test_of_any_other_failure_nothing_gets_out(
     call: Callable[..., Any], caplog: pytest.LogCaptureFixture, name: str
 ) -> None:

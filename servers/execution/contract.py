@@ -248,7 +248,7 @@ class Backend(Protocol):
         """Run the operation of a tool, a resource or a prompt. ``timeout`` in seconds.
 
         A resource's arguments are ``uri`` and, of a template, the values of its variables. Raises
-        ``SourceError``, ``InvalidInput`` or ``InputRequired``.
+        ``SourceError``, ``InvalidInput`` or ``InputRequired``; ``NotFound`` for a resource that is not there.
         """
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-from core.errors import InvalidInput, MarinaError, SourceError
+from core.errors import InvalidInput, MarinaError, NotFound, SourceError
 from marina.plugin import (
     ArgumentsUnfit,
     AskFailed,
@@ -147,6 +147,10 @@ class PluginBackend:
             if operation.kind == TOOL:
                 return _outcome(Produced(str(fault), failed=True))
             raise SourceError(str(fault), code="plugin_refused") from None
+        except NotFound as unknown:
+            if operation.kind == RESOURCE:
+                raise
+            raise SourceError(unknown.message, code="plugin_refused") from None
         return _outcome(produced)
 
     async def complete(
@@ -199,9 +203,9 @@ class PluginBackend:
         except ArgumentsUnfit as fault:
             raise _unfit(fault) from None
         except ResourceNotFound:
-            raise SourceError(
+            raise NotFound(
                 "There is no such resource. List the resources and templates to see what there is.",
-                code="resource_not_found",
+                code="resource_unknown",
             ) from None
         except AskFailed as failure:
             if isinstance(failure.__cause__, SourceError):

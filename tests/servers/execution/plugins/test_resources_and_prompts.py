@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.errors import InvalidInput, SourceError
+from core.errors import InvalidInput, NotFound, SourceError
 from servers.execution.contract import Completion, Offering, Operation
 from servers.execution.engine import Engine
 from tests.servers.execution.plugins.conftest import Install, source_of
@@ -136,9 +136,9 @@ async def test_a_templates_variables_become_what_the_parameters_say(engine: Engi
 
 @pytest.mark.parametrize("variables", [{"x": "many"}, {"x": "10"}, {"x": "1", "unit": "ft"}, {}])
 async def test_what_does_not_fit_a_template_is_not_there(engine: Engine, variables: dict[str, str]) -> None:
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(NotFound) as caught:
         await read(engine, "a://points/1", "a://points/{x}{?unit,far}", **variables)
-    assert caught.value.code == "resource_not_found"
+    assert caught.value.code == "resource_unknown"
 
 
 async def test_a_resource_that_refuses_says_why(engine: Engine) -> None:

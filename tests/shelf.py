@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.conf import settings
-
 from core.errors import InvalidInput
-from core.outbound import AddressRule
-from servers.execution.backends import build_backends
 from servers.execution.contract import (
     Completion,
     Context,
@@ -103,9 +99,11 @@ class ShelfBackend:
 def add_shelf_kind() -> None:
     """Give this process the kind beside Marina's own, where it has it not yet."""
     runtime = get_runtime()
-    if KIND not in runtime.engine.kinds:
-        backends = dict(build_backends(allow_address=AddressRule(settings.ENV.outbound_allow).allows))
-        runtime.engine = Engine(backends={**backends, KIND: ShelfBackend()})
+    engine = runtime.engine
+    if KIND not in engine.kinds:
+        # Other tests have kinds of their own in it.
+        present = {kind: engine.backend(kind) for kind in engine.kinds}
+        runtime.engine = Engine(backends={**present, KIND: ShelfBackend()})
 
 
 def shelf_tool(name: str, **changed: Any) -> Offered:

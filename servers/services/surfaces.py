@@ -42,7 +42,11 @@ TOUCH_SECONDS: Final = 1.0
 """How stale the order of use may be: a snapshot in use is moved to its end this often, not with each call."""
 
 _SURFACE_BYTES: Final = 4_096
-_ENTRY_BYTES: Final = 4_096
+_TOOL_BYTES: Final = 8_192
+_ENTRY_BYTES: Final = 1_024
+_SCHEMA_FACTOR: Final = 16
+_TEXT_FACTOR: Final = 4
+"""Bytes of memory for each byte of the same as JSON."""
 
 Row = TypeVar("Row", Tool, Resource, Prompt)
 
@@ -330,20 +334,31 @@ def _template_of(resource: SurfaceResource) -> UriTemplate | None:
 def _weigh(
     tools: Sequence[SurfaceTool], resources: Sequence[SurfaceResource], prompts: Sequence[SurfacePrompt]
 ) -> int:
-    """Bytes that a snapshot takes, roughly: of JSON as text, the objects made of it take about ten times as much."""
-    texts: list[object] = [
-        *(
-            (each.description, each.input_schema, each.output_schema, each.annotations, each.icons)
-            for each in tools
-        ),
+    """Bytes that a snapshot takes, roughly. The factors are measured: validators are the most of a tool."""
+    described = [
+        (
+            tool.description,
+            tool.input_schema,
+            tool.output_schema,
+            tool.annotations,
+            tool.icons,
+            tool.operation.definition,
+        )
+        for tool in tools
+    ]
+    plain: list[object] = [
         *((each.uri, each.description, each.annotations, each.icons) for each in resources),
         *((each.description, each.arguments, each.icons) for each in prompts),
-        *(each.operation.definition for each in tools),
         *(each.operation.definition for each in resources),
         *(each.operation.definition for each in prompts),
     ]
-    entries = len(tools) + len(resources) + len(prompts)
-    return _SURFACE_BYTES + _ENTRY_BYTES * entries + 10 * len(orjson.dumps(texts))
+    return (
+        _SURFACE_BYTES
+        + _TOOL_BYTES * len(tools)
+        + _ENTRY_BYTES * (len(resources) + len(prompts))
+        + _SCHEMA_FACTOR * len(orjson.dumps(described))
+        + _TEXT_FACTOR * len(orjson.dumps(plain))
+    )
 
 
 class _Held:

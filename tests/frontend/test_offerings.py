@@ -11,7 +11,7 @@ from django.test import Client
 from core.errors import InvalidInput
 from frontend.forms.settings import SettingsForm, describe_facts
 from servers.models import DataSource
-from servers.services.kinds import Kind
+from servers.services.kinds import Kind, list_kinds
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
 from servers.services.servers import count_offered, create_server
@@ -69,6 +69,13 @@ def test_every_kind_is_offered_by_its_title(client: Client, team: Team) -> None:
     body = client.get(f"/app/{team.slug}/data-sources/new?kind=shelf").content.decode()
     assert 'aria-current="page">Shelf<' in body
     assert 'name="dsn"' not in body
+
+
+def test_every_installed_kind_has_a_form(client: Client, team: Team) -> None:
+    for kind in list_kinds():
+        answer = client.get(f"/app/{team.slug}/data-sources/new", {"kind": kind.name})
+        assert answer.status_code == 200, kind.name
+        assert f'name="kind" value="{kind.name}"' in answer.content.decode()
 
 
 def test_a_kind_that_is_not_installed_is_not_found(client: Client, team: Team) -> None:

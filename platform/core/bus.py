@@ -46,14 +46,17 @@ class Bus:
     def __init__(self, redis_url: str) -> None:
         self._url = redis_url
         # Untyped: the client's types leave open whether it speaks text or bytes. It speaks bytes.
-        self.redis: Any = aioredis.Redis.from_url(
+        # A pool that is empty is waited for: hundreds of clients at once do not mean that Redis is away.
+        pool: Any = aioredis.BlockingConnectionPool.from_url(
             redis_url,
+            timeout=_COMMAND_SECONDS,
             socket_connect_timeout=_COMMAND_SECONDS,
             socket_timeout=_COMMAND_SECONDS,
             max_connections=_CONNECTIONS,
             # Once, for a connection that ended while it lay in the pool.
             retry=Retry(NoBackoff(), 1),
         )
+        self.redis: Any = aioredis.Redis.from_pool(pool)
         self._listeners: dict[str, list[Listener]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
         self._pubsub: Any = None

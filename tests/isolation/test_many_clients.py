@@ -169,7 +169,6 @@ async def test_calls_and_lists_of_200_clients_with_the_same_ids_never_cross(
         assert_none_crossed(sides, everybody)
 
 
-@AWAITS_STREAMS
 @pytest.mark.timeout(240)
 async def test_progress_reaches_only_the_client_whose_call_it_is(marked: tuple[Side, Side]) -> None:
     async def act(member: Member, turn: int) -> None:
@@ -183,7 +182,6 @@ async def test_progress_reaches_only_the_client_whose_call_it_is(marked: tuple[S
         assert_none_crossed(marked, everybody)
 
 
-@AWAITS_STREAMS
 @pytest.mark.timeout(240)
 async def test_a_question_is_answered_by_the_client_whose_call_it_is(marked: tuple[Side, Side]) -> None:
     async def act(member: Member, turn: int) -> None:
@@ -196,7 +194,6 @@ async def test_a_question_is_answered_by_the_client_whose_call_it_is(marked: tup
         assert_none_crossed(marked, everybody)
 
 
-@AWAITS_STREAMS
 @pytest.mark.timeout(240)
 async def test_changes_are_heard_by_every_client_of_their_team_and_by_no_other(
     marked: tuple[Side, Side],

@@ -31,10 +31,15 @@ def check_connection(server_slug: str, *, caller: Caller) -> Readiness:
     problems = []
     if not accepting:
         problems.append("The log cannot be written, so calls are refused. Ask the operator.")
-    if not surface.tools:
-        problems.append("This server offers no tool. Add a data source to it, or turn a tool on.")
+    sources = [
+        *(tool.source for tool in surface.tools),
+        *(resource.source for resource in (*surface.resources, *surface.templates)),
+        *(prompt.source for prompt in surface.prompts),
+    ]
+    if not sources:
+        problems.append("This server offers nothing. Add a data source to it, or turn a tool on.")
     problems += [f"Tool {tool.name}: {tool.fault}" for tool in surface.tools if tool.fault]
-    used = {tool.source.id for tool in surface.tools if tool.source is not None}
+    used = {source.id for source in sources if source is not None}
     with tenant_scope(caller.tenant_id):
         unhealthy = list(DataSource.objects.filter(health="unhealthy", id__in=used))
     problems += [f"Data source {source.name} is unhealthy: {source.health_reason}" for source in unhealthy]

@@ -11,6 +11,7 @@ from django.test import Client
 from core.errors import InvalidInput
 from frontend.forms.settings import SettingsForm, describe_facts
 from servers.models import DataSource
+from servers.services.connection import check_connection
 from servers.services.kinds import Kind, list_kinds
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
@@ -289,3 +290,14 @@ def test_references_and_optional_types_of_a_schema_become_plain_fields() -> None
         ("Limit", "not set"),
         ("headers", "not set"),
     ]
+
+
+def test_a_server_that_offers_prompts_alone_is_no_problem_and_one_of_nothing_is(
+    team: Team, shelf: str
+) -> None:
+    fill_shelf(shelf, prompts=["review"])
+    made(team, shelf)
+    create_server("prompts", "Prompts", "private", ["books"], caller=team.owner)
+    create_server("none", "None", "private", [], caller=team.owner)
+    assert check_connection("prompts", caller=team.owner).problems == ()
+    assert "offers nothing" in check_connection("none", caller=team.owner).problems[0]

@@ -61,6 +61,8 @@ class Application:
             await asyncio.to_thread(require_master_key)
             adopt_loop(asyncio.get_running_loop())
             use_sender(send_calls_hint)
+            # What it listens to on the bus must be known before the bus connects.
+            self.endpoint.parts()
             await runtime.start()
         except SystemExit as refusal:
             await send({"type": "lifespan.startup.failed", "message": str(refusal)})

@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from servers.services.sources import create_source
 from servers.services.tools import create_tool
 from tests.factories import Team, make_database, make_team
-from tests.replicas.cluster import AWAITS_STREAMS, PYTHONPATH, Replicas, running_replicas
+from tests.replicas.cluster import PYTHONPATH, Replicas, running_replicas
 from tests.replicas.leanclient import LEGACY, MODERN, LeanClient, Message, make_http
 
 pytestmark = pytest.mark.anyio
@@ -204,7 +204,7 @@ async def test_changes_are_heard_by_every_client_of_their_team_and_by_no_other(
             theirs = [member for member in everybody if member.side is side]
             others = [member for member in everybody if member.side is other]
             before = [len(member.client.heard) for member in others]
-            await theirs[0].client.call("touch", {})
+            assert text_of(await theirs[0].client.call("touch", {})) == side.mark
             await asyncio.gather(*(one.client.hear("notifications/resources/updated") for one in theirs))
             await sync_to_async(_add_tool)(side)
             await asyncio.gather(*(one.client.hear("notifications/tools/list_changed") for one in theirs))

@@ -120,8 +120,7 @@ class LeanClient:
             async with asyncio.timeout(TIMEOUT_SECONDS), self.news:
                 await self.news.wait_for(lambda: len(self.heard_of(method)) >= count)
         except TimeoutError:
-            heard = [message["method"] for message in self.heard]
-            raise TimeoutError(f"{method} did not come to a client of {self.version}, but {heard}") from None
+            raise TimeoutError(f"{method} did not come to a client of {self.version}: {self.heard}") from None
 
     def heard_of(self, method: str) -> list[Message]:
         """The notifications of this method so far."""

@@ -15,9 +15,9 @@ import pytest
 from tests.conformance.expected import CHECKS, TASKS
 from tests.conformance.suite import FOLDER, Check, Run, Window, describe, run_requirements, run_scenario
 from tests.factories import make_team
-from tests.replicas.cluster import AWAITS_STREAMS, PYTHONPATH, Passed, Replicas, running_replicas
+from tests.replicas.cluster import PYTHONPATH, Passed, Replicas, running_replicas
 
-pytestmark = [pytest.mark.conformance, AWAITS_STREAMS]
+pytestmark = pytest.mark.conformance
 
 REVISIONS = sorted(CHECKS)
 PLUGIN = FOLDER / "plugin"

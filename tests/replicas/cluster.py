@@ -33,10 +33,6 @@ from tests.replicas.proxy import Ending
 
 COUNT = 3
 PYTHONPATH = f"{ROOT}{os.pathsep}{ROOT / 'platform'}"
-AWAITS_STREAMS = pytest.mark.xfail(
-    reason="sessions, streams and questions are being built: remove this mark with the last of them",
-    run=False,
-)
 _START_SECONDS = 30.0
 _UP_SECONDS = (0.6, 0.2, 1.0, 0.4)
 """How long a replica lives between two kills: other moments each time."""

@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 
 from core.errors import NotFound
 from core.threads import run_sync
+from servers.services.live import SEEN_SECONDS, WATCHING
+from servers.services.runtime import get_runtime
 from tenants.access import caller_for_user
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
 
     tenant_id: int | None = None
     checked_at: float = 0.0
+    presence: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         tenant_id = await self._membership()
@@ -57,8 +60,11 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
         self.tenant_id = tenant_id
         await self.channel_layer.group_add(group_of(tenant_id), self.channel_name)
         await self.accept()
+        self.presence = asyncio.create_task(_be_seen(tenant_id))
 
     async def disconnect(self, code: int) -> None:
+        if self.presence is not None:
+            self.presence.cancel()
         if self.tenant_id is not None:
             await self.channel_layer.group_discard(group_of(self.tenant_id), self.channel_name)
 
@@ -86,3 +92,13 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
             return None
         self.checked_at = time.monotonic()
         return caller.tenant_id
+
+
+async def _be_seen(tenant_id: int) -> None:
+    """Say again and again, to every process, that a page of this tenant is open: else nobody sends it hints."""
+    while True:
+        try:
+            await get_runtime().bus.publish(WATCHING, str(tenant_id))
+        except (RedisError, OSError):
+            logger.info("an open page was not announced", extra={"tenant_id": tenant_id})
+        await asyncio.sleep(SEEN_SECONDS)

@@ -8,13 +8,16 @@ loses it. Deadlines are kept by one sweep over all connections, about once a sec
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from config.env import Web
+from config.wholeanswers import answer_whole
+from core.extensions import WHOLE_ANSWER
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
@@ -106,6 +109,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Refused
         super().on_headers_complete()
+        cycle = self._last()
+        if cycle is not None and cycle.scope is self.scope:
+            cast("dict[str, Any]", self.scope)["extensions"] = {WHOLE_ANSWER: partial(answer_whole, cycle)}
 
     def send_400_response(self, msg: str) -> None:
         """Answer what could not be parsed, or was refused while it was. uvicorn calls this for both."""

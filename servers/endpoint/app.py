@@ -15,6 +15,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from core.errors import MarinaError
+from core.extensions import WHOLE_ANSWER
 from core.shutdown import on_drain
 from servers.endpoint.body import ClientGone, read_body
 from servers.endpoint.channel import Send
@@ -46,6 +47,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 
 _JSON: Final = (b"content-type", b"application/json")
+_NOTHING: Final[dict[str, Any]] = {}
 _ALLOWED: Final = {STREAMABLE: b"GET, POST, DELETE", SSE: b"GET", MESSAGES: b"POST"}
 
 logger = logging.getLogger(__name__)
@@ -115,7 +117,7 @@ class EndpointApp:
         if channel is not None and (channel.opened or channel.wanted):
             await channel.finish(reply.body or None)
         else:
-            await send_reply(send, reply, exchange.request_id)
+            await send_reply(send, reply, exchange.request_id, scope)
 
     async def _serve_other(
         self, exchange: Exchange, scope: Scope, receive: Receive, send: Send, transport: str
@@ -217,11 +219,14 @@ async def _dismiss(exchange: Exchange, send: Send) -> None:
         await send_reply(send, Reply(202, b""), exchange.request_id)
 
 
-async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
-    """Send a whole answer."""
+async def send_reply(send: Send, reply: Reply, request_id: str, scope: Scope | None = None) -> None:
+    """Send a whole answer: in one piece where the server of ``scope`` takes it so."""
     headers = [(b"x-request-id", request_id.encode("ascii")), *reply.headers]
     if reply.body:
         headers.append(_JSON)
+    whole = None if scope is None else scope.get("extensions", _NOTHING).get(WHOLE_ANSWER)
+    if whole is not None and whole(reply.status, headers, reply.body):
+        return
     if reply.status != 204:
         headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})

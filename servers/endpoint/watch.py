@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from redis.exceptions import RedisError
 
@@ -14,7 +14,8 @@ from servers.endpoint.exchange import Exchange
 from servers.endpoint.notices import cancelled_key, request_name
 
 AFTER_SECONDS: Final = 0.05
-"""A request that is answered sooner needs no watch: most are, and a watch costs a task."""
+"""A request that is answered sooner needs no watch: most are. It begins at the second round of the guard that comes
+by so often, which costs a request nothing; a timer of its own would."""
 
 PING_SECONDS: Final = 15.0
 """A stream is opened for a request that takes longer, so that proxies do not take it for dead."""
@@ -34,7 +35,7 @@ class Watch:
     "cancel"; but where nothing was said that the client could come back to, nobody could ever fetch the result.
     """
 
-    __slots__ = ("_exchange", "_receive", "_returning", "_task", "_tasks", "_timer", "cancelled", "gone")
+    __slots__ = ("_exchange", "_receive", "_returning", "_seen", "_task", "_tasks", "cancelled", "gone")
 
     def __init__(self, receive: Receive, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
@@ -47,7 +48,8 @@ class Watch:
         self._task = asyncio.current_task(loop)
         self._tasks: list[asyncio.Task[None]] = []
         self._returning: asyncio.TimerHandle | None = None
-        self._timer = loop.call_later(AFTER_SECONDS, self._begin)
+        self._seen = False
+        _Guard.watch(self, loop)
 
     @property
     def over(self) -> bool:
@@ -56,11 +58,18 @@ class Watch:
 
     def end(self) -> None:
         """Stop watching: the answer is ready."""
-        self._timer.cancel()
+        _Guard.watches.pop(self, None)
         if self._returning is not None:
             self._returning.cancel()
         for task in self._tasks:
             task.cancel()
+
+    def look(self) -> bool:
+        """The guard comes by. Says whether this watch has begun and needs no guard any more."""
+        if self._seen:
+            self._begin()
+        seen, self._seen = self._seen, True
+        return seen
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
@@ -148,6 +157,29 @@ class Watch:
             self.cancelled = True
             if self._task is not None:
                 self._task.cancel()
+
+
+class _Guard:
+    """Comes by at every request that is being served, one timer for all of them."""
+
+    watches: ClassVar[dict[Watch, None]] = {}
+    timer: ClassVar[asyncio.TimerHandle | None] = None
+    loop: ClassVar[asyncio.AbstractEventLoop | None] = None
+
+    @classmethod
+    def watch(cls, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
+        cls.watches[watch] = None
+        if cls.timer is None or cls.loop is not loop:
+            cls.loop = loop
+            cls.timer = loop.call_later(AFTER_SECONDS, cls.round)
+
+    @classmethod
+    def round(cls) -> None:
+        for watch in list(cls.watches):
+            if watch.look():
+                cls.watches.pop(watch, None)
+        loop = cls.loop
+        cls.timer = loop.call_later(AFTER_SECONDS, cls.round) if loop is not None and cls.watches else None
 
 
 def _nothing() -> None:

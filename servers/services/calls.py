@@ -119,12 +119,12 @@ async def call_tool(
         raise
     record.version = tool.version
     try:
-        outcome = await record.watch(_run_tool(tool, arguments, record, timeout, context))
-    except MarinaError as error:
-        # Without an outcome it was its record that failed.
-        if isinstance(error, Unavailable) or not record.outcome:
-            raise
-        return _failed(record, error)
+        outcome = await _run_tool(tool, arguments, record, timeout, context)
+    except BaseException as end:
+        await record.end_early(end)
+        if isinstance(end, MarinaError) and not isinstance(end, Unavailable):
+            return _failed(record, end)
+        raise
     failure: MarinaError | None = None
     if outcome.failed:
         failure = SourceError("The tool ran and reported a failure of its own.", code="tool_failed")
@@ -315,7 +315,11 @@ async def _run(
 
 
 async def _recorded(record: CallRecord, run: Awaitable[Outcome]) -> Outcome:
-    outcome = await record.watch(run)
+    try:
+        outcome = await run
+    except BaseException as end:
+        await record.end_early(end)
+        raise
     await record.write("ok", produced=outcome)
     return outcome
 

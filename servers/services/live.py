@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from time import monotonic
+from typing import Any, ClassVar, Final
 
 HINT_INTERVAL: Final = 0.5
 """Seconds between two hints to one tenant's pages."""
+
+WATCHING: Final = "marina:watching"
+"""Channel of the bus on which open pages say that they are there: the tenant's id, every ``SEEN_SECONDS``."""
+
+SEEN_SECONDS: Final = 20.0
+
+_FORGOTTEN_SECONDS: Final = 2.5 * SEEN_SECONDS
 
 Sender = Callable[[int], Coroutine[Any, Any, None]]
 """Sends one hint to a tenant's open pages. It must not raise when its transport is down."""
@@ -49,6 +57,18 @@ class Hints:
 
 class _Installed:
     hints: Hints | None = None
+    watched: ClassVar[dict[int, float]] = {}
+    """Tenants with open pages somewhere, and until when they count as open."""
+
+
+def note_watched(message: bytes) -> None:
+    """An open page of a tenant said that it is there: hints for that tenant have somebody to reach."""
+    if message.isdigit():
+        now = monotonic()
+        watched = _Installed.watched
+        watched[int(message)] = now + _FORGOTTEN_SECONDS
+        for tenant_id in [each for each, until in watched.items() if until < now]:
+            del watched[tenant_id]
 
 
 def use_sender(sender: Sender | None) -> None:
@@ -57,6 +77,10 @@ def use_sender(sender: Sender | None) -> None:
 
 
 def notify_calls(tenant_id: int) -> None:
-    """Hint to a tenant's open pages that its log grew. Call it on the process's event loop."""
-    if _Installed.hints is not None:
+    """Hint to a tenant's open pages, if there are any, that its log grew. Call it on the process's event loop."""
+    if tenant_id not in _Installed.watched or _Installed.hints is None:
+        return
+    if _Installed.watched[tenant_id] < monotonic():
+        del _Installed.watched[tenant_id]
+    else:
         _Installed.hints.notify(tenant_id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -89,34 +89,27 @@ class CallRecord:
             self._intent = None
             raise log_unavailable() from None
 
-    async def watch(self, run: Awaitable[Outcome]) -> Outcome:
-        """Await a run. What ends it early is recorded and raised on; its result the caller records with ``write``."""
-        try:
-            return await run
-        except InvalidInput as error:
-            await self.write("invalid", error=error)
-            raise
-        except MarinaError as error:
+    async def end_early(self, end: BaseException) -> None:
+        """Record what ended a run before its result. Whoever caught it raises it on afterwards."""
+        if isinstance(end, InvalidInput):
+            await self.write("invalid", error=end)
+        elif isinstance(end, MarinaError):
             # A rule of the source's own (a write, a function not on its list) refuses as much as a scope does.
-            refused = "rule" in error.data and not isinstance(error, Unavailable)
-            await self.write("refused" if refused else "error", error=error)
-            raise
-        except InputRequired as question:
-            methods = ", ".join(ask.method for ask in question.asks.values())
+            refused = "rule" in end.data and not isinstance(end, Unavailable)
+            await self.write("refused" if refused else "error", error=end)
+        elif isinstance(end, InputRequired):
+            methods = ", ".join(ask.method for ask in end.asks.values())
             message = f"It asks the client for {methods}, and runs again from its beginning with the answer."
             await self.write("input_required", reason=Reason(code="input_required", message=message))
-            raise
-        except asyncio.CancelledError:
+        elif isinstance(end, asyncio.CancelledError):
             gone = MarinaError("The client went away before the call ended.", code="cancelled")
             # Nobody hears an answer any more, so a log that cannot be written refuses nothing here.
             with contextlib.suppress(MarinaError):
                 await self.write("cancelled", error=gone)
-            raise
-        except Exception:
+        elif isinstance(end, Exception):
             # A fault of ours: what ran is recorded all the same, then the outer boundary answers and logs it.
             fault = MarinaError("An internal fault ended the call.", code="internal")
             await self.write("error", error=fault)
-            raise
 
     async def write(
         self,

@@ -21,6 +21,7 @@ from core.sealing import sealer
 from servers.execution.engine import Engine
 from servers.services.grants import GrantCache, KeyUses
 from servers.services.limits import Limiter, Pace
+from servers.services.live import WATCHING, note_watched
 from servers.services.reading import look_up
 from servers.services.refusals import RefusalLog
 from servers.services.surfaces import RECHECK_SECONDS, SurfaceCache, find_tenant
@@ -42,6 +43,7 @@ class Runtime:
         self.writer = AuditWriter(settings.ENV.writer_database_url)
         self.bus = Bus(settings.ENV.redis_url)
         self.bus.listen(CHANNEL, self._heard, self._missed)
+        self.bus.listen(WATCHING, note_watched, _nothing)
         self.changed: list[Callable[[int | None], None]] = []
         """Called after what is held of a tenant was dropped, with its id; with ``None`` when any may have changed."""
         self.surfaces = SurfaceCache(self.sealer)
@@ -105,6 +107,10 @@ class Runtime:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             await self.uses.flush()
+
+
+def _nothing() -> None:
+    """Pages say again and again that they are there."""
 
 
 class TenantIds:

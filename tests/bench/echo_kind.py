@@ -5,10 +5,10 @@ So a measured call costs what Marina does around a tool, and nothing that a sour
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from django.conf import settings
 
 from core.outbound import AddressRule
@@ -71,7 +71,7 @@ class EchoBackend:
         timeout: float,
         context: Context,
     ) -> Outcome:
-        text = json.dumps(arguments, ensure_ascii=False)
+        text = orjson.dumps(arguments).decode()
         return Outcome(structured=arguments, text=text, size=len(text))
 
     async def complete(

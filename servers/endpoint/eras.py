@@ -25,6 +25,9 @@ ASSUMED_VERSION: Final = "2025-03-26"
 BATCH_VERSION: Final = "2025-03-26"
 """The only revision with JSON-RPC batches."""
 
+MAX_ID_CHARACTERS: Final = 512
+"""Of a request's id, which is repeated in whatever concerns the request."""
+
 _LEGACY: Final = {version.encode(): version for version in HANDSHAKE_PROTOCOL_VERSIONS}
 _MODERN: Final = {version.encode(): version for version in MODERN_PROTOCOL_VERSIONS}
 _NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -123,9 +126,19 @@ def check_envelope(message: object) -> dict[str, Any]:
             raise _malformed("The member params must be an object, or be left out.")
     elif "result" not in message and "error" not in message:
         raise _malformed("The member method is missing.")
-    if "id" in message and type(message["id"]) not in {str, int}:
-        raise _malformed("The member id must be a string or a whole number.")
+    if "id" in message and id_of(message) is None:
+        raise _malformed(
+            f"The member id must be a whole number or a string of at most {MAX_ID_CHARACTERS} characters."
+        )
     return message
+
+
+def id_of(message: object) -> str | int | None:
+    """The id of a message, be it sound otherwise or not; ``None`` where it cannot be read."""
+    rpc_id = message.get("id") if isinstance(message, dict) else None
+    if type(rpc_id) is str:
+        return rpc_id if len(rpc_id) <= MAX_ID_CHARACTERS else None
+    return rpc_id if type(rpc_id) is int else None
 
 
 def check_batched(message: object) -> dict[str, Any]:

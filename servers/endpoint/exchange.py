@@ -19,6 +19,7 @@ from servers.endpoint.eras import (
     check_modern_notification,
     check_modern_request,
     header_version,
+    id_of,
     implied_headers,
     legacy_version,
 )
@@ -125,7 +126,7 @@ class Exchange(Visit):
                 return await self._answer_batch(message)
             return await self._answer_one(check_envelope(message))
         except RpcError as error:
-            return await self.refuse(error, message)
+            return await self.refuse(error, message, rpc_id=id_of(message))
 
     async def refuse(
         self,
@@ -240,7 +241,9 @@ class Exchange(Visit):
 
     async def _answer_batch(self, messages: list[Any]) -> Reply:
         version = header_version(self.headers)
-        if SESSION_HEADER in self.headers and version is not None:
+        if self.carried:
+            version = (self.session and self.session.version) or version
+        elif SESSION_HEADER in self.headers and version is not None:
             try:
                 version = await self._resume(version)
             except (MarinaError, RpcError) as error:
@@ -267,13 +270,12 @@ class Exchange(Visit):
         return Reply(200, b"[" + b",".join(answers) + b"]") if answers else _ACCEPTED
 
     async def _answer_in_batch(self, message: object, version: str, ends: float) -> bytes | None:
-        rpc_id: Id = None
+        rpc_id = id_of(message)
         try:
             checked = check_batched(message)
-            if "method" not in checked or "id" not in checked:
+            if "method" not in checked or rpc_id is None:
                 await self._take(checked, modern=False)
                 return None
-            rpc_id = checked["id"]
             seconds = ends - asyncio.get_running_loop().time()
             await self._admit_again(seconds)
             incoming = self._incoming(checked, version, modern=False, seconds=min(CALL_SECONDS, seconds))

@@ -12,13 +12,15 @@ from typing import Any, Final
 import orjson
 
 from core.bus import Bus
+from servers.endpoint.eras import MAX_ID_CHARACTERS
 from servers.endpoint.questions import deliver_answer
 from servers.endpoint.sessions import Session
 
 CANCELLED_SECONDS: Final = 60
 """How long a cancellation waits for the request that it is about."""
 
-MAX_ID_CHARACTERS: Final = 512
+MAX_CANCELLED: Final = 1_000
+"""Cancellations of one session that wait; what comes in beyond them is only announced."""
 
 
 async def take_notice(bus: Bus, session: Session, message: Mapping[str, Any]) -> None:
@@ -30,9 +32,12 @@ async def take_notice(bus: Bus, session: Session, message: Mapping[str, Any]) ->
         name = request_name(params.get("requestId") if isinstance(params, Mapping) else None)
         if name is None:
             return
+        key = cancelled_key(session.id)
+        waiting = await bus.redis.scard(key)
         async with bus.redis.pipeline(transaction=False) as pipe:
-            pipe.sadd(cancelled_key(session.id), name)
-            pipe.expire(cancelled_key(session.id), CANCELLED_SECONDS)
+            if waiting < MAX_CANCELLED:
+                pipe.sadd(key, name)
+                pipe.expire(key, CANCELLED_SECONDS)
             pipe.publish(session.channel, b"cancel " + name)
             await pipe.execute()
 

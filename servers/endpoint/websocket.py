@@ -24,7 +24,7 @@ from servers.endpoint.questions import LocalQuestions
 from servers.endpoint.routes import find_socket
 from servers.endpoint.sessions import Session, principal_of
 from servers.endpoint.subscribers import Subscriber, change_bytes
-from servers.endpoint.wire import INVALID_REQUEST, RpcError, error_bytes
+from servers.endpoint.wire import INVALID_REQUEST, RpcError
 
 MAX_IN_FLIGHT: Final = 64
 """Messages of one connection that are being served at once; more wait in the socket."""
@@ -55,8 +55,10 @@ class SocketChannel:
 class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
     """One connection."""
 
-    endpoint: EndpointApp
-    """The process's, with what it keeps for all requests."""
+    def __init__(self, *, endpoint: EndpointApp) -> None:
+        """``endpoint`` is the process's, with what it keeps for all requests."""
+        super().__init__()
+        self.endpoint = endpoint
 
     async def connect(self) -> None:
         """Admit the caller, or refuse with the HTTP status that a POST would get."""
@@ -98,12 +100,9 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Serve a message beside those that are being served."""
-        if text_data is None:
-            fault = RpcError(INVALID_REQUEST, "A message is a text frame with JSON in it.")
-            await self.send(text_data=error_bytes(None, fault).decode())
-            return
         await self.room.acquire()
-        task = asyncio.create_task(self._serve(text_data.encode("utf-8", "surrogatepass")))
+        body = None if text_data is None else text_data.encode("utf-8", "surrogatepass")
+        task = asyncio.create_task(self._serve(body))
         task.add_done_callback(self._served)
 
     async def disconnect(self, code: int) -> None:
@@ -128,7 +127,7 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
             if task is not None:
                 task.cancel()
 
-    async def _serve(self, body: bytes) -> None:
+    async def _serve(self, body: bytes | None) -> None:
         visit = self.visit
         exchange = self._exchange()
         exchange.scope = visit.scope
@@ -144,7 +143,13 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
             if not isinstance(error, RateLimited):
                 await self.close(POLICY)
             return
-        reply = await exchange.answer(body)
+        if body is None:
+            fault = RpcError(
+                INVALID_REQUEST, "A message is a text frame with JSON in it, and this one is binary."
+            )
+            reply = await exchange.refuse(fault)
+        else:
+            reply = await exchange.answer(body)
         if reply.body:
             await self.send(text_data=reply.body.decode())
 
@@ -185,7 +190,13 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
         if "websocket.http.response" not in self.scope.get("extensions", {}):
             await self.close(POLICY)
             return
-        content = [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        request_id = (b"x-request-id", self.visit.request_id.encode("ascii"))
+        content = [
+            request_id,
+            *headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
         await self.base_send({"type": "websocket.http.response.start", "status": status, "headers": content})
         await self.base_send({"type": "websocket.http.response.body", "body": body})
 

@@ -116,7 +116,7 @@ def test_batch_is_answered_with_a_batch(endpoint: Endpoint) -> None:
     answer = endpoint.send(json.dumps(batch).encode())
     assert answer.status == 200
     found = [(each["id"], each.get("error", {}).get("code")) for each in answer.json]
-    assert found == [(1, None), (2, -32601), (None, -32600), (None, -32600), (4, None)]
+    assert found == [(1, None), (2, -32601), (3, -32600), (None, -32600), (4, None)]
 
 
 def test_batch_of_notifications_gets_202(endpoint: Endpoint) -> None:

@@ -22,6 +22,9 @@ LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 MAX_NOTICE_BYTES: Final = 64 * 1024
 """A log message beyond this is replaced by a sentence."""
 
+MAX_TOKEN_CHARACTERS: Final = 512
+"""Of a progress token, which is repeated in each notification."""
+
 _CAPABILITY: Final[dict[AskMethod, str]] = {
     "elicitation/create": "elicitation",
     "sampling/createMessage": "sampling",
@@ -60,7 +63,7 @@ class CallContext:
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
         """See ``Context``. What does not grow is dropped (basic/patterns/progress)."""
         token = _meta(self._incoming.params).get("progressToken")
-        if type(token) not in {str, int} or not progress > self._told:
+        if token is None or not progress > self._told:
             return
         self._told = progress
         params: dict[str, Any] = {"progressToken": token, "progress": progress}
@@ -200,15 +203,24 @@ class CallContext:
         )
 
 
-def check_meta(params: Mapping[str, Any]) -> None:
-    """Raise ``RpcError`` when a request asks for log messages of a level that there is not."""
-    level = _meta(params).get(LOG_LEVEL_META_KEY)
-    if level is not None and level not in LEVELS:
-        raise RpcError(
-            INVALID_PARAMS,
-            f"params._meta[{LOG_LEVEL_META_KEY!r}] must be one of {', '.join(LEVELS)}.",
-            data={"code": "params_invalid"},
+def check_meta(params: Mapping[str, Any], *, modern: bool) -> None:
+    """Raise ``RpcError`` when a request asks for progress or log messages in a way that there is not."""
+    meta = params.get("_meta")
+    if meta is None:
+        return
+    if not isinstance(meta, dict):
+        raise _invalid("params._meta must be an object.")
+    token = meta.get("progressToken")
+    if token is not None and not (
+        type(token) is int or (type(token) is str and len(token) <= MAX_TOKEN_CHARACTERS)
+    ):
+        raise _invalid(
+            "params._meta.progressToken must be a whole number or a string of at most "
+            f"{MAX_TOKEN_CHARACTERS} characters."
         )
+    level = meta.get(LOG_LEVEL_META_KEY) if modern else None
+    if level is not None and level not in LEVELS:
+        raise _invalid(f"params._meta[{LOG_LEVEL_META_KEY!r}] must be one of {', '.join(LEVELS)}.")
 
 
 def required_capabilities(method: object) -> dict[str, Any]:
@@ -219,13 +231,18 @@ def required_capabilities(method: object) -> dict[str, Any]:
 def _fits(ask: Ask, answer: Mapping[str, Any]) -> bool:
     """Whether an answer has the form of the question's result: one that has not is asked for again."""
     if ask.method == "elicitation/create":
+        # A tuple below: a client may send what cannot be looked up in a set.
         action = answer.get("action")
-        return action in {"accept", "decline", "cancel"} and isinstance(
+        return action in ("accept", "decline", "cancel") and isinstance(
             answer.get("content", {}), dict | None
         )
     if ask.method == "roots/list":
         return isinstance(answer.get("roots"), list)
     return isinstance(answer.get("content"), dict | list)
+
+
+def _invalid(message: str) -> RpcError:
+    return RpcError(INVALID_PARAMS, message, data={"code": "params_invalid"})
 
 
 def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:

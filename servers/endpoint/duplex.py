@@ -61,7 +61,8 @@ async def open_duplex(exchange: Exchange, scope: Any, receive: Receive, send: Se
 
 async def post_message(exchange: Exchange, scope: Any, body: bytes, send: Send) -> None:
     """Take one message: it is accepted at once, and answered on the session's stream. Raises ``MarinaError``."""
-    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    # As bytes would be: a session's id is ASCII, and anything else is none.
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"), encoding="latin-1")
     exchange.headers[SESSION_HEADER] = query.get("session_id", [""])[0].encode("latin-1")
     session = exchange.session = await exchange.find_session()
     del exchange.headers[SESSION_HEADER]

@@ -52,6 +52,5 @@ async def run_method(incoming: Incoming) -> bytes:
             f"Served are: {served}.",
             data={"code": "method_unknown"},
         )
-    if incoming.modern:
-        check_meta(incoming.params)
+    check_meta(incoming.params, modern=incoming.modern)
     return await method.handler(incoming)

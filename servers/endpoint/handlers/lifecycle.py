@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import orjson
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from redis.exceptions import RedisError
 
@@ -13,6 +16,9 @@ from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS
 from tenants.access import Caller
 from tenants.roles import Action
 
+MAX_CAPABILITIES_BYTES: Final = 16 * 1024
+"""Of what a client declares, which is kept as long as its session."""
+
 
 async def initialize(incoming: Incoming) -> bytes:
     """Agree on a revision and begin a session."""
@@ -21,6 +27,8 @@ async def initialize(incoming: Incoming) -> bytes:
     for member in ("capabilities", "clientInfo"):
         if not isinstance(params.get(member), dict):
             raise invalid(f"params.{member} must be an object.")
+    if len(orjson.dumps(params["capabilities"])) > MAX_CAPABILITIES_BYTES:
+        raise invalid(f"params.capabilities is larger than the {MAX_CAPABILITIES_BYTES} bytes that are kept.")
     # 2025-11-25 basic/lifecycle, "Version Negotiation": the version asked for, else our latest.
     version = wanted if wanted in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_HANDSHAKE_VERSION
     session = incoming.session

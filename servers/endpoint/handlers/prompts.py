@@ -105,14 +105,20 @@ async def complete_value(incoming: Incoming) -> bytes:
 def _referred(ref: dict[str, Any]) -> tuple[str | None, str | None]:
     kind = ref.get("type")
     named = ref.get("name") if kind == "ref/prompt" else ref.get("uri")
-    if kind not in {"ref/prompt", "ref/resource"} or not isinstance(named, str):
-        raise invalid("params.ref must be a ref/prompt with a name or a ref/resource with a uri.")
+    # A tuple: a client may send what cannot be looked up in a set.
+    if kind not in ("ref/prompt", "ref/resource") or not isinstance(named, str):
+        raise invalid(
+            "params.ref must have the type ref/prompt and a name, or the type ref/resource and a uri."
+        )
     return (named, None) if kind == "ref/prompt" else (None, named)
 
 
 def _texts(value: object, path: str) -> dict[str, str]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+    if not isinstance(value, dict):
         raise invalid(f"{path} must be an object of strings.")
+    for name, each in value.items():
+        if not isinstance(each, str):
+            raise invalid(f"{path}.{name[:80]} must be a string.")
     return value

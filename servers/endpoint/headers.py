@@ -27,6 +27,7 @@ _SINGLE: Final = frozenset(
         b"origin",
         b"authorization",
         b"content-type",
+        b"content-encoding",
         b"content-length",
         b"x-request-id",
         b"last-event-id",
@@ -124,13 +125,21 @@ class Gate:
 
 
 def check_content(headers: dict[bytes, bytes], *, max_body_bytes: int) -> None:
-    """Raise ``RpcError`` for a wrong content type (415), an Accept without JSON (406), a large body (413)."""
+    """Raise ``RpcError`` for a wrong or encoded content (415), an Accept without JSON (406), a large body (413)."""
     if not _is_json(headers.get(b"content-type", b"")):
         raise RpcError(
             415,
             "The body must be JSON. Send the header Content-Type: application/json.",
             data={"code": "content_type_not_json"},
             status=415,
+        )
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise RpcError(
+            415,
+            "The body is compressed, which is not taken here. Send it as it is, without Content-Encoding.",
+            data={"code": "content_encoding_not_supported"},
+            status=415,
+            headers=((b"accept-encoding", b"identity"),),
         )
     if not _accepts_json(headers.get(b"accept", b"*/*")):
         raise RpcError(

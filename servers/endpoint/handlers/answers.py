@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -13,8 +14,11 @@ from servers.endpoint.context import required_capabilities
 from servers.endpoint.errors import describe
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.wire import INVALID_PARAMS, RpcError
+from servers.services.redaction import mask_text
 
 CLIENT_CHARACTERS: Final = 120
+_LOOKED_AT: Final = 1_000
+"""Characters of a client's name that are read at all."""
 
 
 def client_of(headers: Mapping[bytes, bytes], params: Mapping[str, Any] | None = None) -> str:
@@ -23,12 +27,19 @@ def client_of(headers: Mapping[bytes, bytes], params: Mapping[str, Any] | None =
     info = meta.get(CLIENT_INFO_META_KEY) if isinstance(meta, dict) else None
     if isinstance(info, dict):
         return info_of(info)
-    return headers.get(b"user-agent", b"").decode("latin-1")[:CLIENT_CHARACTERS]
+    return _shown(headers.get(b"user-agent", b"").decode("latin-1")[:_LOOKED_AT])
 
 
 def info_of(info: Mapping[str, Any]) -> str:
     """An ``Implementation`` in one line."""
-    return f"{info.get('name', '')} {info.get('version', '')}".strip()[:CLIENT_CHARACTERS]
+    return _shown(f"{info.get('name', '')} {info.get('version', '')}".strip()[:_LOOKED_AT])
+
+
+@lru_cache(maxsize=1_024)
+def _shown(client: str) -> str:
+    """A client's name as the log may have it. Few clients call often, so that most are looked up."""
+    # Masked before it is cut: of a key that was cut, too much would stand there.
+    return mask_text(client)[:CLIENT_CHARACTERS]
 
 
 def client_in(incoming: Incoming) -> str:

@@ -84,6 +84,8 @@ def logging_config(*, debug: bool) -> dict[str, Any]:
         "loggers": {
             "uvicorn": {"level": "INFO"},
             "django.server": {"level": "WARNING"},
+            # Any stranger could fill the log with these, a traceback each; the answer's 400 is logged as well.
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
             # In debug mode it would write every statement with its values.
             "django.db.backends": {"level": "INFO"},
             "psycopg.pool": {"level": "ERROR"},

@@ -68,6 +68,8 @@ def make_server(app: Any, env: Env, **options: Any) -> WebServer:
         "port": env.port,
         "loop": "uvloop",
         "access_log": False,
+        # uvicorn's own would write the texts of exceptions; ours is set up with Django.
+        "log_config": None,
         "server_header": False,
         # What a proxy says of its client is judged where it matters (core.clientaddress).
         "proxy_headers": False,

@@ -63,6 +63,8 @@ class BoundedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.web = config.web
+        # uvicorn asks whether its logger has handlers; under Django's set-up every logger has the root's.
+        self.access_log = config.access_log
         self._head_since: float | None = None
         """When the head began that is awaited now; ``None`` while none is."""
         self._head_bytes = 0

@@ -24,7 +24,7 @@ from core.loop import adopt_loop
 from frontend.routing import websocket_urlpatterns
 from servers.consumers import send_calls_hint
 from servers.endpoint.app import EndpointApp
-from servers.endpoint.websocket import McpConsumer
+from servers.endpoint.websocket import SocketApp
 from servers.services.live import use_sender
 from servers.services.runtime import get_runtime
 
@@ -37,7 +37,7 @@ class Application:
 
     def __init__(self) -> None:
         self.endpoint = EndpointApp()
-        self.mcp_socket = McpConsumer.as_asgi(endpoint=self.endpoint)
+        self.mcp_socket = SocketApp(self.endpoint)
         self.site = BodyLimit(cast("App", django_application), get_env().max_body_bytes)
         self.websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 

@@ -61,6 +61,7 @@ class Bus:
         self._confirmed: dict[str, asyncio.Event] = {}
         self._pubsub: Any = None
         self._running: asyncio.Task[None] | None = None
+        self._joining: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to listen. What is subscribed before or after is heard alike."""
@@ -81,9 +82,14 @@ class Bus:
         await self.redis.publish(channel, message)
 
     def listen(self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]) -> Listener:
-        """Listen to a channel from the next connection on: for what is subscribed before ``start``."""
-        listener = Listener(channel, heard, missed)
-        self._listeners.setdefault(channel, []).append(listener)
+        """Listen to a channel for good. ``missed`` is called when it begins to be heard, and after each gap.
+
+        Before ``start``, or on the bus's own loop.
+        """
+        known = channel in self._listeners
+        listener = self._add(channel, heard, missed)
+        if self._pubsub is not None and not known:
+            self._join_soon(channel)
         return listener
 
     async def subscribe(
@@ -94,7 +100,7 @@ class Bus:
         While Redis is away it returns all the same; ``missed`` is called when the channel is heard again.
         """
         known = channel in self._listeners
-        listener = self.listen(channel, heard, missed)
+        listener = self._add(channel, heard, missed)
         confirmed = self._confirmed.setdefault(channel, asyncio.Event())
         if confirmed.is_set():
             return listener
@@ -163,10 +169,19 @@ class Bus:
                 listener.missed()
         elif message["type"] == "unsubscribe" and channel in self._listeners:
             # Left and joined again before Redis said so.
-            task = asyncio.get_running_loop().create_task(self._join_again(channel))
-            task.add_done_callback(lambda done: done.exception())
+            self._join_soon(channel)
 
-    async def _join_again(self, channel: str) -> None:
+    def _add(self, channel: str, heard: Callable[[bytes], None], missed: Callable[[], None]) -> Listener:
+        listener = Listener(channel, heard, missed)
+        self._listeners.setdefault(channel, []).append(listener)
+        return listener
+
+    def _join_soon(self, channel: str) -> None:
+        joining = asyncio.get_running_loop().create_task(self._join(channel))
+        self._joining.add(joining)
+        joining.add_done_callback(self._joining.discard)
+
+    async def _join(self, channel: str) -> None:
         if self._pubsub is not None and channel in self._listeners:
             with contextlib.suppress(RedisError, OSError):
                 await self._pubsub.subscribe(channel)

@@ -21,7 +21,7 @@ from servers.endpoint.body import ClientGone, read_body
 from servers.endpoint.channel import Send
 from servers.endpoint.duplex import open_duplex, post_message
 from servers.endpoint.eras import header_version
-from servers.endpoint.events import STANDALONE, stream_of
+from servers.endpoint.events import STANDALONE, EventLog, stream_of
 from servers.endpoint.exchange import SESSION_HEADER, Exchange
 from servers.endpoint.handlers.lifecycle import sessions_away
 from servers.endpoint.headers import (
@@ -35,7 +35,7 @@ from servers.endpoint.headers import (
 from servers.endpoint.incoming import Parts
 from servers.endpoint.lists import PAGE_SIZE
 from servers.endpoint.routes import MESSAGES, SSE, STREAMABLE, find_place
-from servers.endpoint.sessions import Sessions
+from servers.endpoint.sessions import Session, Sessions
 from servers.endpoint.standing import StandingStream
 from servers.endpoint.subscribers import Hub
 from servers.endpoint.view import Views
@@ -136,9 +136,9 @@ class EndpointApp:
             if method == "GET":
                 _require_events(exchange)
             await exchange.admit()
-            session = await exchange.find_session()
+            session = exchange.session = await exchange.find_session()
             if method == "GET":
-                await _serve_stream(exchange, receive, send)
+                await _serve_stream(exchange, session, receive, send)
                 return
             try:
                 await exchange.parts.sessions.end(session)
@@ -170,30 +170,41 @@ def make_parts(runtime: Runtime, page_size: int = PAGE_SIZE) -> Parts:
     return Parts(runtime=runtime, views=views, sessions=Sessions(runtime.bus), hub=hub)
 
 
-async def _serve_stream(exchange: Exchange, receive: Receive, send: Send) -> None:
+async def _serve_stream(exchange: Exchange, session: Session, receive: Receive, send: Send) -> None:
     """The stream that a GET opens: the session's own, or that of a request where it broke off."""
-    session = exchange.session = await exchange.find_session()
-    after = exchange.headers.get(b"last-event-id")
+    named = exchange.headers.get(b"last-event-id")
+    after = None if named is None else named.decode("latin-1")
     stream = STANDALONE
     if after is not None:
-        named = stream_of(after.decode("latin-1"))
-        if named is None:
-            raise RpcError(
-                404,
-                "The Last-Event-ID is none of this server's. Open the stream without it.",
-                data={"code": "event_unknown"},
-                status=404,
-            )
-        stream = named
+        stream = await _find_stream(exchange, session, after)
     hub = exchange.parts.hub
     hub.admit(exchange.caller)
     try:
-        standing = StandingStream(
-            exchange, session, send, stream=stream, after=None if after is None else after.decode("latin-1")
-        )
+        standing = StandingStream(exchange, session, send, stream=stream, after=after)
         await standing.serve(receive)
     finally:
         hub.dismiss(exchange.caller)
+
+
+async def _find_stream(exchange: Exchange, session: Session, event_id: str) -> str:
+    """The stream that an event was of. Raises ``RpcError`` where there is none: not 404, which ends a session."""
+    stream = stream_of(event_id)
+    if stream == STANDALONE:
+        return stream
+    if stream is not None:
+        try:
+            state = await EventLog(exchange.parts.runtime.bus.redis, session.id, stream).state()
+        except (RedisError, OSError):
+            raise sessions_away() from None
+        if state.kept or state.served:
+            return stream
+    raise RpcError(
+        400,
+        "The Last-Event-ID is none of this session's, or what followed it is not kept any more. Open the stream "
+        "without it.",
+        data={"code": "event_unknown"},
+        status=400,
+    )
 
 
 def _has_session(exchange: Exchange) -> bool:
@@ -201,7 +212,9 @@ def _has_session(exchange: Exchange) -> bool:
 
 
 def _require_events(exchange: Exchange) -> None:
-    if not accepts_events(exchange.headers.get(b"accept", b"*/*")):
+    accept = exchange.headers.get(b"accept", b"*/*")
+    # There is nothing else that this path could answer, so one who takes anything takes it.
+    if not accepts_events(accept) and b"*/*" not in accept:
         raise RpcError(
             406,
             "What is answered here is a stream of events. Send the header Accept: text/event-stream.",

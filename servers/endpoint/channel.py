@@ -7,6 +7,7 @@ events when something has to be said before it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
@@ -100,6 +101,10 @@ class PostChannel:
         async with self._lock:
             if message is not None:
                 await self._event(message, last=True)
+            elif self.detached and self.log is not None:
+                # Whoever holds the stream elsewhere is to end it.
+                with contextlib.suppress(RedisError, OSError):
+                    await self.log.add(b"", last=True, hint=True)
             await self._close()
 
     async def ping(self) -> None:
@@ -109,14 +114,21 @@ class PostChannel:
                 await self._open()
                 await self._write(PING)
 
+    async def hold(self) -> None:
+        """Tell the other processes that this one still works on the request."""
+        if self.log is not None and self.opened:
+            with contextlib.suppress(RedisError, OSError):
+                await self.log.hold()
+
     async def release(self) -> None:
         """See ``Channel``. Without a log nothing would be there to come back to, so the stream stays."""
         if self.log is None or not self.carries:
             return
         async with self._lock:
             await self._open()
-            await self._close()
             self.detached = True
+            await self._close()
+        await self.hold()
 
     def detach(self) -> bool:
         """The client went away. Says whether it can come back for the rest."""
@@ -124,11 +136,13 @@ class PostChannel:
         return self.detached
 
     async def _event(self, message: bytes, *, last: bool) -> None:
+        # A client may have come back before anybody here noticed that it was away: the end is told in any case.
+        hint = self.detached or (last and self.opened)
         await self._open()
         event_id = None
         if self.log is not None:
             try:
-                event_id = await self.log.add(message, last=last, hint=self.detached)
+                event_id = await self.log.add(message, last=last, hint=hint)
             except (RedisError, OSError):
                 logger.warning("an event was not kept for a client that comes back: Redis is away")
         await self._write(sse(message, event_id=event_id))

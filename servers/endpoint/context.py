@@ -15,7 +15,7 @@ from servers.endpoint.incoming import Incoming
 from servers.endpoint.questions import Retries, bound_to
 from servers.endpoint.sessions import principal_of
 from servers.endpoint.wire import INVALID_PARAMS, RpcError
-from servers.execution.context import cannot_ask
+from servers.execution.context import cannot_ask, part_of
 from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Principal
 
 LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
@@ -35,12 +35,13 @@ _CAPABILITY: Final[dict[AskMethod, str]] = {
 class CallContext:
     """Implements ``servers.execution.contract.Context`` for one request. Cheap to make: most need none of it."""
 
-    __slots__ = ("_asking", "_deadline", "_incoming", "_told", "retries")
+    __slots__ = ("_asking", "_deadline", "_incoming", "_left", "_told", "retries")
 
     def __init__(self, incoming: Incoming, target: str, arguments: object = None) -> None:
         self._incoming = incoming
         self._told = -math.inf
         self._asking = 0
+        self._left: float | None = None
         self._deadline: asyncio.Timeout | None = None
         self.retries: Retries | None = None
         if incoming.modern:
@@ -87,19 +88,13 @@ class CallContext:
 
     def can(self, method: AskMethod) -> bool:
         """See ``Context``."""
-        incoming = self._incoming
-        if incoming.modern:
-            declared = _meta(incoming.params).get(CLIENT_CAPABILITIES_META_KEY)
-        else:
-            declared = None if incoming.session is None else incoming.session.capabilities
-            if incoming.questions is None:
-                return False
-        return isinstance(declared, Mapping) and isinstance(declared.get(_CAPABILITY[method]), Mapping)
+        return self._declared(method) is not None
 
     async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
         """See ``Context``."""
         for ask in asks.values():
-            if not self.can(ask.method):
+            declared = self._declared(ask.method)
+            if declared is None or not _covers(declared, ask):
                 raise cannot_ask(ask)
         return self._answers(asks) if self._incoming.modern else await self._put(asks)
 
@@ -123,6 +118,17 @@ class CallContext:
         retries = self.retries or self._retries(target, arguments)
         return retries.result(required.asks, self._incoming.view.identity)
 
+    def _declared(self, method: AskMethod) -> Mapping[str, Any] | None:
+        """What the client declared of the capability to answer such questions; ``None``: not at all."""
+        incoming = self._incoming
+        declared: Any = None
+        if incoming.modern:
+            declared = _meta(incoming.params).get(CLIENT_CAPABILITIES_META_KEY)
+        elif incoming.session is not None and incoming.questions is not None:
+            declared = incoming.session.capabilities
+        found = declared.get(_CAPABILITY[method]) if isinstance(declared, Mapping) else None
+        return found if isinstance(found, Mapping) else None
+
     def _answers(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
         for key, ask in asks.items():
@@ -140,7 +146,7 @@ class CallContext:
         channel = incoming.channel()
         if questions is None or not channel.carries:
             raise cannot_ask(next(iter(asks.values()), None))
-        left = self._stop_clock()
+        self._stop_clock()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {key: group.create_task(questions.ask(channel, ask)) for key, ask in asks.items()}
@@ -150,26 +156,27 @@ class CallContext:
                 raise
             raise _first(faults) from None
         finally:
-            self._start_clock(left)
+            self._start_clock()
         return {key: task.result() for key, task in tasks.items()}
 
-    def _stop_clock(self) -> float | None:
+    def _stop_clock(self) -> None:
         self._asking += 1
         deadline = self._deadline
         if deadline is None or self._asking > 1 or deadline.expired():
-            return None
+            return
         when = deadline.when()
         deadline.reschedule(None)
-        return None if when is None else when - asyncio.get_running_loop().time()
+        self._left = None if when is None else when - asyncio.get_running_loop().time()
 
-    def _start_clock(self, left: float | None) -> None:
+    def _start_clock(self) -> None:
         self._asking -= 1
         deadline = self._deadline
         if deadline is None or self._asking or deadline.expired():
             return
         loop = asyncio.get_running_loop()
         # Asked in its first step, before there was a deadline: it has all of its time yet.
-        deadline.reschedule(loop.time() + (self._incoming.seconds if left is None else left))
+        left = self._incoming.seconds if self._left is None else self._left
+        deadline.reschedule(loop.time() + left)
 
     async def _notify(self, method: str, params: Mapping[str, Any]) -> None:
         channel = self._incoming.channel()
@@ -223,9 +230,20 @@ def check_meta(params: Mapping[str, Any], *, modern: bool) -> None:
         raise _invalid(f"params._meta[{LOG_LEVEL_META_KEY!r}] must be one of {', '.join(LEVELS)}.")
 
 
-def required_capabilities(method: object) -> dict[str, Any]:
-    """What a client has to declare to be asked for this."""
-    return {name: {} for known, name in _CAPABILITY.items() if known == method}
+def required_capabilities(refused: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client has to declare to be asked what it could not be (the ``data`` of ``cannot_ask``)."""
+    part = refused.get("part")
+    detail: dict[str, Any] = {str(part): {}} if part else {}
+    return {name: detail for known, name in _CAPABILITY.items() if known == refused.get("method")}
+
+
+def _covers(declared: Mapping[str, Any], ask: Ask) -> bool:
+    """Whether what the client declared takes this very question (2025-11-25 client/elicitation, client/sampling)."""
+    part = part_of(ask)
+    if ask.method == "elicitation/create" and part is None:
+        # Who names no mode has forms.
+        return "url" not in declared or "form" in declared
+    return part is None or isinstance(declared.get(part), Mapping)
 
 
 def _fits(ask: Ask, answer: Mapping[str, Any]) -> bool:

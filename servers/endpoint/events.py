@@ -17,6 +17,9 @@ EVENT_SECONDS: Final = 300
 MAX_EVENTS: Final = 2_000
 """Events of one stream; the oldest go first."""
 
+LEASE_SECONDS: Final = 15
+"""How long after its last sign of life a process counts as serving a request. It gives three in this time."""
+
 STANDALONE: Final = "s"
 """The stream of a session that belongs to no request: what a GET opens."""
 
@@ -26,22 +29,40 @@ _FIRST: Final = "0-0"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One message of a stream. ``last``: the answer, after which the stream is over."""
+    """One message of a stream, or none. ``last``: the answer, after which the stream is over."""
 
     id: str
     data: bytes
     last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of a request's stream. Neither ``kept`` nor ``served``: nothing, or nothing any more."""
+
+    kept: bool
+    """Whether there are events."""
+    served: bool
+    """Whether a process still works on the request."""
+    newest: str
+    """The id of the last event, and whether it is the answer."""
+    over: bool
+    request: bytes
+    """The JSON of the request's id."""
+
+
 class EventLog:
-    """The events of one stream of one session."""
+    """The events of one stream of one session. ``request``: the JSON of the id of the request that it answers."""
 
-    __slots__ = ("_channel", "_key", "_redis", "stream")
+    __slots__ = ("_begun", "_channel", "_key", "_lease", "_redis", "_request", "stream")
 
-    def __init__(self, redis: Any, session_id: str, stream: str) -> None:
+    def __init__(self, redis: Any, session_id: str, stream: str, *, request: bytes = b"") -> None:
         self._redis = redis
         self._key = f"marina:events:{session_id}:{stream}"
+        self._lease = f"marina:serving:{session_id}:{stream}"
         self._channel = f"marina:session:{session_id}"
+        self._request = request
+        self._begun = not request
         self.stream = stream
 
     @property
@@ -55,19 +76,54 @@ class EventLog:
         if last:
             fields[b"l"] = b"1"
         async with self._redis.pipeline(transaction=False) as pipe:
+            if not last:
+                self._begin(pipe)
+            elif self._request:
+                pipe.delete(self._lease)
             pipe.xadd(self._key, fields, maxlen=MAX_EVENTS, approximate=True)
             pipe.expire(self._key, EVENT_SECONDS)
             if hint:
                 pipe.publish(self._channel, b"event " + self.stream.encode())
             added = await pipe.execute()
-        return f"{self.stream}_{added[0].decode()}"
+        return f"{self.stream}_{added[-3 if hint else -2].decode()}"
+
+    async def hold(self) -> None:
+        """Say that this process works on the request. Raises ``RedisError``."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            self._begin(pipe)
+            pipe.set(self._lease, b"1", ex=LEASE_SECONDS)
+            await pipe.execute()
+
+    async def state(self) -> State:
+        """How it stands with a request's stream. Raises ``RedisError``."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xrange(self._key, count=1)
+            pipe.xrevrange(self._key, count=1)
+            pipe.exists(self._lease)
+            first, newest, served = await pipe.execute()
+        place, fields = newest[0] if newest else (_FIRST.encode(), {})
+        return State(
+            kept=bool(newest),
+            served=bool(served),
+            newest=f"{self.stream}_{place.decode()}",
+            over=b"l" in fields,
+            request=first[0][1].get(b"r", b"null") if first else b"null",
+        )
+
+    def _begin(self, pipe: Any) -> None:
+        """Begin with an event that is not sent: it says which request is answered here, and by now it is."""
+        if not self._begun:
+            self._begun = True
+            pipe.xadd(self._key, {b"r": self._request})
+            pipe.expire(self._key, EVENT_SECONDS)
+            pipe.set(self._lease, b"1", ex=LEASE_SECONDS)
 
     async def after(self, event_id: str) -> list[Event]:
         """The events that follow one. Raises ``RedisError``."""
         place = event_id.partition("_")[2]
         entries = await self._redis.xrange(self._key, min=f"({place}", max="+")
         return [
-            Event(f"{self.stream}_{place.decode()}", fields[b"d"], b"l" in fields)
+            Event(f"{self.stream}_{place.decode()}", fields.get(b"d", b""), b"l" in fields)
             for place, fields in entries
         ]
 

@@ -39,6 +39,7 @@ from servers.endpoint.wire import (
     Reply,
     RpcError,
     error_bytes,
+    id_bytes,
     internal_error,
     result_bytes,
 )
@@ -153,7 +154,9 @@ class Exchange(Visit):
             log = None
             session = self.session
             if session is not None:
-                log = EventLog(self.parts.runtime.bus.redis, session.id, new_stream())
+                log = EventLog(
+                    self.parts.runtime.bus.redis, session.id, new_stream(), request=id_bytes(self.rpc_id)
+                )
             self.opened = PostChannel(
                 self._send,
                 [(b"x-request-id", self.request_id.encode("ascii"))],
@@ -323,8 +326,11 @@ class Exchange(Visit):
             questions=questions,
             framed=self._carrier is None,
             begin=self._begin,
-            check_again=self.admit,
+            check_again=self._look_again,
         )
+
+    async def _look_again(self) -> None:
+        await self.admit(again=True)
 
     def _begin(self, session: Session) -> None:
         self._begun = session

@@ -67,6 +67,13 @@ class Listing:
         self.digest = hashlib.blake2b(b"\0".join(full), digest_size=12).hexdigest()
         """Changes with what clients would see."""
 
+    def digest_of(self, only: frozenset[str] | None) -> str:
+        """The digest of what is left of the list when it is narrowed to these keys."""
+        if only is None:
+            return self.digest
+        shown = [item for key, item in zip(self._keys, self._items[MODERN], strict=True) if key in only]
+        return hashlib.blake2b(b"\0".join(shown), digest_size=12).hexdigest()
+
     def page(self, shape: str, cursor: str | None, only: frozenset[str] | None) -> bytes:
         """A list's result. ``only`` narrows to these keys. Raises ``RpcError`` for a bad cursor."""
         start = 0 if cursor is None else bisect_right(self._keys, self._read_cursor(cursor))

@@ -70,7 +70,7 @@ class SessionQuestions:
         key = answer_key(self._session.id, question)
         listener = await self._bus.subscribe(self._session.channel, heard, woken.set)
         try:
-            await redis.set(_asked(self._session.id, question), b"1", ex=int(ANSWER_SECONDS))
+            await redis.set(_asked(self._session.id, question), b"1", px=int(ANSWER_SECONDS * 1000))
             woken.clear()
             await channel.send(question_bytes(question, ask))
             async with asyncio.timeout(ANSWER_SECONDS):

@@ -39,6 +39,9 @@ SPREAD_SECONDS: Final = 0.02
 _REFRESH_SECONDS: Final = 60.0
 _MAX_HELD: Final = 10_000
 _CHANNEL: Final = "marina:sessions"
+_STORE: Final = "if redis.call('exists', KEYS[1]) == 1 then redis.call('hset', KEYS[1], unpack(ARGV)) end"
+"""An ended session must not come back by halves."""
+
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{32}")
 
 logger = logging.getLogger(__name__)
@@ -81,7 +84,8 @@ class Sessions:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._held: OrderedDict[str, Session] = OrderedDict()
-        bus.listen(_CHANNEL, self._drop, self._held.clear)
+        self._dropped = 0
+        bus.listen(_CHANNEL, self._drop, self._drop_all)
 
     async def begin(
         self,
@@ -107,8 +111,15 @@ class Sessions:
             capabilities=capabilities,
         )
         try:
-            await self.store(session)
-            await self._remember_lists(session, digests)
+            async with self._bus.redis.pipeline(transaction=False) as pipe:
+                pipe.hset(session_key(session.id), mapping=_content(session))
+                pipe.expire(session_key(session.id), SESSION_SECONDS)
+                pipe.zadd(_owned(session), {session.id: time.time()})
+                pipe.expire(_owned(session), SESSION_SECONDS)
+                pipe.hset(lists_key(session.id), mapping=dict(digests))
+                pipe.expire(lists_key(session.id), SESSION_SECONDS)
+                await pipe.execute()
+            session.checked = session.refreshed = monotonic()
             await self._end_oldest(session)
         except (RedisError, OSError):
             logger.warning("a client is served without a session: Redis is away")
@@ -116,24 +127,10 @@ class Sessions:
         return session
 
     async def store(self, session: Session) -> None:
-        """Write the session down. Raises ``RedisError``."""
-        content = {
-            "tenant": session.tenant_id,
-            "server": session.server,
-            "principal": session.principal,
-            "version": session.version,
-            "client": session.client,
-            "capabilities": orjson.dumps(session.capabilities),
-            "log_level": session.log_level,
-        }
-        async with self._bus.redis.pipeline(transaction=False) as pipe:
-            pipe.hset(_key(session.id), mapping=content)
-            pipe.expire(_key(session.id), SESSION_SECONDS)
-            pipe.zadd(_owned(session), {session.id: time.time()})
-            pipe.expire(_owned(session), SESSION_SECONDS)
-            pipe.publish(_CHANNEL, session.id)
-            await pipe.execute()
-        session.checked = session.refreshed = monotonic()
+        """Write down what changed of a session, unless it has ended meanwhile. Raises ``RedisError``."""
+        changed = [part for pair in _content(session).items() for part in pair]
+        await self._bus.redis.eval(_STORE, 1, session_key(session.id), *changed)
+        await self._bus.publish(_CHANNEL, session.id)
 
     def peek(self, session_id: bytes, caller: Caller, server: str) -> Session | None:
         """The session when a fresh copy is held. The hot path: no await."""
@@ -150,7 +147,8 @@ class Sessions:
         if _ID.fullmatch(session_id) is None:
             return None
         name = session_id.decode()
-        raw = await self._bus.redis.hgetall(_key(name))
+        dropped = self._dropped
+        raw = await self._bus.redis.hgetall(session_key(name))
         session = _read(name, raw) if raw else None
         if session is None or not _belongs(session, caller, server):
             return None
@@ -158,8 +156,10 @@ class Sessions:
         before = self._held.get(name)
         session.checked = now
         session.refreshed = before.refreshed if before is not None else now - _REFRESH_SECONDS
-        self._held[name] = session
-        self._held.move_to_end(name)
+        # What was read may be older than a change that was heard meanwhile: then it serves this request alone.
+        if dropped == self._dropped:
+            self._held[name] = session
+            self._held.move_to_end(name)
         while len(self._held) > _MAX_HELD:
             self._held.popitem(last=False)
         if now - session.refreshed >= _REFRESH_SECONDS:
@@ -170,9 +170,14 @@ class Sessions:
         """It is in use: put off its end."""
         session.refreshed = monotonic()
         async with self._bus.redis.pipeline(transaction=False) as pipe:
-            pipe.expire(_key(session.id), SESSION_SECONDS)
+            for key in (
+                session_key(session.id),
+                lists_key(session.id),
+                subscriptions_key(session.id),
+                _owned(session),
+            ):
+                pipe.expire(key, SESSION_SECONDS)
             pipe.zadd(_owned(session), {session.id: time.time()}, xx=True)
-            pipe.expire(_owned(session), SESSION_SECONDS)
             await pipe.execute()
 
     async def end(self, session: Session) -> None:
@@ -180,13 +185,6 @@ class Sessions:
         self._held.pop(session.id, None)
         await self._end(session.id, _owned(session))
         await asyncio.sleep(SPREAD_SECONDS)
-
-    async def _remember_lists(self, session: Session, digests: Mapping[str, str]) -> None:
-        key = lists_key(session.id)
-        async with self._bus.redis.pipeline(transaction=False) as pipe:
-            pipe.hset(key, mapping=dict(digests))
-            pipe.expire(key, SESSION_SECONDS)
-            await pipe.execute()
 
     async def _end_oldest(self, session: Session) -> None:
         owned = _owned(session)
@@ -196,14 +194,24 @@ class Sessions:
 
     async def _end(self, name: str, owned: str) -> None:
         async with self._bus.redis.pipeline(transaction=False) as pipe:
-            pipe.delete(_key(name), subscriptions_key(name), lists_key(name))
+            pipe.delete(session_key(name), subscriptions_key(name), lists_key(name))
             pipe.zrem(owned, name)
             pipe.publish(_CHANNEL, name)
             pipe.publish(f"marina:session:{name}", b"end")
             await pipe.execute()
 
     def _drop(self, message: bytes) -> None:
+        self._dropped += 1
         self._held.pop(message.decode("latin-1"), None)
+
+    def _drop_all(self) -> None:
+        self._dropped += 1
+        self._held.clear()
+
+
+def session_key(session_id: str) -> str:
+    """Where a session lies, while it lasts."""
+    return f"marina:session:{session_id}"
 
 
 def subscriptions_key(session_id: str) -> str:
@@ -216,8 +224,16 @@ def lists_key(session_id: str) -> str:
     return f"marina:lists:{session_id}"
 
 
-def _key(session_id: str) -> str:
-    return f"marina:session:{session_id}"
+def _content(session: Session) -> dict[str, str | int | bytes]:
+    return {
+        "tenant": session.tenant_id,
+        "server": session.server,
+        "principal": session.principal,
+        "version": session.version,
+        "client": session.client,
+        "capabilities": orjson.dumps(session.capabilities),
+        "log_level": session.log_level,
+    }
 
 
 def _owned(session: Session) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Any, Final
 
+import orjson
 from redis.exceptions import RedisError
 
 from core.errors import MarinaError
@@ -22,6 +23,7 @@ from servers.endpoint.handlers.lifecycle import offered_to
 from servers.endpoint.sessions import SESSION_SECONDS, Session, lists_key, subscriptions_key
 from servers.endpoint.subscribers import LISTS, Subscriber, change_bytes
 from servers.endpoint.visit import Visit
+from servers.endpoint.wire import INTERNAL_ERROR
 
 CHECK_SECONDS: Final = 5.0
 """How long a stream may stay open after its credential has ended."""
@@ -31,6 +33,13 @@ REFRESH_SECONDS: Final = 60.0
 """How often an open stream puts off the end of its session."""
 
 PRIMED_SINCE: Final = "2025-11-25"
+
+_LOST: Final = {
+    "code": INTERNAL_ERROR,
+    "message": "The process that served this request ended before it answered. Whether the request took effect is in "
+    "the log. Send it again if it is safe to repeat.",
+    "data": {"code": "request_lost"},
+}
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -74,7 +83,7 @@ class StandingStream:
         self._standalone = standalone
         self._reload = standalone
         self._over = False
-        self._primed = after is not None
+        self._gone = False
 
     async def serve(self, receive: Receive, *, preface: Iterable[bytes] = ()) -> None:
         """Serve until the client goes, the session ends, or another connection takes the stream over.
@@ -83,15 +92,20 @@ class StandingStream:
         """
         listener = await self._bus.subscribe(self._session.channel, self._heard, self._subscriber.woken.set)
         gone = asyncio.get_running_loop().create_task(self._until_gone(receive))
+        visit = self._visit
         try:
+            # Before the lists are compared with what the client was told: no change falls between the two.
+            self._hub.join(self._subscriber, visit.parts.views.of(visit.surface))
             await self._open(preface)
-            self._hub.join(self._subscriber, self._visit.parts.views.of(self._visit.surface).digests)
             await self._run()
             await self._send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
             self._hub.leave(self._subscriber)
             await self._bus.leave(listener)
+            if self._gone and not self._standalone:
+                with contextlib.suppress(RedisError, OSError):
+                    await self._bus.publish(self._session.channel, b"left " + self._log.stream.encode())
 
     async def _open(self, preface: Iterable[bytes]) -> None:
         start = (b"x-request-id", self._visit.request_id.encode("ascii"))
@@ -114,29 +128,35 @@ class StandingStream:
             await self._write(PING)
 
     async def _run(self) -> None:
-        pinged = refreshed = monotonic()
+        pinged = refreshed = checked = monotonic()
+        if not self._standalone and (await self._deliver() or await self._is_orphaned()):
+            return
         while not self._over:
             if self._reload:
                 await self._load_subscriptions()
             await self._tell()
             if await self._deliver() or self._subscriber.ended:
                 return
-            try:
-                async with asyncio.timeout(CHECK_SECONDS):
-                    await self._subscriber.woken.wait()
-            except TimeoutError:
+            now = monotonic()
+            # By the clock, not by quiet: a stream that always has something to say is looked at as often.
+            if now - checked >= CHECK_SECONDS:
+                checked = now
                 try:
                     await self._visit.admit(again=True)
                 except MarinaError:
                     return
-                now = monotonic()
-                if now - pinged >= PING_SECONDS:
-                    pinged = now
-                    await self._write(PING)
-                if now - refreshed >= REFRESH_SECONDS:
-                    refreshed = now
-                    with contextlib.suppress(RedisError, OSError):
-                        await self._visit.parts.sessions.refresh(self._session)
+                if not self._standalone and await self._is_orphaned():
+                    return
+            if now - pinged >= PING_SECONDS:
+                pinged = now
+                await self._write(PING)
+            if now - refreshed >= REFRESH_SECONDS:
+                refreshed = now
+                with contextlib.suppress(RedisError, OSError):
+                    await self._visit.parts.sessions.refresh(self._session)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, checked + CHECK_SECONDS - monotonic())):
+                    await self._subscriber.woken.wait()
 
     async def _tell(self) -> None:
         """Say what changed: into the log, from where it is delivered; straight away while there is no Redis."""
@@ -145,6 +165,7 @@ class StandingStream:
             try:
                 await self._log.add(message, hint=False)
                 if kind in LISTS:
+                    await self._look()
                     await self._remember_lists()
             except (RedisError, OSError):
                 await self._write(sse(message))
@@ -159,10 +180,24 @@ class StandingStream:
             return False
         for event in events:
             self._after = event.id
-            await self._write(sse(event.data, event_id=event.id))
+            if event.data:
+                await self._write(sse(event.data, event_id=event.id))
             if event.last:
                 return True
         return False
+
+    async def _is_orphaned(self) -> bool:
+        """Whether nobody works on the request any more; then its client is told so."""
+        try:
+            state = await self._log.state()
+        except (RedisError, OSError):
+            return False
+        if state.served or state.newest != self._after:
+            return False
+        if not state.over:
+            message = b'{"jsonrpc":"2.0","id":%s,"error":%s}' % (state.request, orjson.dumps(_LOST))
+            await self._write(sse(message))
+        return True
 
     def _heard(self, message: bytes) -> None:
         if message == b"end" or (message.startswith(self._name) and not message.endswith(self._own)):
@@ -182,6 +217,7 @@ class StandingStream:
 
     async def _compare_lists(self) -> None:
         """Tell of the lists that changed since the client was last told, on whatever connection that was."""
+        await self._look()
         now = self._digests()
         before = await self._bus.redis.hgetall(lists_key(self._session.id))
         for name in self._subscriber.lists:
@@ -190,10 +226,16 @@ class StandingStream:
                 self._subscriber.tell(name)
         await self._remember_lists()
 
+    async def _look(self) -> None:
+        """The server as it is now."""
+        with contextlib.suppress(MarinaError):
+            surface = await self._visit.parts.runtime.surfaces.get(
+                self._session.tenant_id, self._session.server
+            )
+            if surface is not None:
+                self._visit.surface = surface
+
     async def _remember_lists(self) -> None:
-        surface = await self._visit.parts.runtime.surfaces.get(self._session.tenant_id, self._session.server)
-        if surface is not None:
-            self._visit.surface = surface
         key = lists_key(self._session.id)
         async with self._bus.redis.pipeline(transaction=False) as pipe:
             pipe.hset(key, mapping=self._digests())
@@ -201,11 +243,13 @@ class StandingStream:
             await pipe.execute()
 
     def _digests(self) -> dict[str, str]:
-        return self._visit.parts.views.of(self._visit.surface).digests
+        visit = self._visit
+        return visit.parts.views.of(visit.surface).digests(visit.caller)
 
     async def _until_gone(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._gone = not self._over
         self._over = True
         self._subscriber.woken.set()
 

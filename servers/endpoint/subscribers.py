@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from core.errors import MarinaError
 from servers.endpoint.sessions import principal_of
-from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, Views
+from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, View, Views
 from servers.endpoint.wire import RpcError
 from servers.services.runtime import Runtime
 from tenants.access import Caller
@@ -28,6 +28,9 @@ LISTS: Final = (TOOLS, RESOURCES, PROMPTS)
 
 MAX_URIS: Final = 1_000
 """Resources that one stream or session is told of."""
+
+_AGAIN_SECONDS: Final = 5.0
+"""How soon a comparison is tried again that the database did not answer."""
 
 _RETRY_AFTER: Final = ((b"retry-after", b"10"),)
 
@@ -84,10 +87,11 @@ class Hub:
         self._views = views
         self._caps = (per_principal, per_tenant, most)
         self._subscribers: dict[_Place, set[Subscriber]] = {}
-        self._digests: dict[_Place, dict[str, str]] = {}
+        self._compared: dict[_Place, View] = {}
         self._streams: Counter[object] = Counter()
         self._comparing: dict[_Place, asyncio.Task[None]] = {}
         self._again: set[_Place] = set()
+        self._over = False
         runtime.changed.append(self._changed)
         runtime.bus.listen(CHANNEL, self._heard, _nothing)
 
@@ -120,14 +124,15 @@ class Hub:
             if not self._streams[place]:
                 del self._streams[place]
 
-    def join(self, subscriber: Subscriber, digests: dict[str, str]) -> None:
-        """Listen from now on. ``digests`` are of the lists that the client was shown, or is about to ask for."""
+    def join(self, subscriber: Subscriber, view: View) -> None:
+        """Listen from now on. ``view`` is what the client was shown, or is about to ask for."""
         place = (subscriber.caller.tenant_id, subscriber.server)
         self._subscribers.setdefault(place, set()).add(subscriber)
-        known = self._digests.setdefault(place, dict(digests))
-        if known != digests:
-            # One of the two is older than the present: comparing finds out.
-            self._compare_soon(place)
+        self._compared.setdefault(place, view)
+        # They may be older than the present, and nobody compared while nobody listened.
+        self._compare_soon(place)
+        if self._over:
+            subscriber.end()
 
     def leave(self, subscriber: Subscriber) -> None:
         """Listen no more."""
@@ -136,10 +141,11 @@ class Hub:
         subscribers.discard(subscriber)
         if not subscribers:
             self._subscribers.pop(place, None)
-            self._digests.pop(place, None)
+            self._compared.pop(place, None)
 
     def end_all(self) -> None:
         """This process is going: every stream is to be ended by whoever serves it."""
+        self._over = True
         for subscribers in self._subscribers.values():
             for subscriber in subscribers:
                 subscriber.end()
@@ -155,7 +161,7 @@ class Hub:
     def _heard(self, message: bytes) -> None:
         try:
             tenant_id, uri = orjson.loads(message)
-        except ValueError:
+        except (ValueError, TypeError):
             return
         self._updated(tenant_id, uri)
 
@@ -178,9 +184,9 @@ class Hub:
             return
         task = asyncio.get_running_loop().create_task(self._compare(place))
         self._comparing[place] = task
-        task.add_done_callback(lambda _: self._compared(place))
+        task.add_done_callback(lambda _: self._done(place))
 
-    def _compared(self, place: _Place) -> None:
+    def _done(self, place: _Place) -> None:
         del self._comparing[place]
         if place in self._again:
             self._again.discard(place)
@@ -190,23 +196,25 @@ class Hub:
         try:
             surface = await self._runtime.surfaces.get(*place)
         except MarinaError:
-            logger.warning("a change was not told: the database is away", extra={"tenant_id": place[0]})
+            logger.warning("a change is told later: the database is away", extra={"tenant_id": place[0]})
+            if place in self._subscribers:
+                asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._compare_soon, place)
             return
         subscribers = self._subscribers.get(place, set())
         if surface is None:
             for subscriber in subscribers:
                 subscriber.end()
             return
-        now = self._views.of(surface).digests
-        before = self._digests.get(place)
-        if before is None or before == now:
+        now = self._views.of(surface)
+        before = self._compared.get(place)
+        if before is None or before is now:
             return
-        self._digests[place] = dict(now)
-        for name in LISTS:
-            if before[name] != now[name]:
-                for subscriber in subscribers:
-                    if name in subscriber.lists:
-                        subscriber.tell(name)
+        self._compared[place] = now
+        for subscriber in subscribers:
+            old, new = before.digests(subscriber.caller), now.digests(subscriber.caller)
+            for name in subscriber.lists:
+                if old[name] != new[name]:
+                    subscriber.tell(name)
 
 
 def change_bytes(kind: str, uri: str, meta: bytes | None = None) -> bytes:

@@ -20,6 +20,8 @@ from servers.endpoint.lists import (
 )
 from servers.endpoint.wire import SERVER_NAME, SERVER_VERSION
 from servers.services.surfaces import MAX_SURFACES, Surface, SurfaceTool
+from servers.services.visibility import tools_left
+from tenants.access import Caller
 
 TOOLS: Final = "tools"
 RESOURCES: Final = "resources"
@@ -39,7 +41,6 @@ class View:
         "_identities",
         "_instructions",
         "_server",
-        "digests",
         "identity",
         "mirrored",
         "prompts",
@@ -76,14 +77,16 @@ class View:
         self.prompts = Listing(
             "prompts", [prompt_item(each) for each in surface.prompts], page_size=page_size, identity=identity
         )
-        self.digests = {
-            TOOLS: self.tools.digest,
+        self.mirrored = frozenset(tool.name for tool in surface.tools if _mirrors(tool))
+        """Tools with parameters that 2026-07-28 clients must repeat in ``Mcp-Param-*`` headers."""
+
+    def digests(self, caller: Caller) -> dict[str, str]:
+        """List → what it looks like to a caller: another digest is a change that it is told of."""
+        return {
+            TOOLS: self.tools.digest_of(tools_left(caller)),
             RESOURCES: self.resources.digest + self.templates.digest,
             PROMPTS: self.prompts.digest,
         }
-        """List → what it looks like now: another digest is a change that clients are told of."""
-        self.mirrored = frozenset(tool.name for tool in surface.tools if _mirrors(tool))
-        """Tools with parameters that 2026-07-28 clients must repeat in ``Mcp-Param-*`` headers."""
 
     def discover(self, offered: frozenset[str]) -> bytes:
         """The result of ``server/discover`` for a caller who may use these of tools, resources and prompts."""

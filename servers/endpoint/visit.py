@@ -101,6 +101,8 @@ class Visit:
         """What is to be told: the error once the log has it, or that the log cannot be written."""
         if isinstance(error, MarinaError):
             return translate(error)
+        if error.recorded:
+            return error
         if not self.admitted:
             # Nobody knows whose it is: a wrong path, a foreign Host, a wrong content type.
             return error

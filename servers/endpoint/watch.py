@@ -10,8 +10,10 @@ from typing import Any, ClassVar, Final
 
 from redis.exceptions import RedisError
 
+from servers.endpoint.events import LEASE_SECONDS
 from servers.endpoint.exchange import Exchange
 from servers.endpoint.notices import cancelled_key, request_name
+from servers.endpoint.sessions import session_key
 
 AFTER_SECONDS: Final = 0.05
 """A request that is answered sooner needs no watch: most are. It begins at the second round of the guard that comes
@@ -19,6 +21,8 @@ by so often, which costs a request nothing; a timer of its own would."""
 
 PING_SECONDS: Final = 15.0
 """A stream is opened for a request that takes longer, so that proxies do not take it for dead."""
+
+HOLD_SECONDS: Final = LEASE_SECONDS / 3
 
 RETURN_SECONDS: Final = 60.0
 """How long work goes on for a client that went away from a stream that it can come back to."""
@@ -81,31 +85,41 @@ class Watch:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         channel = self._exchange.opened
-        if channel is not None and channel.detach():
+        if channel is not None and (channel.detached or channel.detach()):
             await self._hint()
-            self._returning = asyncio.get_running_loop().call_later(RETURN_SECONDS, self._give_up)
-        elif channel is None or not channel.detached:
+            self._await_return()
+        else:
             self._give_up()
 
     async def _until_cancelled(self) -> None:
         """Hear what other replicas say of this request."""
         exchange = self._exchange
-        session, name = exchange.session, request_name(exchange.rpc_id)
-        if session is None or name is None:
+        session = exchange.session
+        if session is None:
             return
+        # A batch has many requests and no id of its own: only the end of its session ends it.
+        name = request_name(exchange.rpc_id) or b""
         bus = exchange.parts.runtime.bus
         resumed = asyncio.Event()
 
         def heard(message: bytes) -> None:
-            if message in {b"cancel " + name, b"end"}:
+            if message == b"end" or (name and message == b"cancel " + name):
                 self._cancel()
-            elif message.startswith(b"stream ") and self._is_own(message):
-                resumed.set()
+            elif message.startswith((b"stream ", b"left ")) and self._is_own(message):
+                if message.startswith(b"left "):
+                    self._await_return()
+                else:
+                    resumed.set()
 
         listener = await bus.subscribe(session.channel, heard, _nothing)
         try:
             with contextlib.suppress(RedisError, OSError):
-                if await bus.redis.sismember(cancelled_key(session.id), name):
+                # What was said before this process listened.
+                async with bus.redis.pipeline(transaction=False) as pipe:
+                    pipe.sismember(cancelled_key(session.id), name)
+                    pipe.exists(session_key(session.id))
+                    cancelled, stands = await pipe.execute()
+                if cancelled or not stands:
                     self._cancel()
             while True:
                 await resumed.wait()
@@ -116,17 +130,29 @@ class Watch:
             await bus.leave(listener)
 
     async def _keep_alive(self) -> None:
+        exchange = self._exchange
+        if exchange.carried:
+            return
+        loop = asyncio.get_running_loop()
+        ping_at = loop.time() + PING_SECONDS
         while True:
-            await asyncio.sleep(PING_SECONDS)
-            exchange = self._exchange
-            if exchange.rpc_id is not None and not exchange.carried:
+            await asyncio.sleep(min(HOLD_SECONDS, ping_at - loop.time()))
+            if loop.time() >= ping_at:
+                ping_at = loop.time() + PING_SECONDS
                 await exchange.stream().ping()
+            if exchange.opened is not None:
+                await exchange.opened.hold()
 
     def _is_own(self, message: bytes) -> bool:
         channel = self._exchange.opened
         if channel is None or channel.log is None:
             return False
         return message.split(b" ")[1] == channel.log.stream.encode()
+
+    def _await_return(self) -> None:
+        """Go on for a while: the client may come back for the rest."""
+        if self._returning is None:
+            self._returning = asyncio.get_running_loop().call_later(RETURN_SECONDS, self._give_up)
 
     def _came_back(self) -> None:
         channel = self._exchange.opened

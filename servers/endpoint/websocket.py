@@ -7,13 +7,14 @@ each message: the credential is looked at anew, the same table serves it, the sa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, Final
 
-from channels.generic.websocket import AsyncWebsocketConsumer
-
-from core.errors import MarinaError, RateLimited
-from servers.endpoint.app import EndpointApp
+from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated
+from core.strictjson import BadJson, read_json
+from servers.endpoint.app import EndpointApp, Receive, Scope
+from servers.endpoint.channel import Send
 from servers.endpoint.exchange import Exchange
 from servers.endpoint.handlers.answers import client_of
 from servers.endpoint.handlers.lifecycle import offered_to
@@ -24,10 +25,13 @@ from servers.endpoint.questions import LocalQuestions
 from servers.endpoint.routes import find_socket
 from servers.endpoint.sessions import Session, principal_of
 from servers.endpoint.subscribers import Subscriber, change_bytes
-from servers.endpoint.wire import INVALID_REQUEST, RpcError
+from servers.endpoint.wire import INVALID_REQUEST, Id, RpcError, error_bytes
 
 MAX_IN_FLIGHT: Final = 64
-"""Messages of one connection that are being served at once; more wait in the socket."""
+"""Requests of one connection that are being served at once. More wait; what is no request never does."""
+
+MAX_WAITING_BYTES: Final = 1024 * 1024
+"""Of requests that wait. Beyond it they are refused."""
 
 GOING_AWAY: Final = 1001
 POLICY: Final = 1008
@@ -41,31 +45,61 @@ class SocketChannel:
 
     carries = True
 
-    def __init__(self, consumer: McpConsumer) -> None:
-        self._consumer = consumer
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     async def send(self, message: bytes) -> None:
         """See ``Channel``."""
-        await self._consumer.send(text_data=message.decode())
+        await self._connection.send(message)
 
     async def release(self) -> None:
         """See ``Channel``. The connection carries more than this request."""
 
 
-class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
+class SocketApp:
+    """The ASGI object for WebSockets below ``/mcp``. ``endpoint`` is the process's, with what it keeps."""
+
+    def __init__(self, endpoint: EndpointApp) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Connection(self._endpoint, scope, send).serve(receive)
+
+
+class Connection:
     """One connection."""
 
-    def __init__(self, *, endpoint: EndpointApp) -> None:
-        """``endpoint`` is the process's, with what it keeps for all requests."""
-        super().__init__()
+    def __init__(self, endpoint: EndpointApp, scope: Scope, send: Send) -> None:
         self.endpoint = endpoint
-
-    async def connect(self) -> None:
-        """Admit the caller, or refuse with the HTTP status that a POST would get."""
+        self.scope = scope
+        self.base_send = send
+        self.closed = False
         self.visit = self._exchange()
         self.requests: dict[bytes, asyncio.Task[None]] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.waiting = 0
         self.room = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self.counted = False
+
+    async def serve(self, receive: Receive) -> None:
+        """Serve until one side ends it."""
+        await receive()
+        hub = self.visit.parts.hub
+        if not await self.connect():
+            return
+        try:
+            while (message := await receive())["type"] == "websocket.receive":
+                await self.receive(message.get("text"))
+        finally:
+            # What is being served is cancelled: nobody can hear of it any more.
+            self.closed = True
+            hub.leave(self.subscriber)
+            hub.dismiss(self.visit.caller)
+            self.telling.cancel()
+            for task in list(self.tasks):
+                task.cancel()
+
+    async def connect(self) -> bool:
+        """Admit the caller, or refuse with the HTTP status that a POST would get."""
         visit = self.visit
         try:
             headers, doubled = fold(self.scope["headers"])
@@ -77,11 +111,10 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
             visit.tenant_slug, visit.server_slug, _ = find_socket(self.scope)
             await visit.admit()
             visit.parts.hub.admit(visit.caller)
-            self.counted = True
         except (RpcError, MarinaError) as error:
             reply = await visit.refuse(error)
             await self._refuse(reply.status, reply.body, reply.headers)
-            return
+            return False
         caller = visit.caller
         self.session = Session(
             id="",
@@ -94,28 +127,50 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
         self.questions = LocalQuestions()
         self.subscriber = Subscriber(caller, visit.surface.slug)
         self.session.uris = self.subscriber.uris
-        visit.parts.hub.join(self.subscriber, visit.parts.views.of(visit.surface).digests)
+        visit.parts.hub.join(self.subscriber, visit.parts.views.of(visit.surface))
         self.telling = asyncio.create_task(self._tell())
-        await self.accept(PROTOCOL if PROTOCOL in self.scope.get("subprotocols", ()) else None)
+        protocol = PROTOCOL if PROTOCOL in self.scope.get("subprotocols", ()) else None
+        await self._put({"type": "websocket.accept", "subprotocol": protocol})
+        return True
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Serve a message beside those that are being served."""
-        await self.room.acquire()
+    async def send(self, message: bytes) -> None:
+        """Send a message: JSON."""
+        await self._put({"type": "websocket.send", "text": message.decode()})
+
+    async def close(self, code: int) -> None:
+        """Close the connection. What is sent afterwards is dropped."""
+        await self._put({"type": "websocket.close", "code": code})
+        self.closed = True
+
+    async def _put(self, message: Any) -> None:
+        if not self.closed:
+            try:
+                await self.base_send(message)
+            except OSError:
+                # The client is gone; ``receive`` says so too.
+                self.closed = True
+
+    async def receive(self, text_data: str | None) -> None:
+        """Serve a message beside those that are being served. Never waits: an answer may be what others wait for."""
         body = None if text_data is None else text_data.encode("utf-8", "surrogatepass")
-        task = asyncio.create_task(self._serve(body))
+        if body is None:
+            serving = self._serve(None)
+        elif not self.room.locked():
+            serving = self._serve_in_room(body)
+            self.waiting += len(body)
+        else:
+            rpc_id, is_request = _read_id(body)
+            if not is_request:
+                serving = self._serve(body)
+            elif self.waiting + len(body) <= MAX_WAITING_BYTES:
+                serving = self._serve_in_room(body)
+                self.waiting += len(body)
+            else:
+                await self.send(error_bytes(rpc_id, _too_many()))
+                return
+        task = asyncio.create_task(serving)
+        self.tasks.add(task)
         task.add_done_callback(self._served)
-
-    async def disconnect(self, code: int) -> None:
-        """Cancel what is being served: nobody can hear of it any more."""
-        if not self.counted:
-            return
-        hub = self.visit.parts.hub
-        self.counted = False
-        hub.leave(self.subscriber)
-        hub.dismiss(self.visit.caller)
-        self.telling.cancel()
-        for task in list(self.requests.values()):
-            task.cancel()
 
     def notice(self, message: dict[str, Any]) -> None:
         """Take a notification, or a response to a question."""
@@ -126,6 +181,16 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
             task = self.requests.get(request_name(params.get("requestId")) or b"")
             if task is not None:
                 task.cancel()
+
+    async def _serve_in_room(self, body: bytes) -> None:
+        try:
+            await self.room.acquire()
+        finally:
+            self.waiting -= len(body)
+        try:
+            await self._serve(body)
+        finally:
+            self.room.release()
 
     async def _serve(self, body: bytes | None) -> None:
         visit = self.visit
@@ -139,8 +204,9 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
             await exchange.admit()
         except MarinaError as error:
             reply = await exchange.refuse(error)
-            await self.send(text_data=reply.body.decode())
-            if not isinstance(error, RateLimited):
+            await self.send(reply.body)
+            # What may be over in a moment (a rate, a database that is away) ends no connection.
+            if isinstance(error, Unauthenticated | Forbidden | NotFound):
                 await self.close(POLICY)
             return
         if body is None:
@@ -150,8 +216,10 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
             reply = await exchange.refuse(fault)
         else:
             reply = await exchange.answer(body)
+        if self.session.version:
+            self.subscriber.lists = offered_to(self.visit.caller)
         if reply.body:
-            await self.send(text_data=reply.body.decode())
+            await self.send(reply.body)
 
     def _began(self, rpc_id: object) -> None:
         """A request is being served by the current task: it can be cancelled by its id."""
@@ -160,30 +228,36 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
         if task is None or name is None:
             return
         self.requests[name] = task
-        task.add_done_callback(lambda _: self.requests.pop(name, None))
+        task.add_done_callback(lambda done: self._forget(name, done))
+
+    def _forget(self, name: bytes, task: asyncio.Task[None]) -> None:
+        # A client may have used the id again.
+        if self.requests.get(name) is task:
+            del self.requests[name]
 
     def _served(self, task: asyncio.Task[None]) -> None:
-        self.room.release()
+        self.tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("a message was not served", exc_info=task.exception())
 
     async def _tell(self) -> None:
         """Tell a legacy client of changes, and end the connection with its credential."""
         subscriber = self.subscriber
+        loop = asyncio.get_running_loop()
+        check_at = loop.time() + CHECK_SECONDS
         while not subscriber.ended:
-            if self.session.version:
-                subscriber.lists = offered_to(self.visit.caller)
             for kind, uri in subscriber.take():
-                await self.send(text_data=change_bytes(kind, uri).decode())
-            try:
-                async with asyncio.timeout(CHECK_SECONDS):
-                    await subscriber.woken.wait()
-            except TimeoutError:
+                await self.send(change_bytes(kind, uri))
+            if loop.time() >= check_at:
+                check_at = loop.time() + CHECK_SECONDS
                 try:
                     await self.visit.admit(again=True)
                 except MarinaError:
                     await self.close(POLICY)
                     return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(check_at):
+                    await subscriber.woken.wait()
         await self.close(GOING_AWAY)
 
     async def _refuse(self, status: int, body: bytes, headers: Any) -> None:
@@ -202,6 +276,27 @@ class McpConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has
 
     def _exchange(self) -> Exchange:
         return Exchange(self.endpoint.parts(), _nowhere)
+
+
+def _read_id(body: bytes) -> tuple[Id, bool]:
+    """The id of a message, and whether it is a request (or a batch, or nothing that can be read)."""
+    try:
+        message = read_json(body)
+    except BadJson:
+        return None, True
+    if not isinstance(message, dict):
+        return None, True
+    rpc_id = message.get("id")
+    return rpc_id if type(rpc_id) in {str, int} else None, "method" in message and "id" in message
+
+
+def _too_many() -> RpcError:
+    return RpcError(
+        429,
+        f"{MAX_IN_FLIGHT} requests of this connection are being served, and as many wait as may. Send it again when "
+        "one of them is answered.",
+        data={"code": "too_many_requests", "retryable": True},
+    )
 
 
 async def _nowhere(message: Any) -> None:

@@ -61,6 +61,8 @@ class Reply:
 class RpcError(Exception):
     """A request ends in a JSON-RPC error. ``status`` is the HTTP status where the answer is this alone.
 
+    ``recorded``: the log has it already, from where it was decided.
+
     Without a ``status`` the code decides: by the SDK's table in the modern era; 200 before it, where the
     error answers a request whose id could be read.
     """
@@ -73,6 +75,7 @@ class RpcError(Exception):
         data: Mapping[str, Any] | None = None,
         status: int | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        recorded: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -80,6 +83,7 @@ class RpcError(Exception):
         self.data = data
         self.status = status
         self.headers = headers
+        self.recorded = recorded
 
     def http_status(self, *, modern: bool, answers: bool) -> int:
         """The HTTP status: ``answers`` says whether this is the answer to a request with an id."""

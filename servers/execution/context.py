@@ -41,12 +41,20 @@ class Detached:
 def cannot_ask(ask: Ask | None) -> SourceError:
     """What an operation is told whose client did not declare that it answers such questions."""
     method = "anything" if ask is None else ask.method
+    part = None if ask is None else part_of(ask)
     return SourceError(
         f"The tool needs to ask for {method}, and this client does not offer that. "
         "Call it from a client that does.",
         code="client_cannot",
-        data={"method": method},
+        data={"method": method} if part is None else {"method": method, "part": part},
     )
+
+
+def part_of(ask: Ask) -> str | None:
+    """The part of its capability that a client has to declare for this question (``url``, ``tools``), if any."""
+    if ask.params.get("mode") == "url":
+        return "url"
+    return "tools" if "tools" in ask.params else None
 
 
 NOBODY: Final = Detached(Principal(actor="", tenant="", server="", request_id=""))

@@ -21,8 +21,13 @@ from servers.services.sources import create_source
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
+from tests.plugins.live_marina import LiveMarina
+from tests.protocol import talker as talking
 from tests.protocol.probe import KIND, ProbeBackend
+from tests.protocol.talker import TalkerBackend
 from tests.protocol.wireclient import Endpoint
+
+ALL_SCOPES = ("tools:read", "tools:execute", "resources:read", "prompts:read")
 
 Records = Callable[..., list[dict[str, Any]]]
 OnLoop = Callable[..., Any]
@@ -47,7 +52,13 @@ def probe() -> ProbeBackend:
 
 
 @pytest.fixture(scope="session")
-def port(database: None, probe: ProbeBackend) -> Iterator[int]:
+def talker() -> TalkerBackend:
+    """The backend behind the talker's tools, in this process."""
+    return TalkerBackend()
+
+
+@pytest.fixture(scope="session")
+def port(database: None, probe: ProbeBackend, talker: TalkerBackend) -> Iterator[int]:
     """The port of a running Marina."""
     listening = socket.create_server(("127.0.0.1", 0))
     number: int = listening.getsockname()[1]
@@ -64,11 +75,18 @@ def port(database: None, probe: ProbeBackend) -> Iterator[int]:
         backends={
             **build_backends(allow_address=AddressRule(settings.ENV.outbound_allow).allows),
             KIND: probe,
+            talking.KIND: talker,
         }
     )
     server = _Started(
         uvicorn.Config(
-            Application(), loop="uvloop", http="httptools", ws="none", log_config=None, lifespan="on"
+            Application(),
+            loop="uvloop",
+            http="httptools",
+            ws="auto",
+            ws_max_size=settings.ENV.max_body_bytes,
+            log_config=None,
+            lifespan="on",
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="marina")
@@ -78,6 +96,19 @@ def port(database: None, probe: ProbeBackend) -> Iterator[int]:
     server.should_exit = True
     thread.join(30)
     settings.ENV = before
+
+
+@pytest.fixture(scope="session")
+def second_port(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a second replica: a web process over the same database and Redis."""
+    marina = LiveMarina(
+        tmp_path_factory.mktemp("second") / "web.log", module="tests.protocol.second_replica:application"
+    )
+    try:
+        marina.start()
+        yield marina.port
+    finally:
+        marina.stop()
 
 
 @pytest.fixture
@@ -106,6 +137,20 @@ def team(port: int) -> Team:
 
 
 @pytest.fixture
+def talkers(port: int) -> Team:
+    """A team of the test's own with a talker source: tools, resources and prompts that talk back."""
+    made = make_team()
+    create_source("talker-source", talking.KIND, {}, caller=made.owner)
+    return made
+
+
+@pytest.fixture
+def talk(port: int, talkers: Team) -> Endpoint:
+    """The URL of the team of talkers with a key that may do all that clients do."""
+    return Endpoint(port, f"/mcp/{talkers.slug}", talkers.key(*ALL_SCOPES))
+
+
+@pytest.fixture
 def endpoint(request: pytest.FixtureRequest) -> Endpoint:
     """A team's URL with a key that may list and call: of the test's own team where it has one."""
     if "team" in request.fixturenames:
@@ -125,7 +170,10 @@ def records() -> Records:
             rows = AuditRecord.objects.filter(**filters).order_by("seq")
             found = [{**decode(bytes(row.body)), "seq": row.seq} for row in rows]
         return [
-            record for record in found if record["kind"] in {"tools/call", "tools/list", "auth", "request"}
+            record
+            for record in found
+            if record["kind"]
+            in {"tools/call", "tools/list", "resources/read", "prompts/get", "auth", "request"}
         ]
 
     return read

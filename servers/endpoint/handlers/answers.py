@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 from mcp_types import CLIENT_INFO_META_KEY, MISSING_REQUIRED_CLIENT_CAPABILITY
 
-from core.errors import Forbidden, MarinaError
+from core.errors import Forbidden, MarinaError, NotFound
 from servers.endpoint.context import required_capabilities
 from servers.endpoint.errors import describe
 from servers.endpoint.incoming import Incoming
@@ -57,6 +57,11 @@ def invalid(message: str) -> RpcError:
     return RpcError(INVALID_PARAMS, message, data={"code": "params_invalid"})
 
 
+def unknown(error: NotFound, code: int = INVALID_PARAMS, **more: str) -> RpcError:
+    """The answer to the name of something that is not there, which the decision path has recorded."""
+    return RpcError(code, error.message, data={**describe(error), **more}, recorded=True)
+
+
 def text_of(incoming: Incoming, name: str) -> str:
     """A parameter that must be a string."""
     value = incoming.params.get(name)
@@ -88,11 +93,12 @@ async def record_refusal(incoming: Incoming, refusal: Forbidden, *, bounded: boo
 
 def lacks_capability(error: MarinaError) -> RpcError:
     """The answer to a 2026-07-28 client that would have to be asked, and did not declare that it can be."""
-    needed = required_capabilities(error.data.get("method"))
+    needed = required_capabilities(error.data)
     return RpcError(
         MISSING_REQUIRED_CLIENT_CAPABILITY,
         error.message,
         data={**describe(error), "requiredCapabilities": needed},
+        recorded=True,
     )
 
 

@@ -39,7 +39,7 @@ async def initialize(incoming: Incoming) -> bytes:
             version=version,
             client=info_of(params["clientInfo"]),
             capabilities=params["capabilities"],
-            digests=incoming.view.digests,
+            digests=incoming.view.digests(incoming.caller),
         )
         if session is not None and incoming.begin is not None:
             incoming.begin(session)

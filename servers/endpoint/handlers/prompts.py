@@ -14,6 +14,7 @@ from servers.endpoint.handlers.answers import (
     lacks_capability,
     record_refusal,
     text_of,
+    unknown,
 )
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import shape_of
@@ -56,8 +57,8 @@ async def get(incoming: Incoming) -> bytes:
         )
     except InputRequired as required:
         return context.input_required(required, name, arguments)
-    except NotFound as unknown:
-        raise invalid(unknown.message) from None
+    except NotFound as error:
+        raise unknown(error) from None
     except SourceError as error:
         if error.code == "client_cannot" and incoming.modern:
             raise lacks_capability(error) from None
@@ -93,8 +94,8 @@ async def complete_value(incoming: Incoming) -> bytes:
             client=client_in(incoming),
             request_id=incoming.request_id,
         )
-    except NotFound as unknown:
-        raise invalid(unknown.message) from None
+    except NotFound as error:
+        raise unknown(error) from None
     completion: dict[str, Any] = {"values": list(found.values[:MAX_VALUES])}
     if found.total is not None:
         completion["total"] = found.total

@@ -10,7 +10,6 @@ from redis.exceptions import RedisError
 
 from core.errors import Forbidden, NotFound, SourceError
 from servers.endpoint.context import CallContext
-from servers.endpoint.errors import describe
 from servers.endpoint.handlers.answers import (
     client_in,
     complete,
@@ -19,11 +18,12 @@ from servers.endpoint.handlers.answers import (
     lacks_capability,
     record_refusal,
     text_of,
+    unknown,
 )
 from servers.endpoint.handlers.lifecycle import sessions_away
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import CACHE_SCOPE, Listing, shape_of
-from servers.endpoint.sessions import subscriptions_key
+from servers.endpoint.sessions import SESSION_SECONDS, subscriptions_key
 from servers.endpoint.subscribers import MAX_URIS
 from servers.endpoint.wire import RpcError
 from servers.execution.contract import InputRequired
@@ -36,8 +36,6 @@ RESOURCE_NOT_FOUND: Final = -32002
 
 CONTENT_TTL_MS: Final = 0
 """What a resource holds may change at any time; those who want to know subscribe."""
-
-SUBSCRIPTION_SECONDS: Final = 86_400
 
 
 async def list_resources(incoming: Incoming) -> bytes:
@@ -66,8 +64,8 @@ async def read(incoming: Incoming) -> bytes:
         )
     except InputRequired as required:
         return context.input_required(required, uri, None)
-    except NotFound as unknown:
-        raise _unknown(incoming, uri, unknown) from None
+    except NotFound as error:
+        raise _unknown(incoming, uri, error) from None
     except SourceError as error:
         if error.code == "client_cannot" and incoming.modern:
             raise lacks_capability(error) from None
@@ -95,7 +93,7 @@ async def subscribe(incoming: Incoming) -> bytes:
             raise _too_many()
         async with redis.pipeline(transaction=False) as pipe:
             pipe.sadd(key, uri)
-            pipe.expire(key, SUBSCRIPTION_SECONDS)
+            pipe.expire(key, SESSION_SECONDS)
             pipe.publish(session.channel, b"subscriptions")
             await pipe.execute()
     except (RedisError, OSError):
@@ -141,20 +139,16 @@ async def _subscribable(incoming: Incoming) -> str:
     uri = text_of(incoming, "uri")
     await may_read(incoming)
     if incoming.surface.find_resource(uri) is None:
-        raise _unknown(
-            incoming,
-            uri,
-            NotFound(
-                "There is no such resource on this server. List the resources to see what there is.",
-                code="resource_unknown",
-            ),
+        raise RpcError(
+            RESOURCE_NOT_FOUND,
+            "There is no such resource on this server. List the resources to see what there is.",
+            data={"code": "resource_unknown", "uri": uri},
         )
     return uri
 
 
 def _unknown(incoming: Incoming, uri: str, error: NotFound) -> RpcError:
-    code = INVALID_PARAMS if incoming.modern else RESOURCE_NOT_FOUND
-    return RpcError(code, error.message, data={**describe(error), "uri": uri})
+    return unknown(error, INVALID_PARAMS if incoming.modern else RESOURCE_NOT_FOUND, uri=uri)
 
 
 def _too_many() -> RpcError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 import orjson
 
 from core.errors import MarinaError
-from servers.endpoint.channel import PostChannel
 from servers.endpoint.handlers.answers import invalid
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.subscribers import MAX_URIS, Subscriber, change_bytes
@@ -20,8 +20,6 @@ SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 
 CHECK_SECONDS: Final = 5.0
 """How long a stream may stay open after its credential has ended."""
-
-PING_SECONDS: Final = 15.0
 
 _LISTS: Final = {
     "toolsListChanged": (TOOLS, Action.TOOLS_READ),
@@ -57,11 +55,19 @@ async def listen(incoming: Incoming) -> bytes:
                 }
             )
         )
-        hub.join(subscriber, incoming.view.digests)
+        hub.join(subscriber, incoming.view)
+        loop = asyncio.get_running_loop()
+        check_at = loop.time() + CHECK_SECONDS
         while not subscriber.ended:
-            await pause(subscriber, channel, incoming)
             for kind, uri in subscriber.take():
                 await channel.send(change_bytes(kind, uri, meta))
+            # By the clock, not by quiet: a stream that always has something to say is looked at as often.
+            if loop.time() >= check_at:
+                check_at = loop.time() + CHECK_SECONDS
+                await _check(subscriber, incoming)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(check_at):
+                    await subscriber.woken.wait()
     finally:
         hub.leave(subscriber)
         hub.dismiss(caller)
@@ -73,24 +79,13 @@ async def listen(incoming: Incoming) -> bytes:
     )
 
 
-async def pause(subscriber: Subscriber, channel: object, incoming: Incoming) -> None:
-    """Wait for something to tell; meanwhile keep the stream alive, and end it with its credential."""
-    quiet = 0.0
-    while not subscriber.woken.is_set():
+async def _check(subscriber: Subscriber, incoming: Incoming) -> None:
+    """End the stream with its credential."""
+    if incoming.check_again is not None:
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                await subscriber.woken.wait()
-        except TimeoutError:
-            if incoming.check_again is not None:
-                try:
-                    await incoming.check_again()
-                except MarinaError:
-                    subscriber.end()
-                    return
-            quiet += CHECK_SECONDS
-            if quiet >= PING_SECONDS and isinstance(channel, PostChannel):
-                quiet = 0.0
-                await channel.ping()
+            await incoming.check_again()
+        except MarinaError:
+            subscriber.end()
 
 
 def _filter(incoming: Incoming) -> tuple[list[str], list[str], dict[str, Any]]:

@@ -1,0 +1,118 @@
+"""Messages between processes, over the real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+from django.conf import settings
+from redis.asyncio import Redis
+
+from core.bus import Bus
+
+pytestmark = pytest.mark.anyio
+
+
+class Ear:
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[bytes] = asyncio.Queue()
+        self.missed = asyncio.Event()
+
+    async def next(self) -> bytes:
+        async with asyncio.timeout(5):
+            return await self.messages.get()
+
+    async def listen(self, bus: Bus, channel: str) -> Ear:
+        self.listener = await bus.subscribe(channel, self.messages.put_nowait, self.missed.set)
+        return self
+
+
+@pytest.fixture
+async def buses(database: None) -> AsyncIterator[tuple[Bus, Bus]]:
+    made = Bus(settings.ENV.redis_url), Bus(settings.ENV.redis_url)
+    for bus in made:
+        bus.start()
+    yield made
+    for bus in made:
+        await bus.close()
+
+
+def _channel() -> str:
+    return f"test:{secrets.token_hex(6)}"
+
+
+async def test_message_reaches_every_listener_in_every_process(buses: tuple[Bus, Bus]) -> None:
+    one, two = buses
+    channel = _channel()
+    ears = [await Ear().listen(bus, channel) for bus in (one, two, two)]
+    await one.publish(channel, b"hello")
+    assert [await ear.next() for ear in ears] == [b"hello"] * 3
+
+
+async def test_what_is_published_after_subscribing_is_heard(buses: tuple[Bus, Bus]) -> None:
+    one, two = buses
+    for number in range(30):
+        channel = _channel()
+        ear = await Ear().listen(two, channel)
+        await one.publish(channel, str(number))
+        assert await ear.next() == str(number).encode()
+
+
+async def test_listener_that_was_added_while_the_bus_runs_is_heard(buses: tuple[Bus, Bus]) -> None:
+    one, two = buses
+    await Ear().listen(two, _channel())
+    channel = _channel()
+    ear = Ear()
+    two.listen(channel, ear.messages.put_nowait, ear.missed.set)
+    async with asyncio.timeout(5):
+        await ear.missed.wait()
+    await one.publish(channel, b"late")
+    assert await ear.next() == b"late"
+
+
+async def test_channel_is_heard_again_by_who_joins_while_another_leaves(buses: tuple[Bus, Bus]) -> None:
+    one, two = buses
+    channel = _channel()
+    for number in range(20):
+        first = await Ear().listen(two, channel)
+        leaving = asyncio.create_task(two.leave(first.listener))
+        second = await Ear().listen(two, channel)
+        await leaving
+        await one.publish(channel, str(number))
+        async with asyncio.timeout(5):
+            heard = await second.messages.get() if second.messages.qsize() else None
+            if heard is None:
+                waiting = asyncio.create_task(second.messages.get())
+                missing = asyncio.create_task(second.missed.wait())
+                await asyncio.wait({waiting, missing}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                missing.cancel()
+        await two.leave(second.listener)
+
+
+async def test_gap_is_told_once_the_connection_is_back(buses: tuple[Bus, Bus]) -> None:
+    one, two = buses
+    channel = _channel()
+    ear = await Ear().listen(two, channel)
+    ear.missed.clear()
+    redis = Redis.from_url(settings.ENV.redis_url)
+    await redis.client_kill_filter(_type="pubsub", skipme=True)
+    await redis.aclose()
+    async with asyncio.timeout(10):
+        await ear.missed.wait()
+    await one.publish(channel, b"after")
+    assert await ear.next() == b"after"
+
+
+async def test_bus_without_redis_lets_subscribe_return(
+    database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.bus.SUBSCRIBE_SECONDS", 0.05)
+    bus = Bus("redis://127.0.0.1:1")
+    bus.start()
+    await Ear().listen(bus, _channel())
+    await bus.close()

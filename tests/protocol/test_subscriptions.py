@@ -1,0 +1,194 @@
+"""``subscriptions/listen`` (2026-07-28): one request whose answer tells of changes."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from servers.endpoint.handlers import subscriptions
+from servers.services.resources import list_resources, set_resource_enabled
+from servers.services.tools import list_tools, set_tool_enabled
+from tenants.services.keys import issue_key, revoke_key
+from tests.factories import Team
+from tests.plugins.live_marina import LiveMarina
+from tests.protocol.conftest import ALL_SCOPES
+from tests.protocol.streamclient import Stream, begin, open_modern
+from tests.protocol.wireclient import Endpoint
+
+ALL = {"toolsListChanged": True, "resourcesListChanged": True, "promptsListChanged": True}
+ID = "io.modelcontextprotocol/subscriptionId"
+
+
+def _listen(talk: Endpoint, rpc_id: Any = "sub", **notifications: Any) -> tuple[Stream, Any]:
+    stream = open_modern(talk, "subscriptions/listen", {"notifications": notifications}, rpc_id=rpc_id)
+    assert stream.status == 200, stream.answer().body
+    return stream, stream.message()
+
+
+def _switch(team: Team, name: str, enabled: bool) -> None:
+    tool = next(tool for tool in list_tools(caller=team.owner) if tool.name == name)
+    set_tool_enabled(tool.pk, enabled, caller=team.owner)
+
+
+def _touch(talk: Endpoint, uri: str) -> None:
+    assert talk.call("touch", {"uri": uri}).status == 200
+
+
+@pytest.mark.parametrize("rpc_id", ["sub", 7])
+def test_acknowledgement_comes_first_and_everything_names_the_subscription(
+    talk: Endpoint, talkers: Team, second_port: int, rpc_id: Any
+) -> None:
+    elsewhere = Endpoint(second_port, talk.path, talk.key)
+    stream, first = _listen(elsewhere, rpc_id, **ALL, resourceSubscriptions=["talk://plain"])
+    with stream:
+        assert first == {
+            "jsonrpc": "2.0",
+            "method": "notifications/subscriptions/acknowledged",
+            "params": {
+                "_meta": {ID: rpc_id},
+                "notifications": {**ALL, "resourceSubscriptions": ["talk://plain"]},
+            },
+        }
+        _switch(talkers, "say", False)
+        assert stream.message() == {
+            "jsonrpc": "2.0",
+            "method": "notifications/tools/list_changed",
+            "params": {"_meta": {ID: rpc_id}},
+        }
+        _touch(talk, "talk://plain")
+        assert stream.message() == {
+            "jsonrpc": "2.0",
+            "method": "notifications/resources/updated",
+            "params": {"_meta": {ID: rpc_id}, "uri": "talk://plain"},
+        }
+
+
+def test_only_what_was_asked_for_is_told(talk: Endpoint, talkers: Team) -> None:
+    stream, first = _listen(talk, resourcesListChanged=True, toolsListChanged=False)
+    with stream:
+        assert first["params"]["notifications"] == {"resourcesListChanged": True}
+        _touch(talk, "talk://plain")
+        _switch(talkers, "say", False)
+        resource = next(each for each in list_resources(caller=talkers.owner) if each.uri == "talk://plain")
+        set_resource_enabled(resource.pk, False, caller=talkers.owner)
+        assert stream.message()["method"] == "notifications/resources/list_changed"
+
+
+def test_filter_is_honoured_to_what_the_caller_may_see(talk: Endpoint, talkers: Team) -> None:
+    limited = talk.with_key(talkers.key("tools:read", "tools:execute"))
+    uris = ["talk://plain", "talk://none"]
+    stream, first = _listen(limited, **ALL, resourceSubscriptions=uris)
+    with stream:
+        honoured = first["params"]["notifications"]
+        assert honoured == {"toolsListChanged": True, "resourceSubscriptions": []}
+    stream, first = _listen(talk, **ALL, resourceSubscriptions=[*uris, "talk://plain", "talk://item/9"])
+    with stream:
+        honoured = first["params"]["notifications"]
+        assert honoured["resourceSubscriptions"] == ["talk://plain", "talk://item/9"]
+
+
+def test_change_of_a_tool_that_the_key_does_not_reach_is_not_told(talk: Endpoint, talkers: Team) -> None:
+    narrow = talk.with_key(talkers.key("tools:read", "tools:execute", "tool:ask", "tool:steps"))
+    stream, _ = _listen(narrow, toolsListChanged=True)
+    with stream, begin(narrow).listen() as session_stream:
+        assert session_stream.next() is not None
+        _switch(talkers, "say", False)
+        _switch(talkers, "ask", False)
+        assert stream.message()["method"] == "notifications/tools/list_changed"
+        assert session_stream.message()["method"] == "notifications/tools/list_changed"
+        _switch(talkers, "say", True)
+        _switch(talkers, "steps", False)
+        for each in (stream, session_stream):
+            assert each.message()["method"] == "notifications/tools/list_changed"
+        listed = {tool["name"] for tool in narrow.modern("tools/list").result["tools"]}
+        assert listed == set()
+
+
+def test_changes_of_another_team_are_not_told(talk: Endpoint, talkers: Team, team: Team) -> None:
+    stream, _ = _listen(talk, toolsListChanged=True)
+    with stream:
+        _switch(team, "echo", False)
+        _switch(talkers, "say", False)
+        assert stream.message()["method"] == "notifications/tools/list_changed"
+        _switch(team, "echo", True)
+        _switch(talkers, "say", True)
+        assert stream.message()["method"] == "notifications/tools/list_changed"
+
+
+@pytest.mark.parametrize(
+    "notifications",
+    [
+        None,
+        [],
+        {"toolsListChanged": 1},
+        {"resourceSubscriptions": "talk://plain"},
+        {"resourceSubscriptions": [1]},
+        {"resourceSubscriptions": ["a:b"] * 1001},
+    ],
+)
+def test_malformed_filter_is_refused(talk: Endpoint, notifications: Any) -> None:
+    answer = talk.modern("subscriptions/listen", {"notifications": notifications})
+    assert (answer.status, answer.error["code"]) == (400, -32602)
+
+
+def test_client_that_takes_no_events_is_refused(talk: Endpoint) -> None:
+    answer = talk.modern(
+        "subscriptions/listen", {"notifications": ALL}, headers={"Accept": "application/json"}
+    )
+    assert answer.status == 406
+    assert answer.error["data"]["code"] == "accept_leaves_out_events"
+
+
+def test_earlier_revisions_do_not_have_it(talk: Endpoint) -> None:
+    assert talk.legacy("subscriptions/listen", {"notifications": ALL}).error["code"] == -32601
+
+
+def test_stream_ends_with_its_credential_even_while_it_has_much_to_say(
+    talk: Endpoint, talkers: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "CHECK_SECONDS", 0.3)
+    issued = issue_key("short-lived", list(ALL_SCOPES), expires_in_days=1, caller=talkers.owner)
+    stream, _ = _listen(talk.with_key(issued.key), resourceSubscriptions=["talk://plain"])
+    with stream:
+        revoke_key(issued.row.pk, caller=talkers.owner)
+        told = 0
+        while told < 10_000:
+            _touch(talk, "talk://plain")
+            message = stream.message()
+            assert message is not None
+            if "result" in message:
+                break
+            told += 1
+        assert message["id"] == "sub"
+        assert stream.message() is None
+
+
+def test_streams_end_in_order_when_their_process_does(
+    talk: Endpoint, database: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    marina = LiveMarina(
+        tmp_path_factory.mktemp("drained") / "web.log", module="tests.protocol.second_replica:application"
+    )
+    marina.start()
+    try:
+        there = Endpoint(marina.port, talk.path, talk.key)
+        session = begin(there)
+        stream, _ = _listen(there, "drained", **ALL)
+        with stream, session.listen() as standing:
+            assert standing.next() is not None
+            assert marina.process is not None
+            marina.process.terminate()
+            result = stream.message()
+            assert result["id"] == "drained"
+            assert result["result"]["resultType"] == "complete"
+            assert result["result"]["_meta"][ID] == "drained"
+            assert stream.message() is None
+            assert standing.messages() == []
+            assert marina.process.wait(10) in {0, -signal.SIGTERM}
+    finally:
+        marina.stop()
+    # The session lives on where there is still somebody.
+    with session.on(talk.port).listen() as again:
+        assert again.status == 200

@@ -85,6 +85,8 @@ class Connection:
         await receive()
         hub = self.visit.parts.hub
         if not await self.connect():
+            # The server counts the handshake as open until it says that it is over.
+            await receive()
             return
         try:
             while (message := await receive())["type"] == "websocket.receive":

@@ -33,6 +33,9 @@ MAX_IN_FLIGHT: Final = 64
 MAX_WAITING_BYTES: Final = 1024 * 1024
 """Of requests that wait. Beyond it they are refused."""
 
+REFUSAL_SECONDS: Final = 1.0
+"""How long a refusal may take to be sent."""
+
 GOING_AWAY: Final = 1001
 POLICY: Final = 1008
 PROTOCOL: Final = "mcp"
@@ -85,8 +88,11 @@ class Connection:
         await receive()
         hub = self.visit.parts.hub
         if not await self.connect():
-            # The server counts the handshake as open until it says that it is over.
-            await receive()
+            # uvicorn says twice that it is over, and takes the handshake for unfinished until the second time.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REFUSAL_SECONDS):
+                    await receive()
+                    await receive()
             return
         try:
             while (message := await receive())["type"] == "websocket.receive":

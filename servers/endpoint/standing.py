@@ -82,6 +82,7 @@ class StandingStream:
         )
         self._standalone = standalone
         self._reload = standalone
+        self._loading = False
         self._over = False
         self._gone = False
 
@@ -90,7 +91,7 @@ class StandingStream:
 
         The caller has been counted by ``Hub.admit``.
         """
-        listener = await self._bus.subscribe(self._session.channel, self._heard, self._subscriber.woken.set)
+        listener = await self._bus.subscribe(self._session.channel, self._heard, self._missed)
         gone = asyncio.get_running_loop().create_task(self._until_gone(receive))
         visit = self._visit
         try:
@@ -203,17 +204,30 @@ class StandingStream:
         if message == b"end" or (message.startswith(self._name) and not message.endswith(self._own)):
             # The session has ended, or its client opened the stream anew: this connection is an old one.
             self._over = True
-        elif message == b"subscriptions":
-            self._reload = self._standalone
+        elif message.startswith((b"subscribed ", b"unsubscribed ")):
+            # At once: an update that is announced after this is heard after it, and must find it done.
+            if not self._standalone:
+                return
+            verb, _, uri = message.decode().partition(" ")
+            (self._subscriber.uris.add if verb == "subscribed" else self._subscriber.uris.discard)(uri)
+            # What is being read meanwhile may be older.
+            self._reload = self._reload or self._loading
+            return
         elif message != self._event:
             return
         self._subscriber.woken.set()
 
+    def _missed(self) -> None:
+        """There was a gap in what is heard: everything may be otherwise now."""
+        self._reload = self._standalone
+        self._subscriber.woken.set()
+
     async def _load_subscriptions(self) -> None:
-        self._reload = False
+        self._reload, self._loading = False, True
         with contextlib.suppress(RedisError, OSError):
             uris = await self._bus.redis.smembers(subscriptions_key(self._session.id))
             self._subscriber.uris = {uri.decode() for uri in uris}
+        self._loading = False
 
     async def _compare_lists(self) -> None:
         """Tell of the lists that changed since the client was last told, on whatever connection that was."""

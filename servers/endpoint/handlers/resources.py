@@ -94,7 +94,7 @@ async def subscribe(incoming: Incoming) -> bytes:
         async with redis.pipeline(transaction=False) as pipe:
             pipe.sadd(key, uri)
             pipe.expire(key, SESSION_SECONDS)
-            pipe.publish(session.channel, b"subscriptions")
+            pipe.publish(session.channel, b"subscribed " + uri.encode())
             await pipe.execute()
     except (RedisError, OSError):
         raise sessions_away() from None
@@ -112,7 +112,7 @@ async def unsubscribe(incoming: Incoming) -> bytes:
     try:
         async with incoming.runtime.bus.redis.pipeline(transaction=False) as pipe:
             pipe.srem(subscriptions_key(session.id), uri)
-            pipe.publish(session.channel, b"subscriptions")
+            pipe.publish(session.channel, b"unsubscribed " + uri.encode())
             await pipe.execute()
     except (RedisError, OSError):
         raise sessions_away() from None

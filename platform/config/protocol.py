@@ -115,6 +115,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle is not None and cycle.scope is self.scope:
             cast("dict[str, Any]", self.scope)["extensions"] = {WHOLE_ANSWER: partial(answer_whole, cycle)}
 
+    def on_response_complete(self) -> None:
+        cycle = self._last()
+        scope = None if cycle is None else cast("dict[str, Any]", cycle.scope)
+        super().on_response_complete()
+        if scope is not None:
+            # What it holds holds the cycle, and the cycle the scope: let go, or the collector has to find them.
+            scope.pop("extensions", None)
+
     def send_400_response(self, msg: str) -> None:
         """Answer what could not be parsed, or was refused while it was. uvicorn calls this for both."""
         self._refuse(self._refused_as, msg)

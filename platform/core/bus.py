@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from redis import asyncio as aioredis
@@ -104,26 +104,24 @@ class Bus:
         confirmed = self._confirmed.setdefault(channel, asyncio.Event())
         if confirmed.is_set():
             return listener
-        if not known and self._pubsub is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await self._pubsub.subscribe(channel)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SUBSCRIBE_SECONDS):
-                await confirmed.wait()
+        try:
+            if not known and self._pubsub is not None:
+                with contextlib.suppress(RedisError, OSError):
+                    await self._pubsub.subscribe(channel)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                    await confirmed.wait()
+        except BaseException:
+            # Who is cancelled here never gets the listener, so nobody else would take it away.
+            if self._remove(listener):
+                self._soon(self._part(channel))
+            raise
         return listener
 
     async def leave(self, listener: Listener) -> None:
         """Stop listening. The channel is let go when nobody is left."""
-        channel = listener.channel
-        listeners = self._listeners.get(channel, [])
-        if listener in listeners:
-            listeners.remove(listener)
-        if not listeners and channel in self._listeners:
-            del self._listeners[channel]
-            self._confirmed.pop(channel, None)
-            if self._pubsub is not None:
-                with contextlib.suppress(RedisError, OSError):
-                    await self._pubsub.unsubscribe(channel)
+        if self._remove(listener):
+            await self._part(listener.channel)
 
     async def _run(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS
@@ -148,6 +146,9 @@ class Bus:
                     "other processes are not heard: no connection to Redis",
                     extra={"again_in_seconds": backoff},
                 )
+            except Exception:
+                # Whatever it was, a process that hears nothing any more would be worse.
+                logger.exception("the bus stumbled and begins anew")
             finally:
                 self._pubsub = None
                 for confirmed in self._confirmed.values():
@@ -160,13 +161,13 @@ class Bus:
         channel = message["channel"].decode()
         if message["type"] == "message":
             for listener in list(self._listeners.get(channel, ())):
-                listener.heard(message["data"])
+                self._tell(listener, message["data"])
         elif message["type"] == "subscribe":
             if channel in self._listeners:
                 self._confirmed.setdefault(channel, asyncio.Event()).set()
             # What was published before this moment was not heard.
             for listener in list(self._listeners.get(channel, ())):
-                listener.missed()
+                self._tell(listener, None)
         elif message["type"] == "unsubscribe" and channel in self._listeners:
             # Left and joined again before Redis said so.
             self._join_soon(channel)
@@ -176,10 +177,40 @@ class Bus:
         self._listeners.setdefault(channel, []).append(listener)
         return listener
 
+    def _remove(self, listener: Listener) -> bool:
+        """Take a listener away. Whether it was the last of its channel."""
+        listeners = self._listeners.get(listener.channel)
+        if listeners is None or listener not in listeners:
+            return False
+        listeners.remove(listener)
+        if listeners:
+            return False
+        del self._listeners[listener.channel]
+        self._confirmed.pop(listener.channel, None)
+        return True
+
+    def _tell(self, listener: Listener, message: bytes | None) -> None:
+        """Hand on a message, or that some were missed. One listener's fault is no other's."""
+        try:
+            if message is None:
+                listener.missed()
+            else:
+                listener.heard(message)
+        except Exception:
+            logger.exception("a listener failed", extra={"channel": listener.channel})
+
     def _join_soon(self, channel: str) -> None:
-        joining = asyncio.get_running_loop().create_task(self._join(channel))
-        self._joining.add(joining)
-        joining.add_done_callback(self._joining.discard)
+        self._soon(self._join(channel))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
+
+    async def _part(self, channel: str) -> None:
+        if self._pubsub is not None and channel not in self._listeners:
+            with contextlib.suppress(RedisError, OSError):
+                await self._pubsub.unsubscribe(channel)
 
     async def _join(self, channel: str) -> None:
         if self._pubsub is not None and channel in self._listeners:

@@ -23,6 +23,7 @@ from servers.endpoint.duplex import open_duplex, post_message
 from servers.endpoint.eras import header_version
 from servers.endpoint.events import STANDALONE, EventLog, stream_of
 from servers.endpoint.exchange import SESSION_HEADER, Exchange
+from servers.endpoint.guard import Guard
 from servers.endpoint.handlers.lifecycle import sessions_away
 from servers.endpoint.headers import (
     Gate,
@@ -167,7 +168,7 @@ def make_parts(runtime: Runtime, page_size: int = PAGE_SIZE) -> Parts:
         per_tenant=env.streams_per_team,
         most=env.streams_per_process,
     )
-    return Parts(runtime=runtime, views=views, sessions=Sessions(runtime.bus), hub=hub)
+    return Parts(runtime=runtime, views=views, sessions=Sessions(runtime.bus), hub=hub, guard=Guard())
 
 
 async def _serve_stream(exchange: Exchange, session: Session, receive: Receive, send: Send) -> None:

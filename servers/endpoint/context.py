@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, get_args
 
 import orjson
@@ -35,7 +35,7 @@ _CAPABILITY: Final[dict[AskMethod, str]] = {
 class CallContext:
     """Implements ``servers.execution.contract.Context`` for one request. Cheap to make: most need none of it."""
 
-    __slots__ = ("_asking", "_deadline", "_incoming", "_left", "_told", "retries")
+    __slots__ = ("_asking", "_deadline", "_first", "_incoming", "_left", "_told", "retries")
 
     def __init__(self, incoming: Incoming, target: str, arguments: object = None) -> None:
         self._incoming = incoming
@@ -43,6 +43,7 @@ class CallContext:
         self._asking = 0
         self._left: float | None = None
         self._deadline: asyncio.Timeout | None = None
+        self._first: Callable[[], Awaitable[None]] | None = None
         self.retries: Retries | None = None
         if incoming.modern:
             params = incoming.params
@@ -98,6 +99,10 @@ class CallContext:
                 raise cannot_ask(ask)
         return self._answers(asks) if self._incoming.modern else await self._put(asks)
 
+    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
+        """See ``Context``."""
+        self._first = first
+
     def keep(self, deadline: asyncio.Timeout) -> None:
         """See ``Context``."""
         self._deadline = deadline
@@ -146,6 +151,8 @@ class CallContext:
         channel = incoming.channel()
         if questions is None or not channel.carries:
             raise cannot_ask(next(iter(asks.values()), None))
+        if self._first is not None:
+            await self._first()
         self._stop_clock()
         try:
             async with asyncio.TaskGroup() as group:
@@ -192,6 +199,9 @@ class CallContext:
                 "data" if "data" in params else "message": "(too long to be sent, or not JSON)",
             }
             message = orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params}, default=str)
+        if self._first is not None:
+            # No content of a run reaches anyone before the log has the run.
+            await self._first()
         await channel.send(message)
 
     def _retries(self, target: str, arguments: object) -> Retries:

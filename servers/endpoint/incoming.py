@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from servers.endpoint.channel import Channel
+from servers.endpoint.guard import Guard
 from servers.endpoint.questions import Questions
 from servers.endpoint.sessions import Session, Sessions
 from servers.endpoint.subscribers import Hub
@@ -24,6 +25,7 @@ class Parts:
     views: Views
     sessions: Sessions
     hub: Hub
+    guard: Guard
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ def note_trace(incoming: Incoming) -> None:
         return
     found = _TRACEPARENT.fullmatch(given)
     if found is not None and found[1].strip("0") and found[2].strip("0"):
-        logger.info(
+        # Clients that trace do so with every request: no line each unless somebody looks for them.
+        logger.debug(
             "request is part of a trace",
             extra={"request_id": incoming.request_id, "trace_id": found[1], "parent_id": found[2]},
         )

@@ -6,18 +6,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated
 from servers.endpoint.events import LEASE_SECONDS
-from servers.endpoint.exchange import Exchange
+from servers.endpoint.exchange import SESSION_HEADER, Exchange
 from servers.endpoint.notices import cancelled_key, request_name
-from servers.endpoint.sessions import session_key
-
-AFTER_SECONDS: Final = 0.05
-"""A request that is answered sooner needs no watch: most are. It begins at the second round of the guard that comes
-by so often, which costs a request nothing; a timer of its own would."""
+from servers.endpoint.sessions import Session, session_key
 
 PING_SECONDS: Final = 15.0
 """A stream is opened for a request that takes longer, so that proxies do not take it for dead."""
@@ -53,7 +50,7 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
         self._returning: asyncio.TimerHandle | None = None
         self._seen = False
-        _Guard.watch(self, loop)
+        exchange.parts.guard.watch(self)
 
     @property
     def over(self) -> bool:
@@ -62,7 +59,9 @@ class Watch:
 
     def end(self) -> None:
         """Stop watching: the answer is ready."""
-        _Guard.watches.pop(self, None)
+        self._exchange.parts.guard.forget(self)
+        # What is heard from now on must not cancel the sending of the answer.
+        self._task = None
         if self._returning is not None:
             self._returning.cancel()
         for task in self._tasks:
@@ -70,16 +69,21 @@ class Watch:
 
     def look(self) -> bool:
         """The guard comes by. Says whether this watch has begun and needs no guard any more."""
-        if self._seen:
+        if not self._seen:
+            self._seen = True
+            return False
+        if not self._tasks:
             self._begin()
-        seen, self._seen = self._seen, True
-        return seen
+        exchange = self._exchange
+        if exchange.session is None:
+            # It may be being looked for still.
+            return SESSION_HEADER not in exchange.headers
+        self._tasks.append(asyncio.get_running_loop().create_task(self._until_cancelled(exchange.session)))
+        return True
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._until_gone()), loop.create_task(self._keep_alive())]
-        if self._exchange.session is not None:
-            self._tasks.append(loop.create_task(self._until_cancelled()))
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -91,43 +95,58 @@ class Watch:
         else:
             self._give_up()
 
-    async def _until_cancelled(self) -> None:
+    async def _until_cancelled(self, session: Session) -> None:
         """Hear what other replicas say of this request."""
         exchange = self._exchange
-        session = exchange.session
-        if session is None:
-            return
         # A batch has many requests and no id of its own: only the end of its session ends it.
         name = request_name(exchange.rpc_id) or b""
         bus = exchange.parts.runtime.bus
-        resumed = asyncio.Event()
+        woken = asyncio.Event()
+        unheard, resumed = True, False
 
         def heard(message: bytes) -> None:
+            nonlocal resumed
             if message == b"end" or (name and message == b"cancel " + name):
                 self._cancel()
             elif message.startswith((b"stream ", b"left ")) and self._is_own(message):
                 if message.startswith(b"left "):
                     self._await_return()
                 else:
-                    resumed.set()
+                    resumed = True
+                    woken.set()
 
-        listener = await bus.subscribe(session.channel, heard, _nothing)
+        def missed() -> None:
+            nonlocal unheard
+            unheard = True
+            woken.set()
+
+        listener = await bus.subscribe(session.channel, heard, missed)
         try:
-            with contextlib.suppress(RedisError, OSError):
-                # What was said before this process listened.
-                async with bus.redis.pipeline(transaction=False) as pipe:
-                    pipe.sismember(cancelled_key(session.id), name)
-                    pipe.exists(session_key(session.id))
-                    cancelled, stands = await pipe.execute()
-                if cancelled or not stands:
-                    self._cancel()
             while True:
-                await resumed.wait()
-                resumed.clear()
-                self._came_back()
-                await self._hint()
+                if unheard:
+                    # What was said while this process did not listen.
+                    unheard = not await self._ask_whether_over(session.id, name)
+                await woken.wait()
+                woken.clear()
+                if resumed:
+                    resumed = False
+                    self._came_back()
+                    await self._hint()
         finally:
             await bus.leave(listener)
+
+    async def _ask_whether_over(self, session_id: str, name: bytes) -> bool:
+        """End the request if its client cancelled it or its session has ended. Whether that could be asked."""
+        try:
+            async with self._exchange.parts.runtime.bus.redis.pipeline(transaction=False) as pipe:
+                pipe.sismember(cancelled_key(session_id), name)
+                pipe.exists(session_key(session_id))
+                cancelled, stands = await pipe.execute()
+        except (RedisError, OSError):
+            return False
+        if cancelled or not stands:
+            self._cancel()
+        return True
 
     async def _keep_alive(self) -> None:
         exchange = self._exchange
@@ -142,6 +161,13 @@ class Watch:
                 await exchange.stream().ping()
             if exchange.opened is not None:
                 await exchange.opened.hold()
+            try:
+                await exchange.admit(again=True)
+            except (Unauthenticated, Forbidden, NotFound):
+                # Its credential has ended, and what it streams with it. A database that is away ends nothing.
+                self._cancel()
+            except MarinaError:
+                continue
 
     def _is_own(self, message: bytes) -> bool:
         channel = self._exchange.opened
@@ -174,39 +200,16 @@ class Watch:
             )
 
     def _give_up(self) -> None:
-        self.gone = True
-        if self._task is not None:
-            self._task.cancel()
+        if not self.over:
+            self.gone = True
+            self._stop()
 
     def _cancel(self) -> None:
         if not self.over:
             self.cancelled = True
-            if self._task is not None:
-                self._task.cancel()
+            self._stop()
 
-
-class _Guard:
-    """Comes by at every request that is being served, one timer for all of them."""
-
-    watches: ClassVar[dict[Watch, None]] = {}
-    timer: ClassVar[asyncio.TimerHandle | None] = None
-    loop: ClassVar[asyncio.AbstractEventLoop | None] = None
-
-    @classmethod
-    def watch(cls, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
-        cls.watches[watch] = None
-        if cls.timer is None or cls.loop is not loop:
-            cls.loop = loop
-            cls.timer = loop.call_later(AFTER_SECONDS, cls.round)
-
-    @classmethod
-    def round(cls) -> None:
-        for watch in list(cls.watches):
-            if watch.look():
-                cls.watches.pop(watch, None)
-        loop = cls.loop
-        cls.timer = loop.call_later(AFTER_SECONDS, cls.round) if loop is not None and cls.watches else None
-
-
-def _nothing() -> None:
-    """A cancellation that was missed waits in Redis, and the client goes away sooner or later."""
+    def _stop(self) -> None:
+        """Cancel the task: once, for a second time would interrupt what it does about the first."""
+        if self._task is not None:
+            self._task.cancel()

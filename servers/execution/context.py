@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.errors import SourceError
@@ -27,6 +27,9 @@ class Detached:
 
     def can(self, method: AskMethod) -> bool:
         return False
+
+    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
+        return
 
     def keep(self, deadline: asyncio.Timeout) -> None:
         return

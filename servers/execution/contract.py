@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -181,6 +181,10 @@ class Context(Protocol):
 
     def can(self, method: AskMethod) -> bool:
         """Whether the client declared that it answers such questions."""
+        ...
+
+    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
+        """Take what has to be awaited before anything of the operation reaches the client."""
         ...
 
     def keep(self, deadline: asyncio.Timeout) -> None:

@@ -118,6 +118,7 @@ async def call_tool(
         await _record_refusal(record, refusal)
         raise
     record.version = tool.version
+    context.precede(record.intend)
     try:
         outcome = await _run_tool(tool, arguments, record, timeout, context)
     except BaseException as end:
@@ -176,6 +177,7 @@ async def read_resource(
     except (Forbidden, NotFound) as refusal:
         await _record_refusal(record, refusal)
         raise
+    context.precede(record.intend)
     run = _run(resource, {**variables, "uri": uri}, runtime, timeout, context, code="resource_unusable")
     return await _recorded(record, run)
 
@@ -215,6 +217,7 @@ async def get_prompt(
     except (Forbidden, NotFound, InvalidInput) as refusal:
         await _record_refusal(record, refusal)
         raise
+    context.precede(record.intend)
     return await _recorded(record, _run(prompt, arguments, runtime, timeout, context, code="prompt_unusable"))
 
 

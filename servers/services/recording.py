@@ -79,8 +79,12 @@ class CallRecord:
     async def intend(self) -> None:
         """Record that the run is about to begin, for one that may change something.
 
-        Raises ``Unavailable`` when that cannot be recorded: then nothing may run.
+        Also before something of a run reaches its client. Raises ``Unavailable`` when that cannot be recorded: then
+        nothing may run. Doing it again does nothing.
         """
+        if self._intent is not None:
+            await asyncio.shield(self._intent)
+            return
         try:
             self._intent = self.runtime.writer.hand_in(self.caller.tenant_id, self._entry(INTENT))
             # Who leaves now leaves an intent behind: its outcome has to wait for its number.
@@ -106,7 +110,7 @@ class CallRecord:
             # Nobody hears an answer any more, so a log that cannot be written refuses nothing here.
             with contextlib.suppress(MarinaError):
                 await self.write("cancelled", error=gone)
-        elif isinstance(end, Exception):
+        else:
             # A fault of ours: what ran is recorded all the same, then the outer boundary answers and logs it.
             fault = MarinaError("An internal fault ended the call.", code="internal")
             await self.write("error", error=fault)
@@ -144,7 +148,8 @@ class CallRecord:
         notify_calls(self.caller.tenant_id)
 
     async def _conclude(self, entry: Entry, intent: asyncio.Future[int]) -> int:
-        entry.intent = intent.result() if intent.done() else await intent
+        # Shielded: who is cancelled a second time must not take the intent's own future along.
+        entry.intent = intent.result() if intent.done() else await asyncio.shield(intent)
         try:
             return await self.runtime.writer.write(self.caller.tenant_id, entry)
         except Unavailable:

@@ -39,6 +39,9 @@ class Listening:
     def can(self, method: AskMethod) -> bool:
         return method in self.abilities
 
+    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
+        return
+
     def keep(self, deadline: asyncio.Timeout) -> None:
         return
 

@@ -173,7 +173,7 @@ def test_trace_of_a_client_is_logged_with_the_request_id(
 ) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     meta = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "a=1", "baggage": "b=2"}
-    caplog.set_level("INFO", logger="servers.endpoint.tracing")
+    caplog.set_level("DEBUG", logger="servers.endpoint.tracing")
     answer = _modern(talk, "tools/list", **meta)
     assert answer.status == 200
     for wrong in ("", "00-" + "0" * 32 + "-b7ad6b7169203331-01", 5, "x" * 500):

@@ -67,6 +67,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.access_log = config.access_log
         self._head_since: float | None = None
         """When the head began that is awaited now; ``None`` while none is."""
+        self._idle_since: float | None = None
+        """Since when nothing is asked and nothing is answered, after a first answer."""
         self._head_bytes = 0
         """What the reads after its first one brought of it. Below zero during the first."""
         self._read_bytes = 0
@@ -84,8 +86,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
-        if self.timeout_keep_alive_task is not None:
-            # It idled. Whatever this is, a head or a dribble before one, uvicorn's own deadline ends here.
+        if self._idle_since is not None:
+            # It idled. Whatever this is, a head or a dribble before one, another deadline begins here.
+            self._idle_since = None
             self._head_since = self.loop.time()
         self._read_bytes = len(data)
         super().data_received(data)
@@ -116,12 +119,20 @@ class BoundedProtocol(HttpToolsProtocol):
             cast("dict[str, Any]", self.scope)["extensions"] = {WHOLE_ANSWER: partial(answer_whole, cycle)}
 
     def on_response_complete(self) -> None:
+        """What comes after an answer. As uvicorn has it, but for the deadline on idling, which the sweep keeps."""
         cycle = self._last()
-        scope = None if cycle is None else cast("dict[str, Any]", cycle.scope)
-        super().on_response_complete()
-        if scope is not None:
+        if cycle is not None:
             # What it holds holds the cycle, and the cycle the scope: let go, or the collector has to find them.
-            scope.pop("extensions", None)
+            cast("dict[str, Any]", cycle.scope).pop("extensions", None)
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            waiting, app = self.pipeline.pop()
+            self._start_asgi_task(waiting, app)
+        else:
+            self._idle_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what could not be parsed, or was refused while it was. uvicorn calls this for both."""
@@ -152,6 +163,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.abort()
                 return
             self._stuck_since, self._stuck_bytes = now, left
+        if self._idle_since is not None and now - self._idle_since > web.idle_seconds:
+            self.transport.close()
+            return
         if (
             self._head_since is not None
             and now - self._head_since > web.header_seconds

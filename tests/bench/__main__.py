@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 from collections import defaultdict
 from dataclasses import replace
 
+import httpx2
+
 from config.local.failure import StartError
 from config.local.options import read_options
 from tests.bench.load import Load, find_wrk, run_load
-from tests.bench.machine import choose_cores, describe_machine, find_other_load
-from tests.bench.report import Result, format_table, summarise, write_results
-from tests.bench.systems import Stage, System, inherited_environment
+from tests.bench.machine import allow_files, choose_cores, describe_machine, find_other_load
+from tests.bench.report import (
+    Result,
+    describe_streams,
+    format_streams,
+    format_table,
+    summarise,
+    write_results,
+)
+from tests.bench.stages import measure_stages, report_stages
+from tests.bench.systems import PAIR_CONNECTIONS, PAIR_WORKS, Doors, Stage, System, inherited_environment
 from tests.bench.works import WORKS, Work, WrongAnswer, prepare, verify
+from tests.replicas.leanclient import Refused
+from tests.soak.streams import open_streams
 
+STAGES = "stages"
+STREAMS = 1000
+_STREAMS_WORK = f"streams-{STREAMS}"
+_STREAMS_SECONDS = 120
+_FILES = 4 * STREAMS
 ROUNDS = 3
 CONNECTIONS = (1, 16, 64)
 _WARM_SECONDS = 1
@@ -31,20 +49,35 @@ def main(arguments: list[str]) -> int:
     cores = choose_cores()
     stage = Stage(home, cores, environ, options)
     other_load = find_other_load()
+    print(f"{describe_machine()}; {cores.describe()}")
+    if other_load is not None:
+        print(other_load)
+    if chosen.stages:
+        # Before anything else runs here.
+        print()
+        report_stages(measure_stages(cores, environ, options), home)
+    if not chosen.works and not chosen.streams:
+        return 0
+    results: list[Result] = []
     try:
-        systems = _start(stage, chosen.works)
-        print(f"{describe_machine()}; {cores.describe()}")
-        if other_load is not None:
-            print(other_load)
-        print(f"Medians of {chosen.rounds} runs of {chosen.seconds} s, interleaved.\n", flush=True)
-        results = _measure(program, systems, chosen)
+        print("\nStarting the systems …", flush=True)
+        environment = stage.start_storage()
+        systems = _start(stage, environment, chosen)
+        if chosen.works:
+            print(f"Medians of {chosen.rounds} runs of {chosen.seconds} s, interleaved.\n", flush=True)
+            results = _measure(program, systems, chosen)
+            print(format_table(results))
+        if any(system.name == "marina-2" for system in systems):
+            print(f"\nmarina-2: {cores.describe_pair()}.\nIts memory is that of all its processes.")
+        if chosen.streams:
+            results.append(_measure_streams(stage.start_for_streams(environment)))
+            print(f"\n{format_streams(results[-1])}")
     except (StartError, WrongAnswer) as refusal:
         print(f"The bench stopped: {refusal}", file=sys.stderr)
         return 1
     finally:
         stage.close()
     write_results(home / "results.json", results)
-    print(format_table(results))
     print(f"\nWritten to {home / 'results.json'}")
     wrong = sum(result.errors for result in results)
     if wrong:
@@ -52,16 +85,39 @@ def main(arguments: list[str]) -> int:
     return 1 if wrong else 0
 
 
-def _start(stage: Stage, works: list[Work]) -> list[System]:
-    print("Starting the systems …", flush=True)
-    environment = stage.start_storage()
+def _start(stage: Stage, environment: dict[str, str], chosen: argparse.Namespace) -> list[System]:
+    works: list[Work] = chosen.works
     marina = stage.start_marina(environment)
+    if not works:
+        return [marina]
     # Marina first: the limit's answers are made as long as Marina's.
     sizes = {work.name: verify(work, marina.targets[work.name]) for work in works}
     sdk = stage.start_sdk(environment)
     for work in works:
         verify(work, sdk.targets[work.name])
-    return [marina, sdk, stage.start_limit(sizes)]
+    systems = [marina, sdk, stage.start_limit(sizes)]
+    paired = [work for work in works if work.name in PAIR_WORKS]
+    if paired and PAIR_CONNECTIONS in chosen.connections:
+        pair = stage.start_pair(environment)
+        for work in paired:
+            verify(work, pair.targets[work.name])
+        systems.append(pair)
+    return systems
+
+
+def _measure_streams(doors: Doors) -> Result:
+    """Open them at a process that has served nothing yet. What could not be opened is an error of the row."""
+    allow_files(_FILES)
+
+    async def measure() -> float:
+        async with asyncio.timeout(_STREAMS_SECONDS):
+            return await open_streams(STREAMS, doors.url, doors.keys, pid=doors.pid)
+
+    try:
+        return describe_streams(STREAMS, asyncio.run(measure()), errors=0)
+    except (Refused, httpx2.HTTPError, TimeoutError) as fault:
+        print(f"The streams could not be opened: {type(fault).__name__}: {fault}", file=sys.stderr)
+        return describe_streams(STREAMS, 0.0, errors=STREAMS)
 
 
 def _measure(program: str, systems: list[System], chosen: argparse.Namespace) -> list[Result]:
@@ -72,12 +128,14 @@ def _measure(program: str, systems: list[System], chosen: argparse.Namespace) ->
             for connections in chosen.connections:
                 # Another order each round, so that none always follows the same one.
                 for system in systems[number % len(systems) :] + systems[: number % len(systems)]:
+                    if not system.does(work.name, connections):
+                        continue
                     load = _run(program, system, work, connections, chosen.seconds, warm=number == 0)
                     loads[system.name, work.name, connections].append(load)
                     key = (system.name, work.name)
                     rss[key] = max(rss[key], system.rss_mb(work.name))
                     print(
-                        f"  round {number + 1}  {work.name:<13}{connections:>3} connections  {system.name:<7}"
+                        f"  round {number + 1}  {work.name:<13}{connections:>3} connections  {system.name:<8}"
                         f"{load.per_second:>10,.0f}/s  p99 {load.p99_ms:.2f} ms  errors {load.errors}",
                         file=sys.stderr,
                         flush=True,
@@ -93,6 +151,7 @@ def _measure(program: str, systems: list[System], chosen: argparse.Namespace) ->
         for work in chosen.works
         for connections in chosen.connections
         for system in systems
+        if system.does(work.name, connections)
     ]
 
 
@@ -119,16 +178,20 @@ def _run(program: str, system: System, work: Work, connections: int, seconds: in
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    known = {work.name: work for work in WORKS}
+    works = {work.name: work for work in WORKS}
+    known = [STAGES, *works, _STREAMS_WORK]
     parser.add_argument("--works", default=",".join(known), help="some of: %(default)s")
     parser.add_argument("--connections", default=",".join(map(str, CONNECTIONS)), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs, of which medians are taken")
     parser.add_argument("--seconds", type=int, default=int(os.environ.get("BENCH_SECONDS") or 5))
     chosen = parser.parse_args(arguments)
-    unknown = [name for name in chosen.works.split(",") if name not in known]
+    named = chosen.works.split(",")
+    unknown = [name for name in named if name not in known]
     if unknown:
         parser.error(f"unknown work {', '.join(unknown)}; known: {', '.join(known)}")
-    chosen.works = [known[name] for name in chosen.works.split(",")]
+    chosen.stages = STAGES in named
+    chosen.streams = _STREAMS_WORK in named
+    chosen.works = [works[name] for name in named if name in works]
     chosen.connections = [int(number) for number in chosen.connections.split(",")]
     return chosen
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+import resource
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ class Cores:
 
     server: int | None
     rest: int | None
+    pair: tuple[int, ...] = ()
+    """Where a server of two processes runs: beside the rest where there is room, else on the rest's core too."""
 
     def describe(self) -> str:
         """One line for the head of the tables."""
@@ -26,29 +29,55 @@ class Cores:
             return "nothing is pinned to a core here, so figures vary more"
         return f"server on core {self.server}; PostgreSQL, Redis and wrk on core {self.rest}"
 
+    def describe_pair(self) -> str:
+        """One line on where a server of two processes runs."""
+        if self.rest is None:
+            return "two processes, pinned to no core"
+        if self.rest in self.pair:
+            return (
+                f"two processes on cores {self.pair[0]} and {self.pair[1]}, which they share with PostgreSQL, Redis "
+                "and wrk:\nwhat two processes do with a core each, this machine cannot show"
+            )
+        return f"two processes on cores {self.pair[0]} and {self.pair[1]}, with nothing else on them"
+
 
 def choose_cores() -> Cores:
-    """The first two cores that we may use."""
+    """The first cores that we may use."""
     if not hasattr(os, "sched_getaffinity"):
         return Cores(None, None)
-    usable = sorted(os.sched_getaffinity(0))
-    return Cores(usable[0], usable[1]) if len(usable) > 1 else Cores(None, None)
+    return pick_cores(sorted(os.sched_getaffinity(0)))
 
 
-def stay_on(core: int | None) -> None:
-    """Move this thread, and what it starts from now on, to a core."""
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+def pick_cores(usable: Sequence[int]) -> Cores:
+    """Who gets which of these cores: none is pinned where there is but one."""
+    if len(usable) < 2:
+        return Cores(None, None)
+    return Cores(usable[0], usable[1], (usable[0], usable[2] if len(usable) > 2 else usable[1]))
+
+
+def stay_on(*cores: int | None) -> None:
+    """Move this thread, and what it starts from now on, to these cores; ``None`` stands for none."""
+    named = {core for core in cores if core is not None}
+    if named:
+        os.sched_setaffinity(0, named)
 
 
 @contextmanager
-def starting_on(core: int | None, *, back_to: int | None) -> Iterator[None]:
-    """Processes started inside run on ``core`` from their first instruction."""
-    stay_on(core)
+def starting_on(*cores: int | None, back_to: int | None) -> Iterator[None]:
+    """Processes started inside run on these cores from their first instruction."""
+    stay_on(*cores)
     try:
         yield
     finally:
         stay_on(back_to)
+
+
+def allow_files(count: int) -> None:
+    """Let this process have so many files open, as far as the system does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def describe_machine() -> str:

@@ -1,5 +1,6 @@
 """Measures each stage of one call in this process and prints JSON. Run by ``tests.bench.stages`` only.
 
+``python -m tests.bench.measure_stages BATCHES`` in Marina's environment; the output's last line is JSON.
 A stage is the product's own functions with the arguments that they have in the whole call. They take turns in short
 batches, so that a slow moment of the machine meets all of them.
 """
@@ -52,7 +53,6 @@ from tests.bench.one_call import TENANT_ID, OneCall, make_call
 from tests.bench.stages import PATH, TOGETHER, WHOLE, StageCost
 from tests.bench.works import WORKS
 
-BATCHES: Final = 300
 WAITING: Final = "task and wake-up"
 """A task of its own that waits once, as each call does for its record."""
 
@@ -67,8 +67,8 @@ Step = Callable[[], object]
 Run = Callable[[], Awaitable[None]]
 
 
-async def main() -> None:
-    """Build the call, check its answer, measure."""
+async def main(count: int) -> None:
+    """Build the call, check its answer, measure ``count`` batches of everything."""
     call = make_call(WORKS[0])
     await call.verify(WORKS[0])
     steps = make_steps(call)
@@ -83,7 +83,7 @@ async def main() -> None:
         WHOLE: lambda: call.serve,
     }
     spent: dict[str, list[float]] = {name: [] for name in [*steps, *together]}
-    for _ in range(BATCHES + _WARM_BATCHES):
+    for _ in range(count + _WARM_BATCHES):
         nothing.append(_time(_do_nothing))
         for name, step in steps.items():
             spent[name].append(_time(step) / (TOGETHER if name == PACKING else 1))
@@ -275,6 +275,4 @@ async def _send_nothing(message: Any) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        sys.exit("tests.bench.measure_stages takes no arguments; run python -m tests.bench.stages.")
-    uvloop.run(main())
+    uvloop.run(main(int(sys.argv[1])))

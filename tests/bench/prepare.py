@@ -1,6 +1,6 @@
 """Makes the bench's teams, through the services people use, and prints where they are. Run by the bench only.
 
-``python -m tests.bench.prepare DSN`` in Marina's environment; the output's last line is JSON, work → path and key.
+``python -m tests.bench.prepare DSN`` in Marina's environment; the output's last line is JSON, team → keys.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from tenants.services.keys import issue_key
 from tests.bench.echo_kind import KIND, add_echo_kind
 from tests.bench.offered import ROW_SQL, ROW_TOOL
 
+KEYS = 4
+_SCOPES = ["tools:read", "tools:execute", "resources:read", "prompts:read"]
+
 
 def main(dsn: str) -> None:
     """A team with 50 tools, one with 500, and one with a tool of SQL."""
@@ -31,13 +34,14 @@ def main(dsn: str) -> None:
     for slug, count in (("bench-50", 50), ("bench-500", 500)):
         owner = _found(slug, user)
         create_source("bench", KIND, {"tools": count}, caller=owner)
-        made[slug] = _key(owner)
+        # More than one credential: each may have so many streams open.
+        made[slug] = [_key(owner) for _ in range(KEYS)]
     owner = _found("bench-sql", user)
     create_source("items", "postgres", {"dsn": dsn}, caller=owner)
     parameters = {"id": {"type": "integer", "description": "Which item", "required": True}}
     definition = {"sql": ROW_SQL.format(id=":id"), "parameters": parameters}
     create_tool(ROW_TOOL, "items", "sql", definition, caller=owner)
-    made["bench-sql"] = _key(owner)
+    made["bench-sql"] = [_key(owner)]
     print(json.dumps(made))
 
 
@@ -47,7 +51,7 @@ def _found(slug: str, user: User) -> Caller:
 
 
 def _key(owner: Caller) -> str:
-    return issue_key("bench", ["tools:read", "tools:execute"], expires_in_days=1, caller=owner).key
+    return issue_key("bench", _SCOPES, expires_in_days=1, caller=owner).key
 
 
 if __name__ == "__main__":

@@ -41,6 +41,31 @@ def summarise(system: str, work: str, connections: int, loads: Sequence[Load], r
     )
 
 
+def describe_streams(count: int, grown_mb: float, errors: int) -> Result:
+    """So many open streams as a row of ``results.json``: ``rss_mb`` is by how much the process grew."""
+    return Result(
+        system="marina",
+        work=f"streams-{count}",
+        connections=count,
+        per_second=0.0,
+        p50_ms=0.0,
+        p99_ms=0.0,
+        rss_mb=round(grown_mb, 1),
+        errors=errors,
+        cpu_us=0.0,
+    )
+
+
+def format_streams(result: Result) -> str:
+    """The line on open streams."""
+    if result.errors:
+        return f"{result.connections:,} open streams: not measured, for not all of them could be opened."
+    return (
+        f"{result.connections:,} open streams, half of each era: {result.rss_mb:.1f} MB more in one process, "
+        f"{result.rss_mb * 1000 / result.connections:.0f} kB each."
+    )
+
+
 def write_results(path: Path, results: Sequence[Result]) -> None:
     """Replace the file in one step."""
     partial = path.with_name(path.name + ".part")

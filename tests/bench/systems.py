@@ -1,4 +1,4 @@
-"""Starts what is measured, each as one process on its own core, and ends it. Measures nothing."""
+"""Starts what is measured, each as one process on its own core (two: ``start_pair``), and ends it. Measures nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,10 @@ from tests.bench.machine import Cores, starting_on, stay_on
 from tests.bench.offered import ROW_TABLE
 from tests.bench.works import WORKS, Target, Work, open_session
 
+PAIR_WORKS: Final = frozenset({"call", "list-50"})
+PAIR_CONNECTIONS: Final = 64
+"""What Marina with two processes is measured at: where one process has all it can do."""
+
 DATABASE: Final = "marina_bench"
 _ITEMS: Final = "bench_items"
 """Database and role of the SQL work (Marina refuses roles that are called like its own)."""
@@ -46,16 +50,34 @@ class System:
     name: str
     targets: dict[str, Target] = field(default_factory=dict)
     pids: dict[str, int] = field(default_factory=dict)
+    connections: frozenset[int] | None = None
+    """The only numbers of connections that it is measured with; ``None``: all."""
+
+    def does(self, work: str, connections: int) -> bool:
+        """Whether it is measured at this."""
+        return work in self.targets and (self.connections is None or connections in self.connections)
 
     def rss_mb(self, work: str) -> float:
-        """Resident memory of the process that does this work, in MB (10^6 bytes)."""
-        memory = psutil.Process(self.pids[work]).memory_info()
-        return float(memory.rss) / 1e6
+        """Resident memory of the process that does this work and of its children, in MB (10^6 bytes)."""
+        return sum(float(process.memory_info().rss) for process in self._family(work)) / 1e6
 
     def cpu_seconds(self, work: str) -> float:
-        """Processor time of that process since it started."""
-        times = psutil.Process(self.pids[work]).cpu_times()
-        return float(times.user + times.system)
+        """Processor time of those processes since they started."""
+        spent = [process.cpu_times() for process in self._family(work)]
+        return sum(float(times.user + times.system) for times in spent)
+
+    def _family(self, work: str) -> list[psutil.Process]:
+        process = psutil.Process(self.pids[work])
+        return [process, *process.children(recursive=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where streams can be opened: the endpoint, several credentials for it, and the process behind it."""
+
+    url: str
+    keys: list[str]
+    pid: int
 
 
 class Stage:
@@ -68,6 +90,7 @@ class Stage:
         self._environ = environ
         self._options = replace(options, home=home / "state", port=find_free_port())
         self._running: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
+        self._keys: dict[str, list[str]] = {}
         stay_on(cores.rest)
 
     def close(self) -> None:
@@ -101,16 +124,41 @@ class Stage:
         """The product as ``make run`` starts it, but for one kind of data source that echoes."""
         items = _make_items(environment["DATABASE_URL"])
         made = self._run([sys.executable, "-m", "tests.bench.prepare", items], environment, "prepare")
-        keys = json.loads(made.splitlines()[-1])
-        web = next(command for command in make_plan(self._options).services if command.name == "web")
-        argv = ["tests.bench.marina_app:application" if word == APPLICATION else word for word in web.argv]
-        pid = self._serve("marina", argv, environment, self._options.port)
+        self._keys = json.loads(made.splitlines()[-1])
+        pid = self._serve("marina", self._web_command(), environment, self._options.port)
         system = System("marina")
         for work in WORKS:
-            slug = {"list-500": "bench-500", "sql": "bench-sql"}.get(work.name, "bench-50")
-            url = f"{self._options.base_url}/mcp/{slug}"
-            _add(system, work, Target(url, {"Authorization": f"Bearer {keys[slug]}"}), pid)
+            _add(system, work, self._target(work, self._options.base_url), pid)
         return system
+
+    def start_pair(self, environment: Mapping[str, str]) -> System:
+        """Marina with two web processes, beside ``start_marina``'s and over the same database."""
+        base_url, pid = self._start_beside("marina-2", environment, processes=2)
+        system = System("marina-2", connections=frozenset({PAIR_CONNECTIONS}))
+        for work in WORKS:
+            if work.name in PAIR_WORKS:
+                _add(system, work, self._target(work, base_url), pid)
+        return system
+
+    def start_for_streams(self, environment: Mapping[str, str]) -> Doors:
+        """One more Marina that has served nothing yet, for streams to be opened at."""
+        base_url, pid = self._start_beside("marina-streams", environment, processes=1)
+        return Doors(f"{base_url}/mcp/bench-50", self._keys["bench-50"], pid)
+
+    def _start_beside(self, name: str, environment: Mapping[str, str], *, processes: int) -> tuple[str, int]:
+        port = find_free_port()
+        base_url = f"http://{LOOPBACK}:{port}"
+        own = {"PORT": str(port), "MARINA_BASE_URL": base_url, "WEB_CONCURRENCY": str(processes)}
+        cores = (self._cores.server,) if processes == 1 else self._cores.pair
+        return base_url, self._serve(name, self._web_command(), {**environment, **own}, port, cores=cores)
+
+    def _web_command(self) -> list[str]:
+        web = next(command for command in make_plan(self._options).services if command.name == "web")
+        return ["tests.bench.marina_app:application" if word == APPLICATION else word for word in web.argv]
+
+    def _target(self, work: Work, base_url: str) -> Target:
+        slug = {"list-500": "bench-500", "sql": "bench-sql"}.get(work.name, "bench-50")
+        return Target(f"{base_url}/mcp/{slug}", {"Authorization": f"Bearer {self._keys[slug][0]}"})
 
     def start_sdk(self, environment: Mapping[str, str]) -> System:
         """The official SDK's server: one process with 50 tools and one with 500, of which one works at a time."""
@@ -137,8 +185,16 @@ class Stage:
             system.pids[work.name] = pid
         return system
 
-    def _serve(self, name: str, command: list[str], environment: Mapping[str, str], port: int) -> int:
-        with starting_on(self._cores.server, back_to=self._cores.rest):
+    def _serve(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        port: int,
+        *,
+        cores: Sequence[int | None] | None = None,
+    ) -> int:
+        with starting_on(*((self._cores.server,) if cores is None else cores), back_to=self._cores.rest):
             process = self._start(name, command, environment, signal.SIGTERM)
         deadline = time.monotonic() + _START_SECONDS
         while not _is_healthy(f"http://{LOOPBACK}:{port}/health"):

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 from asgiref.sync import sync_to_async
@@ -19,9 +18,10 @@ from servers.services.sources import create_source
 from servers.services.tools import create_tool
 from tests.factories import Team, make_database, make_team
 from tests.replicas.cluster import PYTHONPATH, Replicas, running_replicas
-from tests.replicas.leanclient import LEGACY, MODERN, LeanClient, make_http
+from tests.replicas.leanclient import make_http
 from tests.soak.load import BOARD, Load
 from tests.soak.samples import Sample, judge, take_sample
+from tests.soak.streams import open_streams
 
 pytestmark = pytest.mark.anyio
 
@@ -90,34 +90,11 @@ async def test_nothing_grows_under_mixed_load(replicas: Replicas, team: Team) ->
     assert grew == [], f"{grew}\n{table}"
 
 
-async def open_streams(count: int, url: str, keys: list[str], *, pid: int) -> float:
-    """Open so many streams of changes at one process, of both eras. By how many MB its memory grew."""
-    process = psutil.Process(pid)
-    versions = (MODERN, LEGACY)
-    turns = asyncio.Semaphore(50)
-
-    async def open_one(number: int) -> LeanClient:
-        client = LeanClient(http, url, keys[number % len(keys)], versions[number // len(keys) % 2])
-        async with turns:
-            await client.open()
-            await client.listen(BOARD)
-        return client
-
-    async with make_http(count * 2) as http:
-        # What the first of each kind cost is not a stream's.
-        first = [await open_one(number) for number in range(2 * len(keys))]
-        before = process.memory_info().rss
-        clients = await asyncio.gather(*(open_one(number) for number in range(count)))
-        grown = process.memory_info().rss - before
-        await asyncio.gather(*(client.close() for client in (*first, *clients)))
-    return grown / 1e6
-
-
 @pytest.mark.timeout(240)
 async def test_a_thousand_open_streams_cost_little_memory(replicas: Replicas, team: Team) -> None:
     # Of several credentials: one may not hold so many.
     keys = [await sync_to_async(make_key)(team) for _ in range(4)]
     web = replicas.webs[0]
-    grown = await open_streams(STREAMS, f"{web.base_url}/mcp/{team.slug}", keys, pid=web.pid)
+    grown = await open_streams(STREAMS, f"{web.base_url}/mcp/{team.slug}", keys, BOARD, pid=web.pid)
     print(f"\n{STREAMS} open streams: {grown:.1f} MB more")
     assert grown <= MOST_MB

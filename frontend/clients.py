@@ -69,13 +69,15 @@ def _claude_code(target: Target) -> Client:
 
 
 def _claude_desktop(target: Target) -> Client:
-    server: dict[str, Any] = {"command": "npx", "args": ["-y", "mcp-remote", target.url]}
+    server: dict[str, Any] = {"command": "marina-stdio", "args": [target.url]}
     if not target.public:
-        # Without a space after the colon: some versions split arguments at spaces.
-        server["args"] += ["--header", "Authorization:${AUTH_HEADER}"]
-        server["env"] = {"AUTH_HEADER": f"Bearer {PLACEHOLDER}"}
+        server["env"] = {VARIABLE: PLACEHOLDER}
     text = _json({"mcpServers": {target.name: server}})
-    note = "Open Settings, Developer, Edit Config; then restart Claude. It needs Node.js on this computer."
+    note = (
+        "Open Settings, Developer, Edit Config; then restart Claude. It starts local commands only: marina-stdio comes "
+        "with Marina's Python package. Where Claude does not find it, give its whole path (which marina-stdio). "
+        "Other hosts with an mcpServers block take the same."
+    )
     return Client("claude-desktop", "Claude Desktop", (Block("claude_desktop_config.json", text, note),))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -12,9 +13,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from config.local.node import find_node_folder
-from frontend.clients import PLACEHOLDER, VARIABLE, Client, Target, clients_for
+from frontend.clients import PLACEHOLDER, VARIABLE, Target, clients_for
+from frontend.clients import Client as Tab
 from servers.services.sources import create_source
 from tenants.services.log import search_records
 from tests.clients.node import FOLDER as NODE_CLIENTS
@@ -29,7 +33,7 @@ PUBLIC = Target(
 )
 
 
-def client(target: Target, key: str) -> Client:
+def client(target: Target, key: str) -> Tab:
     return next(each for each in clients_for(target) if each.key == key)
 
 
@@ -55,13 +59,13 @@ def test_vs_codes_link_asks_for_the_key() -> None:
 
 
 @pytest.mark.parametrize("each", clients_for(TARGET), ids=lambda each: each.key)
-def test_no_link_holds_a_key_or_its_placeholder(each: Client) -> None:
+def test_no_link_holds_a_key_or_its_placeholder(each: Tab) -> None:
     assert PLACEHOLDER not in unquote(each.link)
     assert "mcp_live_" not in each.link + "".join(block.text for block in each.blocks)
 
 
 @pytest.mark.parametrize("each", clients_for(PUBLIC), ids=lambda each: each.key)
-def test_a_public_server_needs_no_key_anywhere(each: Client) -> None:
+def test_a_public_server_needs_no_key_anywhere(each: Tab) -> None:
     text = each.link + "".join(block.text for block in each.blocks)
     assert "Authorization" not in text
     assert VARIABLE not in text
@@ -132,6 +136,39 @@ def test_the_curl_blocks_list_and_call(live_marina: LiveMarina, team: Team) -> N
     target = _target(live_marina, team)
     assert "list_tables" in _run(["sh", "-c", block(target, "curl", "List the tools")], team.key())
     assert "harbours" in _run(["sh", "-c", block(target, "curl", "Call one")], team.key())
+
+
+def test_the_claude_desktop_block_starts_a_bridge_that_makes_a_call(
+    live_marina: LiveMarina, team: Team
+) -> None:
+    before = len(_called(team))
+    text = block(_target(live_marina, team), "claude-desktop", "claude_desktop_config.json")
+    server = json.loads(text)["mcpServers"]["marina"]
+    assert server == {
+        "command": "marina-stdio",
+        "args": [live_marina.mcp_url(team.slug)],
+        "env": {VARIABLE: PLACEHOLDER},
+    }
+    # As a host starts it: the command by its name, and of the environment what the block says and a few more.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    parameters = StdioServerParameters(
+        command=server["command"], args=server["args"], env={VARIABLE: team.key(), "PATH": path}
+    )
+
+    async def call() -> str:
+        async with Client(stdio_client(parameters), mode="legacy") as host:
+            return str(await host.call_tool("list_tables", {}))
+
+    assert "harbours" in asyncio.run(call())
+    assert _called(team)[: len(_called(team)) - before] == ["ok"]
+
+
+def test_the_claude_desktop_block_of_a_public_server_names_no_key() -> None:
+    text = block(PUBLIC, "claude-desktop", "claude_desktop_config.json")
+    assert json.loads(text)["mcpServers"]["marina-demo-open"] == {
+        "command": "marina-stdio",
+        "args": [PUBLIC.url],
+    }
 
 
 def test_a_quote_in_an_argument_does_not_end_the_shells_string() -> None:

@@ -15,12 +15,15 @@ PAGE_SOURCES := $(shell find frontend -name node_modules -prune -o -path fronten
 	\( -name '*.ts' -o -name '*.js' -o -name '*.mjs' -o -name '*.css' -o -name '*.svg' -o -name '*.woff2' \
 	-o -name 'package.json' -o -name 'package-lock.json' -o -name 'tsconfig*.json' \) -print)
 
+# Python clients of MCP that want another SDK than Marina's, or much that Marina has no use for.
+CLIENT_ENVIRONMENTS := fastmcp langchain
+
 # Tools that load Django's settings without a database (mypy's plugin, makemigrations) need values of the
 # right form. Nothing connects to them, and the key seals nothing.
 SETTINGS_ONLY := MARINA_MASTER_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:9/none REDIS_URL=redis://127.0.0.1:9/0
 
-.PHONY: help run test check bench lock setup pages format clean reset
+.PHONY: help run test check bench lock setup pages format clean reset test-clients
 .PHONY: check-style check-types check-imports check-migrations check-pages
 
 help: ## Show these lines
@@ -30,7 +33,7 @@ help: ## Show these lines
 run: setup pages ## Run Marina here with a demo tenant; Ctrl-C stops all of it (PORT, WEB_CONCURRENCY, MARINA_HOME)
 	@exec $(PY) -m config.local
 
-test: setup pages tests/clients/node_modules/.installed tests/conformance/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
+test: setup pages test-clients tests/conformance/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n 2 $(ARGS)
 
 check: check-style check-types check-imports check-migrations check-pages ## Check format, lint, types, imports, migrations, pages
@@ -62,9 +65,13 @@ format: setup ## Bring the Python sources into form
 lock: setup ## Resolve the dependencies anew into requirements.lock
 	@$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--extra local --extra dev pyproject.toml -o requirements.lock > /dev/null
+	@cd tests/clients/python && for name in $(CLIENT_ENVIRONMENTS); do \
+		../../../$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url $$name.in -o $$name.lock > /dev/null || exit 1; done
 
 clean: ## Remove what was installed and built; keep what Marina has stored
 	rm -rf $(VENV) build dist frontend/node_modules frontend/dist tests/clients/node_modules tests/conformance/node_modules
+	rm -rf $(CLIENT_ENVIRONMENTS:%=tests/clients/python/.%)
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -103,6 +110,15 @@ frontend/node_modules/.installed: frontend/package-lock.json $(VENV)/.dependenci
 tests/clients/node_modules/.installed: tests/clients/package-lock.json $(VENV)/.dependencies-installed
 	@echo "Installing the locked MCP clients that the tests drive …"
 	@cd tests/clients && $(NODE) npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
+	@touch $@
+
+test-clients: tests/clients/node_modules/.installed $(CLIENT_ENVIRONMENTS:%=tests/clients/python/.%/.installed)
+
+# A virtual environment of its own each, by uv: both take some five seconds.
+tests/clients/python/.%/.installed: tests/clients/python/%.lock $(VENV)/.dependencies-installed
+	@echo "Installing the locked Python client $* that the tests drive …"
+	@$(VENV)/bin/uv venv --quiet --clear --no-project --python $(PY) $(@D)
+	@$(VENV)/bin/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
 
 tests/conformance/node_modules/.installed: tests/conformance/package-lock.json $(VENV)/.dependencies-installed

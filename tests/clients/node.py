@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +42,25 @@ def run_inspector(arguments: Sequence[str], *, home: Path) -> subprocess.Complet
     return _run([str(INSPECTOR), "--cli", *arguments], home=home)
 
 
+@contextmanager
+def running_inspector(arguments: Sequence[str], *, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """The same, while the block runs; it is killed at the end where it has not ended itself."""
+    _require_packages()
+    node, environment = _find_node(home)
+    command = [node, str(INSPECTOR), "--cli", *arguments]
+    with subprocess.Popen(
+        command, env=environment, cwd=FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def _run(
     arguments: Sequence[str], *, given: str = "", home: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(home or os.environ.get("HOME", "/")),
-        "NO_COLOR": "1",
-    }
-    folder = find_node_folder()
-    if folder is not None:
-        environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
-    node = shutil.which("node", path=environment["PATH"])
-    assert node is not None, "config.local.node found no node"
+    node, environment = _find_node(home)
     return subprocess.run(
         [node, *arguments],
         input=given,
@@ -64,6 +71,21 @@ def _run(
         check=False,
         timeout=_SECONDS,
     )
+
+
+def _find_node(home: Path | None) -> tuple[str, dict[str, str]]:
+    """The program, and the environment that it runs in."""
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home or os.environ.get("HOME", "/")),
+        "NO_COLOR": "1",
+    }
+    folder = find_node_folder()
+    if folder is not None:
+        environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
+    node = shutil.which("node", path=environment["PATH"])
+    assert node is not None, "config.local.node found no node"
+    return node, environment
 
 
 def _require_packages() -> None:

@@ -43,13 +43,19 @@ def run_inspector(arguments: Sequence[str], *, home: Path) -> subprocess.Complet
 
 
 @contextmanager
-def running_inspector(arguments: Sequence[str], *, home: Path) -> Iterator[subprocess.Popen[str]]:
-    """The same, while the block runs; it is killed at the end where it has not ended itself."""
+def running_inspector(
+    arguments: Sequence[str], *, home: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """MCP Inspector while the block runs: ``--cli …`` or ``--web …``. It is killed at the end where it still runs."""
     _require_packages()
-    node, environment = _find_node(home)
-    command = [node, str(INSPECTOR), "--cli", *arguments]
+    node, variables = _find_node(home)
     with subprocess.Popen(
-        command, env=environment, cwd=FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [node, str(INSPECTOR), *arguments],
+        env={**variables, **(environment or {})},
+        cwd=FOLDER,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         try:
             yield process

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,102 +22,32 @@ from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from servers.services.sources import create_source
-from tenants.services.log import search_records
+from tests.clients.berth import (
+    ENVIRONMENT,
+    LEGACY,
+    MODERN,
+    PROMPT,
+    QUERY,
+    SEEN,
+    TABLE,
+    URIS,
+    Berth,
+    make_berth,
+)
 from tests.clients.environments import run_python_client
-from tests.clients.node import FOLDER, run_client, run_inspector, running_inspector
-from tests.factories import Team, make_database, make_team
+from tests.clients.node import run_client, run_inspector, running_inspector
+from tests.factories import make_database
 from tests.marina.host import COMMAND
 from tests.protocol.waiting import wait_for
-from tests.replicas.cluster import PYTHONPATH, Replicas, running_replicas
+from tests.replicas.cluster import Replicas, running_replicas
 
 pytestmark = pytest.mark.clients
-
-MODERN = "2026-07-28"
-LEGACY = "2025-11-25"
-
-TABLE = """
-CREATE TABLE harbours (id integer PRIMARY KEY, name text NOT NULL);
-INSERT INTO harbours VALUES (1, 'Vlissingen'), (2, 'Ærøskøbing')
-"""
-QUERY = {"query": "SELECT name FROM harbours ORDER BY id"}
-PROMPT = {"harbour": "Ærøskøbing", "days": "2"}
-URIS = ["pilots://all", "pilots://emil/harbour"]
-
-SEEN: dict[str, Any] = {
-    "tools": ["ask_model", "ask_name", "count_to", "describe_table", "list_tables", "query_database", "wait"],
-    "rows": [{"name": "Vlissingen"}, {"name": "Ærøskøbing"}],
-    "resources": ["pilots://all"],
-    "templates": ["pilots://{name}/harbour"],
-    "prompts": ["voyage"],
-    "prompt": [["user", "Plan a voyage of 2 days to Ærøskøbing."], ["assistant", "Gladly. With which ship?"]],
-    "progress": [[1, 3, "step 1"], [2, 3, "step 2"], [3, 3, "step 3"]],
-    "asked": "Ahoy, Ada!",
-    "sampled": "The model said: Ahoy",
-    "cancelled": "cancelled",
-}
-"""What a client that can do everything sees."""
-
-READ = [{"ada": "Vlissingen", "emil": "Ærøskøbing"}, "Ærøskøbing"]
-
-
-@dataclass(frozen=True, slots=True)
-class Berth:
-    """A team with one thing of each kind behind its URLs, on every replica."""
-
-    team: Team
-    base: str
-    key: str
-    marker: Path
-
-    def url(self, transport: str = "http", server: str = "") -> str:
-        """Where a client connects: transport is http, sse or websocket."""
-        path = f"/mcp/{self.team.slug}" + (f"/{server}" if server else "")
-        if transport == "websocket":
-            return f"ws{self.base.removeprefix('http')}{path}/ws"
-        return f"{self.base}{path}" + ("/sse" if transport == "sse" else "")
-
-    def job(self, transport: str = "http", mode: str = "legacy", server: str = "") -> dict[str, Any]:
-        """What a script is to do."""
-        return {
-            "url": self.url(transport, server),
-            "key": self.key,
-            "transport": transport,
-            "mode": mode,
-            "query": QUERY,
-            "prompt": PROMPT,
-            "uris": URIS,
-            "marker": str(self.marker),
-        }
-
-    def check(self, seen: Mapping[str, Any], version: str, *, without: tuple[str, ...] = ()) -> None:
-        """What the client saw is all there is, but for what the client itself has no way to do."""
-        told = {**seen, "tools": sorted(seen["tools"])}
-        read = told.pop("read")
-        assert told.pop("version") == version
-        assert {name: value for name, value in told.items() if name not in without} == {
-            name: value for name, value in SEEN.items() if name not in without
-        }
-        assert [json.loads(read[0]), read[1]] == READ
-        self.check_cancelled()
-
-    def check_cancelled(self) -> None:
-        """The one call of ``wait`` was cancelled, and the log says so."""
-
-        def outcomes() -> list[str]:
-            records = search_records(tool="wait", settled=True, caller=self.team.owner).records
-            return [record.outcome for record in records]
-
-        # The tool hears of it before the record is written.
-        wait_for(lambda: outcomes() != [])
-        assert outcomes() == ["cancelled"]
 
 
 @pytest.fixture(scope="module")
 def replicas(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
     """Three replicas that know the plugin of the matrix."""
-    environment = {"PYTHONPATH": f"{PYTHONPATH}{os.pathsep}{FOLDER / 'plugin'}"}
-    with running_replicas(tmp_path_factory.mktemp("replicas"), environment=environment) as made:
+    with running_replicas(tmp_path_factory.mktemp("replicas"), environment=ENVIRONMENT) as made:
         yield made
 
 
@@ -131,11 +59,7 @@ def dsn(database: None) -> str:
 
 @pytest.fixture
 def berth(replicas: Replicas, dsn: str, tmp_path: Path) -> Berth:
-    team = make_team("Matrix")
-    create_source("harbours", "postgres", {"dsn": dsn}, caller=team.owner)
-    replicas.post(team, "data-sources", {"name": "pilots", "kind": "pilots", "settings": {}})
-    key = team.key("tools:read", "tools:execute", "resources:read", "prompts:read")
-    return Berth(team, replicas.base_url, key, tmp_path / "marker")
+    return make_berth(replicas, dsn, tmp_path / "marker")
 
 
 # -- The official Python SDK, release line 2 -------------------------------------------------------------
@@ -321,7 +245,9 @@ def test_inspector_does_all_that_it_can(berth: Berth, tmp_path: Path, transport:
     }
     with ThreadPoolExecutor(2) as together:
         said = dict(zip(asked, together.map(lambda words: inspect(*words), asked.values()), strict=True))
-    with running_inspector([*common, *call("wait", {"marker": str(berth.marker)})], home=tmp_path) as waiting:
+    with running_inspector(
+        ["--cli", *common, *call("wait", {"marker": str(berth.marker)})], home=tmp_path
+    ) as waiting:
         wait_for(berth.marker.exists)
         waiting.send_signal(signal.SIGINT)
         wait_for(lambda: berth.marker.read_text() == "cancelled")

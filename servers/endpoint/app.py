@@ -194,7 +194,7 @@ async def _find_stream(exchange: Exchange, session: Session, event_id: str) -> s
         return stream
     if stream is not None:
         try:
-            state = await EventLog(exchange.parts.runtime.bus.redis, session.id, stream).state()
+            state = await EventLog(exchange.parts.runtime.bus.redis, session, stream).state()
         except (RedisError, OSError):
             raise sessions_away() from None
         if state.kept or state.served:

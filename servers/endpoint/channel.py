@@ -142,7 +142,7 @@ class PostChannel:
         event_id = None
         if self.log is not None:
             try:
-                event_id = await self.log.add(message, last=last, hint=hint)
+                event_id = await self.log.add(message, last=last, hint=hint, away=self.detached)
             except (RedisError, OSError):
                 logger.warning("an event was not kept for a client that comes back: Redis is away")
         await self._write(sse(message, event_id=event_id))

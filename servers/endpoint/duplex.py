@@ -16,13 +16,14 @@ from urllib.parse import parse_qs
 from redis.exceptions import RedisError
 
 from servers.endpoint.channel import Send
-from servers.endpoint.events import STANDALONE, EventLog, sse
+from servers.endpoint.events import STANDALONE, EventLog, sse, too_large
 from servers.endpoint.exchange import SESSION_HEADER, Exchange
 from servers.endpoint.handlers.answers import client_of
 from servers.endpoint.handlers.lifecycle import sessions_away
 from servers.endpoint.routes import MESSAGES
 from servers.endpoint.standing import LogChannel, StandingStream
 from servers.endpoint.watch import Watch
+from servers.endpoint.wire import id_bytes
 
 FIRST_VERSION: Final = "2024-11-05"
 """Spoken until ``initialize`` has agreed on another."""
@@ -49,7 +50,7 @@ async def open_duplex(exchange: Exchange, scope: Any, receive: Receive, send: Se
             raise sessions_away()
         base = scope["path"].rpartition("/")[0]
         endpoint = f"{base}/{MESSAGES}?session_id={session.id}"
-        standing = StandingStream(exchange, session, send, stream=STANDALONE, after=None)
+        standing = StandingStream(exchange, session, send, stream=STANDALONE, after=None, transport=True)
         try:
             await standing.serve(receive, preface=[sse(endpoint.encode(), event="endpoint")])
         finally:
@@ -66,7 +67,7 @@ async def post_message(exchange: Exchange, scope: Any, body: bytes, send: Send) 
     exchange.headers[SESSION_HEADER] = query.get("session_id", [""])[0].encode("latin-1")
     session = exchange.session = await exchange.find_session()
     del exchange.headers[SESSION_HEADER]
-    log = EventLog(exchange.parts.runtime.bus.redis, session.id, STANDALONE)
+    log = EventLog(exchange.parts.runtime.bus.redis, session, STANDALONE, transport=True)
     exchange.use(LogChannel(log), session)
     request_id = (b"x-request-id", exchange.request_id.encode("ascii"))
     await send(
@@ -90,7 +91,7 @@ async def post_message(exchange: Exchange, scope: Any, body: bytes, send: Send) 
         watch.end()
     if reply.body:
         try:
-            await log.add(reply.body, hint=True)
+            await log.add(reply.body, hint=True, instead=too_large(id_bytes(exchange.rpc_id)))
         except (RedisError, OSError):
             logger.warning(
                 "an answer was not delivered: Redis is away", extra={"request_id": exchange.request_id}

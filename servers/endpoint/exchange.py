@@ -155,7 +155,7 @@ class Exchange(Visit):
             session = self.session
             if session is not None:
                 log = EventLog(
-                    self.parts.runtime.bus.redis, session.id, new_stream(), request=id_bytes(self.rpc_id)
+                    self.parts.runtime.bus.redis, session, new_stream(), request=id_bytes(self.rpc_id)
                 )
             self.opened = PostChannel(
                 self._send,

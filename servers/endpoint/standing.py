@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from core.errors import MarinaError
 from servers.endpoint.channel import RETRY_MS, SSE_HEADERS, Send
-from servers.endpoint.events import PING, STANDALONE, EventLog, sse
+from servers.endpoint.events import PAGE_EVENTS, PING, STANDALONE, Event, EventLog, sse
 from servers.endpoint.handlers.lifecycle import offered_to
 from servers.endpoint.sessions import SESSION_SECONDS, Session, lists_key, subscriptions_key
 from servers.endpoint.subscribers import LISTS, Subscriber, change_bytes
@@ -40,6 +40,18 @@ _LOST: Final = {
     "the log. Send it again if it is safe to repeat.",
     "data": {"code": "request_lost"},
 }
+
+_MISSING: Final = orjson.dumps(
+    {
+        "jsonrpc": "2.0",
+        "method": "notifications/message",
+        "params": {
+            "level": "warning",
+            "logger": "marina",
+            "data": "More was said on this stream than is kept: messages before this one are missing.",
+        },
+    }
+)
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -64,14 +76,25 @@ class LogChannel:
 class StandingStream:
     """One open stream of a session. ``after`` is the id of the last event that the client has."""
 
-    def __init__(self, visit: Visit, session: Session, send: Send, *, stream: str, after: str | None) -> None:
+    def __init__(
+        self,
+        visit: Visit,
+        session: Session,
+        send: Send,
+        *,
+        stream: str,
+        after: str | None,
+        transport: bool = False,
+    ) -> None:
         runtime = visit.parts.runtime
         self._visit = visit
         self._session = session
         self._send = send
         self._hub = visit.parts.hub
         self._bus = runtime.bus
-        self._log = EventLog(runtime.bus.redis, session.id, stream)
+        self._log = EventLog(runtime.bus.redis, session, stream, transport=transport)
+        self._transport = transport
+        self._told_missing = False
         self._after = after
         self._own = secrets.token_hex(4).encode()
         self._name = b"stream " + stream.encode() + b" "
@@ -172,20 +195,41 @@ class StandingStream:
                 await self._write(sse(message))
 
     async def _deliver(self) -> bool:
-        """Send what the log has and the client has not. Says whether that was the last of it."""
-        if self._after is None:
-            return False
-        try:
-            events = await self._log.after(self._after)
-        except (RedisError, OSError):
-            return False
-        for event in events:
-            self._after = event.id
-            if event.data:
-                await self._write(sse(event.data, event_id=event.id))
-            if event.last:
-                return True
+        """Send what the log has and the client has not. Says whether the stream ends here."""
+        events: list[Event] = []
+        while self._after is not None and (not events or len(events) == PAGE_EVENTS):
+            try:
+                events = await self._log.after(self._after)
+            except (RedisError, OSError):
+                return False
+            if not events:
+                return False
+            for event in events:
+                if event.missing and await self._is_cut():
+                    return True
+                self._after = event.id
+                if event.data:
+                    await self._write(sse(event.data, event_id=event.id))
+                if event.last:
+                    return True
+            if self._transport:
+                with contextlib.suppress(RedisError, OSError):
+                    await self._log.forget(self._after)
         return False
+
+    async def _is_cut(self) -> bool:
+        """Tell that something was said which is not kept. Says whether the stream is to end with it."""
+        told, self._told_missing = self._told_missing, True
+        if not self._standalone:
+            if not told:
+                await self._write(sse(_MISSING))
+            return False
+        # What changed is not known any more, so everything may have; the second time the client begins anew.
+        for name in self._subscriber.lists:
+            self._subscriber.tell(name)
+        for uri in self._subscriber.uris:
+            self._subscriber.tell("updated", uri)
+        return told or self._transport
 
     async def _is_orphaned(self) -> bool:
         """Whether nobody works on the request any more; then its client is told so."""
@@ -193,8 +237,11 @@ class StandingStream:
             state = await self._log.state()
         except (RedisError, OSError):
             return False
-        if state.served or state.newest != self._after:
+        if state.served:
             return False
+        if state.newest != self._after:
+            # It was answered after the log was read; were it lost, that is told the next time.
+            return await self._deliver()
         if not state.over:
             message = b'{"jsonrpc":"2.0","id":%s,"error":%s}' % (state.request, orjson.dumps(_LOST))
             await self._write(sse(message))

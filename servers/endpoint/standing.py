@@ -106,6 +106,7 @@ class StandingStream:
         self._standalone = standalone
         self._reload = standalone
         self._loading = False
+        self._opened = False
         self._over = False
         self._gone = False
 
@@ -136,26 +137,33 @@ class StandingStream:
         await self._send({"type": "http.response.start", "status": 200, "headers": [start, *SSE_HEADERS]})
         for chunk in preface:
             await self._write(chunk)
-        with contextlib.suppress(RedisError, OSError):
-            if self._after is None:
-                # A new stream: what was said while there was none is not its business.
-                self._after = (
-                    self._log.first_id if self._standalone and preface else await self._log.newest_id()
-                )
-            await self._bus.publish(self._session.channel, self._name + self._own)
-            if self._standalone:
-                await self._compare_lists()
+        if self._after is None and preface:
+            self._after = self._log.first_id
+        await self._find_place()
         if not preface and self._session.version >= PRIMED_SINCE:
             await self._write(sse(b"", event_id=self._after, retry=RETRY_MS))
         else:
             # Some clients wait for the first byte of a stream.
             await self._write(PING)
 
+    async def _find_place(self) -> None:
+        """Take the stream over and find where it begins. While Redis is away that is tried again and again."""
+        with contextlib.suppress(RedisError, OSError):
+            if self._after is None:
+                # A new stream: what was said while there was none is not its business.
+                self._after = await self._log.newest_id()
+            await self._bus.publish(self._session.channel, self._name + self._own)
+            if self._standalone:
+                await self._compare_lists()
+            self._opened = True
+
     async def _run(self) -> None:
         pinged = refreshed = checked = monotonic()
         if not self._standalone and (await self._deliver() or await self._is_orphaned()):
             return
         while not self._over:
+            if not self._opened:
+                await self._find_place()
             if self._reload:
                 await self._load_subscriptions()
             await self._tell()
@@ -186,6 +194,10 @@ class StandingStream:
         """Say what changed: into the log, from where it is delivered; straight away while there is no Redis."""
         for kind, uri in self._subscriber.take():
             message = change_bytes(kind, uri)
+            if self._after is None:
+                # Where this stream begins in the log is not known yet: from there it would not come back.
+                await self._write(sse(message))
+                continue
             try:
                 await self._log.add(message, hint=False)
                 if kind in LISTS:
@@ -271,9 +283,11 @@ class StandingStream:
 
     async def _load_subscriptions(self) -> None:
         self._reload, self._loading = False, True
-        with contextlib.suppress(RedisError, OSError):
+        try:
             uris = await self._bus.redis.smembers(subscriptions_key(self._session.id))
             self._subscriber.uris = {uri.decode() for uri in uris}
+        except (RedisError, OSError):
+            self._reload = True
         self._loading = False
 
     async def _compare_lists(self) -> None:

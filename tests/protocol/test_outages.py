@@ -1,0 +1,50 @@
+"""Streams that stand open while Redis or the database is away for a moment."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from config.local.ports import find_free_port
+from servers.endpoint import standing
+from servers.services.runtime import Runtime
+from tests.protocol.streamclient import begin
+from tests.protocol.waiting import wait_for
+from tests.protocol.wireclient import Endpoint
+
+
+class _Redis:
+    """A Redis that can be away."""
+
+    def __init__(self, here: Any) -> None:
+        self._here = here
+        self._gone = Redis.from_url(f"redis://127.0.0.1:{find_free_port()}")
+        self.away = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gone if self.away else self._here, name)
+
+
+def test_stream_that_was_opened_while_redis_was_away_works_once_it_is_back(
+    talk: Endpoint, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.1)
+    hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
+    session = begin(talk)
+    assert session.request("resources/subscribe", {"uri": "talk://plain"}).result == {}
+    redis = _Redis(runtime.bus.redis)
+    assert session.request("ping").status == 200
+    monkeypatch.setattr(runtime.bus, "redis", redis)
+    with session.listen() as stream:
+        assert stream.status == 200
+        assert stream.next() is not None
+        redis.away = False
+        wait_for(lambda: any(each.uris for each in chain(*hub._subscribers.values())))
+        assert talk.call("touch", {"uri": "talk://plain"}).status == 200
+        told = stream.next()
+        assert told is not None
+        assert told.json["params"] == {"uri": "talk://plain"}
+        assert told.id

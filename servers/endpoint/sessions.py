@@ -166,6 +166,10 @@ class Sessions:
             await self.refresh(session)
         return session
 
+    async def stands(self, session: Session) -> bool:
+        """Whether it has not ended. Raises ``RedisError``."""
+        return bool(await self._bus.redis.exists(session_key(session.id)))
+
     async def refresh(self, session: Session) -> None:
         """It is in use: put off its end."""
         session.refreshed = monotonic()

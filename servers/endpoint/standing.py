@@ -107,6 +107,7 @@ class StandingStream:
         self._reload = standalone
         self._loading = False
         self._opened = False
+        self._uncertain = False
         self._over = False
         self._gone = False
 
@@ -170,6 +171,8 @@ class StandingStream:
             if await self._deliver() or self._subscriber.ended:
                 return
             now = monotonic()
+            if (self._uncertain or now - checked >= CHECK_SECONDS) and not await self._stands():
+                return
             # By the clock, not by quiet: a stream that always has something to say is looked at as often.
             if now - checked >= CHECK_SECONDS:
                 checked = now
@@ -243,6 +246,15 @@ class StandingStream:
             self._subscriber.tell("updated", uri)
         return told or self._transport
 
+    async def _stands(self) -> bool:
+        """Whether the session lasts: its end may have been missed."""
+        try:
+            stands = await self._visit.parts.sessions.stands(self._session)
+        except (RedisError, OSError):
+            return True
+        self._uncertain = False
+        return stands
+
     async def _is_orphaned(self) -> bool:
         """Whether nobody works on the request any more; then its client is told so."""
         try:
@@ -279,6 +291,7 @@ class StandingStream:
     def _missed(self) -> None:
         """There was a gap in what is heard: everything may be otherwise now."""
         self._reload = self._standalone
+        self._uncertain = True
         self._subscriber.woken.set()
 
     async def _load_subscriptions(self) -> None:

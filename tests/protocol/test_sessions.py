@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from config.local.ports import find_free_port
 from servers.endpoint import sessions as sessions_module
+from servers.endpoint import standing
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.servers import create_server
 from tests.factories import Team, make_team
@@ -86,6 +87,17 @@ def test_delete_ends_the_session_on_every_replica_and_closes_its_streams(
     for one in (session, elsewhere):
         assert one.request("ping").status == 404
         assert one.end().status == 404
+
+
+def test_stream_ends_though_the_end_of_its_session_was_not_heard(
+    talk: Endpoint, monkeypatch: pytest.MonkeyPatch, on_loop: OnLoop
+) -> None:
+    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.1)
+    session = begin(talk)
+    with session.listen() as stream:
+        assert stream.next() is not None
+        on_loop(get_runtime().bus.redis.delete(f"marina:session:{session.id}"))
+        assert stream.messages() == []
 
 
 def test_idle_session_ends(talk: Endpoint, monkeypatch: pytest.MonkeyPatch, on_loop: OnLoop) -> None:

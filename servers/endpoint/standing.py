@@ -16,7 +16,8 @@ from typing import Any, Final
 import orjson
 from redis.exceptions import RedisError
 
-from core.errors import MarinaError
+from core.errors import MarinaError, Unavailable
+from servers.endpoint import subscribers
 from servers.endpoint.channel import RETRY_MS, SSE_HEADERS, Send
 from servers.endpoint.events import PAGE_EVENTS, PING, STANDALONE, Event, EventLog, sse
 from servers.endpoint.handlers.lifecycle import offered_to
@@ -108,6 +109,7 @@ class StandingStream:
         self._loading = False
         self._opened = False
         self._uncertain = False
+        self._admitted = 0.0
         self._over = False
         self._gone = False
 
@@ -159,7 +161,7 @@ class StandingStream:
             self._opened = True
 
     async def _run(self) -> None:
-        pinged = refreshed = checked = monotonic()
+        pinged = refreshed = checked = self._admitted = monotonic()
         if not self._standalone and (await self._deliver() or await self._is_orphaned()):
             return
         while not self._over:
@@ -171,16 +173,10 @@ class StandingStream:
             if await self._deliver() or self._subscriber.ended:
                 return
             now = monotonic()
-            if (self._uncertain or now - checked >= CHECK_SECONDS) and not await self._stands():
-                return
             # By the clock, not by quiet: a stream that always has something to say is looked at as often.
-            if now - checked >= CHECK_SECONDS:
+            if self._uncertain or now - checked >= CHECK_SECONDS:
                 checked = now
-                try:
-                    await self._visit.admit(again=True)
-                except MarinaError:
-                    return
-                if not self._standalone and await self._is_orphaned():
+                if not await self._holds():
                     return
             if now - pinged >= PING_SECONDS:
                 pinged = now
@@ -246,14 +242,22 @@ class StandingStream:
             self._subscriber.tell("updated", uri)
         return told or self._transport
 
-    async def _stands(self) -> bool:
-        """Whether the session lasts: its end may have been missed."""
+    async def _holds(self) -> bool:
+        """Whether the stream may stay open: for its credential, its session, and what it waits for."""
         try:
-            stands = await self._visit.parts.sessions.stands(self._session)
-        except (RedisError, OSError):
-            return True
-        self._uncertain = False
-        return stands
+            await self._visit.admit(again=True)
+            self._admitted = monotonic()
+        except Unavailable:
+            if monotonic() - self._admitted >= subscribers.OUTAGE_SECONDS:
+                return False
+        except MarinaError:
+            return False
+        with contextlib.suppress(RedisError, OSError):
+            # Its end may have been missed.
+            if not await self._visit.parts.sessions.stands(self._session):
+                return False
+            self._uncertain = False
+        return self._standalone or not await self._is_orphaned()
 
     async def _is_orphaned(self) -> bool:
         """Whether nobody works on the request any more; then its client is told so."""

@@ -9,9 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from config.local.ports import find_free_port
-from servers.endpoint import standing
+from core.errors import Unavailable
+from servers.endpoint import standing, subscribers
+from servers.endpoint.handlers import subscriptions
+from servers.endpoint.visit import Visit
 from servers.services.runtime import Runtime
-from tests.protocol.streamclient import begin
+from tests.protocol.streamclient import begin, open_modern
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Endpoint
 
@@ -48,3 +51,33 @@ def test_stream_that_was_opened_while_redis_was_away_works_once_it_is_back(
         assert told is not None
         assert told.json["params"] == {"uri": "talk://plain"}
         assert told.id
+
+
+def test_stream_outlasts_a_database_that_is_away_for_a_moment_but_not_for_long(
+    talk: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    admit = Visit.admit
+
+    async def away(visit: Visit, *, again: bool = False) -> None:
+        if again:
+            looks.append(visit)
+            raise Unavailable("The database does not answer.", code="database_unavailable")
+        await admit(visit)
+
+    monkeypatch.setattr(Visit, "admit", away)
+    for module in (standing, subscriptions):
+        monkeypatch.setattr(module, "CHECK_SECONDS", 0.05)
+    session = begin(talk)
+    assert session.request("resources/subscribe", {"uri": "talk://plain"}).result == {}
+    wanted = {"notifications": {"resourceSubscriptions": ["talk://plain"]}}
+    with session.listen() as stream, open_modern(talk, "subscriptions/listen", wanted) as modern:
+        assert stream.next() is not None
+        assert modern.message() is not None
+        wait_for(lambda: len(looks) > 10 and len(set(looks)) == 2)
+        assert talk.call("touch", {"uri": "talk://plain"}).status == 200
+        for each in (stream, modern):
+            assert each.message()["params"]["uri"] == "talk://plain"
+        monkeypatch.setattr(subscribers, "OUTAGE_SECONDS", 0.0)
+        assert stream.messages() == []
+        assert ["result" in message for message in modern.messages()] == [True]

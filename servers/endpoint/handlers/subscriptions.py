@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from core.errors import MarinaError
+from core.errors import MarinaError, Unavailable
+from servers.endpoint import subscribers
 from servers.endpoint.handlers.answers import invalid
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.subscribers import MAX_URIS, Subscriber, change_bytes
@@ -57,14 +58,18 @@ async def listen(incoming: Incoming) -> bytes:
         )
         hub.join(subscriber, incoming.view)
         loop = asyncio.get_running_loop()
-        check_at = loop.time() + CHECK_SECONDS
+        admitted = loop.time()
+        check_at = admitted + CHECK_SECONDS
         while not subscriber.ended:
             for kind, uri in subscriber.take():
                 await channel.send(change_bytes(kind, uri, meta))
             # By the clock, not by quiet: a stream that always has something to say is looked at as often.
             if loop.time() >= check_at:
                 check_at = loop.time() + CHECK_SECONDS
-                await _check(subscriber, incoming)
+                if await _holds(subscriber, incoming):
+                    admitted = loop.time()
+                elif loop.time() - admitted >= subscribers.OUTAGE_SECONDS:
+                    subscriber.end()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(check_at):
                     await subscriber.woken.wait()
@@ -79,13 +84,16 @@ async def listen(incoming: Incoming) -> bytes:
     )
 
 
-async def _check(subscriber: Subscriber, incoming: Incoming) -> None:
-    """End the stream with its credential."""
+async def _holds(subscriber: Subscriber, incoming: Incoming) -> bool:
+    """Whether the credential is known to hold. End the stream with it."""
     if incoming.check_again is not None:
         try:
             await incoming.check_again()
+        except Unavailable:
+            return False
         except MarinaError:
             subscriber.end()
+    return True
 
 
 def _filter(incoming: Incoming) -> tuple[list[str], list[str], dict[str, Any]]:

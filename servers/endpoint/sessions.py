@@ -14,7 +14,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Final
 
@@ -126,11 +126,20 @@ class Sessions:
             return None
         return session
 
-    async def store(self, session: Session) -> None:
-        """Write down what changed of a session, unless it has ended meanwhile. Raises ``RedisError``."""
-        changed = [part for pair in _content(session).items() for part in pair]
-        await self._bus.redis.eval(_STORE, 1, session_key(session.id), *changed)
-        await self._bus.publish(_CHANNEL, session.id)
+    async def change(self, session: Session, **changes: Any) -> None:
+        """Change a session here and for everyone, unless it has ended meanwhile. Raises ``RedisError``.
+
+        Only these attributes are written: the others of this copy may be older than what is written elsewhere.
+        """
+        changed = replace(session, **changes)
+        if session.id:
+            content = _content(changed)
+            written = [part for name in changes for part in (name, content[name])]
+            await self._bus.redis.eval(_STORE, 1, session_key(session.id), *written)
+        for name in changes:
+            setattr(session, name, getattr(changed, name))
+        if session.id:
+            await self._bus.publish(_CHANNEL, session.id)
 
     def peek(self, session_id: bytes, caller: Caller, server: str) -> Session | None:
         """The session when a fresh copy is held. The hot path: no await."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from config.local.ports import find_free_port
 from servers.endpoint import sessions as sessions_module
@@ -177,3 +178,21 @@ def test_client_is_served_without_a_session_while_redis_is_away(
     assert "mcp-session-id" not in answer.headers
     assert talk.legacy("tools/call", {"name": "steps"}).result["isError"] is False
     assert talk.at(f"{talk.path}/sse").send(None, {"Accept": "text/event-stream"}, method="GET").status == 503
+
+
+def test_change_of_a_session_writes_nothing_else_and_counts_only_when_it_was_written(
+    talk: Endpoint, runtime: Runtime, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = sessions_module.Sessions(runtime.bus)
+    session = begin(talk)
+    raw = on_loop(runtime.bus.redis.hgetall(f"marina:session:{session.id}"))
+    old = sessions_module._read(session.id, raw)
+    assert old is not None
+    assert session.request("logging/setLevel", {"level": "error"}).result == {}
+    on_loop(sessions.change(old, version="2025-06-18"))
+    raw = on_loop(runtime.bus.redis.hgetall(f"marina:session:{session.id}"))
+    assert (raw[b"log_level"], raw[b"version"]) == (b"error", b"2025-06-18")
+    monkeypatch.setattr(runtime.bus, "redis", Redis.from_url(f"redis://127.0.0.1:{find_free_port()}"))
+    with pytest.raises(RedisError):
+        on_loop(sessions.change(old, log_level="debug"))
+    assert old.log_level == "info"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
@@ -45,10 +45,12 @@ async def initialize(incoming: Incoming) -> bytes:
             incoming.begin(session)
     else:
         # One connection carries both ways, and the session stands since it was opened.
-        session.version = version
-        session.client = info_of(params["clientInfo"])
-        session.capabilities = params["capabilities"]
-        await store(incoming)
+        await _change(
+            incoming,
+            version=version,
+            client=info_of(params["clientInfo"]),
+            capabilities=params["capabilities"],
+        )
     offer = incoming.view.initialize(offered_to(incoming.caller))
     return b'{"protocolVersion":"%s",%s' % (version.encode(), offer[1:])
 
@@ -68,19 +70,16 @@ async def set_level(incoming: Incoming) -> bytes:
     level = text_of(incoming, "level")
     if level not in LEVELS:
         raise invalid(f"params.level must be one of {', '.join(LEVELS)}.")
-    if incoming.session is not None:
-        incoming.session.log_level = level
-        await store(incoming)
+    await _change(incoming, log_level=level)
     return b"{}"
 
 
-async def store(incoming: Incoming) -> None:
-    """Write down what changed of the session. Raises ``Unavailable``."""
-    session = incoming.session
-    if session is None or not session.id:
+async def _change(incoming: Incoming, **changes: Any) -> None:
+    """Change the session, if there is one. Raises ``Unavailable``, and then nothing has changed here."""
+    if incoming.session is None:
         return
     try:
-        await incoming.parts.sessions.store(session)
+        await incoming.parts.sessions.change(incoming.session, **changes)
     except (RedisError, OSError):
         raise sessions_away() from None
 

@@ -71,7 +71,6 @@ lock: setup ## Resolve the dependencies anew into requirements.lock
 
 clean: ## Remove what was installed and built; keep what Marina has stored
 	rm -rf $(VENV) build dist frontend/node_modules frontend/dist tests/clients/node_modules tests/conformance/node_modules
-	rm -rf $(CLIENT_ENVIRONMENTS:%=tests/clients/python/.%)
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -112,10 +111,10 @@ tests/clients/node_modules/.installed: tests/clients/package-lock.json $(VENV)/.
 	@cd tests/clients && $(NODE) npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
-test-clients: tests/clients/node_modules/.installed $(CLIENT_ENVIRONMENTS:%=tests/clients/python/.%/.installed)
+test-clients: tests/clients/node_modules/.installed $(CLIENT_ENVIRONMENTS:%=$(VENV)/clients/%/.installed)
 
 # A virtual environment of its own each, by uv: both take some five seconds.
-tests/clients/python/.%/.installed: tests/clients/python/%.lock $(VENV)/.dependencies-installed
+$(VENV)/clients/%/.installed: tests/clients/python/%.lock $(VENV)/.dependencies-installed
 	@echo "Installing the locked Python client $* that the tests drive …"
 	@$(VENV)/bin/uv venv --quiet --clear --no-project --python $(PY) $(@D)
 	@$(VENV)/bin/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<

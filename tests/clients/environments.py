@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ _SECONDS = 60
 
 def run_python_client(environment: str, script: str, job: Mapping[str, Any]) -> dict[str, Any]:
     """Run one of the scripts on a job, and give what its client saw."""
-    python = FOLDER / f".{environment}" / "bin" / "python"
+    home = Path(sys.prefix) / "clients" / environment
+    python = home / "bin" / "python"
     assert python.exists(), (
         "The Python clients for tests are not installed. Run `make test`, which installs them, or: "
         "make test-clients"
@@ -26,7 +28,7 @@ def run_python_client(environment: str, script: str, job: Mapping[str, Any]) -> 
         # Nothing of the tests' own environment reaches a client.
         env={
             "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(FOLDER / f".{environment}"),
+            "HOME": str(home),
             "NO_PROXY": "*",
         },
         cwd=FOLDER,

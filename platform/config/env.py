@@ -68,6 +68,8 @@ class Env:
     streams_per_process: int
     streams_per_team: int
     streams_per_credential: int
+    requests_per_team: int
+    requests_per_credential: int
     web: Web
     trusted_proxies: tuple[Network, ...]
     public_rate: Rate
@@ -121,6 +123,10 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         streams_per_team=_integer(environ, "MARINA_STREAMS_PER_TEAM", default=2000, low=1, high=1_000_000),
         streams_per_credential=_integer(
             environ, "MARINA_STREAMS_PER_CREDENTIAL", default=1000, low=1, high=1_000_000
+        ),
+        requests_per_team=_integer(environ, "MARINA_REQUESTS_PER_TEAM", default=2000, low=1, high=1_000_000),
+        requests_per_credential=_integer(
+            environ, "MARINA_REQUESTS_PER_CREDENTIAL", default=1000, low=1, high=1_000_000
         ),
         web=_web(environ),
         trusted_proxies=_networks(environ, "MARINA_TRUSTED_PROXIES"),

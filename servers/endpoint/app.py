@@ -35,6 +35,7 @@ from servers.endpoint.headers import (
 )
 from servers.endpoint.incoming import Parts
 from servers.endpoint.lists import PAGE_SIZE
+from servers.endpoint.load import ANONYMOUS_REQUESTS, ANONYMOUS_STREAMS, Load
 from servers.endpoint.routes import MESSAGES, SSE, STREAMABLE, find_place
 from servers.endpoint.sessions import Session, Sessions
 from servers.endpoint.standing import StandingStream
@@ -88,6 +89,7 @@ class EndpointApp:
                 return
             check_content(headers, max_body_bytes=self._max_body_bytes)
             await exchange.admit()
+            exchange.enter()
             body = await read_body(receive, self._max_body_bytes)
             watch = Watch(receive, exchange)
             reply = await exchange.answer(body)
@@ -112,6 +114,7 @@ class EndpointApp:
         finally:
             if watch is not None:
                 watch.end()
+            exchange.leave()
         if exchange.opened is None and exchange.session is not None and reply.status == 200:
             exchange.prefer_stream()
         channel = exchange.opened
@@ -127,6 +130,7 @@ class EndpointApp:
         if transport == MESSAGES and method == "POST":
             check_content(exchange.headers, max_body_bytes=self._max_body_bytes)
             await exchange.admit()
+            exchange.enter()
             body = await read_body(receive, self._max_body_bytes)
             await post_message(exchange, scope, body, send)
         elif transport == SSE and method == "GET":
@@ -164,9 +168,20 @@ def make_parts(runtime: Runtime, page_size: int = PAGE_SIZE) -> Parts:
     hub = Hub(
         runtime,
         views,
-        per_principal=env.streams_per_credential,
-        per_tenant=env.streams_per_team,
-        most=env.streams_per_process,
+        streams=Load(
+            "streams",
+            per_principal=env.streams_per_credential,
+            per_tenant=env.streams_per_team,
+            most=env.streams_per_process,
+            per_block=ANONYMOUS_STREAMS,
+        ),
+        requests=Load(
+            "requests",
+            per_principal=env.requests_per_credential,
+            per_tenant=env.requests_per_team,
+            most=env.web.max_connections,
+            per_block=ANONYMOUS_REQUESTS,
+        ),
     )
     return Parts(runtime=runtime, views=views, sessions=Sessions(runtime.bus), hub=hub, guard=Guard())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,9 +15,8 @@ import orjson
 from redis.exceptions import RedisError
 
 from core.errors import MarinaError
-from servers.endpoint.sessions import principal_of
+from servers.endpoint.load import Load
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, View, Views
-from servers.endpoint.wire import RpcError
 from servers.services.runtime import Runtime
 from tenants.access import Caller
 
@@ -34,8 +32,6 @@ OUTAGE_SECONDS: Final = 30.0
 
 _AGAIN_SECONDS: Final = 5.0
 """How soon a comparison is tried again that the database did not answer."""
-
-_RETRY_AFTER: Final = ((b"retry-after", b"10"),)
 
 _Place = tuple[int, str]
 
@@ -83,15 +79,14 @@ class Subscriber:
 class Hub:
     """The subscribers of one process."""
 
-    def __init__(
-        self, runtime: Runtime, views: Views, *, per_principal: int, per_tenant: int, most: int
-    ) -> None:
+    def __init__(self, runtime: Runtime, views: Views, *, streams: Load, requests: Load) -> None:
         self._runtime = runtime
         self._views = views
-        self._caps = (per_principal, per_tenant, most)
+        self._streams = streams
+        self.requests = requests
+        """What is being served, beside what stands open."""
         self._subscribers: dict[_Place, set[Subscriber]] = {}
         self._compared: dict[_Place, View] = {}
-        self._streams: Counter[object] = Counter()
         self._comparing: dict[_Place, asyncio.Task[None]] = {}
         self._again: set[_Place] = set()
         self._over = False
@@ -101,31 +96,22 @@ class Hub:
     @property
     def count(self) -> int:
         """Open streams of this process."""
-        return self._streams[None]
+        return self._streams.count
 
-    def admit(self, caller: Caller) -> None:
-        """Count one more open stream. Raises ``RpcError`` (429). ``dismiss`` must follow."""
-        counted = _counted(caller)
-        for place, cap, whose in zip(
-            counted, self._caps, ("This credential", "This team", "This installation"), strict=True
-        ):
-            if self._streams[place] >= cap:
-                raise RpcError(
-                    429,
-                    f"{whose} has {cap} open streams here, as many as it may. Close one, or try again later.",
-                    data={"code": "too_many_streams", "rule": "streams", "retryable": True},
-                    status=429,
-                    headers=_RETRY_AFTER,
-                )
-        for place in counted:
-            self._streams[place] += 1
+    def admit(self, caller: Caller, *, listening: bool = False) -> None:
+        """Count one more open stream. Raises ``RpcError`` (429). ``dismiss`` must follow.
 
-    def dismiss(self, caller: Caller) -> None:
+        ``listening``: it is a request that stands open, and counts as a stream from now on instead.
+        """
+        self._streams.take(caller)
+        if listening:
+            self.requests.give(self.requests.cells(caller))
+
+    def dismiss(self, caller: Caller, *, listening: bool = False) -> None:
         """A stream that was admitted has ended."""
-        for place in _counted(caller):
-            self._streams[place] -= 1
-            if not self._streams[place]:
-                del self._streams[place]
+        self._streams.give(self._streams.cells(caller))
+        if listening:
+            self.requests.again(self.requests.cells(caller))
 
     def join(self, subscriber: Subscriber, view: View) -> None:
         """Listen from now on. ``view`` is what the client was shown, or is about to ask for."""
@@ -232,10 +218,6 @@ def change_bytes(kind: str, uri: str, meta: bytes | None = None) -> bytes:
         params = b'"_meta":' + meta + (b"," + params if params else b"")
     content = b',"params":{%s}' % params if params else b""
     return b'{"jsonrpc":"2.0","method":"%s"%s}' % (method.encode(), content)
-
-
-def _counted(caller: Caller) -> tuple[object, object, object]:
-    return (caller.tenant_id, principal_of(caller)), caller.tenant_id, None
 
 
 def _nothing() -> None:

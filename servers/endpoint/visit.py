@@ -18,6 +18,7 @@ from servers.endpoint.authentication import identify
 from servers.endpoint.errors import translate
 from servers.endpoint.handlers.answers import client_of
 from servers.endpoint.incoming import Parts
+from servers.endpoint.load import Cells
 from servers.endpoint.wire import RpcError, code_name
 from servers.services.calls import KIND_CALL
 from servers.services.limits import admit_anonymous, anonymous_caller
@@ -40,6 +41,7 @@ class Visit:
     __slots__ = (
         "admitted",
         "caller",
+        "counted",
         "headers",
         "parts",
         "request_id",
@@ -61,6 +63,8 @@ class Visit:
         self.server_slug = ""
         self.admitted = False
         """Whether ``caller`` and ``surface`` are known."""
+        self.counted: Cells | None = None
+        """Where it counts as under way, while it does."""
 
     async def admit(self, *, again: bool = False) -> None:
         """Find out who calls, and the server they call. Raises ``MarinaError``, recorded.
@@ -96,6 +100,17 @@ class Visit:
         self.caller = caller
         self.surface = surface
         self.admitted = True
+
+    def enter(self) -> None:
+        """Count it as under way, once it is admitted. Raises ``RpcError`` (429). ``leave`` must follow."""
+        self.counted = self.parts.hub.requests.take(self.caller)
+
+    def leave(self) -> None:
+        """It is answered."""
+        counted = self.counted
+        if counted is not None:
+            self.counted = None
+            self.parts.hub.requests.give(counted)
 
     async def recorded(self, error: RpcError | MarinaError, message: object) -> RpcError:
         """What is to be told: the error once the log has it, or that the log cannot be written."""

@@ -217,13 +217,19 @@ class Connection:
             if isinstance(error, Unauthenticated | Forbidden | NotFound):
                 await self.close(POLICY)
             return
-        if body is None:
-            fault = RpcError(
-                INVALID_REQUEST, "A message is a text frame with JSON in it, and this one is binary."
-            )
-            reply = await exchange.refuse(fault)
-        else:
-            reply = await exchange.answer(body)
+        try:
+            exchange.enter()
+            if body is None:
+                fault = RpcError(
+                    INVALID_REQUEST, "A message is a text frame with JSON in it, and this one is binary."
+                )
+                reply = await exchange.refuse(fault)
+            else:
+                reply = await exchange.answer(body)
+        except RpcError as error:
+            reply = await exchange.refuse(error, rpc_id=None if body is None else _read_id(body)[0])
+        finally:
+            exchange.leave()
         if self.session.version:
             self.subscriber.lists = offered_to(self.visit.caller)
         if reply.body:

@@ -122,12 +122,22 @@ class Limiter:
         return 0.0
 
 
+_ANONYMOUS: Final = "anonymous ("
+
+
+def block_of(caller: Caller) -> str | None:
+    """The address block of a caller without a key; ``None`` for everybody else."""
+    if not caller.anonymous:
+        return None
+    return address_block(caller.actor.removeprefix(_ANONYMOUS).removesuffix(")"))
+
+
 def anonymous_caller(surface: Surface, address: str, scopes: frozenset[str]) -> Caller:
     """Anyone at ``address``, on this server alone. The log names them by the address: nothing else is known."""
     return Caller(
         tenant_id=surface.tenant_id,
         tenant_slug=surface.tenant_slug,
-        actor=f"anonymous ({address})",
+        actor=f"{_ANONYMOUS}{address})",
         scopes=scopes | {f"server:{surface.slug}"},
     )
 

@@ -43,7 +43,7 @@ async def listen(incoming: Incoming) -> bytes:
     lists, uris, honoured = _filter(incoming)
     hub = incoming.parts.hub
     caller = incoming.caller
-    hub.admit(caller)
+    hub.admit(caller, listening=True)
     subscriber = Subscriber(caller, incoming.surface.slug, lists=lists, uris=uris)
     try:
         meta = orjson.dumps({SUBSCRIPTION_ID: incoming.rpc_id})
@@ -75,7 +75,7 @@ async def listen(incoming: Incoming) -> bytes:
                     await subscriber.woken.wait()
     finally:
         hub.leave(subscriber)
-        hub.dismiss(caller)
+        hub.dismiss(caller, listening=True)
     return orjson.dumps(
         {
             "resultType": "complete",

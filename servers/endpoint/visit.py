@@ -161,21 +161,23 @@ class Visit:
         if not runtime.writer.accepting:
             raise log_unavailable()
         tenant_id = await runtime.tenants.get(self.tenant_slug)
-        surface = None if tenant_id is None else await runtime.surfaces.get(tenant_id, self.server_slug)
-        if surface is None or not surface.public:
+        if tenant_id is None or not await runtime.surfaces.is_public(tenant_id, self.server_slug):
             return None
         address = address_of_scope(self.scope, settings.ENV.trusted_proxies)
-        caller = anonymous_caller(surface, address, frozenset(PUBLIC_SCOPES))
+        scopes = frozenset(PUBLIC_SCOPES)
+        caller = anonymous_caller(tenant_id, self.tenant_slug, self.server_slug, address, scopes)
         if counted:
             await admit_anonymous(
                 runtime,
-                surface,
+                self.server_slug,
                 address,
                 caller=caller,
                 client=client_of(self.headers),
                 request_id=self.request_id,
             )
-        return caller
+        # The snapshot comes after the token. It has the last word: it may know of a change that was not heard.
+        surface = await runtime.surfaces.get(tenant_id, self.server_slug)
+        return caller if surface is not None and surface.public else None
 
     async def _find_surface(self, caller: Caller) -> Surface:
         runtime = self.parts.runtime

@@ -26,7 +26,6 @@ from tenants.access import Caller
 
 if TYPE_CHECKING:
     from servers.services.runtime import Runtime
-    from servers.services.surfaces import Surface
 
 BURST_SHARE: Final = 6
 """A burst may take a sixth of what a whole period allows, beyond the even pace."""
@@ -132,22 +131,24 @@ def block_of(caller: Caller) -> str | None:
     return address_block(caller.actor.removeprefix(_ANONYMOUS).removesuffix(")"))
 
 
-def anonymous_caller(surface: Surface, address: str, scopes: frozenset[str]) -> Caller:
+def anonymous_caller(
+    tenant_id: int, tenant_slug: str, server: str, address: str, scopes: frozenset[str]
+) -> Caller:
     """Anyone at ``address``, on this server alone. The log names them by the address: nothing else is known."""
     return Caller(
-        tenant_id=surface.tenant_id,
-        tenant_slug=surface.tenant_slug,
+        tenant_id=tenant_id,
+        tenant_slug=tenant_slug,
         actor=f"{_ANONYMOUS}{address})",
-        scopes=scopes | {f"server:{surface.slug}"},
+        scopes=scopes | {f"server:{server}"},
     )
 
 
 async def admit_anonymous(
-    runtime: Runtime, surface: Surface, address: str, *, caller: Caller, client: str, request_id: str
+    runtime: Runtime, server: str, address: str, *, caller: Caller, client: str, request_id: str
 ) -> None:
     """Let a request without a key through, or raise ``RateLimited``, recorded (bounded), with the time to wait."""
     limiter = runtime.limiter
-    wait = await limiter.take(f"{surface.tenant_id}/{surface.slug}/{address_block(address)}")
+    wait = await limiter.take(f"{caller.tenant_id}/{server}/{address_block(address)}")
     if wait <= 0:
         return
     pace = limiter.pace
@@ -162,7 +163,7 @@ async def admit_anonymous(
         caller,
         refusal,
         kind=KIND_RATE,
-        server=surface.slug,
+        server=server,
         client=client,
         request_id=request_id,
         bounded=True,

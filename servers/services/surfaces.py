@@ -38,6 +38,9 @@ MAX_SURFACES: Final = 2_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Memory that all snapshots held may take together, roughly; the one used longest ago makes room."""
 
+MAX_ACCESS: Final = 10_000
+"""Servers, and names that no server has, of which it is held whether anyone may use them."""
+
 TOUCH_SECONDS: Final = 1.0
 """How stale the order of use may be: a snapshot in use is moved to its end this often, not with each call."""
 
@@ -164,6 +167,12 @@ def find_tenant(slug: str) -> int | None:
 def read_version(tenant_id: int) -> int | None:
     """The tenant's surface version now; ``None`` when there is no such tenant any more."""
     return Tenant.objects.filter(pk=tenant_id).values_list("surface_version", flat=True).first()
+
+
+def read_public(tenant_id: int, slug: str) -> bool:
+    """Whether the tenant has such a server, and made it public."""
+    with tenant_scope(tenant_id):
+        return Server.objects.filter(slug=slug, access=Server.Access.PUBLIC).exists()
 
 
 def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
@@ -381,6 +390,9 @@ class SurfaceCache:
         self._held: OrderedDict[tuple[int, str], _Held] = OrderedDict()
         self._bytes = 0
         self._loading: dict[tuple[int, str], asyncio.Task[Surface | None]] = {}
+        self._public: dict[tuple[int, str], tuple[float, bool]] = {}
+        """Until when it is believed, and whether the server is public."""
+        self._changes = 0
 
     def peek(self, tenant_id: int, slug: str) -> Surface | None:
         """The snapshot, when it is held and fresh. The hot path: it touches neither database nor loop."""
@@ -410,8 +422,30 @@ class SurfaceCache:
         # One caller who gives up must not take the load away from the others.
         return await asyncio.shield(task)
 
+    async def is_public(self, tenant_id: int, slug: str) -> bool:
+        """Whether anyone may use this server; ``False``, too, where there is none.
+
+        It builds no snapshot: those who have no key must not make us build one of a server that is not theirs.
+        """
+        place = (tenant_id, slug)
+        known = self._public.get(place)
+        now = monotonic()
+        if known is not None and now < known[0]:
+            return known[1]
+        changes = self._changes
+        public = await look_up(read_public, tenant_id, slug)
+        # What was read may be older than a change that was heard meanwhile: then it serves this request alone.
+        if changes == self._changes:
+            if len(self._public) >= MAX_ACCESS:
+                self._public.clear()
+            self._public[place] = (now + RECHECK_SECONDS, public)
+        return public
+
     def drop_tenant(self, tenant_id: int) -> None:
         """The tenant changed: what is held of it, or being loaded now, is not to be used any more."""
+        self._changes += 1
+        for place in [place for place in self._public if place[0] == tenant_id]:
+            del self._public[place]
         for place in [place for place in self._held if place[0] == tenant_id]:
             self._drop(place)
         for place in [place for place in self._loading if place[0] == tenant_id]:
@@ -419,6 +453,8 @@ class SurfaceCache:
 
     def drop_all(self) -> None:
         """Changes may have been missed: everything is to be read again."""
+        self._changes += 1
+        self._public.clear()
         self._held.clear()
         self._bytes = 0
         self._loading.clear()

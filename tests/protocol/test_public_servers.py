@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from time import monotonic
 
 import pytest
 
+from core.sealing import sealer
 from servers.services.servers import create_server, list_servers, update_server
+from servers.services.surfaces import SurfaceCache
 from tenants.services.log import search_records
 from tests.factories import Team, make_team
 from tests.plugins.live_marina import LiveMarina
@@ -147,3 +150,14 @@ def test_a_server_made_private_again_wants_a_key(behind_proxy: LiveMarina, team:
     deadline = monotonic() + 30
     while ping(behind_proxy, team, forwarded="203.0.113.7").status != 401:
         assert monotonic() < deadline, "it is still open"
+
+
+def test_a_private_servers_snapshot_is_not_built_for_strangers(team: Team) -> None:
+    create_server("closed", "Closed", "private", [], caller=team.owner)
+    cache = SurfaceCache(sealer())
+
+    async def ask() -> list[bool]:
+        return [await cache.is_public(team.owner.tenant_id, slug) for slug in ("open", "closed", "nowhere")]
+
+    assert asyncio.run(ask()) == [True, False, False]
+    assert not cache._held

@@ -176,3 +176,34 @@ async def test_resources_are_found_by_uri_first_and_then_by_the_first_template_t
     assert found("x://b") == ("x://{name}", {"name": "b"})
     assert found("x://b/c") == ("x://{+path}", {"path": "b/c"})
     assert found("y://b") is None
+
+
+async def test_whether_a_server_is_public_is_held_for_both_answers_and_dropped_with_a_change(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    public = {"open": True}
+
+    async def look_up(function: object, tenant_id: int, slug: str) -> bool:
+        assert function is surfaces.read_public
+        asked.append(slug)
+        return public.get(slug, False)
+
+    monkeypatch.setattr(surfaces, "look_up", look_up)
+    monkeypatch.setattr(surfaces, "MAX_ACCESS", 3)
+    cache = SurfaceCache(sealer())
+    for _ in range(3):
+        assert await cache.is_public(1, "open")
+        assert not await cache.is_public(1, "private")
+    assert asked == ["open", "private"]
+    clock.now += surfaces.RECHECK_SECONDS
+    assert not await cache.is_public(1, "private")
+    assert asked == ["open", "private", "private"]
+    public["private"] = True
+    cache.drop_tenant(2)
+    assert not await cache.is_public(1, "private")
+    cache.drop_tenant(1)
+    assert await cache.is_public(1, "private")
+    for number in range(10):
+        await cache.is_public(1, f"none-{number}")
+        assert len(cache._public) <= 3

@@ -22,6 +22,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from core.bus import Bus
+from servers.services.limits import block_of
 from tenants.access import Caller
 
 SESSION_SECONDS: Final = 3600
@@ -29,6 +30,12 @@ SESSION_SECONDS: Final = 3600
 
 MAX_SESSIONS: Final = 1_000
 """Sessions of one principal. Beyond it the one used longest ago ends."""
+
+ANONYMOUS_SECONDS: Final = 600
+"""The same of a client without a key."""
+
+MAX_ANONYMOUS: Final = 50
+"""Sessions of one address block without a key."""
 
 HELD_SECONDS: Final = 5.0
 """How long a replica believes its copy. Ends and changes are announced; this bounds what is not heard."""
@@ -42,6 +49,7 @@ _CHANNEL: Final = "marina:sessions"
 _STORE: Final = "if redis.call('exists', KEYS[1]) == 1 then redis.call('hset', KEYS[1], unpack(ARGV)) end"
 """An ended session must not come back by halves."""
 
+_ANONYMOUS: Final = "anonymous "
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{32}")
 
 logger = logging.getLogger(__name__)
@@ -68,14 +76,22 @@ class Session:
     uris: set[str] | None = None
 
     @property
+    def seconds(self) -> int:
+        """How long it lasts without use."""
+        return ANONYMOUS_SECONDS if self.principal.startswith(_ANONYMOUS) else SESSION_SECONDS
+
+    @property
     def channel(self) -> str:
         """Where its processes tell each other of it."""
         return f"marina:session:{self.id}"
 
 
 def principal_of(caller: Caller) -> str:
-    """Whose a session, a stream or a sealed state is: the credential, or the person."""
-    return str(caller.credential_id or caller.actor)
+    """Whose a session, a stream or a sealed state is: the credential, the person, or an address block's strangers."""
+    if caller.credential_id is not None:
+        return str(caller.credential_id)
+    block = block_of(caller)
+    return caller.actor if block is None else _ANONYMOUS + block
 
 
 class Sessions:
@@ -113,11 +129,11 @@ class Sessions:
         try:
             async with self._bus.redis.pipeline(transaction=False) as pipe:
                 pipe.hset(session_key(session.id), mapping=_content(session))
-                pipe.expire(session_key(session.id), SESSION_SECONDS)
+                pipe.expire(session_key(session.id), session.seconds)
                 pipe.zadd(_owned(session), {session.id: time.time()})
-                pipe.expire(_owned(session), SESSION_SECONDS)
+                pipe.expire(_owned(session), session.seconds)
                 pipe.hset(lists_key(session.id), mapping=dict(digests))
-                pipe.expire(lists_key(session.id), SESSION_SECONDS)
+                pipe.expire(lists_key(session.id), session.seconds)
                 await pipe.execute()
             session.checked = session.refreshed = monotonic()
             await self._end_oldest(session)
@@ -189,7 +205,7 @@ class Sessions:
                 subscriptions_key(session.id),
                 _owned(session),
             ):
-                pipe.expire(key, SESSION_SECONDS)
+                pipe.expire(key, session.seconds)
             pipe.zadd(_owned(session), {session.id: time.time()}, xx=True)
             await pipe.execute()
 
@@ -201,7 +217,8 @@ class Sessions:
 
     async def _end_oldest(self, session: Session) -> None:
         owned = _owned(session)
-        surplus = await self._bus.redis.zrange(owned, 0, -MAX_SESSIONS - 1)
+        most = MAX_ANONYMOUS if session.principal.startswith(_ANONYMOUS) else MAX_SESSIONS
+        surplus = await self._bus.redis.zrange(owned, 0, -most - 1)
         for name in surplus:
             await self._end(name.decode(), owned)
 

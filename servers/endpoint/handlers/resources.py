@@ -23,7 +23,7 @@ from servers.endpoint.handlers.answers import (
 from servers.endpoint.handlers.lifecycle import sessions_away
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import CACHE_SCOPE, Listing, shape_of
-from servers.endpoint.sessions import SESSION_SECONDS, subscriptions_key
+from servers.endpoint.sessions import subscriptions_key
 from servers.endpoint.subscribers import MAX_URIS
 from servers.endpoint.wire import RpcError
 from servers.execution.contract import InputRequired
@@ -93,7 +93,7 @@ async def subscribe(incoming: Incoming) -> bytes:
             raise _too_many()
         async with redis.pipeline(transaction=False) as pipe:
             pipe.sadd(key, uri)
-            pipe.expire(key, SESSION_SECONDS)
+            pipe.expire(key, session.seconds)
             pipe.publish(session.channel, b"subscribed " + uri.encode())
             await pipe.execute()
     except (RedisError, OSError):

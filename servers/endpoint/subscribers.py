@@ -94,6 +94,11 @@ class Hub:
         runtime.bus.listen(CHANNEL, self._heard, _nothing)
 
     @property
+    def over(self) -> bool:
+        """Whether this process is going."""
+        return self._over
+
+    @property
     def count(self) -> int:
         """Open streams of this process."""
         return self._streams.count

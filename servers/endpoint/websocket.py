@@ -11,8 +11,10 @@ import contextlib
 import logging
 from typing import Any, Final
 
-from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated
-from core.strictjson import BadJson, read_json
+import orjson
+from django.conf import settings
+
+from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated, Unavailable
 from servers.endpoint.app import EndpointApp, Receive, Scope
 from servers.endpoint.channel import Send
 from servers.endpoint.exchange import Exchange
@@ -25,19 +27,30 @@ from servers.endpoint.questions import LocalQuestions
 from servers.endpoint.routes import find_socket
 from servers.endpoint.sessions import Session, principal_of
 from servers.endpoint.subscribers import Subscriber, change_bytes
-from servers.endpoint.wire import INVALID_REQUEST, Id, RpcError, error_bytes
+from servers.endpoint.wire import Id, RpcError, error_bytes
 
 MAX_IN_FLIGHT: Final = 64
 """Requests of one connection that are being served at once. More wait; what is no request never does."""
 
+MAX_WAITING: Final = 256
+"""Requests of one connection that wait. Beyond it they are refused."""
+
 MAX_WAITING_BYTES: Final = 1024 * 1024
 """Of requests that wait. Beyond it they are refused."""
+
+READ_BYTES: Final = 64 * 1024
+"""A larger message is taken for a request while there is room for one."""
 
 REFUSAL_SECONDS: Final = 1.0
 """How long a refusal may take to be sent."""
 
+AWAY_SECONDS: Final = 30.0
+"""How long a connection stands while nobody can say whether its credential does."""
+
 GOING_AWAY: Final = 1001
+UNSUPPORTED: Final = 1003
 POLICY: Final = 1008
+TRY_AGAIN_LATER: Final = 1013
 PROTOCOL: Final = "mcp"
 
 logger = logging.getLogger(__name__)
@@ -96,7 +109,8 @@ class Connection:
             return
         try:
             while (message := await receive())["type"] == "websocket.receive":
-                await self.receive(message.get("text"))
+                if not self.closed:
+                    await self.receive(message.get("text"))
         finally:
             # What is being served is cancelled: nobody can hear of it any more.
             self.closed = True
@@ -159,26 +173,36 @@ class Connection:
                 self.closed = True
 
     async def receive(self, text_data: str | None) -> None:
-        """Serve a message beside those that are being served. Never waits: an answer may be what others wait for."""
-        body = None if text_data is None else text_data.encode("utf-8", "surrogatepass")
-        if body is None:
-            serving = self._serve(None)
-        elif not self.room.locked():
-            serving = self._serve_in_room(body)
-            self.waiting += len(body)
+        """Serve a message: a request beside those that are being served, anything else at once.
+
+        A request never holds up what comes after it: that may be the answer that it waits for.
+        """
+        if text_data is None:
+            await self.close(UNSUPPORTED)
+            return
+        body = text_data.encode("utf-8", "surrogatepass")
+        full = len(self.tasks) >= MAX_IN_FLIGHT
+        # What is large is read once, unless it may be the answer that makes room again.
+        rpc_id, is_request = _read_id(body) if full or len(body) <= READ_BYTES else (None, True)
+        if not is_request:
+            try:
+                await self._serve(body, counted=False)
+            except Exception:
+                logger.exception("a message was not served")
+            return
+        if self.visit.parts.hub.over:
+            await self.send(error_bytes(rpc_id, _going()))
+        elif full and not self._may_wait(body):
+            await self.send(error_bytes(rpc_id, _too_many()))
         else:
-            rpc_id, is_request = _read_id(body)
-            if not is_request:
-                serving = self._serve(body)
-            elif self.waiting + len(body) <= MAX_WAITING_BYTES:
-                serving = self._serve_in_room(body)
-                self.waiting += len(body)
-            else:
-                await self.send(error_bytes(rpc_id, _too_many()))
-                return
-        task = asyncio.create_task(serving)
-        self.tasks.add(task)
-        task.add_done_callback(self._served)
+            self.waiting += len(body)
+            task = asyncio.create_task(self._serve_in_room(body))
+            self.tasks.add(task)
+            task.add_done_callback(self._served)
+
+    def _may_wait(self, body: bytes) -> bool:
+        is_few = len(self.tasks) < MAX_IN_FLIGHT + MAX_WAITING
+        return is_few and self.waiting + len(body) <= MAX_WAITING_BYTES
 
     def notice(self, message: dict[str, Any]) -> None:
         """Take a notification, or a response to a question."""
@@ -200,7 +224,7 @@ class Connection:
         finally:
             self.room.release()
 
-    async def _serve(self, body: bytes | None) -> None:
+    async def _serve(self, body: bytes, *, counted: bool = True) -> None:
         visit = self.visit
         exchange = self._exchange()
         exchange.scope = visit.scope
@@ -218,16 +242,11 @@ class Connection:
                 await self.close(POLICY)
             return
         try:
-            exchange.enter()
-            if body is None:
-                fault = RpcError(
-                    INVALID_REQUEST, "A message is a text frame with JSON in it, and this one is binary."
-                )
-                reply = await exchange.refuse(fault)
-            else:
-                reply = await exchange.answer(body)
+            if counted:
+                exchange.enter()
+            reply = await exchange.answer(body)
         except RpcError as error:
-            reply = await exchange.refuse(error, rpc_id=None if body is None else _read_id(body)[0])
+            reply = await exchange.refuse(error, rpc_id=_read_id(body)[0])
         finally:
             exchange.leave()
         if self.session.version:
@@ -259,6 +278,7 @@ class Connection:
         subscriber = self.subscriber
         loop = asyncio.get_running_loop()
         check_at = loop.time() + CHECK_SECONDS
+        away_since: float | None = None
         while not subscriber.ended:
             for kind, uri in subscriber.take():
                 await self.send(change_bytes(kind, uri))
@@ -266,13 +286,29 @@ class Connection:
                 check_at = loop.time() + CHECK_SECONDS
                 try:
                     await self.visit.admit(again=True)
+                    away_since = None
+                except Unavailable:
+                    # What cannot be known now may be known in a moment; a request is refused meanwhile.
+                    away_since = away_since or loop.time()
+                    if loop.time() - away_since >= AWAY_SECONDS:
+                        await self.close(TRY_AGAIN_LATER)
+                        return
                 except MarinaError:
                     await self.close(POLICY)
                     return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(check_at):
                     await subscriber.woken.wait()
+        if self.visit.parts.hub.over:
+            await self._finish()
         await self.close(GOING_AWAY)
+
+    async def _finish(self) -> None:
+        """Wait for what is being served, as long as a POST may take while this process ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.ENV.web.drain_seconds):
+                while self.tasks:
+                    await asyncio.wait(self.tasks)
 
     async def _refuse(self, status: int, body: bytes, headers: Any) -> None:
         if "websocket.http.response" not in self.scope.get("extensions", {}):
@@ -295,13 +331,22 @@ class Connection:
 def _read_id(body: bytes) -> tuple[Id, bool]:
     """The id of a message, and whether it is a request (or a batch, or nothing that can be read)."""
     try:
-        message = read_json(body)
-    except BadJson:
+        # Only to tell what it is: whether it means one thing is asked where it is answered.
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
         return None, True
     if not isinstance(message, dict):
         return None, True
     rpc_id = message.get("id")
     return rpc_id if type(rpc_id) in {str, int} else None, "method" in message and "id" in message
+
+
+def _going() -> RpcError:
+    return RpcError(
+        503,
+        "This process is ending and takes no new requests. Connect again, and send it there.",
+        data={"code": "draining", "retryable": True},
+    )
 
 
 def _too_many() -> RpcError:

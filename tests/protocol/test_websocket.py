@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from core.errors import Unavailable
 from servers.endpoint import websocket
+from servers.endpoint.exchange import Exchange
+from servers.services.runtime import Runtime
 from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team, make_team
-from tests.protocol.conftest import ALL_SCOPES, Records
+from tests.protocol.conftest import ALL_SCOPES, OnLoop, Records
 from tests.protocol.talker import FORM, TalkerBackend
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import MODERN, Endpoint, modern_meta
@@ -248,8 +252,6 @@ def test_closed_connection_cancels_what_it_asked_for(
 
 def test_what_is_no_message_is_answered_with_an_error(talk: Endpoint) -> None:
     with _begun(talk) as socket:
-        socket.connection.send(b'{"jsonrpc":"2.0","id":1,"method":"ping"}')
-        assert socket.take()["error"]["code"] == -32600
         for garbage, code in (
             ("{", -32700),
             ("5", -32600),
@@ -263,6 +265,59 @@ def test_what_is_no_message_is_answered_with_an_error(talk: Endpoint) -> None:
         assert socket.take()["error"]["data"]["code"] == "batch_not_allowed"
         socket.ask("ping")
         assert socket.take()["result"] == {}
+
+
+def test_binary_frame_closes_the_connection(talk: Endpoint) -> None:
+    with _begun(talk) as socket:
+        socket.connection.send(b'{"jsonrpc":"2.0","id":1,"method":"ping"}')
+        assert socket.closed_with() == 1003
+
+
+def test_database_that_is_away_for_a_moment_ends_no_connection(
+    talk: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "CHECK_SECONDS", 0.05)
+    looked = threading.Semaphore(0)
+    usual = Exchange.admit
+
+    async def away(self: Exchange, *, again: bool = False) -> None:
+        if again:
+            looked.release()
+            raise Unavailable("The database does not answer.", code="database_unavailable")
+        await usual(self)
+
+    with _begun(talk) as socket:
+        monkeypatch.setattr(Exchange, "admit", away)
+        for _ in range(3):
+            assert looked.acquire(timeout=15)
+        socket.ask("ping")
+        assert socket.take()["result"] == {}
+        monkeypatch.setattr(websocket, "AWAY_SECONDS", 0.0)
+        assert socket.closed_with() == 1013
+
+
+def test_requests_end_before_a_process_that_is_going_closes_the_connection(
+    talk: Endpoint, talker: TalkerBackend, runtime: Runtime, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
+    monkeypatch.setattr(hub, "_over", False)
+    with _begun(talk) as socket:
+        socket.call("steps", {"gate": "ws-drain"}, rpc_id="running")
+        talker.wait_entered("ws-drain")
+        on_loop(_call(hub.end_all))
+        socket.ask("ping", rpc_id="new")
+        refused = socket.take()
+        assert refused["id"] == "new"
+        assert refused["error"]["data"]["code"] == "draining"
+        talker.open("ws-drain")
+        answer = socket.take()
+        assert answer["id"] == "running"
+        assert "result" in answer
+        assert socket.closed_with() == 1001
+
+
+async def _call(function: Callable[[], None]) -> None:
+    function()
 
 
 def test_batch_is_answered_where_the_revision_has_them(talk: Endpoint) -> None:

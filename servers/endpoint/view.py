@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import orjson
 from mcp.shared.inbound import X_MCP_HEADER_KEY, find_invalid_x_mcp_header, x_mcp_header_map
@@ -19,7 +20,7 @@ from servers.endpoint.lists import (
     tool_item,
 )
 from servers.endpoint.wire import SERVER_NAME, SERVER_VERSION
-from servers.services.surfaces import MAX_SURFACES, Surface, SurfaceTool
+from servers.services.surfaces import Surface, SurfaceTool
 from servers.services.visibility import tools_left
 from tenants.access import Caller
 
@@ -125,23 +126,17 @@ class View:
 
 
 class Views:
-    """The views of the snapshots in use, one a server: that of its latest snapshot."""
+    """The views of the snapshots in use. A view goes with its snapshot, so the bound on those bounds both."""
 
     def __init__(self, page_size: int = PAGE_SIZE) -> None:
         self._page_size = page_size
-        self._views: dict[tuple[int, str], tuple[Surface, View]] = {}
+        self._views: WeakKeyDictionary[Surface, View] = WeakKeyDictionary()
 
     def of(self, surface: Surface) -> View:
         """The view of a snapshot, built on first use."""
-        place = (surface.tenant_id, surface.slug)
-        held = self._views.get(place)
-        if held is not None and held[0] is surface:
-            return held[1]
-        if held is None and len(self._views) >= MAX_SURFACES:
-            # The one that was built first: whoever still uses it has it built again.
-            del self._views[next(iter(self._views))]
-        view = View(surface, self._page_size)
-        self._views[place] = (surface, view)
+        view = self._views.get(surface)
+        if view is None:
+            view = self._views[surface] = View(surface, self._page_size)
         return view
 
 

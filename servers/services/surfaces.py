@@ -110,7 +110,7 @@ class SurfacePrompt:
     fault: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Surface:
     """One server of a tenant at one moment. Tools and prompts are ordered by name, resources by URI."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import gc
+import weakref
 from typing import Any
 
 import pytest
 
-from servers.endpoint.view import View
+from servers.endpoint.view import View, Views
 from servers.endpoint.wire import RpcError
 from servers.models import DataSource, Tool
 from servers.services.runtime import Runtime
@@ -115,3 +118,14 @@ def test_source_that_cannot_be_opened_gives_its_reason_to_the_call(team: Team, e
         answer = endpoint.call("second_echo", {"text": "x"})
     assert answer.result["isError"] is True
     assert "data source second cannot be opened" in answer.result["content"][0]["text"]
+
+
+def test_view_goes_with_its_snapshot(surface: Surface) -> None:
+    views = Views()
+    snapshots = [dataclasses.replace(surface) for _ in range(3)]
+    assert len({id(views.of(each)) for each in snapshots}) == 3
+    assert views.of(snapshots[0]) is views.of(snapshots[0])
+    gone = weakref.ref(snapshots.pop())
+    gc.collect()
+    assert gone() is None
+    assert len(views._views) == 2

@@ -18,6 +18,7 @@ from core.errors import MarinaError
 from servers.endpoint.load import Load
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, View, Views
 from servers.services.runtime import Runtime
+from servers.services.visibility import tools_left
 from tenants.access import Caller
 
 CHANNEL: Final = "marina:resource-updated"
@@ -32,6 +33,9 @@ OUTAGE_SECONDS: Final = 30.0
 
 _AGAIN_SECONDS: Final = 5.0
 """How soon a comparison is tried again that the database did not answer."""
+
+_AT_ONCE: Final = 200
+"""Subscribers that are told in one go."""
 
 _Place = tuple[int, str]
 
@@ -122,7 +126,10 @@ class Hub:
         """Listen from now on. ``view`` is what the client was shown, or is about to ask for."""
         place = (subscriber.caller.tenant_id, subscriber.server)
         self._subscribers.setdefault(place, set()).add(subscriber)
-        self._compared.setdefault(place, view)
+        compared = self._compared.setdefault(place, view)
+        if compared is not view:
+            for name in subscriber.lists & _changed_lists(view, compared, subscriber.caller):
+                subscriber.tell(name)
         # They may be older than the present, and nobody compared while nobody listened.
         self._compare_soon(place)
         if self._over:
@@ -203,12 +210,25 @@ class Hub:
         before = self._compared.get(place)
         if before is None or before is now:
             return
+        # Before anything else is let in: who joins meanwhile is compared with this one.
         self._compared[place] = now
-        for subscriber in subscribers:
-            old, new = before.digests(subscriber.caller), now.digests(subscriber.caller)
-            for name in subscriber.lists:
-                if old[name] != new[name]:
-                    subscriber.tell(name)
+        changes: dict[frozenset[str] | None, frozenset[str]] = {}
+        for number, subscriber in enumerate(list(subscribers), start=1):
+            narrowed = tools_left(subscriber.caller)
+            changed = changes.get(narrowed)
+            if changed is None:
+                changed = changes[narrowed] = _changed_lists(before, now, subscriber.caller)
+                # A long list takes a while to look at: others have their turn in between.
+                await asyncio.sleep(0)
+            elif number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            for name in subscriber.lists & changed:
+                subscriber.tell(name)
+
+
+def _changed_lists(before: View, now: View, caller: Caller) -> frozenset[str]:
+    old, new = before.digests(caller), now.digests(caller)
+    return frozenset(name for name in LISTS if old[name] != new[name])
 
 
 def change_bytes(kind: str, uri: str, meta: bytes | None = None) -> bytes:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from typing import Any
 
 import pytest
 
 from servers.endpoint.handlers import subscriptions
+from servers.endpoint.load import Load
+from servers.endpoint.subscribers import LISTS, Hub, Subscriber
+from servers.endpoint.view import View, Views
 from servers.services.resources import list_resources, set_resource_enabled
+from servers.services.runtime import Runtime
 from servers.services.tools import list_tools, set_tool_enabled
+from tenants.access import Caller
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team
 from tests.plugins.live_marina import LiveMarina
-from tests.protocol.conftest import ALL_SCOPES
+from tests.protocol.conftest import ALL_SCOPES, OnLoop
 from tests.protocol.streamclient import Stream, begin, open_modern
 from tests.protocol.wireclient import Endpoint
 
@@ -192,3 +198,42 @@ def test_streams_end_in_order_when_their_process_does(
     # The session lives on where there is still somebody.
     with session.on(talk.port).listen() as again:
         assert again.status == 200
+
+
+def test_lists_are_looked_at_once_a_change_however_many_subscribe(
+    runtime: Runtime, talkers: Team, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    digests = View.digests
+
+    def look(view: View, caller: Caller) -> dict[str, str]:
+        looked.append(view)
+        return digests(view, caller)
+
+    monkeypatch.setattr(View, "digests", look)
+
+    async def use() -> None:
+        views = Views()
+        surface = await runtime.surfaces.get(talkers.tenant_id, "default")
+        assert surface is not None
+        now = views.of(surface)
+        fewer = dataclasses.replace(surface, tools=surface.tools[1:])
+        before = views.of(fewer)
+        load = Load("streams", per_principal=1, per_tenant=1, most=1, per_block=1)
+        hub = Hub(runtime, views, streams=load, requests=load)
+        place = (talkers.tenant_id, "default")
+        try:
+            there = [Subscriber(talkers.owner, "default", lists=LISTS) for _ in range(300)]
+            for subscriber in there:
+                hub.join(subscriber, before)
+            await hub._comparing[place]
+            assert hub._compared[place] is now
+            assert all(each.take() == [("tools", "")] for each in there)
+            assert len(looked) == 2
+            late = Subscriber(talkers.owner, "default", lists=LISTS)
+            hub.join(late, before)
+            assert late.take() == [("tools", "")]
+        finally:
+            runtime.changed.remove(hub._changed)
+
+    on_loop(use())

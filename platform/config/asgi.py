@@ -78,6 +78,8 @@ class Application:
         gc.set_threshold(YOUNG_OBJECTS, 20, 20)
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        # What uvicorn cancelled has yet to record its end, and the log's writer is what stops next.
+        await self.endpoint.settle()
         await runtime.stop()
         adopt_loop(None)
         await send({"type": "lifespan.shutdown.complete"})

@@ -23,6 +23,7 @@ import uvicorn
 from config.env import Env, get_env
 from config.local.process import end_with_parent
 from config.protocol import SPARE_CONNECTIONS, WebConfig, sweep_connections
+from config.sockets import LingeringSocket
 from core.shutdown import begin_drain
 
 APPLICATION: Final = "config.asgi:application"
@@ -73,6 +74,7 @@ def make_server(app: Any, env: Env, **options: Any) -> WebServer:
         "server_header": False,
         # What a proxy says of its client is judged where it matters (core.clientaddress).
         "proxy_headers": False,
+        "ws": LingeringSocket,
         "ws_max_size": env.max_body_bytes,
         **options,
     }

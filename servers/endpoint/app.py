@@ -7,6 +7,7 @@ JSON, session, envelope, method. What the body asks for is ``exchange``'s and ``
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
@@ -48,6 +49,10 @@ from servers.services.runtime import Runtime, get_runtime
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 
+SETTLE_SECONDS: Final = 2.0
+"""How long requests that were cancelled as the process ends may take to record that."""
+
+_LOOK_SECONDS: Final = 0.02
 _JSON: Final = (b"content-type", b"application/json")
 _NOTHING: Final[dict[str, Any]] = {}
 _ALLOWED: Final = {STREAMABLE: b"GET, POST, DELETE", SSE: b"GET", MESSAGES: b"POST"}
@@ -72,6 +77,14 @@ class EndpointApp:
             self._parts = make_parts(runtime, self._page_size)
             on_drain(self._parts.hub.end_all)
         return self._parts
+
+    async def settle(self, seconds: float = SETTLE_SECONDS) -> None:
+        """Wait until nothing is under way any more, at most so long. Ends nothing itself."""
+        hub = self.parts().hub
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while hub.count or hub.requests.count:
+                    await asyncio.sleep(_LOOK_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(self.parts(), send)

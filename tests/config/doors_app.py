@@ -19,6 +19,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
+    elif scope["type"] == "websocket":
+        await _hold(receive, send)
     elif scope["path"] == "/big":
         await _send_much(receive, send)
     elif scope["path"] == "/seen":
@@ -36,6 +38,22 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await asyncio.Event().wait()
     else:
         await _answer(send, b"served")
+
+
+async def _hold(receive: Any, send: Any) -> None:
+    """A WebSocket that has something left to say once the process ends."""
+    told = asyncio.Event()
+    on_drain(told.set)
+    await receive()
+    await send({"type": "websocket.accept"})
+    await told.wait()
+    # Later than uvicorn would have closed it.
+    asked = asyncio.create_task(receive())
+    await asyncio.wait([asked], timeout=0.3)
+    if not asked.done():
+        await send({"type": "websocket.send", "text": "the last answer"})
+        await send({"type": "websocket.close", "code": 1001})
+    asked.cancel()
 
 
 async def _send_much(receive: Any, send: Any) -> None:

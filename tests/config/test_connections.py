@@ -10,6 +10,8 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from config.protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, SPARE_CONNECTIONS
 from tests.config.doors_app import PART, PARTS
@@ -239,6 +241,24 @@ def test_sigterm_answers_what_is_in_flight_closes_what_idles_and_refuses_new_con
     own_web.process.wait(LONGEST)
     with pytest.raises(ConnectionRefusedError):
         open_to(own_web)
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "code"), [("/mcp/team/ws", ["the last answer"], 1001), ("/pages", [], 1012)]
+)
+def test_an_mcp_websocket_ends_itself_while_the_process_drains(
+    own_web: LiveMarina, path: str, said: list[str], code: int
+) -> None:
+    with connect(f"ws://127.0.0.1:{own_web.port}{path}", proxy=None) as connection:
+        ending = threading.Thread(target=own_web.stop)
+        ending.start()
+        heard: list[object] = []
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                heard.append(connection.recv(timeout=LONGEST))
+        assert heard == said
+        assert connection.close_code == code
+        ending.join(LONGEST)
 
 
 def test_what_does_not_end_is_ended_when_the_time_to_drain_is_over(

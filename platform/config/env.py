@@ -65,6 +65,7 @@ class Env:
     allowed_origins: tuple[str, ...]
     outbound_allow: tuple[Network, ...]
     max_body_bytes: int
+    public_body_bytes: int
     streams_per_process: int
     streams_per_team: int
     streams_per_credential: int
@@ -116,6 +117,9 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         outbound_allow=_networks(environ, "MARINA_OUTBOUND_ALLOW"),
         max_body_bytes=_integer(
             environ, "MARINA_MAX_BODY_BYTES", default=4 * 1024 * 1024, low=1024, high=1 << 30
+        ),
+        public_body_bytes=_integer(
+            environ, "MARINA_PUBLIC_BODY_BYTES", default=256 * 1024, low=1024, high=1 << 30
         ),
         streams_per_process=_integer(
             environ, "MARINA_STREAMS_PER_PROCESS", default=4000, low=1, high=1_000_000

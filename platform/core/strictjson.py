@@ -7,7 +7,9 @@ NaN, Infinity, numbers out of range, lone surrogates and bad UTF-8.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import orjson
@@ -17,6 +19,12 @@ class BadJson(ValueError):
     """The text is not JSON that can be trusted to mean one thing. The message says where or why."""
 
 
+BESIDE_BYTES: Final = 64 * 1024
+"""A text beyond this is checked slowly in a thread: 4 MB take half a second."""
+
+_slow: Final = ThreadPoolExecutor(1, thread_name_prefix="marina-json")
+"""One: the check is Python, and more of them would take the loop's time."""
+
 _SPACES: Final = b" \t\n\r"
 _NUL: Final = b"\\u0000"
 _NO_NUMBERS: Final = ("NaN", "Infinity")
@@ -24,6 +32,25 @@ _NO_NUMBERS: Final = ("NaN", "Infinity")
 
 def read_json(text: bytes) -> Any:
     """The value of a JSON text. Raises ``BadJson``."""
+    value, proven = _read(text)
+    if not proven:
+        _check_slowly(text)
+    return value
+
+
+async def read_json_beside(text: bytes) -> Any:
+    """``read_json``; the slow check of a large text is done in a thread, and holds up no one else."""
+    value, proven = _read(text)
+    if not proven:
+        if len(text) > BESIDE_BYTES:
+            await asyncio.get_running_loop().run_in_executor(_slow, _check_slowly, text)
+        else:
+            _check_slowly(text)
+    return value
+
+
+def _read(text: bytes) -> tuple[Any, bool]:
+    """The value, and whether it is proven that no key stands twice in it and no number was rounded."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as fault:
@@ -34,11 +61,10 @@ def read_json(text: bytes) -> Any:
         raise BadJson("it is nested deeper than 254 levels") from None
     # What is written back the same had no doubled key: the cheap proof, which compact clients pass. White space
     # may differ (it is taken out of texts as well, on both sides): a doubled entry would still be missing.
-    if written != text and written.translate(None, _SPACES) != text.translate(None, _SPACES):
-        _check_slowly(text)
+    proven = written == text or written.translate(None, _SPACES) == text.translate(None, _SPACES)
     if _NUL in text and _holds_nul(value):
         raise BadJson("a text in it holds the NUL character")
-    return value
+    return value, proven
 
 
 def _bad_syntax(fault: orjson.JSONDecodeError) -> BadJson:

@@ -50,6 +50,7 @@ AWAY_SECONDS: Final = 30.0
 GOING_AWAY: Final = 1001
 UNSUPPORTED: Final = 1003
 POLICY: Final = 1008
+TOO_BIG: Final = 1009
 TRY_AGAIN_LATER: Final = 1013
 PROTOCOL: Final = "mcp"
 
@@ -181,6 +182,9 @@ class Connection:
             await self.close(UNSUPPORTED)
             return
         body = text_data.encode("utf-8", "surrogatepass")
+        if self.visit.caller.anonymous and len(body) > settings.ENV.public_body_bytes:
+            await self.close(TOO_BIG)
+            return
         full = len(self.tasks) >= MAX_IN_FLIGHT
         # What is large is read once, unless it may be the answer that makes room again.
         rpc_id, is_request = _read_id(body) if full or len(body) <= READ_BYTES else (None, True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
 
-from core.strictjson import BadJson, read_json
+from core import strictjson
+from core.strictjson import BESIDE_BYTES, BadJson, read_json, read_json_beside
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,21 @@ def test_what_is_refused_is_named_with_its_place(body: Any, said: str) -> None:
     with pytest.raises(BadJson) as refused:
         read_json(body)
     assert said in str(refused.value)
+
+
+def test_a_large_text_is_checked_in_a_thread_and_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    usual = strictjson._check_slowly
+
+    def check(text: bytes) -> None:
+        threads.append(threading.current_thread().name)
+        usual(text)
+
+    monkeypatch.setattr(strictjson, "_check_slowly", check)
+    padding = b"x" * BESIDE_BYTES
+    assert asyncio.run(read_json_beside(b'{"a":"\\u0041' + padding + b'"}')) == {"a": "A" + padding.decode()}
+    with pytest.raises(BadJson):
+        asyncio.run(read_json_beside(b'{"a":1,"a":"' + padding + b'"}'))
+    with pytest.raises(BadJson):
+        asyncio.run(read_json_beside(b'{"a":1,"a":2}'))
+    assert [name.startswith("marina-json") for name in threads] == [True, True, False]

@@ -152,6 +152,13 @@ def test_a_server_made_private_again_wants_a_key(behind_proxy: LiveMarina, team:
         assert monotonic() < deadline, "it is still open"
 
 
+def test_a_stranger_may_send_less_at_once(behind_proxy: LiveMarina, team: Team) -> None:
+    large = {"padding": "x" * 256 * 1024}
+    endpoint = Endpoint(behind_proxy.port, f"/mcp/{team.slug}/open", None)
+    assert endpoint.legacy("ping", large).status == 413
+    assert endpoint.with_key(team.key()).legacy("ping", large).status == 200
+
+
 def test_a_private_servers_snapshot_is_not_built_for_strangers(team: Team) -> None:
     create_server("closed", "Closed", "private", [], caller=team.owner)
     cache = SurfaceCache(sealer())

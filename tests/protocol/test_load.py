@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,11 @@ from servers.endpoint.sessions import ANONYMOUS_SECONDS, Session, principal_of
 from servers.endpoint.wire import RpcError
 from servers.services.limits import anonymous_caller
 from tenants.access import Caller
+from tests.factories import Team
+from tests.protocol.streamclient import begin, open_modern
+from tests.protocol.talker import TalkerBackend
+from tests.protocol.waiting import wait_for
+from tests.protocol.wireclient import Endpoint
 
 
 def key_of(tenant_id: int) -> Caller:
@@ -80,3 +86,31 @@ def test_a_strangers_session_is_their_blocks_and_short() -> None:
     assert principal != principal_of(stranger_at("2001:db8:0:1::1"))
     session = Session(id="", tenant_id=1, server="open", principal=principal, version="")
     assert session.seconds == ANONYMOUS_SECONDS
+
+
+def test_requests_over_the_cap_are_refused_before_they_are_accepted(
+    talk: Endpoint, talker: TalkerBackend, talkers: Team, monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    from servers.services.runtime import get_runtime
+
+    hub = next(each.__self__ for each in get_runtime().changed if hasattr(each, "__self__"))
+    load = Load("requests", per_principal=1, per_tenant=10, most=100, per_block=1)
+    monkeypatch.setattr(hub, "requests", load)
+    session = begin(talk)
+    with open_modern(talk, "subscriptions/listen", {"notifications": {}}) as listening:
+        assert listening.next() is not None
+        # What stands open is a stream, and takes no place of a request.
+        assert load.count == 0
+        with session.call("steps", {"gate": "full"}, token=1) as running:
+            talker.wait_entered("full")
+            refused = talk.modern("tools/list")
+            assert refused.status == 429
+            assert refused.headers["Retry-After"] == "1"
+            assert refused.error["data"]["code"] == "too_many_requests"
+            message = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+            at = talk.at(f"{talk.path}/messages?session_id={'a' * 32}")
+            assert at.send(json.dumps(message).encode(), {"Accept": None}).status == 429
+            talker.open("full")
+            assert running.messages()
+    wait_for(lambda: load.count == 0)
+    assert talk.modern("tools/list").status == 200

@@ -43,6 +43,7 @@ _MOST_RESUMPTIONS_IN_VAIN: Final = 5
 _MOST_PAGES: Final = 50
 _POST: Final = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 _ENDED_EARLY: Final = "The server ended its answer before the result. Try again."
+_SUBSCRIBE: Final = "resources/subscribe"
 _LISTEN: Final = "subscriptions/listen"
 
 
@@ -218,6 +219,8 @@ class Bridge:
 
     async def _ask_legacy(self, flight: Flight) -> None:
         is_opening = flight.method == "initialize"
+        if flight.method == _SUBSCRIBE:
+            await self._sessions.wait_for_stream()
         for is_last in (is_opening, True):
             session = None if is_opening else self._sessions.current
             headers = {**_POST, **(session.headers if session else {})}

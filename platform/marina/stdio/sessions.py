@@ -6,6 +6,7 @@ Sources: MCP 2025-11-25, Streamable HTTP, Session Management and Listening for M
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,9 @@ from marina.stdio.wire import Malformed, is_header_value, parse, write_json
 _SILENCE_SECONDS: Final = 300.0
 """A stream of the server's own that was silent this long is opened anew: its connection may have died."""
 _LONGEST_PAUSE: Final = 30.0
+_OPENING_SECONDS: Final = 1.0
+"""How long a subscription waits for that stream."""
+
 _JSON: Final = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
@@ -54,6 +58,7 @@ class Sessions:
         self._deliver = deliver
         self._renewing = asyncio.Lock()
         self._listener: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
         self._count = 0
 
     def begin(self, session_id: str | None, version: str, params: Mapping[str, Any]) -> Session:
@@ -69,7 +74,15 @@ class Sessions:
         if self._listener is not None and self._listener is not asyncio.current_task():
             self._listener.cancel()
         if self.current is not None:
+            self._tried.clear()
             self._listener = asyncio.create_task(self._listen(self.current))
+
+    async def wait_for_stream(self) -> None:
+        """Until that stream is open, or cannot be had; not for long. What comes before it, the server drops."""
+        if self._listener is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_OPENING_SECONDS):
+                    await self._tried.wait()
 
     async def forget(self) -> None:
         """The host begins anew: what it had before ends."""
@@ -143,6 +156,7 @@ class Sessions:
                 headers["last-event-id"] = cursor.last_id
             try:
                 async with self._upstream.open("GET", headers, idle=_SILENCE_SECONDS) as response:
+                    self._tried.set()
                     if session.is_gone(response) and was_open:
                         break
                     if not is_stream(response):
@@ -154,6 +168,7 @@ class Sessions:
                     async for data in self._upstream.events(response, cursor):
                         await self._deliver(data, None)
             except Fault as fault:
+                self._tried.set()
                 if not fault.retryable:
                     self._journal.note(f"the server's own messages: {fault.message}")
                     return

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from servers.services.sources import create_source
+from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.log import search_records
 from tests.factories import Team, make_team
 from tests.protocol.waiting import wait_for
@@ -30,7 +31,16 @@ PROMPT = {"harbour": "Ærøskøbing", "days": "2"}
 URIS = ["pilots://all", "pilots://emil/harbour"]
 
 SEEN: dict[str, Any] = {
-    "tools": ["ask_model", "ask_name", "count_to", "describe_table", "list_tables", "query_database", "wait"],
+    "tools": [
+        "ask_model",
+        "ask_name",
+        "count_to",
+        "describe_table",
+        "list_tables",
+        "query_database",
+        "touch",
+        "wait",
+    ],
     "rows": [{"name": "Vlissingen"}, {"name": "Ærøskøbing"}],
     "resources": ["pilots://all"],
     "templates": ["pilots://{name}/harbour"],
@@ -85,6 +95,11 @@ class Berth:
         }
         assert [json.loads(read[0]), read[1]] == READ
         self.check_cancelled()
+
+    def switch_off(self, name: str) -> None:
+        """Take a tool away, as a person in the dashboard does."""
+        tool = next(tool for tool in list_tools(caller=self.team.owner) if tool.name == name)
+        set_tool_enabled(tool.pk, False, caller=self.team.owner)
 
     def check_cancelled(self) -> None:
         """The one call of ``wait`` was cancelled, and the log says so."""

@@ -21,6 +21,7 @@ from mcp.client import ClientRequestContext
 from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.subscriptions import ResourceUpdated, ToolsListChanged
 
 from tests.clients.berth import (
     ENVIRONMENT,
@@ -77,12 +78,13 @@ async def answer_sampling(
 
 
 @asynccontextmanager
-async def python_client(berth: Berth, transport: str, mode: Any) -> AsyncIterator[Client]:
+async def python_client(berth: Berth, transport: str, mode: Any, **options: Any) -> AsyncIterator[Client]:
     headers = {"Authorization": f"Bearer {berth.key}"}
     answers: dict[str, Any] = {
         "mode": mode,
         "elicitation_callback": answer_form,
         "sampling_callback": answer_sampling,
+        **options,
     }
     if transport == "stdio":
         server = StdioServerParameters(command=COMMAND, args=[berth.url()], env={"MARINA_API_KEY": berth.key})
@@ -151,6 +153,56 @@ def test_the_python_sdk_2_does_everything(berth: Berth, transport: str, mode: st
             return await converse(berth, client)
 
     berth.check(asyncio.run(run()), version)
+
+
+# The SDK warns that the newest revision has another way.
+@pytest.mark.filterwarnings("ignore:resources/subscribe is removed")
+@pytest.mark.parametrize("transport", ["http", "sse", "stdio"])
+def test_the_python_sdk_2_hears_of_changes_in_a_session(berth: Berth, transport: str) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def note(message: object) -> None:
+        if isinstance(message, types.ResourceUpdatedNotification | types.ToolListChangedNotification):
+            await heard.put(message.method)
+
+    async def run() -> None:
+        async with (
+            python_client(berth, transport, "legacy", message_handler=note) as client,
+            asyncio.timeout(20),
+        ):
+            await client.subscribe_resource(URIS[0])
+            await client.call_tool("touch", {})
+            # Over plain HTTP the SDK opens its stream when it likes, and what comes before is not kept for it.
+            while transport == "http" and heard.empty():
+                await client.call_tool("touch", {})
+            assert await heard.get() == "notifications/resources/updated"
+            await asyncio.to_thread(berth.switch_off, "count_to")
+            while (method := await heard.get()) == "notifications/resources/updated":
+                assert transport == "http"
+            assert method == "notifications/tools/list_changed"
+            tools = (await client.list_tools()).tools
+            assert "count_to" not in {tool.name for tool in tools}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+def test_the_python_sdk_2_listens_for_changes_without_a_session(berth: Berth, transport: str) -> None:
+    async def run() -> None:
+        async with (
+            python_client(berth, transport, "auto") as client,
+            asyncio.timeout(20),
+            client.listen(tools_list_changed=True, resource_subscriptions=[URIS[0]]) as listening,
+        ):
+            changes = aiter(listening)
+            await client.call_tool("touch", {})
+            assert await anext(changes) == ResourceUpdated(URIS[0])
+            await asyncio.to_thread(berth.switch_off, "count_to")
+            assert await anext(changes) == ToolsListChanged()
+            tools = (await client.list_tools()).tools
+            assert "count_to" not in {tool.name for tool in tools}
+
+    asyncio.run(run())
 
 
 # -- Clients with a script of their own ------------------------------------------------------------------

@@ -60,6 +60,13 @@ async def ask_model(context: Context) -> str:
     return f"The model said: {sampled.text}"
 
 
+@plugin.tool(read_only=True)
+async def touch(context: Context) -> str:
+    """Tell those who subscribed to all pilots that they changed."""
+    await context.resource_updated("pilots://all")
+    return "Touched"
+
+
 @plugin.resource("pilots://all", title="All pilots")
 async def pilots() -> dict[str, str]:
     """Each pilot's harbour."""

@@ -97,6 +97,12 @@ def ask(connection: socket.socket, path: str) -> bytes:
     return body
 
 
+def ask_when_there_is_room(connection: socket.socket, path: str) -> bytes:
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    status, body = read_answer(connection)
+    return body if status == 200 else b""
+
+
 def wait_for(why_not: Callable[[], bool]) -> None:
     deadline = monotonic() + LONGEST
     while not why_not():
@@ -203,7 +209,8 @@ def test_a_reader_that_never_reads_is_cut_off_and_the_application_hears_of_it(
 ) -> None:
     connection = open_to(web)
     connection.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    wait_for(lambda: ask(open_to(web), "/seen") == b"disconnected")
+    # Connections of the tests before may count against the limit for a moment yet: 503 is no answer here.
+    wait_for(lambda: ask_when_there_is_room(open_to(web), "/seen") == b"disconnected")
     assert len(read_to_end(connection)) < len(PART) * PARTS
 
 

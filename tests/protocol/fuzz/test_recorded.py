@@ -63,7 +63,7 @@ def test_messages_of_streams_and_sockets_are_recorded_too(own: Target, own_team:
     assert stream.message()["error"]["code"] == -32601
     stream.close()
     with connect_to(own) as connection:
-        for frame in (BAD.decode(), DOUBLED.decode(), b"{}"):
+        for frame in (BAD.decode(), DOUBLED.decode(), "{}"):
             connection.send(frame)
             assert json.loads(connection.recv(timeout=SECONDS))["error"]
     assert reasons(own_team) == {"method_unknown": 2, "json_invalid": 1, "message_malformed": 1}
@@ -81,7 +81,7 @@ def test_flood_of_bad_requests_is_counted_not_recorded_one_by_one(own: Target, o
             assert connection.post(own, Request(body, own.basic())).json["error"]
     with connect_to(own) as socket:
         for _ in range(MAX_A_WINDOW):
-            socket.send(b"\xff")
+            socket.send(DOUBLED.decode())
             socket.recv(timeout=SECONDS)
     assert sum(reasons(own_team).values()) == MAX_A_WINDOW
 

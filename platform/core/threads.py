@@ -26,6 +26,12 @@ T = TypeVar("T")
 THREADS: Final = 8
 """Threads for sync work of async callers. Each holds at most one database connection while it works."""
 
+CUT_AGAIN_SECONDS: Final = 0.5
+"""How often work that was given up is cut off from the database, until it ends."""
+
+CUTS: Final = 40
+"""Work that was given up before it had a thread never begins, and so never ends."""
+
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="marina-sync")
 
 
@@ -45,8 +51,15 @@ async def run_sync_within(seconds: float, function: Callable[P, T], *args: P.arg
         async with asyncio.timeout(seconds):
             return await _hand_over(work, function, args, kwargs)
     except TimeoutError:
-        work.cut()
+        _cut_until_it_ends(work, asyncio.get_running_loop(), CUTS)
         raise
+
+
+def _cut_until_it_ends(work: _Work, loop: asyncio.AbstractEventLoop, left: int) -> None:
+    """Cut the work's connection, and again after a while: it may only have been about to connect."""
+    if not work.ended and left:
+        work.cut()
+        loop.call_later(CUT_AGAIN_SECONDS, _cut_until_it_ends, work, loop, left - 1)
 
 
 async def _hand_over(
@@ -61,11 +74,12 @@ async def _hand_over(
 class _Work:
     """One use case in its thread, and the database connection that it may be waiting for."""
 
-    __slots__ = ("_database", "_lock")
+    __slots__ = ("_database", "_lock", "ended")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._database: BaseDatabaseWrapper | None = None
+        self.ended = False
 
     def run(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         with self._lock:
@@ -76,6 +90,7 @@ class _Work:
             # From here on the connection is its pool's again, and nobody may cut it.
             with self._lock:
                 self._database = None
+            self.ended = True
             connections.close_all()
 
     def cut(self) -> None:

@@ -18,6 +18,7 @@ from servers.execution.backends import build_backends
 from servers.execution.engine import Engine
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.sources import create_source
+from tenants.changes import CHANNEL, redis_client
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
@@ -31,6 +32,8 @@ ALL_SCOPES = ("tools:read", "tools:execute", "resources:read", "prompts:read")
 
 Records = Callable[..., list[dict[str, Any]]]
 OnLoop = Callable[..., Any]
+
+HearAll = Callable[[], None]
 
 
 class _Started(uvicorn.Server):
@@ -117,6 +120,32 @@ def runtime(port: int) -> Runtime:
     return get_runtime()
 
 
+@pytest.fixture
+def hear_all(runtime: Runtime) -> HearAll:
+    """Waits until the running Marina has heard of every change announced so far.
+
+    One heard later would drop what a test just saw held. What Redis takes from one client arrives in its order.
+    """
+
+    def hear() -> None:
+        heard = threading.Event()
+
+        def mark(tenant_id: int | None) -> None:
+            if tenant_id == 0:
+                heard.set()
+
+        runtime.changed.append(mark)
+        try:
+            redis_client().publish(CHANNEL, "0")
+            # It may have begun to listen only now.
+            while not heard.wait(1):
+                redis_client().publish(CHANNEL, "0")
+        finally:
+            runtime.changed.remove(mark)
+
+    return hear
+
+
 def _team_with_tools() -> Team:
     made = make_team()
     create_source("probe-source", KIND, {}, caller=made.owner)
@@ -131,16 +160,19 @@ def shared_endpoint(port: int) -> Endpoint:
 
 
 @pytest.fixture
-def team(port: int) -> Team:
+def team(hear_all: HearAll) -> Team:
     """A team of the test's own with a probe source, so with the tools crash, echo, fail, routed and wait."""
-    return _team_with_tools()
+    made = _team_with_tools()
+    hear_all()
+    return made
 
 
 @pytest.fixture
-def talkers(port: int) -> Team:
+def talkers(hear_all: HearAll) -> Team:
     """A team of the test's own with a talker source: tools, resources and prompts that talk back."""
     made = make_team()
     create_source("talker-source", talking.KIND, {}, caller=made.owner)
+    hear_all()
     return made
 
 

@@ -19,7 +19,7 @@ from servers.services.surfaces import Surface
 from servers.services.tools import set_tool_enabled
 from tenants.scoping import tenant_scope
 from tests.factories import Team
-from tests.protocol.conftest import OnLoop
+from tests.protocol.conftest import HearAll, OnLoop
 from tests.protocol.probe import KIND
 from tests.protocol.requirements import requirement
 from tests.protocol.wireclient import Endpoint
@@ -85,13 +85,16 @@ def test_cursor_that_is_no_string_is_invalid_params(endpoint: Endpoint) -> None:
     assert endpoint.modern("tools/list", {"cursor": 5}).error["code"] == -32602
 
 
-def test_change_is_seen_when_it_is_heard(team: Team, endpoint: Endpoint, runtime: Runtime) -> None:
+def test_change_is_seen_when_it_is_heard(
+    team: Team, endpoint: Endpoint, runtime: Runtime, hear_all: HearAll
+) -> None:
     assert len(endpoint.modern("tools/list").result["tools"]) == 5
     with tenant_scope(team.tenant_id):
         tool_id = Tool.objects.get(name="wait").pk
+    assert runtime.surfaces.peek(team.tenant_id, "default") is not None
     set_tool_enabled(tool_id, False, caller=team.owner)
-    while len(endpoint.modern("tools/list").result["tools"]) == 5:
-        assert runtime.surfaces.peek(team.tenant_id, "default") is not None
+    hear_all()
+    assert len(endpoint.modern("tools/list").result["tools"]) == 4
     assert endpoint.call("wait").error["code"] == -32602
 
 

@@ -25,8 +25,8 @@ KIND = "conformance"
 ROUNDS = int(os.environ.get("CONFORMANCE_KILL_ROUNDS") or 2)
 """How often the whole set runs while a replica is being killed."""
 
-REPEATS = 2
-"""How often a scenario that lost a request may be tried again."""
+REPEATS = 6
+"""How often a scenario that lost a request may be tried again: the longest meet a kill or two each time."""
 
 _SLACK_SECONDS = 0.1
 """How far the suite's line about a scenario and the proxy's about a request may be apart."""

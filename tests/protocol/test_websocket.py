@@ -19,7 +19,7 @@ from servers.services.runtime import Runtime
 from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team, make_team
-from tests.protocol.conftest import ALL_SCOPES, OnLoop, Records
+from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
 from tests.protocol.talker import FORM, TalkerBackend
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import MODERN, Endpoint, modern_meta
@@ -224,11 +224,12 @@ def test_refusals_have_the_status_that_a_post_gets(talk: Endpoint, talkers: Team
 
 
 def test_connection_ends_with_its_credential(
-    talk: Endpoint, talkers: Team, monkeypatch: pytest.MonkeyPatch
+    talk: Endpoint, talkers: Team, hear_all: HearAll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issued = issue_key("short-lived", list(ALL_SCOPES), expires_in_days=1, caller=talkers.owner)
     with _begun(talk.with_key(issued.key)) as socket:
         revoke_key(issued.row.pk, caller=talkers.owner)
+        hear_all()
         socket.ask("tools/list")
         refused = socket.take()
         assert refused["error"]["code"] == 401

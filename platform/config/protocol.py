@@ -8,7 +8,6 @@ loses it. Deadlines are kept by one sweep over all connections, about once a sec
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any, Final, cast
 
 import uvicorn
@@ -16,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from config.env import Web
-from config.wholeanswers import answer_whole
-from core.extensions import WHOLE_ANSWER
+from config.wholes import WholeCycle
+from core.extensions import WHOLE
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
@@ -116,7 +115,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         cycle = self._last()
         if cycle is not None and cycle.scope is self.scope:
-            cast("dict[str, Any]", self.scope)["extensions"] = {WHOLE_ANSWER: partial(answer_whole, cycle)}
+            cast("dict[str, Any]", self.scope)["extensions"] = {WHOLE: WholeCycle(cycle)}
 
     def on_response_complete(self) -> None:
         """What comes after an answer. As uvicorn has it, but for the deadline on idling, which the sweep keeps."""

@@ -1,11 +1,24 @@
-"""Names of what Marina's web server gives its own application beyond ASGI. Does nothing."""
+"""What Marina's web server gives its own application beyond ASGI. Does nothing."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
-WHOLE_ANSWER: Final = "marina.whole_answer"
-"""In a scope's ``extensions``: ``(status, headers, body) -> bool``, which writes a whole answer in one piece.
+WHOLE: Final = "marina.whole"
+"""In a scope's ``extensions``: a ``Whole``."""
 
-False: nothing was written, the answer goes as two messages. ``headers`` are without ``content-length``.
-"""
+
+class Whole(Protocol):
+    """One request, taken and answered in one piece where that can be."""
+
+    def body(self) -> bytes | None:
+        """The body, when all of it is there. ``None``: nothing was taken, it is to be received."""
+        ...
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write an answer and complete it. False: nothing was written, it is to be sent as two messages.
+
+        ``headers`` are without ``content-length``.
+        """
+        ...

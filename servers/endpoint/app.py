@@ -15,9 +15,9 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from core.errors import MarinaError
-from core.extensions import WHOLE_ANSWER
+from core.extensions import WHOLE, Whole
 from core.shutdown import on_drain
-from servers.endpoint.body import ClientGone, read_body
+from servers.endpoint.body import ClientGone, check_size, read_body
 from servers.endpoint.channel import Send
 from servers.endpoint.duplex import open_duplex, post_message
 from servers.endpoint.eras import header_version
@@ -92,6 +92,7 @@ class EndpointApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(self.parts(), send)
         watch: Watch | None = None
+        whole: Whole | None = scope.get("extensions", _NOTHING).get(WHOLE)
         try:
             headers, doubled = fold(scope["headers"])
             exchange.scope = scope
@@ -104,9 +105,14 @@ class EndpointApp:
                 await self._serve_other(exchange, scope, receive, send, transport)
                 return
             check_content(headers, max_body_bytes=self._max_body_bytes)
-            await exchange.admit()
+            if not exchange.admit_held():
+                await exchange.admit()
             exchange.enter()
-            body = await read_body(receive, self._most_of(exchange))
+            body = None if whole is None else whole.body()
+            if body is None:
+                body = await read_body(receive, self._most_of(exchange))
+            else:
+                check_size(body, self._most_of(exchange))
             watch = Watch(receive, exchange)
             reply = await exchange.answer(body)
         except ClientGone:
@@ -137,7 +143,7 @@ class EndpointApp:
         if channel is not None and (channel.opened or channel.wanted):
             await channel.finish(reply.body or None)
         else:
-            await send_reply(send, reply, exchange.request_id, scope)
+            await send_reply(send, reply, exchange.request_id, whole)
 
     def _most_of(self, exchange: Exchange) -> int:
         """Bytes that the body may have."""
@@ -268,13 +274,12 @@ async def _dismiss(exchange: Exchange, send: Send) -> None:
         await send_reply(send, Reply(202, b""), exchange.request_id)
 
 
-async def send_reply(send: Send, reply: Reply, request_id: str, scope: Scope | None = None) -> None:
-    """Send a whole answer: in one piece where the server of ``scope`` takes it so."""
+async def send_reply(send: Send, reply: Reply, request_id: str, whole: Whole | None = None) -> None:
+    """Send a whole answer: in one piece where the server takes it so."""
     headers = [(b"x-request-id", request_id.encode("ascii")), *reply.headers]
     if reply.body:
         headers.append(_JSON)
-    whole = None if scope is None else scope.get("extensions", _NOTHING).get(WHOLE_ANSWER)
-    if whole is not None and whole(reply.status, headers, reply.body):
+    if whole is not None and whole.answer(reply.status, headers, reply.body):
         return
     if reply.status != 204:
         headers.append((b"content-length", b"%d" % len(reply.body)))

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from core.eager import Started
 from servers.endpoint.headers import body_too_large
 from servers.endpoint.wire import RpcError
 
@@ -22,20 +21,21 @@ class ClientGone(Exception):
 
 async def read_body(receive: Receive, max_bytes: int, *, seconds: float = BODY_SECONDS) -> bytes:
     """The whole body. Raises ``RpcError`` (413, 408) and ``ClientGone``."""
-    first = Started(receive())
-    # The usual case: the body came with the headers, and no deadline has to be set up.
-    if first.done and not first.result.get("more_body"):
-        return _part(first.result, max_bytes)
+    parts: list[bytes] = []
+    left = max_bytes
     try:
         async with asyncio.timeout(seconds):
-            message = await first
-            parts = [_part(message, max_bytes)]
-            left = max_bytes - len(parts[0])
-            while message.get("more_body"):
+            more = True
+            while more:
                 message = await receive()
-                part = _part(message, left, max_bytes)
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                part: bytes = message.get("body", b"")
                 left -= len(part)
+                if left < 0:
+                    raise body_too_large(max_bytes)
                 parts.append(part)
+                more = message.get("more_body", False)
     except TimeoutError:
         raise RpcError(
             408,
@@ -47,10 +47,7 @@ async def read_body(receive: Receive, max_bytes: int, *, seconds: float = BODY_S
     return b"".join(parts)
 
 
-def _part(message: Any, left: int, max_bytes: int | None = None) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    part: bytes = message.get("body", b"")
-    if len(part) > left:
-        raise body_too_large(left if max_bytes is None else max_bytes)
-    return part
+def check_size(body: bytes, max_bytes: int) -> None:
+    """Raise ``RpcError`` (413) for a body that came whole and is too large."""
+    if len(body) > max_bytes:
+        raise body_too_large(max_bytes)

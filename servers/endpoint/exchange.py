@@ -10,7 +10,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from core.errors import MarinaError, Unavailable
-from core.strictjson import BadJson, read_json_beside
+from core.strictjson import BESIDE_BYTES, BadJson, read_json, read_json_beside
 from servers.endpoint.channel import Channel, PostChannel, Send
 from servers.endpoint.eras import (
     BATCH_VERSION,
@@ -120,7 +120,7 @@ class Exchange(Visit):
         message: object = None
         try:
             try:
-                message = await read_json_beside(body)
+                message = read_json(body) if len(body) <= BESIDE_BYTES else await read_json_beside(body)
             except BadJson as fault:
                 raise RpcError(PARSE_ERROR, f"The body is not valid JSON: {fault}.", status=400) from None
             if isinstance(message, list):

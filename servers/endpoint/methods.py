@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,8 +41,8 @@ METHODS: Final[dict[str, Method]] = {
 }
 
 
-async def run_method(incoming: Incoming) -> bytes:
-    """The JSON of the method's result. Raises ``RpcError`` and ``MarinaError``."""
+def run_method(incoming: Incoming) -> Awaitable[bytes]:
+    """The method, begun: to be awaited for the JSON of its result. Raises ``RpcError`` and ``MarinaError``."""
     method = METHODS.get(incoming.method)
     if method is None or not (method.modern if incoming.modern else method.legacy):
         served = ", ".join(
@@ -55,4 +56,4 @@ async def run_method(incoming: Incoming) -> bytes:
         )
     check_meta(incoming.params, modern=incoming.modern)
     note_trace(incoming)
-    return await method.handler(incoming)
+    return method.handler(incoming)

@@ -25,7 +25,7 @@ from servers.services.limits import admit_anonymous, anonymous_caller
 from servers.services.reasons import log_unavailable
 from servers.services.refusals import KIND_AUTH, KIND_REQUEST
 from servers.services.surfaces import Surface
-from servers.services.visibility import require_server
+from servers.services.visibility import may_use_server, require_server
 from tenants.access import Caller
 
 PUBLIC_SCOPES: Final = ("tools:read", "tools:execute", "resources:read", "prompts:read")
@@ -66,21 +66,37 @@ class Visit:
         self.counted: Cells | None = None
         """Where it counts as under way, while it does."""
 
+    def admit_held(self) -> bool:
+        """``admit`` where all that it has to know is held in memory: nearly always, and it waits for nothing.
+
+        False: nothing was decided, and ``admit`` looks with care.
+        """
+        authorization = self.headers.get(b"authorization")
+        if authorization is None or not authorization.startswith(_BEARER):
+            return False
+        runtime = self.parts.runtime
+        caller = runtime.grants.held(hashlib.sha256(authorization[7:]).digest(), self.tenant_slug)
+        if caller is None or not may_use_server(caller, self.server_slug):
+            return False
+        surface = runtime.surfaces.peek(caller.tenant_id, self.server_slug)
+        if surface is None:
+            return False
+        self.caller = caller
+        self.surface = surface
+        self.admitted = True
+        return True
+
     async def admit(self, *, again: bool = False) -> None:
         """Find out who calls, and the server they call. Raises ``MarinaError``, recorded.
 
         ``again``: what stands open is looked at anew, which is no further request of whoever has no key.
         """
+        if self.admit_held():
+            return
         runtime = self.parts.runtime
-        authorization = self.headers.get(b"authorization")
-        caller = None
-        if authorization is not None and authorization.startswith(_BEARER):
-            # The hot path: a grant that is held. Everything else is read and judged with care below.
-            caller = runtime.grants.held(hashlib.sha256(authorization[7:]).digest(), self.tenant_slug)
-        if caller is None:
-            caller = await self._identify(authorization, counted=not again)
-            # A grant is held for seconds, so a key in use passes here often enough.
-            runtime.uses.note(caller)
+        caller = await self._identify(self.headers.get(b"authorization"), counted=not again)
+        # A grant is held for seconds, so a key in use passes here often enough.
+        runtime.uses.note(caller)
         try:
             require_server(caller, self.server_slug)
             surface = runtime.surfaces.peek(caller.tenant_id, self.server_slug)

@@ -28,6 +28,12 @@ def servers_left(caller: Caller) -> frozenset[str] | None:
     return _named(caller.scopes, "server:")
 
 
+def may_use_server(caller: Caller, slug: str) -> bool:
+    """Whether the caller is not narrowed to other servers."""
+    left = servers_left(caller)
+    return left is None or slug in left
+
+
 def require_server(caller: Caller, slug: str) -> None:
     """Raise ``Forbidden`` when the caller is narrowed to other servers, whether or not this one exists."""
     left = servers_left(caller)

@@ -27,7 +27,6 @@ from config.asgi import YOUNG_OBJECTS
 from core.eager import Started
 from core.strictjson import read_json
 from servers.endpoint.app import send_reply
-from servers.endpoint.body import read_body
 from servers.endpoint.context import CallContext, check_meta
 from servers.endpoint.eras import check_envelope, check_modern_request, legacy_version
 from servers.endpoint.exchange import Exchange
@@ -49,7 +48,7 @@ from tenants.audit.statements import cells_of
 from tenants.audit.waiting import Waiting
 from tenants.audit.writer import _append, _chain
 from tests.bench.offered import ECHO, TEXT
-from tests.bench.one_call import TENANT_ID, OneCall, make_call
+from tests.bench.one_call import TENANT_ID, OneCall, WholeCall, make_call
 from tests.bench.stages import PATH, TOGETHER, WHOLE, StageCost
 from tests.bench.works import WORKS
 
@@ -102,6 +101,7 @@ def make_steps(call: OneCall) -> dict[str, Step]:
     scope = call.scope()
     parts = call.app.parts()
     exchange = Exchange(parts, _send_nothing)
+    whole = WholeCall(call.body)
     headers, _ = fold(call.raw_headers)
     exchange.scope, exchange.headers, exchange.request_id = scope, headers, request_id_of(headers)
     exchange.tenant_slug, exchange.server_slug, _ = find_place(scope)
@@ -188,8 +188,8 @@ def make_steps(call: OneCall) -> dict[str, Step]:
     reply = Reply(200, result_bytes(incoming.rpc_id, _result_bytes(incoming, result)))
     return {
         "headers and gate": check_headers,
-        "admission": lambda: _finish(exchange.admit()),
-        "body and JSON": lambda: read_json(_finish(read_body(call.receive, _MAX_BODY_BYTES))),
+        "admission": exchange.admit_held,
+        "body and JSON": lambda: read_json(whole.body() or b""),
         "envelope": check_message,
         "request objects": make_request,
         "masking": lambda: mask_secrets(arguments),
@@ -200,7 +200,7 @@ def make_steps(call: OneCall) -> dict[str, Step]:
         "record": make_record,
         PACKING: lambda: _append(batch),
         "result bytes": lambda: result_bytes(incoming.rpc_id, _result_bytes(incoming, result)),
-        "answer": lambda: _finish(send_reply(_send_nothing, reply, exchange.request_id, scope)),
+        "answer": lambda: _finish(send_reply(_send_nothing, reply, exchange.request_id, whole)),
     }
 
 

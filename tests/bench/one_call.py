@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from core.extensions import WHOLE_ANSWER
+from core.extensions import WHOLE
 from servers.endpoint.app import EndpointApp
 from servers.execution.contract import Offered, Source
 from servers.execution.engine import Engine
@@ -70,6 +70,25 @@ class InstantLog(AuditWriter):
             waiting.answer()
 
 
+class WholeCall:
+    """Implements ``core.extensions.Whole`` in memory."""
+
+    __slots__ = ("_body", "answered")
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.answered: tuple[int, bytes] | None = None
+
+    def body(self) -> bytes | None:
+        """See ``Whole``."""
+        return self._body
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+        """See ``Whole``."""
+        self.answered = status, body
+        return True
+
+
 @dataclass(slots=True)
 class OneCall:
     """The endpoint with everything a call needs in its caches, and the call as it comes from uvicorn."""
@@ -93,7 +112,7 @@ class OneCall:
             "query_string": b"",
             "headers": self.raw_headers,
             "client": ("127.0.0.1", 1),
-            "extensions": {WHOLE_ANSWER: _take},
+            "extensions": {WHOLE: WholeCall(self.body)},
         }
 
     async def receive(self) -> Mapping[str, Any]:
@@ -106,15 +125,10 @@ class OneCall:
 
     async def verify(self, work: Work) -> None:
         """Serve once and look at all of the answer. Raises ``WrongAnswer``."""
-        seen: list[tuple[int, bytes]] = []
-
-        def take(status: int, headers: Headers, body: bytes) -> bool:
-            seen.append((status, body))
-            return True
-
+        whole = WholeCall(self.body)
         before = self.log.records
-        await self.app({**self.scope(), "extensions": {WHOLE_ANSWER: take}}, self.receive, _send)
-        status, body = seen[0] if seen else (0, b"nothing")
+        await self.app({**self.scope(), "extensions": {WHOLE: whole}}, self.receive, _send)
+        status, body = whole.answered or (0, b"nothing")
         if status != 200 or not work.check(json.loads(body).get("result", {})):
             raise WrongAnswer(f"{work.name}, in one process: HTTP {status}: {body[:500]!r}")
         if self.log.records != before + 1:
@@ -189,10 +203,6 @@ def _hold(runtime: Runtime, caller: Caller, surface: Surface) -> None:
     grant.until = monotonic() + _HOUR
     runtime.grants._grants[hashlib.sha256(_KEY.encode()).digest(), TENANT] = grant
     runtime.surfaces._held[TENANT_ID, surface.slug] = _Held(surface, 1, monotonic() + _HOUR)
-
-
-def _take(status: int, headers: Headers, body: bytes) -> bool:
-    return True
 
 
 async def _send(message: MutableMapping[str, Any]) -> None:

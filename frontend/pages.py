@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -61,6 +62,11 @@ def fragment(
     """A part of a page, for htmx."""
     base = {"caller": caller, "may": Rights(caller)}
     return own_page(render(request, f"marina/parts/{template}", {**base, **(context or {})}, status=status))
+
+
+def form_status(form: BaseForm | None) -> int:
+    """The status of a page that shows this form: 400 where the form says what is wrong."""
+    return 400 if form is not None and form.is_bound and form.errors else 200
 
 
 def wants_fragment(request: HttpRequest) -> bool:

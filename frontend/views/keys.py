@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.people import KeyForm
-from frontend.pages import fragment, page, wants_fragment
+from frontend.pages import form_status, fragment, page, wants_fragment
 from frontend.templatetags.marina import who
 from servers.services.servers import list_servers
 from servers.services.tools import list_tools
@@ -72,7 +72,7 @@ def key_new(request: HttpRequest, caller: Caller) -> HttpResponse:
             )
             return _show(request, caller, "key_issued.html", {"issued": issued})
     context = {"form": form, "scope_words": SCOPES, "narrowable": bool(tools or len(servers) > 1)}
-    return _show(request, caller, "key_form.html", context, status=400 if form.is_bound else 200)
+    return _show(request, caller, "key_form.html", context, status=form_status(form))
 
 
 @require_POST

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from core.errors import Conflict, Forbidden, InvalidInput
 from frontend.access import note_refusal, tenant_page
 from frontend.forms.people import ROLE_WORDS, MemberForm
-from frontend.pages import page
+from frontend.pages import form_status, page
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.services.members import (
@@ -44,7 +44,7 @@ def members(request: HttpRequest, caller: Caller) -> HttpResponse:
         "roles": [role.value for role in givable],
         "role_words": [(role.value, words) for role, words in ROLE_WORDS.items()],
     }
-    return page(request, caller, "members.html", "members", context, status=400 if form.is_bound else 200)
+    return page(request, caller, "members.html", "members", context, status=form_status(form))
 
 
 @require_POST

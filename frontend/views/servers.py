@@ -16,7 +16,7 @@ from frontend.access import tenant_page
 from frontend.addresses import mcp_url
 from frontend.confirm import confirmed
 from frontend.forms.building import ServerForm
-from frontend.pages import page
+from frontend.pages import form_status, page
 from servers.services.onboarding import DEFAULT_SERVER
 from servers.services.servers import (
     count_offered,
@@ -59,7 +59,7 @@ def server_new(request: HttpRequest, caller: Caller) -> HttpResponse:
             )
             messages.success(request, f"Server {server.slug} is up. Its URL is below.")
             return redirect("frontend:server", caller.tenant_slug, server.id)
-    return page(request, caller, "server_form.html", "servers", {"form": form}, status=_status(form))
+    return page(request, caller, "server_form.html", "servers", {"form": form}, status=form_status(form))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -100,7 +100,7 @@ def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpRespons
         "is_default": row.slug == DEFAULT_SERVER,
         "delete_url": reverse("frontend:server_delete", args=[caller.tenant_slug, row.id]),
     }
-    return page(request, caller, "server.html", "servers", context, status=_status(form))
+    return page(request, caller, "server.html", "servers", context, status=form_status(form))
 
 
 @require_POST
@@ -137,7 +137,3 @@ def server_delete(request: HttpRequest, caller: Caller, server_id: UUID) -> Http
 
 def _source_names(caller: Caller) -> list[str]:
     return [source.name for source in list_sources(caller=caller)]
-
-
-def _status(form: ServerForm) -> int:
-    return 400 if form.is_bound and form.errors else 200

@@ -17,7 +17,7 @@ from frontend.access import tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.building import SourceForm
 from frontend.forms.settings import SettingsForm, describe_facts
-from frontend.pages import fragment, page
+from frontend.pages import form_status, fragment, page
 from servers.execution.contract import Offering
 from servers.models import DataSource
 from servers.services.kinds import Kind, find_kind, list_kinds
@@ -72,7 +72,7 @@ def source_new(request: HttpRequest, caller: Caller) -> HttpResponse:
             _check_and_tell(request, source, caller)
             return redirect("frontend:source", caller.tenant_slug, source.id)
     context = {"form": form, "kind": kind, "kinds": list_kinds()}
-    return page(request, caller, "source_form.html", "sources", context, status=_status(form))
+    return page(request, caller, "source_form.html", "sources", context, status=form_status(form))
 
 
 @sensitive_post_parameters()
@@ -132,7 +132,7 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
         "takes_sql": row.kind == POSTGRES,
         "delete_url": _url("source_delete", caller, row),
     }
-    return page(request, caller, "source.html", "sources", context, status=_status(form))
+    return page(request, caller, "source.html", "sources", context, status=form_status(form))
 
 
 @require_POST
@@ -222,7 +222,3 @@ def _refreshed_words(name: str, done: Refreshed) -> str:
 
 def _url(route: str, caller: Caller, row: DataSource) -> str:
     return reverse(f"frontend:{route}", args=[caller.tenant_slug, row.id])
-
-
-def _status(form: SourceForm | SettingsForm | None) -> int:
-    return 400 if form is not None and form.is_bound and form.errors else 200

@@ -11,6 +11,7 @@ from core.errors import MarinaError
 from frontend.access import tenant_page
 from frontend.addresses import mcp_url
 from frontend.clients import PLACEHOLDER, VARIABLE, Target, clients_for
+from frontend.listing import offers
 from frontend.pages import fragment, page, wants_fragment
 from servers.models import Server, Tool
 from servers.services.connection import check_connection
@@ -56,7 +57,7 @@ def connect_check(request: HttpRequest, caller: Caller) -> HttpResponse:
 
 
 def _target(caller: Caller, server: Server) -> Target:
-    tools = [tool for tool in list_tools(caller=caller) if tool.enabled and _offers(server, tool)]
+    tools = [tool for tool in list_tools(caller=caller) if tool.enabled and offers(server, tool.source_id)]
     first = min(tools, key=_unsuitability, default=None)
     return Target(
         url=mcp_url(caller.tenant_slug, server.slug),
@@ -71,10 +72,6 @@ def _unsuitability(tool: Tool) -> tuple[bool, bool]:
     """How badly a tool suits a first call: best is one whose data source answers, and that needs no argument."""
     needs_arguments = tool.current is None or bool(tool.current.input_schema.get("required"))
     return tool.source.health != "healthy", needs_arguments
-
-
-def _offers(server: Server, tool: Tool) -> bool:
-    return server.offers_all or any(source.id == tool.source_id for source in server.sources.all())
 
 
 def _sample(schema: dict[str, Any]) -> dict[str, Any]:

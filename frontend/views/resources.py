@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from frontend.access import tenant_page
-from frontend.listing import group_by_source, matches, offering_servers
+from frontend.listing import filtered_list, offering_servers
 from frontend.pages import page
+from frontend.switch import switched, turned_on
 from servers.services.resources import get_resource, list_resources, set_resource_enabled
 from servers.services.servers import list_servers
 from tenants.access import Caller
@@ -22,12 +21,12 @@ from tenants.roles import Action
 @tenant_page(Action.RESOURCES_READ)
 def resource_list(request: HttpRequest, caller: Caller) -> HttpResponse:
     """Every resource that the filter leaves, grouped by its data source."""
-    rows = list_resources(caller=caller)
-    words = request.GET.get("q", "").strip()
-    shown = [
-        row for row in rows if matches(words, row.uri, row.name, row.title, row.description, row.source.name)
-    ]
-    context = {"groups_of_rows": group_by_source(shown), "words": words, "any": bool(rows)}
+    context = filtered_list(
+        request.GET.get("q", ""),
+        list_resources(caller=caller),
+        lambda row: (row.uri, row.name, row.title, row.description),
+    )
+    context["switch_route"] = "frontend:resource_enabled"
     return page(request, caller, "resources.html", "resources", context)
 
 
@@ -44,9 +43,5 @@ def resource_page(request: HttpRequest, caller: Caller, resource_id: UUID) -> Ht
 @tenant_page(Action.TOOLS_CHANGE)
 def resource_enabled(request: HttpRequest, caller: Caller, resource_id: UUID) -> HttpResponse:
     """Offer a resource or take it off every server; then back to where the switch was."""
-    enabled = request.POST.get("enabled") == "true"
-    row = set_resource_enabled(resource_id, enabled, caller=caller)
-    messages.success(request, f"{row.uri} is {'offered' if enabled else 'no longer offered'}.")
-    if request.POST.get("back") == "list":
-        return redirect("frontend:resources", caller.tenant_slug)
-    return redirect("frontend:resource", caller.tenant_slug, resource_id)
+    row = set_resource_enabled(resource_id, turned_on(request), caller=caller)
+    return switched(request, caller, row.uri, resource_id, page="resource", listing="resources")

@@ -17,8 +17,9 @@ from frontend.access import tenant_page
 from frontend.arguments import argument_fields
 from frontend.confirm import confirmed
 from frontend.forms.building import PARAMETER_TYPES, Parameter, ToolForm, parameters_of
-from frontend.listing import group_by_source, matches, offering_servers
-from frontend.pages import fragment, page
+from frontend.listing import filtered_list, offering_servers
+from frontend.pages import form_status, fragment, page
+from frontend.switch import switched, turned_on
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
 from servers.services.servers import list_servers
@@ -47,14 +48,11 @@ _SAMPLE_PARAMETER: Final = Parameter("count", "integer", "How many numbers", "5"
 @tenant_page(Action.TOOLS_READ)
 def tool_list(request: HttpRequest, caller: Caller) -> HttpResponse:
     """Every tool that the filter leaves, grouped by its data source."""
-    tools = list_tools(caller=caller)
-    words = request.GET.get("q", "").strip()
-    shown = [
-        tool
-        for tool in tools
-        if matches(words, tool.name, tool.current.description if tool.current else "", tool.source.name)
-    ]
-    context = {"tool_groups": group_by_source(shown), "words": words, "any": bool(tools)}
+    context = filtered_list(
+        request.GET.get("q", ""),
+        list_tools(caller=caller),
+        lambda tool: (tool.name, tool.current.description if tool.current else ""),
+    )
     return page(request, caller, "tools.html", "tools", context)
 
 
@@ -175,10 +173,8 @@ def tool_try(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespons
 @tenant_page(Action.TOOLS_CHANGE)
 def tool_enabled(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
     """Offer a tool or take it off every server."""
-    enabled = request.POST.get("enabled") == "true"
-    tool = set_tool_enabled(tool_id, enabled, caller=caller)
-    messages.success(request, f"{tool.name} is {'offered' if enabled else 'no longer offered'}.")
-    return redirect("frontend:tool", caller.tenant_slug, tool_id)
+    tool = set_tool_enabled(tool_id, turned_on(request), caller=caller)
+    return switched(request, caller, tool.name, tool_id, page="tool", listing="tools")
 
 
 @require_POST
@@ -196,9 +192,8 @@ def tool_delete(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResp
 def _editor(
     request: HttpRequest, caller: Caller, form: ToolForm, rows: list[Parameter], context: dict[str, Any]
 ) -> HttpResponse:
-    status = 400 if form.is_bound and form.errors else 200
     shared = {"form": form, "parameters": rows, "parameter_types": PARAMETER_TYPES}
-    return page(request, caller, "tool_form.html", "tools", {**shared, **context}, status=status)
+    return page(request, caller, "tool_form.html", "tools", {**shared, **context}, status=form_status(form))
 
 
 def _sql_sources(caller: Caller) -> list[str]:

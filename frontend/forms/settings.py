@@ -50,7 +50,7 @@ class SettingsForm(ServiceForm):
                 required=name in required and not (secret and shown is not None),
                 initial=None if secret else given,
                 secret=secret,
-                words=_words(rule, secret=secret, kept=shown is not None),
+                words=_words(rule, type_=self._types[name], secret=secret, kept=shown is not None),
             )
 
     @property
@@ -152,9 +152,8 @@ def _field(
     return forms.CharField(**shared, max_length=_LONGEST, widget=widget)
 
 
-def _words(rule: Mapping[str, Any], *, secret: bool, kept: bool) -> str:
+def _words(rule: Mapping[str, Any], *, type_: str, secret: bool, kept: bool) -> str:
     words = [str(rule.get("description", ""))]
-    type_ = _type_of(rule)
     if type_ == "lines":
         words.append("One a line.")
     elif type_ == "json":

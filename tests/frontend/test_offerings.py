@@ -18,9 +18,9 @@ from servers.services.resources import list_resources
 from servers.services.servers import count_offered, create_server
 from servers.services.sources import create_source, execution_source, list_sources
 from servers.services.tools import list_tools
-from tenants.models import User
 from tenants.roles import Role
 from tests.factories import Team, make_team
+from tests.frontend.visitor import client_of
 from tests.shelf import KIND, add_shelf_kind, fill_shelf
 
 HTMX = {"HX-Request": "true"}
@@ -32,15 +32,9 @@ def team() -> Team:
     return make_team()
 
 
-def client_of(email: str) -> Client:
-    client = Client()
-    client.force_login(User.objects.get(email=email))
-    return client
-
-
 @pytest.fixture
 def client(team: Team) -> Client:
-    return client_of(team.owner_email)
+    return client_of(team)
 
 
 @pytest.fixture
@@ -250,7 +244,7 @@ def test_an_empty_team_is_told_where_they_come_from(client: Client, team: Team) 
 
 def test_a_viewer_reads_but_finds_no_switch(team: Team, shelf: str) -> None:
     made(team, shelf)
-    viewer = client_of(team.member(Role.VIEWER).actor.removeprefix("user:"))
+    viewer = client_of(team, Role.VIEWER)
     resource = list_resources(caller=team.owner)[0]
     url = f"/app/{team.slug}/resources/{resource.pk}/"
     for page in (url, f"/app/{team.slug}/resources/"):

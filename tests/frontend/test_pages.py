@@ -16,11 +16,11 @@ from tenants.audit.append import append_entry
 from tenants.audit.query import OUTCOME_FILTERS
 from tenants.audit.records import Entry, now_us, to_microseconds
 from tenants.exports import make_export
-from tenants.models import User
 from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, list_keys
 from tenants.services.log import search_records, start_export
 from tests.factories import Team, make_database, make_team, make_user
+from tests.frontend.visitor import client_of
 
 HTMX = {"HX-Request": "true"}
 
@@ -32,9 +32,7 @@ def team() -> Team:
 
 @pytest.fixture
 def client(team: Team) -> Client:
-    client = Client()
-    client.force_login(User.objects.get(email=team.owner_email))
-    return client
+    return client_of(team)
 
 
 def make_key(client: Client, team: Team, **fields: object) -> str:

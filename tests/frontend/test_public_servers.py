@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from django.test import Client
 
 from servers.services.servers import list_servers
-from tenants.models import User
 from tenants.roles import Role
 from tests.factories import Team, make_team
+from tests.frontend.visitor import client_of
 
 
 @pytest.fixture
 def team(database: None) -> Team:
     return make_team()
-
-
-def client_of(team: Team, role: Role) -> Client:
-    caller = team.owner if role is Role.OWNER else team.member(role)
-    client = Client()
-    client.force_login(User.objects.get(email=caller.actor.removeprefix("user:")))
-    return client
 
 
 def page_of_default(team: Team) -> str:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from django.test import Client
 
-from tenants.models import User
 from tenants.roles import Role
 from tenants.services.log import search_records
 from tests.factories import Team, make_team
+from tests.frontend.visitor import client_of
 
 
 @pytest.fixture(scope="module")
 def team(database: None) -> Team:
     return make_team()
-
-
-def client_of(team: Team, role: Role) -> Client:
-    caller = team.owner if role is Role.OWNER else team.member(role)
-    client = Client()
-    client.force_login(User.objects.get(email=caller.actor.removeprefix("user:")))
-    return client
 
 
 SECTIONS = (
@@ -117,8 +109,7 @@ def test_viewers_see_no_buttons_that_change_things(team: Team) -> None:
 
 
 def test_an_outsider_gets_the_page_of_a_team_that_does_not_exist(team: Team) -> None:
-    client = Client()
-    client.force_login(User.objects.get(email=make_team().owner_email))
+    client = client_of(make_team())
     foreign = client.get(f"/app/{team.slug}/")
     unknown = client.get("/app/there-is-no-such-team/")
     assert foreign.status_code == unknown.status_code == 404

@@ -38,8 +38,8 @@ def visit(browser: Browser, marina: LiveMarina, team: Team, *, width: int, theme
     return visitor
 
 
-def connect(page: Page, marina: LiveMarina, team: Team) -> None:
-    """Add the source through the form, as a person would, testing it first."""
+def connect(page: Page, marina: LiveMarina, team: Team, *, picture: Path) -> None:
+    """Add the source through the form, as a person would, testing it first; with a picture of the filled form."""
     page.goto(marina.app_url(team.slug, "data-sources/new"))
     page.get_by_role("link", name="Shelf").click()
     page.get_by_label("Name").fill("harbour")
@@ -49,6 +49,9 @@ def connect(page: Page, marina: LiveMarina, team: Team) -> None:
     page.get_by_role("button", name="Test", exact=True).click()
     expect(page.get_by_text("harbour://notices")).to_be_visible()
     expect(page.get_by_text("It answers")).to_be_visible()
+    page.screenshot(path=picture, full_page=True)
+    page.get_by_role("button", name="Save data source").click()
+    expect(page.get_by_text("harbour answers.")).to_be_visible()
 
 
 def test_a_source_of_any_kind_brings_resources_and_prompts_that_can_be_switched(
@@ -56,10 +59,7 @@ def test_a_source_of_any_kind_brings_resources_and_prompts_that_can_be_switched(
 ) -> None:
     visitor = visit(browser, marina, team, width=WIDE, theme="light")
     page = visitor.page
-    connect(page, marina, team)
-    page.screenshot(path=screenshots / "source-new.png", full_page=True)
-    page.get_by_role("button", name="Save data source").click()
-    expect(page.get_by_text("harbour answers.")).to_be_visible()
+    connect(page, marina, team, picture=screenshots / "source-new.png")
     page.screenshot(path=screenshots / "source.png", full_page=True)
     page.get_by_role("button", name="Refresh offering").click()
     expect(page.get_by_text("harbour brings nothing new.")).to_be_visible()
@@ -94,9 +94,7 @@ def test_the_pages_fit_the_window_and_name_every_control(
 ) -> None:
     visitor = visit(browser, marina, team, width=width, theme=theme)
     page = visitor.page
-    connect(page, marina, team)
-    page.get_by_role("button", name="Save data source").click()
-    expect(page.get_by_text("harbour answers.")).to_be_visible()
+    connect(page, marina, team, picture=screenshots / f"{theme}-{width}-new.png")
     for number, name in enumerate(("", *PAGES)):
         if name:
             page.goto(marina.app_url(team.slug, name))

@@ -110,7 +110,10 @@ def server_publish(request: HttpRequest, caller: Caller, server_id: UUID) -> Htt
     row = get_server(server_id, caller=caller)
     if confirmed(request, row.slug, nothing="The server is still private"):
         update_server(server_id, access="public", caller=caller)
-        messages.warning(request, f"Server {row.slug} is public: anyone with its URL may call its tools.")
+        messages.warning(
+            request,
+            f"Server {row.slug} is public: anyone with its URL may call its tools, and read its resources and prompts.",
+        )
     return redirect("frontend:server", caller.tenant_slug, server_id)
 
 

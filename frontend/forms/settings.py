@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from django import forms
@@ -84,18 +84,32 @@ class SettingsForm(ServiceForm):
 
 def describe_facts(shown: Mapping[str, Any], kind: Kind) -> list[tuple[str, str]]:
     """Stored settings for reading: each by its title, secrets as a note that they are never shown."""
-    facts = []
+    return [
+        (title, "encrypted, never shown" if name in kind.secrets else text or "not set")
+        for name, title, text in _facts(shown, kind)
+    ]
+
+
+def summarise_facts(shown: Mapping[str, Any], kind: Kind) -> str:
+    """The stored settings that are set and may be shown, in one line."""
+    return ", ".join(f"{title}: {text}" for _, title, text in _facts(shown, kind) if text)
+
+
+def _facts(shown: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, str, str]]:
+    """Each setting's name, title and value for reading, in the order of the schema; no text where none is set."""
     for name, given_rule in kind.schema.get("properties", {}).items():
         rule = _plain(given_rule, kind.schema)
-        value = shown.get(name)
-        if name in kind.secrets:
-            text = "encrypted, never shown"
-        elif isinstance(value, list) and all(isinstance(each, str) for each in value):
-            text = ", ".join(value)
-        else:
-            text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
-        facts.append((str(rule.get("title") or name), text or "not set"))
-    return facts
+        yield name, str(rule.get("title") or name), _text(shown.get(name))
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    return json.dumps(value)
 
 
 def _plain(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -153,7 +167,11 @@ def _field(
 
 
 def _words(rule: Mapping[str, Any], *, type_: str, secret: bool, kept: bool) -> str:
-    words = [str(rule.get("description", ""))]
+    described = str(rule.get("description", "")).strip()
+    if described and described[-1] not in ".!?:…":
+        # Other sentences follow it.
+        described += "."
+    words = [described]
     if type_ == "lines":
         words.append("One a line.")
     elif type_ == "json":

@@ -160,14 +160,6 @@ def pretty_json(value: Any) -> str:
 
 
 @register.filter
-def summary(settings: dict[str, Any]) -> str:
-    """Settings that may be shown, in one short line."""
-    parts = [f"{name}: {cell(value)}" for name, value in settings.items() if value not in (None, "", [], {})]
-    line = ", ".join(parts) or "-"
-    return line if len(line) <= 90 else f"{line[:89]}…"
-
-
-@register.filter
 def cell(value: Any) -> str:
     """A value in a table of results: text as it is, everything else as JSON."""
     if isinstance(value, str):

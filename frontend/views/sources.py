@@ -16,7 +16,7 @@ from core.errors import Conflict, InvalidInput, NotFound, SourceError
 from frontend.access import tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.building import SourceForm
-from frontend.forms.settings import SettingsForm, describe_facts
+from frontend.forms.settings import SettingsForm, describe_facts, summarise_facts
 from frontend.pages import form_status, fragment, page
 from servers.execution.contract import Offering
 from servers.models import DataSource
@@ -51,9 +51,9 @@ def source_list(request: HttpRequest, caller: Caller) -> HttpResponse:
     counts: dict[UUID, int] = {}
     for tool in list_tools(caller=caller):
         counts[tool.source_id] = counts.get(tool.source_id, 0) + 1
-    titles = {kind.name: kind.title for kind in list_kinds()}
+    kinds = {kind.name: kind for kind in list_kinds()}
     rows = [
-        (source, titles.get(source.kind, source.kind), counts.get(source.id, 0))
+        (source, kinds.get(source.kind), _target(source, kinds.get(source.kind)), counts.get(source.id, 0))
         for source in list_sources(caller=caller)
     ]
     return page(request, caller, "sources.html", "sources", {"rows": rows})
@@ -171,6 +171,13 @@ def source_delete(request: HttpRequest, caller: Caller, source_id: UUID) -> Http
         return redirect("frontend:source", caller.tenant_slug, source_id)
     messages.success(request, f"Data source {row.name} and what came with it are deleted.")
     return redirect("frontend:sources", caller.tenant_slug)
+
+
+def _target(row: DataSource, kind: Kind | None) -> str:
+    """What a source connects to, in one line, as far as it may be shown."""
+    if row.kind == POSTGRES:
+        return "{user}@{host}:{port}/{database}".format_map(row.settings)
+    return "" if kind is None else summarise_facts(row.settings, kind)
 
 
 def _check_and_tell(request: HttpRequest, row: DataSource, caller: Caller) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from core.errors import InvalidInput
-from frontend.forms.settings import SettingsForm, describe_facts
+from frontend.forms.settings import SettingsForm, describe_facts, summarise_facts
 from servers.models import DataSource
 from servers.services.connection import check_connection
 from servers.services.kinds import Kind, list_kinds
@@ -285,6 +285,29 @@ def test_references_and_optional_types_of_a_schema_become_plain_fields() -> None
         ("Limit", "not set"),
         ("headers", "not set"),
     ]
+
+
+def test_settings_are_told_in_words_and_secrets_are_not() -> None:
+    schema = {
+        "properties": {
+            "token": {"type": "string", "title": "Token", "description": "Of the harbour"},
+            "strict": {"type": "boolean", "title": "Strict"},
+            "watched": {"type": "array", "items": {"type": "string"}, "description": "Whom to watch."},
+            "depth": {"type": "integer"},
+        }
+    }
+    kind = Kind("x", "X", schema, frozenset({"token"}))
+    words = [field.help_text for field in SettingsForm(kind=kind).setting_fields]
+    assert words[0] == "Of the harbour. It is encrypted, and never shown again."
+    assert words[2] == "Whom to watch. One a line."
+    shown = {"watched": ["Ada", "Emmy"], "strict": False}
+    assert dict(describe_facts(shown, kind)) == {
+        "Token": "encrypted, never shown",
+        "Strict": "no",
+        "watched": "Ada, Emmy",
+        "depth": "not set",
+    }
+    assert summarise_facts(shown, kind) == "Strict: no, watched: Ada, Emmy"
 
 
 def test_a_server_that_offers_prompts_alone_is_no_problem_and_one_of_nothing_is(

@@ -16,12 +16,10 @@ from core.errors import InvalidInput
 from core.threads import run_sync
 from frontend.access import tenant_page
 from frontend.pages import fragment, page
-from frontend.views.log import KINDS, labelled_faults, read_query
+from frontend.views.log import filter_choices, labelled_faults, read_query
 from tenants.access import Caller
-from tenants.audit.query import OUTCOME_FILTERS
 from tenants.models import AuditExport
 from tenants.roles import Action
-from tenants.services.keys import list_keys
 from tenants.services.log import (
     describe_export,
     get_export,
@@ -57,9 +55,7 @@ def exports(request: HttpRequest, caller: Caller) -> HttpResponse:
     context = {
         "rows": rows,
         "unfinished": _any_unfinished(rows),
-        "outcomes": OUTCOME_FILTERS,
-        "kinds": KINDS,
-        "keys": list_keys(caller=caller) if caller.may(Action.KEYS_READ) else [],
+        **filter_choices(caller),
         "given": request.POST or request.GET,
         "error": error,
     }

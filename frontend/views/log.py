@@ -35,6 +35,8 @@ KINDS: Final = (
     "auth",
     "request",
     "rate",
+    "rest",
+    "page",
     "session.signed_in",
     "key.created",
     "key.revoked",
@@ -42,12 +44,17 @@ KINDS: Final = (
     "source.changed",
     "source.tested",
     "source.tried",
+    "source.refreshed",
     "source.deleted",
     "tool.created",
     "tool.changed",
     "tool.enabled",
     "tool.disabled",
     "tool.deleted",
+    "resource.enabled",
+    "resource.disabled",
+    "prompt.enabled",
+    "prompt.disabled",
     "server.created",
     "server.changed",
     "server.published",
@@ -56,6 +63,7 @@ KINDS: Final = (
     "member.added",
     "member.changed",
     "member.removed",
+    "tenant.changed",
     "export.created",
     "export.downloaded",
 )
@@ -119,6 +127,16 @@ def labelled_faults() -> Iterator[None]:
         raise InvalidInput(words, errors=error.errors, code=error.code, data=error.data) from None
 
 
+def filter_choices(caller: Caller) -> dict[str, Any]:
+    """What the filters offer to choose from, as far as the caller may see it."""
+    return {
+        "outcomes": OUTCOME_FILTERS,
+        "kinds": KINDS,
+        "tools": [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else [],
+        "keys": list_keys(caller=caller) if caller.may(Action.KEYS_READ) else [],
+    }
+
+
 @require_safe
 @tenant_page(Action.AUDIT_READ)
 def log(request: HttpRequest, caller: Caller) -> HttpResponse:
@@ -137,10 +155,7 @@ def log(request: HttpRequest, caller: Caller) -> HttpResponse:
         "filtered": query.is_set or error is not None,
         "error": error,
         "newest": found.records[0].seq if found.records and "before" not in request.GET else 0,
-        "outcomes": OUTCOME_FILTERS,
-        "kinds": KINDS,
-        "tools": [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else [],
-        "keys": list_keys(caller=caller) if caller.may(Action.KEYS_READ) else [],
+        **filter_choices(caller),
         "given": request.GET,
     }
     return page(request, caller, "log.html", "log", context, status=200 if error is None else 400)

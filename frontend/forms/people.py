@@ -14,9 +14,9 @@ EXPIRIES: Final = ((7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 yea
 
 ROLE_WORDS: Final = {
     Role.OWNER: "Everything, including the team itself and its owners.",
-    Role.ADMIN: "Members, keys, data sources, tools, servers and the log.",
-    Role.EDITOR: "Data sources, tools and servers; calls tools.",
-    Role.VIEWER: "Sees data sources, tools and servers; calls tools.",
+    Role.ADMIN: "Members, keys, the log, data sources with all that they bring, and servers.",
+    Role.EDITOR: "Data sources with all that they bring, and servers; calls tools.",
+    Role.VIEWER: "Sees data sources with all that they bring, and servers; calls tools.",
     Role.AUDITOR: "Reads the log, exports, members and keys. Changes nothing.",
 }
 

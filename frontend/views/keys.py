@@ -80,7 +80,7 @@ def key_new(request: HttpRequest, caller: Caller) -> HttpResponse:
 def key_revoke(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse:
     """Revoke a key whose name was typed."""
     key = get_key(key_id, caller=caller)
-    if confirmed(request, key.name):
+    if confirmed(request, key.name, nothing="The key is not revoked"):
         revoke_key(key_id, caller=caller)
         messages.success(request, f"Key {key.name} is revoked. Clients that use it are refused from now on.")
     return redirect("frontend:keys", caller.tenant_slug)

@@ -14,7 +14,9 @@ from tests.plugins.live_marina import LiveMarina
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
 
-PAGES = ("data-sources/", "resources/", "prompts/", "tools/", "data-sources/new?kind=shelf")
+PAGES = ("data-sources/", "resources/", "prompts/", "tools/", "data-sources/new?kind=shelf", "servers/new")
+LONG = "harbour_" + "x" * 56
+"""As long as a name may be, with no place to break."""
 
 
 @pytest.fixture
@@ -38,11 +40,11 @@ def visit(browser: Browser, marina: LiveMarina, team: Team, *, width: int, theme
     return visitor
 
 
-def connect(page: Page, marina: LiveMarina, team: Team, *, picture: Path) -> None:
+def connect(page: Page, marina: LiveMarina, team: Team, *, picture: Path, name: str = "harbour") -> None:
     """Add the source through the form, as a person would, testing it first; with a picture of the filled form."""
     page.goto(marina.app_url(team.slug, "data-sources/new"))
     page.get_by_role("link", name="Shelf").click()
-    page.get_by_label("Name").fill("harbour")
+    page.get_by_label("Name").fill(name)
     page.get_by_label("Shelf", exact=True).fill("harbour")
     page.get_by_label("Token").fill("a secret of the harbour")
     page.get_by_label("colour").select_option("red")
@@ -51,7 +53,7 @@ def connect(page: Page, marina: LiveMarina, team: Team, *, picture: Path) -> Non
     expect(page.get_by_text("It answers")).to_be_visible()
     page.screenshot(path=picture, full_page=True)
     page.get_by_role("button", name="Save data source").click()
-    expect(page.get_by_text("harbour answers.")).to_be_visible()
+    expect(page.get_by_text(f"{name} answers.")).to_be_visible()
 
 
 def test_a_source_of_any_kind_brings_resources_and_prompts_that_can_be_switched(
@@ -94,7 +96,7 @@ def test_the_pages_fit_the_window_and_name_every_control(
 ) -> None:
     visitor = visit(browser, marina, team, width=width, theme=theme)
     page = visitor.page
-    connect(page, marina, team, picture=screenshots / f"{theme}-{width}-new.png")
+    connect(page, marina, team, picture=screenshots / f"{theme}-{width}-new.png", name=LONG)
     for number, name in enumerate(("", *PAGES)):
         if name:
             page.goto(marina.app_url(team.slug, name))

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from core.errors import MarinaError
 from core.extensions import WHOLE, Whole
 from core.shutdown import on_drain
-from servers.endpoint.body import ClientGone, check_size, read_body
+from servers.endpoint.body import ClientGone, read_body, take_body
 from servers.endpoint.channel import Send
 from servers.endpoint.duplex import open_duplex, post_message
 from servers.endpoint.eras import header_version
@@ -42,7 +42,7 @@ from servers.endpoint.standing import StandingStream
 from servers.endpoint.subscribers import Hub
 from servers.endpoint.view import Views
 from servers.endpoint.watch import Watch
-from servers.endpoint.wire import Reply, RpcError, error_bytes, internal_error
+from servers.endpoint.wire import Reply, RpcError, error_bytes, glance, internal_error
 from servers.services.runtime import Runtime, get_runtime
 
 Scope = MutableMapping[str, Any]
@@ -50,6 +50,9 @@ Receive = Callable[[], Awaitable[Any]]
 
 SETTLE_SECONDS: Final = 2.0
 """How long requests that were cancelled as the process ends may take to record that."""
+
+ANSWER_BYTES: Final = 256 * 1024
+"""Of an answer that is taken from a client which has as much under way as it may."""
 
 _LOOK_SECONDS: Final = 0.02
 _JSON: Final = (b"content-type", b"application/json")
@@ -107,12 +110,12 @@ class EndpointApp:
             check_content(headers, max_body_bytes=self._max_body_bytes)
             if not exchange.admit_held():
                 await exchange.admit()
-            exchange.enter()
-            body = None if whole is None else whole.body()
+            full = _enter(exchange)
+            most = self._most_of(exchange)
+            body = take_body(whole, most)
             if body is None:
-                body = await read_body(receive, self._most_of(exchange))
-            else:
-                check_size(body, self._most_of(exchange))
+                body = await read_body(receive, most)
+            _require_answer(body, full)
             watch = Watch(receive, exchange)
             reply = await exchange.answer(body)
         except ClientGone:
@@ -156,8 +159,9 @@ class EndpointApp:
         if transport == MESSAGES and method == "POST":
             check_content(exchange.headers, max_body_bytes=self._max_body_bytes)
             await exchange.admit()
-            exchange.enter()
+            full = _enter(exchange)
             body = await read_body(receive, self._most_of(exchange))
+            _require_answer(body, full)
             await post_message(exchange, scope, body, send)
         elif transport == SSE and method == "GET":
             _require_events(exchange)
@@ -247,6 +251,27 @@ async def _find_stream(exchange: Exchange, session: Session, event_id: str) -> s
         data={"code": "event_unknown"},
         status=400,
     )
+
+
+def _enter(exchange: Exchange) -> RpcError | None:
+    """Count the request as under way, or say why not (429). Raises that where the body cannot be an answer.
+
+    A call that waits for its client's answer counts for as long: refusing the answer would keep it waiting.
+    """
+    try:
+        exchange.enter()
+    except RpcError as full:
+        length = exchange.headers.get(b"content-length", b"")
+        if not length.isdigit() or int(length) > ANSWER_BYTES:
+            raise
+        return full
+    return None
+
+
+def _require_answer(body: bytes, full: RpcError | None) -> None:
+    """Raise ``full``, if it is there, for a body that begins something new."""
+    if full is not None and glance(body)[1]:
+        raise full
 
 
 def _has_session(exchange: Exchange) -> bool:

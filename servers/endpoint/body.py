@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from core.extensions import Whole
 from servers.endpoint.headers import body_too_large
 from servers.endpoint.wire import RpcError
 
@@ -47,7 +48,12 @@ async def read_body(receive: Receive, max_bytes: int, *, seconds: float = BODY_S
     return b"".join(parts)
 
 
-def check_size(body: bytes, max_bytes: int) -> None:
-    """Raise ``RpcError`` (413) for a body that came whole and is too large."""
-    if len(body) > max_bytes:
+def take_body(whole: Whole | None, max_bytes: int) -> bytes | None:
+    """The body where all of it came with the headers: the usual case, which waits for nothing. Raises ``RpcError``.
+
+    ``None``: it is to be read.
+    """
+    body = None if whole is None else whole.body()
+    if body is not None and len(body) > max_bytes:
         raise body_too_large(max_bytes)
+    return body

@@ -53,9 +53,6 @@ BATCH_SECONDS: Final = 30.0
 
 SESSION_HEADER: Final = b"mcp-session-id"
 
-PRIMED_SINCE: Final = "2025-11-25"
-"""The revision since which clients expect streams to begin with an empty event (SEP-1699)."""
-
 _ACCEPTED: Final = Reply(202, b"")
 
 logger = logging.getLogger(__name__)
@@ -66,10 +63,10 @@ class Exchange(Visit):
 
     __slots__ = (
         "_away",
-        "_began",
-        "_begun",
         "_carrier",
+        "_new_session",
         "_notice",
+        "_on_request",
         "_questions",
         "_send",
         "opened",
@@ -81,11 +78,11 @@ class Exchange(Visit):
         super().__init__(parts)
         self._send = send
         self._away: Unavailable | None = None
-        self._begun: Session | None = None
+        self._new_session: Session | None = None
         self._carrier: Channel | None = None
         self._questions: Questions | None = None
         self._notice: Callable[[dict[str, Any]], None] | None = None
-        self._began: Callable[[Id], None] | None = None
+        self._on_request: Callable[[Id], None] | None = None
         self.opened: PostChannel | None = None
         """The channel, once something was said on it."""
         self.session: Session | None = None
@@ -98,17 +95,17 @@ class Exchange(Visit):
         session: Session,
         questions: Questions | None = None,
         notice: Callable[[dict[str, Any]], None] | None = None,
-        began: Callable[[Id], None] | None = None,
+        on_request: Callable[[Id], None] | None = None,
     ) -> None:
         """Answer on a connection that carries everything both ways, and that the session belongs to.
 
-        ``notice`` takes notifications and responses, ``began`` hears which request is being served.
+        ``notice`` takes notifications and responses, ``on_request`` hears which request is being served.
         """
         self._carrier = carrier
         self.session = session
         self._questions = questions
         self._notice = notice
-        self._began = began
+        self._on_request = on_request
 
     @property
     def carried(self) -> bool:
@@ -162,7 +159,7 @@ class Exchange(Visit):
                 [(b"x-request-id", self.request_id.encode("ascii"))],
                 carries=accepts_events(self.headers.get(b"accept", b"")),
                 log=log,
-                primes=session is not None and session.version >= PRIMED_SINCE,
+                primes=session is not None and session.primed,
             )
         return self.opened
 
@@ -188,8 +185,8 @@ class Exchange(Visit):
             if method is None or rpc_id is None:
                 return await self._take(message, modern=modern)
             self.rpc_id = rpc_id
-            if self._began is not None:
-                self._began(rpc_id)
+            if self._on_request is not None:
+                self._on_request(rpc_id)
             if version is None:
                 version = check_modern_request(headers, message)
             result = await run_method(self._incoming(message, version, modern=modern, seconds=CALL_SECONDS))
@@ -325,18 +322,18 @@ class Exchange(Visit):
             session=session,
             questions=questions,
             framed=self._carrier is None,
-            begin=self._begin,
+            begin=self._note_session,
             check_again=self._look_again,
         )
 
     async def _look_again(self) -> None:
         await self.admit(again=True)
 
-    def _begin(self, session: Session) -> None:
-        self._begun = session
+    def _note_session(self, session: Session) -> None:
+        self._new_session = session
 
     def _session_header(self) -> tuple[tuple[bytes, bytes], ...]:
-        begun = self._begun
+        begun = self._new_session
         return () if begun is None else ((SESSION_HEADER, begun.id.encode("ascii")),)
 
     def _fault_fields(self, message: object) -> dict[str, object]:

@@ -81,6 +81,11 @@ class Session:
         return ANONYMOUS_SECONDS if self.principal.startswith(_ANONYMOUS) else SESSION_SECONDS
 
     @property
+    def primed(self) -> bool:
+        """Whether its streams begin with an empty event, as clients expect since 2025-11-25 (SEP-1699)."""
+        return self.version >= "2025-11-25"
+
+    @property
     def channel(self) -> str:
         """Where its processes tell each other of it."""
         return f"marina:session:{self.id}"

@@ -21,7 +21,7 @@ from servers.endpoint import subscribers
 from servers.endpoint.channel import RETRY_MS, SSE_HEADERS, Send
 from servers.endpoint.events import PAGE_EVENTS, PING, STANDALONE, Event, EventLog, sse
 from servers.endpoint.handlers.lifecycle import offered_to
-from servers.endpoint.sessions import SESSION_SECONDS, Session, lists_key, subscriptions_key
+from servers.endpoint.sessions import Session, lists_key, subscriptions_key
 from servers.endpoint.subscribers import LISTS, Subscriber, change_bytes
 from servers.endpoint.visit import Visit
 from servers.endpoint.wire import INTERNAL_ERROR
@@ -32,8 +32,6 @@ CHECK_SECONDS: Final = 5.0
 PING_SECONDS: Final = 15.0
 REFRESH_SECONDS: Final = 60.0
 """How often an open stream puts off the end of its session."""
-
-PRIMED_SINCE: Final = "2025-11-25"
 
 _LOST: Final = {
     "code": INTERNAL_ERROR,
@@ -143,7 +141,7 @@ class StandingStream:
         if self._after is None and preface:
             self._after = self._log.first_id
         await self._find_place()
-        if not preface and self._session.version >= PRIMED_SINCE:
+        if not preface and self._session.primed:
             await self._write(sse(b"", event_id=self._after, retry=RETRY_MS))
         else:
             # Some clients wait for the first byte of a stream.
@@ -331,7 +329,7 @@ class StandingStream:
         key = lists_key(self._session.id)
         async with self._bus.redis.pipeline(transaction=False) as pipe:
             pipe.hset(key, mapping=self._digests())
-            pipe.expire(key, SESSION_SECONDS)
+            pipe.expire(key, self._session.seconds)
             await pipe.execute()
 
     def _digests(self) -> dict[str, str]:

@@ -11,7 +11,6 @@ import contextlib
 import logging
 from typing import Any, Final
 
-import orjson
 from django.conf import settings
 
 from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated, Unavailable
@@ -27,7 +26,7 @@ from servers.endpoint.questions import LocalQuestions
 from servers.endpoint.routes import find_socket
 from servers.endpoint.sessions import Session, principal_of
 from servers.endpoint.subscribers import Subscriber, change_bytes
-from servers.endpoint.wire import Id, RpcError, error_bytes
+from servers.endpoint.wire import RpcError, error_bytes, glance
 
 MAX_IN_FLIGHT: Final = 64
 """Requests of one connection that are being served at once. More wait; what is no request never does."""
@@ -187,7 +186,7 @@ class Connection:
             return
         full = len(self.tasks) >= MAX_IN_FLIGHT
         # What is large is read once, unless it may be the answer that makes room again.
-        rpc_id, is_request = _read_id(body) if full or len(body) <= READ_BYTES else (None, True)
+        rpc_id, is_request = glance(body) if full or len(body) <= READ_BYTES else (None, True)
         if not is_request:
             try:
                 await self._serve(body, counted=False)
@@ -250,7 +249,7 @@ class Connection:
                 exchange.enter()
             reply = await exchange.answer(body)
         except RpcError as error:
-            reply = await exchange.refuse(error, rpc_id=_read_id(body)[0])
+            reply = await exchange.refuse(error, rpc_id=glance(body)[0])
         finally:
             exchange.leave()
         if self.session.version:
@@ -330,19 +329,6 @@ class Connection:
 
     def _exchange(self) -> Exchange:
         return Exchange(self.endpoint.parts(), _nowhere)
-
-
-def _read_id(body: bytes) -> tuple[Id, bool]:
-    """The id of a message, and whether it is a request (or a batch, or nothing that can be read)."""
-    try:
-        # Only to tell what it is: whether it means one thing is asked where it is answered.
-        message = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None, True
-    if not isinstance(message, dict):
-        return None, True
-    rpc_id = message.get("id")
-    return rpc_id if type(rpc_id) in {str, int} else None, "method" in message and "id" in message
 
 
 def _going() -> RpcError:

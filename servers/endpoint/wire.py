@@ -133,6 +133,21 @@ def result_bytes(request_id: Id, result: bytes) -> bytes:
     return b"".join((_HEAD, id_bytes(request_id), _RESULT, result, b"}"))
 
 
+def glance(body: bytes) -> tuple[Id, bool]:
+    """The id of a message, and whether it is a request (or a batch, or nothing that can be read).
+
+    Only to tell what it is: whether it means one thing is asked where it is answered.
+    """
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None, True
+    if not isinstance(message, dict):
+        return None, True
+    rpc_id = message.get("id")
+    return rpc_id if type(rpc_id) in {str, int} else None, "method" in message and "id" in message
+
+
 def error_bytes(request_id: Id, error: RpcError) -> bytes:
     """A JSON-RPC error response. An id that could not be read is ``null`` (JSON-RPC 2.0, section 5)."""
     content: dict[str, Any] = {"code": error.code, "message": error.message}

@@ -46,7 +46,7 @@ def _open(talk: Endpoint) -> Duplex:
     return Duplex(stream, talk.at(first.data))
 
 
-def _begin(talk: Endpoint, version: str = "2024-11-05") -> Duplex:
+def begin_duplex(talk: Endpoint, version: str = "2024-11-05") -> Duplex:
     duplex = _open(talk)
     duplex.request("initialize", {"protocolVersion": version, **HELLO}, rpc_id=0)
     answer = duplex.stream.message()
@@ -60,7 +60,7 @@ def _begin(talk: Endpoint, version: str = "2024-11-05") -> Duplex:
 def test_answers_come_on_the_stream_whichever_replica_took_the_message(
     talk: Endpoint, second_port: int, version: str
 ) -> None:
-    duplex = _begin(talk, version)
+    duplex = begin_duplex(talk, version)
     with duplex.stream as stream:
         for rpc_id, port in enumerate((talk.port, second_port)):
             duplex.request("tools/list", rpc_id=rpc_id, port=port)
@@ -71,7 +71,7 @@ def test_answers_come_on_the_stream_whichever_replica_took_the_message(
 
 
 def test_progress_and_questions_go_through_another_replica(talk: Endpoint, second_port: int) -> None:
-    duplex = _begin(talk)
+    duplex = begin_duplex(talk)
     with duplex.stream as stream:
         call = {"name": "steps", "arguments": {"count": 2}, "_meta": {"progressToken": "p"}}
         duplex.request("tools/call", call, port=second_port)
@@ -87,7 +87,7 @@ def test_progress_and_questions_go_through_another_replica(talk: Endpoint, secon
 
 
 def test_changes_and_errors_come_on_the_stream(talk: Endpoint, talkers: Team, second_port: int) -> None:
-    duplex = _begin(talk)
+    duplex = begin_duplex(talk)
     with duplex.stream as stream:
         tool = next(tool for tool in list_tools(caller=talkers.owner) if tool.name == "say")
         set_tool_enabled(tool.pk, False, caller=talkers.owner)
@@ -107,7 +107,7 @@ def _is_told(duplex: Duplex) -> bool:
 def test_cancellation_through_another_replica_ends_the_call(
     talk: Endpoint, talker: TalkerBackend, second_port: int
 ) -> None:
-    duplex = _begin(talk)
+    duplex = begin_duplex(talk)
     with duplex.stream as stream:
         duplex.request("tools/call", {"name": "steps", "arguments": {"gate": "sse-cancel"}}, rpc_id="c")
         talker.wait_entered("sse-cancel")
@@ -121,7 +121,7 @@ def test_cancellation_through_another_replica_ends_the_call(
 def test_session_ends_with_its_stream_and_takes_its_calls_along(
     talk: Endpoint, talker: TalkerBackend, second_port: int
 ) -> None:
-    duplex = _begin(talk)
+    duplex = begin_duplex(talk)
     duplex.request("tools/call", {"name": "steps", "arguments": {"gate": "sse-left"}})
     talker.wait_entered("sse-left")
     duplex.stream.close()
@@ -132,7 +132,7 @@ def test_session_ends_with_its_stream_and_takes_its_calls_along(
 
 
 def test_messages_of_others_are_refused(talk: Endpoint, talkers: Team) -> None:
-    duplex = _begin(talk)
+    duplex = begin_duplex(talk)
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     with duplex.stream:
         assert duplex.post(ping, key=talkers.key(*ALL_SCOPES)).status == 404

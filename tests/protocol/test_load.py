@@ -7,15 +7,17 @@ from uuid import uuid4
 
 import pytest
 
+from servers.endpoint import app
 from servers.endpoint import load as loads
 from servers.endpoint.load import Cells, Load
 from servers.endpoint.sessions import ANONYMOUS_SECONDS, Session, principal_of
 from servers.endpoint.wire import RpcError
 from servers.services.limits import anonymous_caller
+from servers.services.runtime import Runtime
 from tenants.access import Caller
-from tests.factories import Team
 from tests.protocol.streamclient import begin, open_modern
 from tests.protocol.talker import TalkerBackend
+from tests.protocol.test_http_sse import begin_duplex
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Endpoint
 
@@ -88,14 +90,18 @@ def test_a_strangers_session_is_their_blocks_and_short() -> None:
     assert session.seconds == ANONYMOUS_SECONDS
 
 
-def test_requests_over_the_cap_are_refused_before_they_are_accepted(
-    talk: Endpoint, talker: TalkerBackend, talkers: Team, monkeypatch: pytest.MonkeyPatch, port: int
-) -> None:
-    from servers.services.runtime import get_runtime
-
-    hub = next(each.__self__ for each in get_runtime().changed if hasattr(each, "__self__"))
+@pytest.fixture
+def load(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Requests under way, of which each credential may have one."""
+    hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
     load = Load("requests", per_principal=1, per_tenant=10, most=100, per_block=1)
     monkeypatch.setattr(hub, "requests", load)
+    return load
+
+
+def test_requests_over_the_cap_are_refused_before_they_are_accepted(
+    talk: Endpoint, talker: TalkerBackend, load: Load
+) -> None:
     session = begin(talk)
     with open_modern(talk, "subscriptions/listen", {"notifications": {}}) as listening:
         assert listening.next() is not None
@@ -114,3 +120,36 @@ def test_requests_over_the_cap_are_refused_before_they_are_accepted(
             assert running.messages()
     wait_for(lambda: load.count == 0)
     assert talk.modern("tools/list").status == 200
+
+
+def test_answer_is_taken_from_a_client_that_has_as_much_under_way_as_it_may(
+    talk: Endpoint, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = begin(talk, capabilities={"elicitation": {}})
+    accepted = {"action": "accept", "content": {"region": "eu"}}
+    with session.call("ask") as stream:
+        question = stream.message()["id"]
+        assert session.request("ping").status == 429
+        batch = [{"jsonrpc": "2.0", "id": 1, "method": "ping"}]
+        with session.send(batch) as refused:
+            assert refused.answer().status == 429
+        with monkeypatch.context() as small:
+            small.setattr(app, "ANSWER_BYTES", 20)
+            assert session.respond(question, result=accepted).status == 429
+        assert session.respond(question, result=accepted).status == 202
+        assert stream.message()["result"]["isError"] is False
+    wait_for(lambda: load.count == 0)
+
+
+def test_answer_by_http_and_sse_is_taken_from_a_client_that_has_as_much_under_way_as_it_may(
+    talk: Endpoint, load: Load
+) -> None:
+    duplex = begin_duplex(talk)
+    with duplex.stream as stream:
+        duplex.request("tools/call", {"name": "ask"}, rpc_id=2)
+        question = stream.message()["id"]
+        assert duplex.post({"jsonrpc": "2.0", "id": 3, "method": "ping"}).status == 429
+        accepted = {"action": "accept", "content": {"region": "eu"}}
+        assert duplex.post({"jsonrpc": "2.0", "id": question, "result": accepted}).status == 202
+        assert stream.message()["id"] == 2
+    wait_for(lambda: load.count == 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, TypeVar
@@ -15,6 +14,7 @@ from marina.content import BLOCKS, Contents, Icon, Message, Result, Suggestions,
 from marina.context import Context
 from marina.errors import ArgumentsUnfit, DeclarationError, ResourceNotFound
 from marina.signatures import Output, Signature, is_async, output_of, read_signature
+from marina.uritemplates import BadTemplate, compile_template
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +24,6 @@ MAX_SUGGESTIONS: Final = 100
 """2025-11-25 server/utilities/completion, "Completion Results": at most 100 values."""
 
 _COMPLETING: Final = {"value", "given", "settings"}
-_VARIABLE: Final = re.compile(r"\{[+#./;?&]?([^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +190,6 @@ class Resource(Completable[P, R]):
         needed = {argument.name for argument in signature.arguments if argument.required}
         if "uri" in variables:
             raise DeclarationError(f"{uri}: call the variable otherwise; uri stands for the whole URI.")
-        if template and not variables:
-            raise DeclarationError(f"{uri} has no variables. Declare it with resource.")
         if not needed <= set(variables) or not set(variables) <= named:
             raise DeclarationError(
                 f"{uri}: its variables ({', '.join(variables) or 'none'}) and the function's parameters "
@@ -291,12 +288,13 @@ def _mime_type(returns: Any) -> str:
 
 
 def _variables(template: str) -> tuple[str, ...]:
-    """The variables of an RFC 6570 URI template, without their modifiers."""
-    return tuple(
-        re.sub(r"(\*|:\d+)$", "", name.strip())
-        for expression in _VARIABLE.findall(template)
-        for name in expression.split(",")
-    )
+    """The variables of a URI template. Raises ``DeclarationError`` where no URI could be matched against it."""
+    if "{" not in template:
+        raise DeclarationError(f"{template} has no variables. Declare it with resource.")
+    try:
+        return compile_template(template).names
+    except BadTemplate as fault:
+        raise DeclarationError(f"{template} is not a URI template that Marina can match. {fault}") from None
 
 
 def _all(values: Sequence[Any], kind: type) -> bool:

@@ -7,7 +7,6 @@ they come. ``tool:<name>`` narrows tools alone; what a credential may read of re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -20,11 +19,6 @@ from tenants.roles import Action
 
 _NEAREST: Final = 12
 _SHOWN_CHARACTERS: Final = 200
-
-_EXPRESSION: Final = re.compile(r"\{[+#./;?&]?([^{}]*)\}")
-"""An expression of a URI template (RFC 6570, section 2.2)."""
-
-_MODIFIER: Final = re.compile(r"(?::[0-9]+|\*)$")
 
 
 def decide(caller: Caller, surface: Surface, tool_name: str) -> SurfaceTool:
@@ -84,9 +78,8 @@ def decide_completion(
         names = [str(each["name"]) for each in offered.arguments]
     else:
         require_list(caller, surface, Action.RESOURCES_READ)
-        template = next((each for each in surface.templates if each.uri == uri), None)
-        offered = template if template is not None else decide_resource(caller, surface, uri)[0]
-        names = variables_of(offered.uri) if offered.template else []
+        offered = surface.find_template(uri) or decide_resource(caller, surface, uri)[0]
+        names = list(surface.variables_of(offered))
     if argument not in names:
         has = f"It has: {', '.join(names)}." if names else "It has none."
         message = f"There is no argument {_shown(argument)} to complete here. {has}"
@@ -106,16 +99,6 @@ def require_list(caller: Caller, surface: Surface, action: Action) -> None:
     """Raise ``Forbidden`` unless the caller may do ``action`` (``RESOURCES_READ``, ``PROMPTS_READ`` …) here."""
     caller.require(action)
     require_server(caller, surface.slug)
-
-
-def variables_of(template: str) -> list[str]:
-    """The names of a URI template's variables, in their order (RFC 6570, section 2.3)."""
-    names = (
-        _MODIFIER.sub("", name)
-        for expression in _EXPRESSION.findall(template)
-        for name in expression.split(",")
-    )
-    return list(dict.fromkeys(name for name in names if name))
 
 
 def _unknown_tool(caller: Caller, surface: Surface, tool_name: str) -> NotFound:

@@ -6,11 +6,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from core.errors import Conflict, NotFound
+from marina.uritemplates import BadTemplate, compile_template
 from servers.execution.contract import OfferedResource
 from servers.models import MAX_URI, DataSource, Resource
 from servers.services.changes import publish_change
 from servers.services.reach import within_servers
-from servers.services.uritemplates import BadTemplate, compile_template
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope

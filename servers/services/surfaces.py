@@ -21,11 +21,11 @@ from django.db.models import QuerySet
 
 from core.crypto import Sealer, SealError
 from core.errors import InvalidInput
+from marina.uritemplates import BadTemplate, UriTemplate, compile_template
 from servers.execution.contract import Operation, Source
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from servers.services.reading import look_up
 from servers.services.schemas import compile_schema
-from servers.services.uritemplates import BadTemplate, UriTemplate, compile_template
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
 
@@ -153,6 +153,10 @@ class Surface:
     def find_template(self, uri: str) -> SurfaceResource | None:
         """The resource template of exactly this text, whose variables can be completed."""
         return next((template for template in self.templates if template.uri == uri), None)
+
+    def variables_of(self, resource: SurfaceResource) -> tuple[str, ...]:
+        """The names of a template's variables, in their order; a resource has none."""
+        return next((template.names for template, each in self._matched if each is resource), ())
 
     def find_prompt(self, name: str) -> SurfacePrompt | None:
         """The prompt of this name."""

@@ -72,6 +72,9 @@ def load_plugins(*, taken: Collection[str]) -> list[Backend]:
 def _load(name: str, point: EntryPoint) -> Iterator[Backend]:
     try:
         plugin = point.load()
+    except DeclarationError as fault:
+        yield _misdeclared(name, fault)
+        return
     except (Exception, SystemExit) as fault:  # noqa: BLE001 - importing foreign code may raise anything
         yield _broken(name, f"The plugin {name} could not be loaded: {type(fault).__name__}.", fault)
         return
@@ -84,7 +87,7 @@ def _load(name: str, point: EntryPoint) -> Iterator[Backend]:
     try:
         yield PluginBackend(plugin)
     except DeclarationError as fault:
-        yield _broken(name, f"The plugin {name} cannot be used: {fault}", fault)
+        yield _misdeclared(name, fault)
         return
     for factory in plugin.kinds:
         try:
@@ -101,6 +104,10 @@ def _load(name: str, point: EntryPoint) -> Iterator[Backend]:
             yield _broken(f"{name}@{name}", f"A kind of the plugin {name} has no {', '.join(missing)}.")
         else:
             yield backend  # type: ignore[misc]
+
+
+def _misdeclared(name: str, fault: DeclarationError) -> BrokenBackend:
+    return _broken(name, f"The plugin {name} cannot be used: {fault}", fault)
 
 
 def _broken(kind: str, cause: str, fault: BaseException | None = None) -> BrokenBackend:

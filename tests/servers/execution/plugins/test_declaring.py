@@ -72,6 +72,20 @@ def test_a_templates_variables_are_the_functions_parameters() -> None:
     plugin.template("a://{number}")(item)
 
 
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("a://{number*}", "not supported"),
+        ("a://{number}{other}", "side by side"),
+        ("a://{?number}/b", "must be the template.s end"),
+        ("a://b", "Declare it with resource"),
+    ],
+)
+def test_a_template_that_no_uri_can_be_matched_against_is_refused(uri: str, expected: str) -> None:
+    with pytest.raises(DeclarationError, match=expected):
+        Plugin("sample").template(uri)(item)
+
+
 def test_names_are_given_once_and_have_a_form() -> None:
     plugin = Plugin("sample")
     plugin.tool("one")(item)

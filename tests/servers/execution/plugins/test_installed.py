@@ -58,7 +58,12 @@ async def show(context: Context[Settings]) -> str:
         ("raise SystemExit('hunter2')", "sample", "SystemExit"),
         ("plugin = 7", "sample", "names a int"),
         (GOOD, "other", "calls itself sample"),
-        ("from marina.plugin import Plugin\nplugin = Plugin('Bad Name')", "sample", "DeclarationError"),
+        (
+            GOOD + "plugin.template('a://{name*}')(len)",
+            "sample",
+            "is not a URI template that Marina can match",
+        ),
+        ("from marina.plugin import Plugin\nplugin = Plugin('Bad Name')", "sample", "must be 1 to 32"),
     ],
 )
 async def test_a_plugin_that_cannot_be_used_says_why_and_takes_nothing_down(

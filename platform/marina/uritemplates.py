@@ -43,6 +43,11 @@ class UriTemplate:
     _reserved: frozenset[str] = field(repr=False)
     _pattern: Any = field(repr=False)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All variables, in their order."""
+        return (*self.variables, *self.query)
+
     def match(self, uri: str) -> Mapping[str, str] | None:
         """The values of the variables, or ``None`` where the URI does not fit."""
         if len(uri) > MAX_URI or not _printable(uri):

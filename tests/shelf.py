@@ -7,9 +7,7 @@ from typing import Any, Final
 
 from core.errors import InvalidInput
 from servers.execution.contract import (
-    Completion,
     Context,
-    Health,
     Offered,
     OfferedPrompt,
     OfferedResource,
@@ -20,6 +18,7 @@ from servers.execution.contract import (
 )
 from servers.execution.engine import Engine
 from servers.services.runtime import get_runtime
+from tests.plainkind import PlainKind
 
 KIND: Final = "shelf"
 
@@ -27,7 +26,7 @@ SHELVES: Final[dict[str, Offering]] = {}
 """What a source offers whose setting ``shelf`` is this name."""
 
 
-class ShelfBackend:
+class ShelfBackend(PlainKind):
     """Implements ``servers.execution.contract.Backend``. Its settings have one of each type."""
 
     kind = KIND
@@ -55,9 +54,6 @@ class ShelfBackend:
             raise InvalidInput(f"{path} is wrong.", errors=[{"path": path, "message": "is wrong."}])
         return dict(settings)
 
-    def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in settings.items() if name != "token"}
-
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return SHELVES.get(settings["shelf"], Offering())
 
@@ -65,9 +61,6 @@ class ShelfBackend:
         raise InvalidInput(
             "A shelf takes no tools.", errors=[{"path": "kind", "message": "A shelf takes none."}]
         )
-
-    async def check(self, source: Source) -> Health:
-        return Health("healthy")
 
     async def execute(
         self,
@@ -79,21 +72,6 @@ class ShelfBackend:
         context: Context,
     ) -> Outcome:
         return Outcome(structured=dict(arguments), text="", size=0)
-
-    async def complete(
-        self,
-        source: Source,
-        operation: Operation,
-        argument: str,
-        value: str,
-        given: Mapping[str, str],
-        *,
-        timeout: float,
-    ) -> Completion:
-        return Completion(())
-
-    async def close(self) -> None:
-        return
 
 
 def add_shelf_kind() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -211,7 +212,10 @@ class Health:
 
 
 class Backend(Protocol):
-    """A kind of data source. One object a process; it owns the pools of its kind, on one event loop."""
+    """A kind of data source. One object a process; it owns the pools of its kind, on one event loop.
+
+    A kind that inherits from it need not say what it has none of: completions, and connections to close.
+    """
 
     kind: str
     title: str
@@ -220,26 +224,31 @@ class Backend(Protocol):
     secret_settings: frozenset[str]
     """Names of settings that are sealed at rest and never shown again."""
 
+    @abstractmethod
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Check and normalise settings. Runs no I/O. Raises ``InvalidInput`` with a path a fault."""
         ...
 
     def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The part of the settings that may be shown (host, database, user …), without any secret."""
-        ...
+        return {name: value for name, value in settings.items() if name not in self.secret_settings}
 
+    @abstractmethod
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         """The tools, resources and prompts that come with a source of this kind."""
         ...
 
+    @abstractmethod
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         """Check a tenant's own tool definition and derive its schemas. Raises ``InvalidInput``."""
         ...
 
+    @abstractmethod
     async def check(self, source: Source) -> Health:
         """Connect once, outside the pool, and say in words what is wrong. Never raises for a bad source."""
         ...
 
+    @abstractmethod
     async def execute(
         self,
         source: Source,
@@ -270,8 +279,8 @@ class Backend(Protocol):
 
         ``given`` holds the arguments that are filled in already.
         """
-        ...
+        return Completion(())
 
     async def close(self) -> None:
         """Close every pool. The backend may be used again afterwards."""
-        ...
+        return

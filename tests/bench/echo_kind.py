@@ -14,9 +14,7 @@ from django.conf import settings
 from core.outbound import AddressRule
 from servers.execution.backends import build_backends
 from servers.execution.contract import (
-    Completion,
     Context,
-    Health,
     Offered,
     Offering,
     Operation,
@@ -26,11 +24,12 @@ from servers.execution.contract import (
 from servers.execution.engine import Engine
 from servers.services.runtime import get_runtime
 from tests.bench.offered import describe_tools
+from tests.plainkind import PlainKind
 
 KIND = "bench"
 
 
-class EchoBackend:
+class EchoBackend(PlainKind):
     """Implements ``servers.execution.contract.Backend``. ``settings`` is ``{"tools": how many}``."""
 
     kind = KIND
@@ -40,13 +39,9 @@ class EchoBackend:
         "properties": {"tools": {"type": "integer", "minimum": 1}},
         "required": ["tools"],
     }
-    secret_settings: frozenset[str] = frozenset()
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {"tools": int(settings["tools"])}
-
-    def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(settings)
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering(
@@ -55,12 +50,6 @@ class EchoBackend:
                 for tool in describe_tools(int(settings["tools"]))
             ]
         )
-
-    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
-        raise NotImplementedError("the bench's tools come with their source")
-
-    async def check(self, source: Source) -> Health:
-        return Health("healthy")
 
     async def execute(
         self,
@@ -73,21 +62,6 @@ class EchoBackend:
     ) -> Outcome:
         text = orjson.dumps(arguments).decode()
         return Outcome(structured=arguments, text=text, size=len(text))
-
-    async def complete(
-        self,
-        source: Source,
-        operation: Operation,
-        argument: str,
-        value: str,
-        given: Mapping[str, str],
-        *,
-        timeout: float,
-    ) -> Completion:
-        return Completion(())
-
-    async def close(self) -> None:
-        return
 
 
 def add_echo_kind() -> None:

@@ -9,15 +9,14 @@ from typing import Any
 
 from core.errors import SourceError
 from servers.execution.contract import (
-    Completion,
     Context,
-    Health,
     Offered,
     Offering,
     Operation,
     Outcome,
     Source,
 )
+from tests.plainkind import PlainKind
 
 KIND = "probe"
 SECRET = "postgres://app:hunter2@10.0.0.1/secret"
@@ -38,25 +37,17 @@ ROUTED_SCHEMA: Mapping[str, Any] = {
 }
 
 
-class ProbeBackend:
+class ProbeBackend(PlainKind):
     """Implements the backends' contract. Its events let a test follow a call from outside."""
 
     kind = KIND
     title = "Probe"
-    settings_schema: Mapping[str, Any] = {"type": "object"}
-    secret_settings: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.entered = threading.Event()
         self.cancelled = threading.Event()
         self.executed = 0
         self.held: asyncio.Future[None] | None = None
-
-    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(settings)
-
-    def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(settings)
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering(
@@ -71,9 +62,6 @@ class ProbeBackend:
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         return _offered(kind, {"type": "object"})
-
-    async def check(self, source: Source) -> Health:
-        return Health("healthy")
 
     async def execute(
         self,
@@ -107,21 +95,6 @@ class ProbeBackend:
         """End the ``wait`` that is in progress, well. On Marina's loop."""
         assert self.held is not None
         self.held.set_result(None)
-
-    async def complete(
-        self,
-        source: Source,
-        operation: Operation,
-        argument: str,
-        value: str,
-        given: Mapping[str, str],
-        *,
-        timeout: float,
-    ) -> Completion:
-        return Completion(())
-
-    async def close(self) -> None:
-        return
 
 
 def _offered(name: str, schema: Mapping[str, Any], output: Mapping[str, Any] | None = None) -> Offered:

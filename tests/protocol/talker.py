@@ -12,7 +12,6 @@ from servers.execution.contract import (
     Ask,
     Completion,
     Context,
-    Health,
     Offered,
     OfferedPrompt,
     OfferedResource,
@@ -21,6 +20,7 @@ from servers.execution.contract import (
     Outcome,
     Source,
 )
+from tests.plainkind import PlainKind
 
 KIND = "talker"
 
@@ -48,13 +48,11 @@ ROOTS = Ask("roots/list", {})
 TOOLS = ("ask", "ask_many", "ask_twice", "ask_url", "ask_with_tools", "release", "say", "steps", "touch")
 
 
-class TalkerBackend:
+class TalkerBackend(PlainKind):
     """Implements the backends' contract. Tools with an argument ``gate`` wait there until ``open``."""
 
     kind = KIND
     title = "Talker"
-    settings_schema: Mapping[str, Any] = {"type": "object"}
-    secret_settings: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self._gates: dict[str, asyncio.Future[None]] = {}
@@ -77,12 +75,6 @@ class TalkerBackend:
         held = self._gates[gate]
         held.get_loop().call_soon_threadsafe(held.set_result, None)
 
-    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(settings)
-
-    def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(settings)
-
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering(
             tools=[_tool(name) for name in TOOLS],
@@ -97,9 +89,6 @@ class TalkerBackend:
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         return _tool(kind)
-
-    async def check(self, source: Source) -> Health:
-        return Health("healthy")
 
     async def execute(
         self,
@@ -126,9 +115,6 @@ class TalkerBackend:
     ) -> Completion:
         names = [f"{value}{number}" for number in range(150)]
         return Completion(names, total=150)
-
-    async def close(self) -> None:
-        return
 
     async def _steps(self, arguments: Mapping[str, Any], context: Context) -> Outcome:
         for step in range(1, int(arguments.get("count", 3)) + 1):

@@ -13,16 +13,14 @@ from servers.execution.contract import (
     Ask,
     Completion,
     Context,
-    Health,
     InputRequired,
-    Offered,
-    Offering,
     Operation,
     Outcome,
     Source,
 )
 from servers.services.schemas import compile_schema
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
+from tests.plainkind import PlainKind
 
 KIND = "ledger"
 URI = "ledger://books/2026"
@@ -30,34 +28,17 @@ TEMPLATE = "ledger://books/{year}{?page,size}"
 READ_ONLY: Mapping[str, Any] = {"readOnlyHint": True}
 
 
-class Ledger:
+class Ledger(PlainKind):
     """Implements the backends' contract. ``during`` runs while an operation does; ``ran`` counts them."""
 
     kind = KIND
     title = "Ledger"
-    settings_schema: Mapping[str, Any] = {"type": "object"}
-    secret_settings: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.ran = 0
         self.during: Callable[[], None] = lambda: None
         self.entered = threading.Event()
         self.completed: list[tuple[str, str]] = []
-
-    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(settings)
-
-    def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(settings)
-
-    def offered(self, settings: Mapping[str, Any]) -> Offering:
-        return Offering()
-
-    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
-        raise NotImplementedError("nobody defines tools on it")
-
-    async def check(self, source: Source) -> Health:
-        return Health("healthy")
 
     async def execute(
         self,
@@ -106,9 +87,6 @@ class Ledger:
     ) -> Completion:
         self.completed.append((argument, value))
         return Completion([f"{value}{number}" for number in range(150)])
-
-    async def close(self) -> None:
-        return
 
 
 def make_surface(tenant_id: int, slug: str, source: Source | None = None) -> Surface:

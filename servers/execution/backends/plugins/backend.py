@@ -22,6 +22,7 @@ from marina.plugin import (
 from servers.execution.backends.plugins.channel import Way
 from servers.execution.backends.plugins.settings import PluginSettings
 from servers.execution.contract import (
+    Backend,
     Completion,
     Health,
     InputRequired,
@@ -44,7 +45,7 @@ RESOURCE: Final = "resource"
 PROMPT: Final = "prompt"
 
 
-class PluginBackend:
+class PluginBackend(Backend):
     """See ``contract.Backend``. One object a process. It holds no connections: those are the plugin's."""
 
     def __init__(self, plugin: Plugin[Any]) -> None:
@@ -57,9 +58,6 @@ class PluginBackend:
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return self._settings.clean(settings)
-
-    def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return self._settings.describe(settings)
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         plugin = self._plugin
@@ -172,9 +170,6 @@ class PluginBackend:
         except ToolError as fault:
             raise SourceError(str(fault), code="plugin_refused") from None
         return Completion(found.values, found.total, found.has_more)
-
-    async def close(self) -> None:
-        return
 
     async def _run(
         self, operation: Operation, arguments: Mapping[str, Any], context: Context[Any], way: Way

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from core.errors import InvalidInput, SourceError
 from servers.execution.contract import (
+    Backend,
     Completion,
     Context,
     Health,
@@ -20,7 +21,7 @@ from servers.execution.contract import (
 CODE = "plugin_broken"
 
 
-class BrokenBackend:
+class BrokenBackend(Backend):
     """See ``contract.Backend``. ``reason`` is a sentence on what is wrong and who can mend it."""
 
     settings_schema: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -69,9 +70,6 @@ class BrokenBackend:
         timeout: float,
     ) -> Completion:
         raise self._error()
-
-    async def close(self) -> None:
-        return
 
     def _error(self) -> SourceError:
         return SourceError(self.reason, code=CODE)

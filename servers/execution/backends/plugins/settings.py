@@ -45,10 +45,6 @@ class PluginSettings:
         shown = read.model_dump(mode="json", exclude=set(self.secret))
         return {**shown, **{name: _clear(getattr(read, name)) for name in self.secret}}
 
-    def describe(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What may be shown of them."""
-        return {name: value for name, value in settings.items() if name not in self.secret}
-
     def read(self, settings: Mapping[str, Any]) -> Any:
         """What functions get: an object of the model, or nothing. Raises ``InvalidInput``."""
         if self._model is None:

@@ -23,7 +23,7 @@ from servers.execution.backends.postgres.settings import (
 )
 from servers.execution.backends.postgres.sqltool import compile_sql_tool, run_sql_tool
 from servers.execution.contract import (
-    Completion,
+    Backend,
     Context,
     Health,
     Offered,
@@ -40,7 +40,7 @@ _OPERATIONS: Final[Mapping[str, Callable[..., Awaitable[Outcome]]]] = {
 }
 
 
-class PostgresBackend:
+class PostgresBackend(Backend):
     """See ``contract.Backend``. One object a process, used from one event loop."""
 
     kind: str = "postgres"
@@ -90,18 +90,6 @@ class PostgresBackend:
             message = f"A PostgreSQL source has no operation {operation.kind}."
             raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
         return await run(pool, arguments, timeout=timeout)
-
-    async def complete(
-        self,
-        source: Source,
-        operation: Operation,
-        argument: str,
-        value: str,
-        given: Mapping[str, str],
-        *,
-        timeout: float,
-    ) -> Completion:
-        return Completion(())
 
     async def close(self) -> None:
         await self.pools.close()

@@ -16,6 +16,9 @@ from servers.services.kinds import Kind
 _PREFIX: Final = "setting-"
 """Before the settings' names, which may be any: one could be called ``name`` or ``kind`` as well."""
 
+_REMOVED: Final = "removed-"
+"""Before the names of secrets: whether to remove the stored one."""
+
 _LONGEST: Final = 20_000
 
 
@@ -40,37 +43,43 @@ class SettingsForm(ServiceForm):
             rule = _plain(given_rule, kind.schema)
             self._types[name] = _type_of(rule)
             secret = name in kind.secrets
+            label = str(rule.get("title") or name)
             stored = None if shown is None else shown.get(name)
             given = rule.get("default") if shown is None else stored
             self.fields[_PREFIX + name] = _field(
                 rule,
                 type_=self._types[name],
-                label=str(rule.get("title") or name),
+                label=label,
                 # A kept secret is not entered again.
                 required=name in required and not (secret and shown is not None),
                 initial=None if secret else given,
                 secret=secret,
                 words=_words(rule, type_=self._types[name], secret=secret, kept=shown is not None),
             )
+            if secret and shown is not None and name not in required:
+                self.fields[_REMOVED + name] = forms.BooleanField(
+                    label=f"{label}: remove the stored one", required=False
+                )
 
     @property
     def setting_fields(self) -> list[BoundField]:
         """The fields besides the name, in the order of the schema."""
-        return [self[_PREFIX + name] for name in self._types]
+        return [self[field] for field in self.fields if field != self.name_field]
 
     def settings(self) -> dict[str, Any]:
-        """The settings as the kind takes them; what was left empty is left out."""
+        """The settings as the kind takes them; what was left empty is left out, a secret to be removed ``None``."""
         settings: dict[str, Any] = {}
         for name, type_ in self._types.items():
             value = self.cleaned_data.get(_PREFIX + name)
-            if value is None or value == "":
-                continue
-            settings[name] = _value(value, type_)
+            if value is not None and value != "":
+                settings[name] = _value(value, type_)
+            elif self.cleaned_data.get(_REMOVED + name):
+                settings[name] = None
         return settings
 
     def replacement(self) -> dict[str, Any] | None:
         """The settings to store instead of those that are; ``None`` where nothing of them was changed."""
-        return self.settings() if any(name.startswith(_PREFIX) for name in self.changed_data) else None
+        return self.settings() if set(self.changed_data) - {self.name_field} else None
 
     def _add_fault(self, path: str, message: str) -> None:
         first, _, rest = path.partition(".")

@@ -106,7 +106,8 @@ def update_source(
     """Rename a source, or replace its settings whole; what is ``None`` stays. Its tools stay.
 
     Settings are never merged with the stored ones: otherwise an editor could point a stored password at a
-    host of their own. Raises ``InvalidInput``, ``NotFound`` and ``Conflict``.
+    host of their own. Nor is a stored secret lost by leaving it out: that is refused, and ``None`` removes it.
+    Raises ``InvalidInput``, ``NotFound`` and ``Conflict``.
     """
     caller.require(Action.SOURCES_CHANGE)
     if name is not None:
@@ -115,7 +116,7 @@ def update_source(
         source = _source(source_id, lock=True)
         before = _shown(source)
         if settings is not None:
-            backend, cleaned = _cleaned(source.kind, settings)
+            backend, cleaned = _cleaned_anew(source, settings)
             source.settings = backend.describe_settings(cleaned)
             source.sealed = _sealed(source, cleaned)
             source.version += 1
@@ -279,6 +280,32 @@ def _cleaned(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:
     check_json(settings, "settings", largest=MAX_SETTINGS_BYTES)
     with faults_below("settings"):
         return backend, backend.clean_settings(settings)
+
+
+def _cleaned_anew(source: DataSource, settings: object) -> tuple[Backend, dict[str, Any]]:
+    """Settings in place of those that are stored. Raises ``InvalidInput`` where a stored secret would be lost."""
+    secrets = backend_of(source.kind).secret_settings
+    named = settings if isinstance(settings, Mapping) else {}
+    removed = {name for name in secrets & named.keys() if named[name] is None}
+    kept = {name: value for name, value in named.items() if name not in removed}
+    backend, cleaned = _cleaned(source.kind, kept if removed else settings)
+    try:
+        stored = execution_source(source).settings
+    except SourceError:
+        # What does not open any more is lost already.
+        return backend, cleaned
+    lost = [
+        {
+            "path": f"settings.{name}",
+            "message": "one is stored, and changed settings do not keep it. Enter it again, or have it removed "
+            "(through REST: null).",
+        }
+        for name in sorted(secrets - named.keys())
+        if stored.get(name) not in (None, "", cleaned.get(name))
+    ]
+    if lost:
+        raise InvalidInput(f"{lost[0]['path']}: {lost[0]['message']}", errors=lost)
+    return backend, cleaned
 
 
 def _sealed(source: DataSource, cleaned: Mapping[str, Any]) -> bytes:

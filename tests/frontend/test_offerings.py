@@ -167,8 +167,26 @@ def test_a_change_replaces_the_settings_whole_so_no_secret_moves_to_another_plac
     client: Client, team: Team, shelf: str
 ) -> None:
     made(team, shelf)
-    edit(client, team, **{"setting-shelf": "elsewhere"})
+    edit(client, team, **{"setting-shelf": "elsewhere", "removed-token": "on"})
     assert stored(team) == {"shelf": "elsewhere", "locked": False}
+
+
+def test_an_optional_secret_is_not_lost_by_changing_another_setting(
+    client: Client, team: Team, shelf: str
+) -> None:
+    source = made(team, shelf)
+    url = f"/app/{team.slug}/data-sources/{source.id}/"
+    assert 'type="checkbox" name="removed-token"' in client.get(url).content.decode()
+    fields = {"name": "books", "setting-shelf": shelf, "setting-depth": "4", "setting-colour": ""}
+    answer = client.post(url, fields)
+    assert answer.status_code == 400
+    assert "One is stored" in answer.context["form"].errors["setting-token"][0]
+    assert stored(team) == {"shelf": shelf, "token": "t0psecret"}
+    edit(client, team, **{"setting-depth": "4", "setting-token": "an0ther"})
+    assert stored(team) == {"shelf": shelf, "token": "an0ther", "depth": 4, "locked": False}
+    edit(client, team, **{"setting-depth": "4", "removed-token": "on"})
+    edit(client, team, **{"setting-depth": "5"})
+    assert stored(team) == {"shelf": shelf, "depth": 5, "locked": False}
 
 
 def test_the_sources_page_shows_what_it_brought_and_no_secret(client: Client, team: Team, shelf: str) -> None:

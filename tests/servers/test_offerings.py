@@ -9,6 +9,7 @@ import pytest
 from core.loop import run_async
 from servers.models import DataSource, Tool
 from servers.services.runtime import get_runtime
+from servers.services.sources import execution_source
 from servers.services.surfaces import Surface
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
@@ -50,6 +51,11 @@ def refresh(team: Team, name: str = "books") -> Answer:
 def rows(team: Team, what: str) -> dict[str, dict[str, object]]:
     found = Rest.admin(team).get(f"/tenants/{team.slug}/{what}").body["results"]
     return {row.get("uri") or row["name"]: row for row in found}
+
+
+def stored(team: Team, name: str = "books") -> dict[str, object]:
+    with tenant_scope(team.tenant_id):
+        return dict(execution_source(DataSource.objects.get(name=name)).settings)
 
 
 def version(team: Team) -> int:
@@ -286,3 +292,18 @@ def test_a_surface_holds_what_its_servers_sources_bring(team: Team, shelf: str) 
     assert prompt.source is not None
     assert surface.find_prompt("unseen") is None
     assert surface.find_template("shelf://books/{id}") is surface.templates[0]
+
+
+def test_changed_settings_neither_keep_nor_lose_a_stored_secret(team: Team, shelf: str) -> None:
+    rest, path = Rest.admin(team), f"/tenants/{team.slug}/data-sources"
+    whole = {"shelf": shelf, "token": "t0psecret"}
+    source = rest.post(path, {"name": "books", "kind": "shelf", "settings": whole}).body["id"]
+    refused = rest.patch(f"{path}/{source}", {"settings": {"shelf": "elsewhere"}})
+    assert refused.paths == {"settings.token"}
+    assert "t0psecret" not in str(refused.body)
+    assert stored(team) == whole
+    assert rest.patch(f"{path}/{source}", {"settings": {"shelf": shelf, "token": "an0ther"}}).status == 200
+    assert stored(team) == {"shelf": shelf, "token": "an0ther"}
+    assert rest.patch(f"{path}/{source}", {"settings": {"shelf": shelf, "token": None}}).status == 200
+    assert rest.patch(f"{path}/{source}", {"settings": {"shelf": "elsewhere"}}).status == 200
+    assert stored(team) == {"shelf": "elsewhere"}

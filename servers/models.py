@@ -117,24 +117,32 @@ class ToolVersion(TenantOwned):
         return f"version {self.number} of {self.tool_id}"
 
 
-class Resource(TenantOwned):
-    """A resource that came with a source, or with ``template`` a resource template; ``uri`` is then RFC 6570."""
+class Brought(TenantOwned):
+    """What resources and prompts have in common: they came with a source, which decides what they are."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="resources")
-    uri = models.CharField(max_length=MAX_URI)
-    template = models.BooleanField(default=False)
-    name = models.CharField(max_length=200)
     title = models.CharField(max_length=200, blank=True)
     description = models.TextField(blank=True)
-    mime_type = models.CharField(max_length=200, blank=True)
-    size = models.BigIntegerField(null=True)
-    annotations = models.JSONField(default=dict)
     icons = models.JSONField(default=list)
     kind = models.CharField(max_length=32)
     definition = models.JSONField(default=dict)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantOwned.Meta):
+        abstract = True
+
+
+class Resource(Brought):
+    """A resource that came with a source, or with ``template`` a resource template; ``uri`` is then RFC 6570."""
+
+    source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="resources")
+    uri = models.CharField(max_length=MAX_URI)
+    template = models.BooleanField(default=False)
+    name = models.CharField(max_length=200)
+    mime_type = models.CharField(max_length=200, blank=True)
+    size = models.BigIntegerField(null=True)
+    annotations = models.JSONField(default=dict)
 
     class Meta(TenantOwned.Meta):
         ordering = ["uri"]
@@ -151,20 +159,12 @@ class Resource(TenantOwned):
         return self.uri
 
 
-class Prompt(TenantOwned):
+class Prompt(Brought):
     """A prompt that came with a source. ``arguments`` are MCP's: name, title, description, required."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="prompts")
     name = models.CharField(max_length=64)
-    title = models.CharField(max_length=200, blank=True)
-    description = models.TextField(blank=True)
     arguments = models.JSONField(default=list)
-    icons = models.JSONField(default=list)
-    kind = models.CharField(max_length=32)
-    definition = models.JSONField(default=dict)
-    enabled = models.BooleanField(default=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta(TenantOwned.Meta):
         ordering = ["name"]

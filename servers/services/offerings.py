@@ -11,24 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from core.errors import Conflict
-from servers.execution.contract import Offered, OfferedPrompt, Offering
-from servers.models import NAME_PATTERN, DataSource, Prompt, Resource, Tool
+from servers.execution.contract import Offered, OfferedPrompt, Offering, Operation
+from servers.models import DataSource, Prompt, Resource, Tool
+from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
 from servers.services.prompts import prompt_fields
 from servers.services.resources import require_free_uris, resource_fields
-from servers.services.tools import (
-    MAX_DEFINITION_BYTES,
-    MAX_DESCRIPTION,
-    MAX_SCHEMA_BYTES,
-    renew_tool,
-    store_tool,
-)
+from servers.services.tools import renew_tool, store_tool
 from tenants.access import Caller
-from tenants.services.inputs import as_json, clean_text, matching, name_taken, refuse
+from tenants.services.inputs import as_json, name_taken, refuse
 
 MAX_OFFERED: Final = 2_000
 """Tools, resources and prompts that one source may bring, of each."""
-
-_NAME_RULE: Final = "must be 1 to 64 letters, digits, dots, hyphens and underscores."
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,25 +161,18 @@ def _prefixed(offered: Offered, source: DataSource, offering: Offering) -> Offer
     """A tool as this source offers it: by the name that it gets here, in the form in which it is stored."""
     name = source.tool_prefix + offered.name
     path = f"tools.{name[:80]}"
-    matching(name, path, NAME_PATTERN, _NAME_RULE)
-    description = _with_prefix(offered.description, source, offering)
-    definition = as_json(dict(offered.operation.definition), path, largest=MAX_DEFINITION_BYTES)
+    check_name(name, path)
+    fields = offered_fields(offered, path, _with_prefix(offered.description, source, offering))
     return replace(
         offered,
         name=name,
-        title=clean_text(offered.title, f"{path}.title", longest=200, empty=True),
-        description=clean_text(
-            description, f"{path}.description", longest=MAX_DESCRIPTION, empty=True, lines=True
-        ),
+        title=fields["title"],
+        description=fields["description"],
         input_schema=as_json(offered.input_schema, path, largest=MAX_SCHEMA_BYTES),
         output_schema=as_json(offered.output_schema, path, largest=MAX_SCHEMA_BYTES),
         annotations=as_json(offered.annotations, path, largest=MAX_SCHEMA_BYTES),
         icons=as_json(list(offered.icons), path, largest=MAX_SCHEMA_BYTES),
-        operation=replace(
-            offered.operation,
-            kind=clean_text(offered.operation.kind, f"{path}.kind", longest=32),
-            definition=definition,
-        ),
+        operation=Operation(fields["kind"], fields["definition"]),
     )
 
 

@@ -7,23 +7,17 @@ from uuid import UUID
 
 from core.errors import NotFound
 from servers.execution.contract import OfferedPrompt
-from servers.models import NAME_PATTERN, Prompt
+from servers.models import Prompt
+from servers.services.bounds import MAX_EXTRAS_BYTES, check_name, offered_fields
 from servers.services.changes import publish_change
 from servers.services.reach import within_servers
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import as_json, clean_text, matching, refuse
+from tenants.services.inputs import as_json, refuse
 from tenants.services.recording import record_change
 
-MAX_DESCRIPTION: Final = 8_000
 MAX_ARGUMENTS: Final = 50
-MAX_EXTRAS_BYTES: Final = 64 * 1024
-"""Of arguments and icons together as JSON: they travel to every client with each list."""
-
-MAX_DEFINITION_BYTES: Final = 128 * 1024
-
-_NAME_RULE: Final = "must be 1 to 64 letters, digits, dots, hyphens and underscores."
 
 
 def list_prompts(*, caller: Caller) -> list[Prompt]:
@@ -63,7 +57,7 @@ def set_prompt_enabled(prompt_id: UUID, enabled: bool, *, caller: Caller) -> Pro
 def prompt_fields(name: str, offered: OfferedPrompt, description: str) -> dict[str, Any]:
     """What is stored of an offered prompt besides its source. Raises ``InvalidInput`` naming the prompt."""
     path = f"prompts.{name[:80]}"
-    matching(name, path, NAME_PATTERN, _NAME_RULE)
+    check_name(name, path)
     arguments, icons = as_json(
         [[dict(each) for each in offered.arguments], [dict(icon) for icon in offered.icons]],
         path,
@@ -73,17 +67,11 @@ def prompt_fields(name: str, offered: OfferedPrompt, description: str) -> dict[s
         refuse(path, f"has {len(arguments)} arguments; at most {MAX_ARGUMENTS} are allowed.")
     if any(not isinstance(each.get("name"), str) or not each["name"] for each in arguments):
         refuse(path, "has an argument without a name.")
-    definition = as_json(dict(offered.operation.definition), path, largest=MAX_DEFINITION_BYTES)
     return {
         "name": name,
-        "title": clean_text(offered.title, f"{path}.title", longest=200, empty=True),
-        "description": clean_text(
-            description, f"{path}.description", longest=MAX_DESCRIPTION, empty=True, lines=True
-        ),
+        **offered_fields(offered, path, description),
         "arguments": arguments,
         "icons": icons,
-        "kind": clean_text(offered.operation.kind, f"{path}.kind", longest=32),
-        "definition": definition,
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from core.errors import Conflict, NotFound
 from marina.uritemplates import BadTemplate, compile_template
 from servers.execution.contract import OfferedResource
 from servers.models import MAX_URI, DataSource, Resource
+from servers.services.bounds import MAX_EXTRAS_BYTES, offered_fields
 from servers.services.changes import publish_change
 from servers.services.reach import within_servers
 from tenants.access import Caller
@@ -16,12 +17,6 @@ from tenants.roles import Action
 from tenants.scoping import tenant_scope
 from tenants.services.inputs import as_json, clean_text, refuse
 from tenants.services.recording import record_change
-
-MAX_DESCRIPTION: Final = 8_000
-MAX_EXTRAS_BYTES: Final = 64 * 1024
-"""Of annotations and icons together as JSON: they travel to every client with each list."""
-
-MAX_DEFINITION_BYTES: Final = 128 * 1024
 
 
 def list_resources(*, caller: Caller) -> list[Resource]:
@@ -87,7 +82,6 @@ def resource_fields(offered: OfferedResource) -> dict[str, Any]:
             compile_template(uri)
         except BadTemplate as fault:
             refuse(path, f"is not a URI template that Marina can match. {fault}")
-    definition = as_json(dict(offered.operation.definition), path, largest=MAX_DEFINITION_BYTES)
     annotations, icons = as_json(
         [dict(offered.annotations), [dict(icon) for icon in offered.icons]], path, largest=MAX_EXTRAS_BYTES
     )
@@ -95,16 +89,11 @@ def resource_fields(offered: OfferedResource) -> dict[str, Any]:
         "uri": uri,
         "template": offered.template,
         "name": clean_text(offered.name, f"{path}.name", longest=200),
-        "title": clean_text(offered.title, f"{path}.title", longest=200, empty=True),
-        "description": clean_text(
-            offered.description, f"{path}.description", longest=MAX_DESCRIPTION, empty=True, lines=True
-        ),
+        **offered_fields(offered, path, offered.description),
         "mime_type": clean_text(offered.mime_type, f"{path}.mime_type", longest=200, empty=True),
         "size": offered.size,
         "annotations": annotations,
         "icons": icons,
-        "kind": clean_text(offered.operation.kind, f"{path}.kind", longest=32),
-        "definition": definition,
     }
 
 

@@ -18,7 +18,8 @@ from core.errors import Conflict, InvalidInput, MarinaError, NotFound, SourceErr
 from core.loop import run_async
 from core.sealing import sealer
 from servers.execution.contract import Backend, Health, Offering, Source
-from servers.models import NAME_PATTERN, DataSource, Prompt, Resource, ServerSource, Tool
+from servers.models import DataSource, Prompt, Resource, ServerSource, Tool
+from servers.services.bounds import check_name
 from servers.services.changes import publish_change
 from servers.services.kinds import backend_of
 from servers.services.offerings import Refreshed, free_prefix, take_over
@@ -26,7 +27,7 @@ from servers.services.runtime import get_runtime
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import check_json, faults_below, matching, name_taken, refuse
+from tenants.services.inputs import check_json, faults_below, name_taken, refuse
 from tenants.services.recording import record_change
 
 MAX_SETTINGS_BYTES: Final = 256 * 1024
@@ -60,7 +61,7 @@ def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -
 def check_source_name(name: str, offering: Offering, *, caller: Caller) -> None:
     """Raise ``InvalidInput`` or ``Conflict`` unless a new source that brings this may be called so."""
     caller.require(Action.SOURCES_CHANGE)
-    _check_name(name)
+    check_name(name)
     with tenant_scope(caller.tenant_id):
         if DataSource.objects.filter(name=name).exists():
             raise _name_conflict(name)
@@ -74,7 +75,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
     one that is taken is a ``Conflict``, as a taken name is. Raises ``InvalidInput`` too.
     """
     caller.require(Action.SOURCES_CHANGE)
-    _check_name(name)
+    check_name(name)
     backend, cleaned = _cleaned(kind, settings)
     offering = backend.offered(cleaned)
     with tenant_scope(caller.tenant_id):
@@ -111,7 +112,7 @@ def update_source(
     """
     caller.require(Action.SOURCES_CHANGE)
     if name is not None:
-        _check_name(name)
+        check_name(name)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id, lock=True)
         before = _shown(source)
@@ -263,10 +264,6 @@ def _source(source_id: UUID, *, lock: bool = False) -> DataSource:
     if source is None:
         raise NotFound("There is no such data source in this team.", code="source_not_found")
     return source
-
-
-def _check_name(name: object) -> None:
-    matching(name, "name", NAME_PATTERN, "must be 1 to 64 letters, digits, dots, hyphens and underscores.")
 
 
 def _name_conflict(name: object) -> Conflict:

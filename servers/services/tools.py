@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Max, QuerySet
 
 from core.errors import Conflict, NotFound
 from servers.execution.contract import Offered, Operation
-from servers.models import NAME_PATTERN, DataSource, Tool, ToolVersion
+from servers.models import DataSource, Tool, ToolVersion
+from servers.services.bounds import (
+    MAX_DEFINITION_BYTES,
+    MAX_SCHEMA_BYTES,
+    check_name,
+    clean_description,
+    clean_title,
+)
 from servers.services.changes import publish_change
 from servers.services.kinds import backend_of
 from servers.services.reach import within_servers
@@ -21,14 +28,8 @@ from servers.services.visibility import tools_left
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import check_json, clean_text, faults_below, matching, name_taken, refuse
+from tenants.services.inputs import check_json, clean_text, faults_below, name_taken, refuse
 from tenants.services.recording import record_change
-
-MAX_DEFINITION_BYTES: Final = 128 * 1024
-MAX_SCHEMA_BYTES: Final = 64 * 1024
-"""Schemas travel to every client with each list, and to every model: they stay small."""
-
-MAX_DESCRIPTION: Final = 8_000
 
 
 def list_tools(*, caller: Caller) -> list[Tool]:
@@ -80,7 +81,7 @@ def create_tool(
     Raises ``InvalidInput`` (with a path a fault), ``NotFound`` (the source) and ``Conflict`` (the name).
     """
     caller.require(Action.TOOLS_CHANGE)
-    matching(name, "name", NAME_PATTERN, "must be 1 to 64 letters, digits, dots, hyphens and underscores.")
+    check_name(name)
     with tenant_scope(caller.tenant_id):
         row = DataSource.objects.filter(name=clean_text(source, "source", longest=64)).first()
         if row is None:
@@ -92,8 +93,8 @@ def create_tool(
             replace(
                 offered,
                 name=name,
-                title=_title(title) or offered.title,
-                description=_description(description) or offered.description,
+                title=clean_title(title) or offered.title,
+                description=clean_description(description) or offered.description,
             ),
             caller=caller,
         )
@@ -133,8 +134,8 @@ def change_tool(
             )
         new = Offered(
             name=tool.name,
-            title=current.title if title is None else _title(title),
-            description=current.description if description is None else _description(description),
+            title=current.title if title is None else clean_title(title),
+            description=current.description if description is None else clean_description(description),
             input_schema=current.input_schema,
             output_schema=current.output_schema,
             annotations=current.annotations,
@@ -280,14 +281,6 @@ def _differs(new: Offered, current: ToolVersion) -> bool:
         or dict(new.annotations) != current.annotations
         or list(new.icons) != current.icons
     )
-
-
-def _title(title: object) -> str:
-    return clean_text(title, "title", longest=200, empty=True)
-
-
-def _description(description: object) -> str:
-    return clean_text(description, "description", longest=MAX_DESCRIPTION, empty=True, lines=True)
 
 
 def _shown(tool: Tool) -> dict[str, Any]:

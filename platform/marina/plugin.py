@@ -97,7 +97,7 @@ ENTRY_POINTS: Final = "marina.plugins"
 """The entry-point group that Marina looks in."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_OFFERED_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Plugin(Generic[SettingsT]):
@@ -158,8 +158,7 @@ class Plugin(Generic[SettingsT]):
                 input_schema=input_schema,
                 output_schema=output_schema,
             )
-            if _TOOL_NAME.fullmatch(tool.name) is None:
-                raise DeclarationError(f"The tool's name {tool.name!r} must be 1 to 64 of A-Z a-z 0-9 _ . -")
+            _check_name(tool.name, "tool")
             _add(self.tools, tool.name, tool, "tool")
             return tool
 
@@ -219,6 +218,7 @@ class Plugin(Generic[SettingsT]):
                 description=description,
                 icons=icons,
             )
+            _check_name(prompt.name, "prompt")
             _add(self.prompts, prompt.name, prompt, "prompt")
             return prompt
 
@@ -267,6 +267,11 @@ class Plugin(Generic[SettingsT]):
             return resource
 
         return declare
+
+
+def _check_name(name: str, what: str) -> None:
+    if _OFFERED_NAME.fullmatch(name) is None:
+        raise DeclarationError(f"The {what}'s name {name!r} must be 1 to 64 of A-Z a-z 0-9 _ . -")
 
 
 def _add(declared: dict[str, Any], key: str, thing: object, what: str) -> None:

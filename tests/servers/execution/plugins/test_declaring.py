@@ -94,6 +94,8 @@ def test_names_are_given_once_and_have_a_form() -> None:
     with pytest.raises(DeclarationError):
         plugin.tool("no spaces")(item)
     with pytest.raises(DeclarationError):
+        plugin.prompt("no spaces")(item)
+    with pytest.raises(DeclarationError):
         Plugin("Upper Case")
 
 

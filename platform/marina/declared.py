@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
@@ -13,15 +13,12 @@ from pydantic_core import to_jsonable_python
 from marina.content import BLOCKS, Contents, Icon, Message, Result, Suggestions, as_block
 from marina.context import Context
 from marina.errors import ArgumentsUnfit, DeclarationError, ResourceNotFound
-from marina.signatures import Output, Signature, is_async, output_of, read_signature
+from marina.signatures import Output, is_async, output_of, read_signature
 from marina.uritemplates import BadTemplate, compile_template
 
 P = ParamSpec("P")
 R = TypeVar("R")
 CompleterT = TypeVar("CompleterT", bound=Callable[..., Awaitable[Sequence[str] | Suggestions]])
-
-MAX_SUGGESTIONS: Final = 100
-"""2025-11-25 server/utilities/completion, "Completion Results": at most 100 values."""
 
 _COMPLETING: Final = {"value", "given", "settings"}
 
@@ -47,14 +44,14 @@ class Declared(Generic[P, R]):
         title: str,
         description: str | None,
         icons: Sequence[Icon],
-        signature: Signature,
+        given: Collection[str] = (),
     ) -> None:
         self.function = function
         self.name = name
         self.title = title
         self.description = (inspect.getdoc(function) or "") if description is None else description
         self.icons = tuple(icon.as_dict() for icon in icons)
-        self.signature = signature
+        self.signature = read_signature(function, given=given)
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -76,10 +73,8 @@ class Tool(Declared[P, R]):
         input_schema: Mapping[str, Any] | None,
         output_schema: Mapping[str, Any] | None,
     ) -> None:
-        signature = read_signature(function)
-        super().__init__(
-            function, name=name, title=title, description=description, icons=icons, signature=signature
-        )
+        super().__init__(function, name=name, title=title, description=description, icons=icons)
+        signature = self.signature
         self.annotations = dict(annotations)
         self._whole = ""
         self._output: Output | None = output_of(signature.returns, name)
@@ -150,8 +145,7 @@ class Completable(Declared[P, R]):
         found: Any = await function(**{name: offered[name] for name in takes})
         if not isinstance(found, Suggestions):
             found = Suggestions(tuple(found), total=len(found))
-        kept = tuple(str(each) for each in found.values[:MAX_SUGGESTIONS])
-        return Suggestions(kept, found.total, found.has_more or len(found.values) > MAX_SUGGESTIONS)
+        return Suggestions(tuple(str(each) for each in found.values), found.total, found.has_more)
 
     def _names(self) -> Sequence[str]:
         return [argument.name for argument in self.signature.arguments]
@@ -176,10 +170,9 @@ class Resource(Completable[P, R]):
     ) -> None:
         variables = _variables(uri) if template else ()
         takes_uri = template and "uri" in inspect.signature(function).parameters
-        signature = read_signature(function, given=("uri",) if takes_uri else ())
-        super().__init__(
-            function, name=name, title=title, description=description, icons=icons, signature=signature
-        )
+        given = ("uri",) if takes_uri else ()
+        super().__init__(function, name=name, title=title, description=description, icons=icons, given=given)
+        signature = self.signature
         self.uri = uri
         self.template = template
         self.mime_type = mime_type or _mime_type(signature.returns)
@@ -212,20 +205,6 @@ class Resource(Completable[P, R]):
 
 class Prompt(Completable[P, R]):
     """A prompt. Its arguments are strings on the wire, and become what the function's parameters say."""
-
-    def __init__(
-        self,
-        function: Callable[P, Coroutine[Any, Any, R]],
-        *,
-        name: str,
-        title: str,
-        description: str | None,
-        icons: Sequence[Icon],
-    ) -> None:
-        signature = read_signature(function)
-        super().__init__(
-            function, name=name, title=title, description=description, icons=icons, signature=signature
-        )
 
     @property
     def arguments(self) -> list[dict[str, Any]]:

@@ -211,7 +211,7 @@ class Plugin(Generic[SettingsT]):
         """Declare a prompt. The function gives a string, a ``Message``, a content block, or a list of those."""
 
         def declare(function: Callable[P, Coroutine[Any, Any, R]]) -> Prompt[P, R]:
-            prompt = Prompt(
+            prompt: Prompt[P, R] = Prompt(
                 function,
                 name=name or function.__name__,
                 title=title,

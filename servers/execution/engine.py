@@ -26,6 +26,8 @@ MAX_RESULT_BYTES: Final = 8_388_608
 CHECK_TIMEOUT: Final = 12.0
 COMPLETE_TIMEOUT: Final = 5.0
 """A person waits for these while typing."""
+MAX_COMPLETIONS: Final = 100
+"""2025-11-25 server/utilities/completion, "Completion Results": at most 100 values."""
 
 
 class Engine:
@@ -104,11 +106,11 @@ class Engine:
         *,
         timeout: float = COMPLETE_TIMEOUT,
     ) -> Completion:
-        """Values that complete an argument. Raises ``SourceError`` or ``InvalidInput``."""
+        """Values that complete an argument, ``MAX_COMPLETIONS`` at most. Raises ``SourceError`` or ``InvalidInput``."""
         backend = self.backend(source.kind)
         try:
             async with asyncio.timeout(timeout):
-                return await backend.complete(source, operation, argument, value, given, timeout=timeout)
+                found = await backend.complete(source, operation, argument, value, given, timeout=timeout)
         except TimeoutError:
             raise SourceError(
                 f"The data source {source.name} named no values within {timeout:g} s.",
@@ -116,6 +118,9 @@ class Engine:
                 data={"seconds": timeout},
                 retryable=True,
             ) from None
+        if len(found.values) <= MAX_COMPLETIONS:
+            return found
+        return Completion(found.values[:MAX_COMPLETIONS], found.total or len(found.values), has_more=True)
 
     async def check(self, source: Source) -> Health:
         """Say whether a source works, in words. Never raises for a bad source."""

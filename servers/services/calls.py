@@ -53,9 +53,6 @@ CALL_SECONDS: Final = 30.0
 KIND_LIST: Final = "tools/list"
 KIND_COMPLETE: Final = "completion/complete"
 
-MAX_COMPLETIONS: Final = 100
-"""server/utilities/completion: "Maximum 100 items per response"."""
-
 
 @dataclass(slots=True)
 class CallResult:
@@ -235,8 +232,9 @@ async def complete_argument(
 ) -> Completion:
     """Values for an argument of ``prompt``, or for a variable of the resource template ``uri``: one of the two.
 
-    Help while typing, so like a list it is recorded only when it is refused. Raises ``Forbidden``, ``NotFound``,
-    ``InvalidInput``, ``SourceError``, and ``Unavailable`` while the log cannot be written.
+    Help while typing, so like a list it leaves no record, whatever the source makes of it. That it was refused is
+    recorded, bounded as in ``refusals``. Raises ``Forbidden``, ``NotFound``, ``InvalidInput``, ``SourceError``, and
+    ``Unavailable`` while the log cannot be written.
     """
     runtime = _runtime()
     try:
@@ -256,10 +254,7 @@ async def complete_argument(
         raise
     if offered.source is None:
         raise SourceError(offered.fault, code="completion_unusable")
-    found = await runtime.engine.complete(offered.source, offered.operation, argument, value, given)
-    if len(found.values) <= MAX_COMPLETIONS:
-        return found
-    return Completion(found.values[:MAX_COMPLETIONS], found.total or len(found.values), has_more=True)
+    return await runtime.engine.complete(offered.source, offered.operation, argument, value, given)
 
 
 def _runtime() -> Runtime:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-import orjson
 from django.utils import timezone
 
 from core.crypto import SealError
@@ -24,6 +23,7 @@ from servers.services.changes import publish_change
 from servers.services.kinds import backend_of
 from servers.services.offerings import Refreshed, free_prefix, take_over
 from servers.services.runtime import get_runtime
+from servers.services.sealed import open_source, seal_settings
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -86,7 +86,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
             kind=backend.kind,
             settings=backend.describe_settings(cleaned),
         )
-        source.sealed = _sealed(source, cleaned)
+        source.sealed = seal_settings(source, cleaned, sealer())
         source.tool_prefix = free_prefix(name, offering)
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save(force_insert=True)
@@ -119,7 +119,7 @@ def update_source(
         if settings is not None:
             backend, cleaned = _cleaned_anew(source, settings)
             source.settings = backend.describe_settings(cleaned)
-            source.sealed = _sealed(source, cleaned)
+            source.sealed = seal_settings(source, cleaned, sealer())
             source.version += 1
             source.health = DataSource.HealthState.UNKNOWN
             source.health_reason = ""
@@ -241,21 +241,13 @@ def execution_source(row: DataSource) -> Source:
     Raises ``SourceError`` when the settings do not open under this process's master key.
     """
     try:
-        clear = sealer().open(bytes(row.sealed), context=row.seal_context)
+        return open_source(row, sealer())
     except SealError:
         raise SourceError(
             f"The stored settings of data source {row.name} do not open with this master key. "
             "Enter them again.",
             code="source_sealed",
         ) from None
-    return Source(
-        id=row.id,
-        tenant_id=row.tenant_id,
-        name=row.name,
-        kind=row.kind,
-        version=row.version,
-        settings=orjson.loads(clear),
-    )
 
 
 def _source(source_id: UUID, *, lock: bool = False) -> DataSource:
@@ -303,10 +295,6 @@ def _cleaned_anew(source: DataSource, settings: object) -> tuple[Backend, dict[s
     if lost:
         raise InvalidInput(f"{lost[0]['path']}: {lost[0]['message']}", errors=lost)
     return backend, cleaned
-
-
-def _sealed(source: DataSource, cleaned: Mapping[str, Any]) -> bytes:
-    return sealer().seal(orjson.dumps(dict(cleaned)), context=source.seal_context)
 
 
 def _own_tools(source: DataSource) -> list[str]:

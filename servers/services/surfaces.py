@@ -26,6 +26,7 @@ from servers.execution.contract import Operation, Source
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from servers.services.reading import look_up
 from servers.services.schemas import compile_schema
+from servers.services.sealed import open_source
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
 
@@ -244,24 +245,16 @@ class _Sources:
 
     def get(self, row: DataSource) -> Source | None:
         if row.pk not in self._opened:
-            self._opened[row.pk] = _open_source(row, self._sealer)
+            self._opened[row.pk] = _opened(row, self._sealer)
         return self._opened[row.pk]
 
 
-def _open_source(row: DataSource, sealer: Sealer) -> Source | None:
+def _opened(row: DataSource, sealer: Sealer) -> Source | None:
     try:
-        settings = orjson.loads(sealer.open(bytes(row.sealed), context=row.seal_context))
+        return open_source(row, sealer)
     except (SealError, orjson.JSONDecodeError):
         logger.exception("a data source's settings do not open", extra={"source_id": str(row.id)})
         return None
-    return Source(
-        id=row.id,
-        tenant_id=row.tenant_id,
-        name=row.name,
-        kind=row.kind,
-        version=row.version,
-        settings=settings,
-    )
 
 
 def _snapshot(row: Tool, source: Source | None) -> SurfaceTool:

@@ -23,11 +23,12 @@ from servers.services.decisions import (
     require_list,
 )
 from servers.services.reasons import log_unavailable
-from servers.services.recording import KIND_CALL, KIND_PROMPT, KIND_READ, CallRecord
+from servers.services.recording import CallRecord
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.schemas import check_arguments, check_prompt_arguments, check_result
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
 from tenants.access import Caller
+from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ
 
 __all__ = [
     "CALL_SECONDS",
@@ -112,7 +113,7 @@ async def call_tool(
     try:
         tool = decide(caller, surface, tool_name)
     except (Forbidden, NotFound) as refusal:
-        await _record_refusal(record, refusal)
+        await record.refuse(refusal)
         raise
     record.version = tool.version
     context.precede(record.intend)
@@ -172,7 +173,7 @@ async def read_resource(
     try:
         resource, variables = decide_resource(caller, surface, uri)
     except (Forbidden, NotFound) as refusal:
-        await _record_refusal(record, refusal)
+        await record.refuse(refusal)
         raise
     context.precede(record.intend)
     run = _run(resource, {**variables, "uri": uri}, runtime, timeout, context, code="resource_unusable")
@@ -212,7 +213,7 @@ async def get_prompt(
         if fault is not None:
             raise fault
     except (Forbidden, NotFound, InvalidInput) as refusal:
-        await _record_refusal(record, refusal)
+        await record.refuse(refusal)
         raise
     context.precede(record.intend)
     return await _recorded(record, _run(prompt, arguments, runtime, timeout, context, code="prompt_unusable"))
@@ -263,10 +264,6 @@ def _runtime() -> Runtime:
     if not runtime.writer.accepting:
         raise log_unavailable()
     return runtime
-
-
-async def _record_refusal(record: CallRecord, refusal: MarinaError) -> None:
-    await record.write("refused" if isinstance(refusal, Forbidden) else "invalid", error=refusal)
 
 
 async def _run_tool(

@@ -13,15 +13,15 @@ from core.loop import run_async
 from core.requestid import current_request_id
 from servers.execution.context import Detached
 from servers.execution.contract import Principal
-from servers.services.calls import CALL_SECONDS, KIND_CALL, CallResult, call_tool
-from servers.services.live import notify_calls
-from servers.services.reasons import log_unavailable, reason_of
-from servers.services.redaction import mask_secrets, mask_text
+from servers.services.calls import CALL_SECONDS, CallResult, call_tool
+from servers.services.reasons import log_unavailable
+from servers.services.recording import CallRecord
+from servers.services.redaction import mask_text
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.surfaces import Surface
 from servers.services.visibility import require_server
 from tenants.access import Caller
-from tenants.audit.records import SERVER_CHARACTERS, Entry
+from tenants.audit.records import KIND_CALL, SERVER_CHARACTERS
 from tenants.roles import Action
 
 CLIENT: Final = "Marina playground"
@@ -59,20 +59,17 @@ async def _try_tool(
     try:
         surface = await _find_surface(runtime, caller, server_slug)
     except (Forbidden, NotFound) as refusal:
-        entry = Entry(
-            kind=KIND_CALL,
-            outcome="refused" if isinstance(refusal, Forbidden) else "invalid",
-            actor=caller.actor,
-            credential_id=caller.credential_id,
-            client=client,
+        record = CallRecord(
+            runtime,
+            KIND_CALL,
+            tool_name,
+            arguments,
+            caller=caller,
             server=mask_text(server_slug[:SERVER_CHARACTERS]),
-            tool=tool_name,
-            arguments=mask_secrets(arguments),
-            reason=reason_of(refusal),
+            client=client,
             request_id=request_id,
         )
-        await runtime.writer.write(caller.tenant_id, entry)
-        notify_calls(caller.tenant_id)
+        await record.refuse(refusal)
         raise
     return await call_tool(
         caller=caller,

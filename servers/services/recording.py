@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any
 
-from core.errors import InvalidInput, MarinaError, Unavailable
+from core.errors import Forbidden, InvalidInput, MarinaError, Unavailable
 from servers.execution.contract import InputRequired, Outcome
 from servers.services.live import notify_calls
 from servers.services.reasons import log_unavailable, reason_of
@@ -19,10 +19,6 @@ from servers.services.redaction import mask_secrets, mask_text
 from servers.services.runtime import Runtime
 from tenants.access import Caller
 from tenants.audit.records import INTENT, TOOL_CHARACTERS, Entry, Reason
-
-KIND_CALL: Final = "tools/call"
-KIND_READ: Final = "resources/read"
-KIND_PROMPT: Final = "prompts/get"
 
 
 class CallRecord:
@@ -92,6 +88,10 @@ class CallRecord:
         except Unavailable:
             self._intent = None
             raise log_unavailable() from None
+
+    async def refuse(self, refusal: MarinaError) -> None:
+        """Record that nothing ran, and why."""
+        await self.write("refused" if isinstance(refusal, Forbidden) else "invalid", error=refusal)
 
     async def end_early(self, end: BaseException) -> None:
         """Record what ended a run before its result. Whoever caught it raises it on afterwards."""

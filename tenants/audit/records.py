@@ -20,7 +20,11 @@ import orjson
 BODY_VERSION: Final = 1
 """Stands in each body as ``v``; it grows when a field changes its meaning, not when one is added."""
 
-CALL_KINDS: Final = ("tools/call", "resources/read", "prompts/get")
+KIND_CALL: Final = "tools/call"
+KIND_READ: Final = "resources/read"
+KIND_PROMPT: Final = "prompts/get"
+
+CALL_KINDS: Final = (KIND_CALL, KIND_READ, KIND_PROMPT)
 """The kinds of record that a run of an operation leaves."""
 
 INTENT: Final = "intent"

@@ -39,11 +39,11 @@ from servers.endpoint.watch import Watch
 from servers.endpoint.wire import Reply, result_bytes
 from servers.services.calls import CALL_SECONDS, CallResult, call_tool
 from servers.services.decisions import decide
-from servers.services.recording import KIND_CALL, CallRecord
+from servers.services.recording import CallRecord
 from servers.services.redaction import mask_secrets
 from servers.services.schemas import check_arguments, check_result
 from tenants.audit.chain import EMPTY, GENESIS, link
-from tenants.audit.records import Entry, encode
+from tenants.audit.records import KIND_CALL, Entry, encode
 from tenants.audit.statements import cells_of
 from tenants.audit.waiting import Waiting
 from tenants.audit.writer import _append, _chain

@@ -51,15 +51,16 @@ class Desk:
         return [record["outcome"] for record in self.log()]
 
     def call(self, tool: str, arguments: dict[str, Any] | None = None, **given: Any) -> CallResult:
-        return _run(
-            call_tool(
-                **{"caller": self.caller, **given},
-                surface=self.surface,
-                tool_name=tool,
-                arguments=arguments or {},
-                client="test",
-                request_id="r-1",
-            )
+        return _run(self.calling(tool, arguments, **given))
+
+    async def calling(self, tool: str, arguments: dict[str, Any] | None = None, **given: Any) -> CallResult:
+        return await call_tool(
+            **{"caller": self.caller, **given},
+            surface=self.surface,
+            tool_name=tool,
+            arguments=arguments or {},
+            client="test",
+            request_id="r-1",
         )
 
     def read(self, uri: str, **given: Any) -> Outcome:
@@ -167,16 +168,7 @@ def test_however_a_call_ends_its_outcome_names_its_intent(desk: Desk, tool: str,
 
 def test_a_client_that_leaves_leaves_an_intent_and_that_it_left(desk: Desk) -> None:
     async def leave() -> None:
-        call = asyncio.create_task(
-            call_tool(
-                caller=desk.caller,
-                surface=desk.surface,
-                tool_name="wait",
-                arguments={},
-                client="test",
-                request_id="r-1",
-            )
-        )
+        call = asyncio.create_task(desk.calling("wait"))
         await asyncio.to_thread(desk.ledger.entered.wait, 10)
         call.cancel()
         await asyncio.wait([call])
@@ -189,16 +181,7 @@ def test_a_client_that_leaves_leaves_an_intent_and_that_it_left(desk: Desk) -> N
 
 def test_a_client_that_leaves_before_the_intent_is_written_has_nothing_run(desk: Desk) -> None:
     async def leave() -> None:
-        call = asyncio.create_task(
-            call_tool(
-                caller=desk.caller,
-                surface=desk.surface,
-                tool_name="pay",
-                arguments={},
-                client="test",
-                request_id="r-1",
-            )
-        )
+        call = asyncio.create_task(desk.calling("pay"))
         while not get_runtime().writer.waiting:  # noqa: ASYNC110 - what the writer shows is a property
             await asyncio.sleep(0)
         call.cancel()

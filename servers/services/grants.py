@@ -70,9 +70,9 @@ class GrantCache:
     async def get(self, token: str, tenant_slug: str) -> Caller:
         """The caller behind a token at this tenant. Raises ``Unauthenticated``, which says why."""
         place = (key_digest(token), tenant_slug)
-        grant = self._grants.get(place)
-        if grant is not None and monotonic() < grant.until and time.time() < grant.expires:
-            return grant.caller
+        caller = self.held(*place)
+        if caller is not None:
+            return caller
         refusal = self._refusals.get(place)
         if refusal is not None and monotonic() < refusal[0]:
             raise _again(refusal[1])

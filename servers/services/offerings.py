@@ -6,12 +6,12 @@ Everything here happens in the scope, and so in the transaction, that is open: a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from core.errors import Conflict
-from servers.execution.contract import Offered, OfferedPrompt, Offering, Operation
+from servers.execution.contract import Offered, Offering, Operation
 from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
 from servers.services.prompts import prompt_fields
@@ -192,12 +192,10 @@ def _same_operation(row: Tool, offered: Offered) -> bool:
 
 
 def _check_counts(offering: Offering) -> None:
-    tools: Sequence[Offered] = offering.tools
-    prompts: Sequence[OfferedPrompt] = offering.prompts
     for what, keys in (
-        ("tools", [each.name for each in tools]),
+        ("tools", [each.name for each in offering.tools]),
         ("resources", [each.uri for each in offering.resources]),
-        ("prompts", [each.name for each in prompts]),
+        ("prompts", [each.name for each in offering.prompts]),
     ):
         if len(keys) > MAX_OFFERED:
             refuse(what, f"the data source brings {len(keys)}; at most {MAX_OFFERED} are taken.")

@@ -40,9 +40,7 @@ def set_prompt_enabled(prompt_id: UUID, enabled: bool, *, caller: Caller) -> Pro
     if not isinstance(enabled, bool):
         refuse("enabled", "must be true or false.")
     with tenant_scope(caller.tenant_id):
-        _prompt(prompt_id, caller)
-        Prompt.objects.select_for_update().get(pk=prompt_id)
-        prompt = _prompt(prompt_id, caller)
+        prompt = _prompt(prompt_id, caller, lock=True)
         if prompt.enabled == enabled:
             return prompt
         before = _shown(prompt)
@@ -75,8 +73,9 @@ def prompt_fields(name: str, offered: OfferedPrompt, description: str) -> dict[s
     }
 
 
-def _prompt(prompt_id: UUID, caller: Caller) -> Prompt:
-    prompt = within_servers(Prompt.objects.select_related("source"), caller).filter(pk=prompt_id).first()
+def _prompt(prompt_id: UUID, caller: Caller, *, lock: bool = False) -> Prompt:
+    rows = within_servers(Prompt.objects.select_related("source"), caller).filter(pk=prompt_id)
+    prompt = (rows.select_for_update(of=("self",)) if lock else rows).first()
     if prompt is None:
         raise NotFound("There is no such prompt in this team.", code="prompt_not_found")
     return prompt

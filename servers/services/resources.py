@@ -39,9 +39,7 @@ def set_resource_enabled(resource_id: UUID, enabled: bool, *, caller: Caller) ->
     if not isinstance(enabled, bool):
         refuse("enabled", "must be true or false.")
     with tenant_scope(caller.tenant_id):
-        _resource(resource_id, caller)
-        Resource.objects.select_for_update().get(pk=resource_id)
-        resource = _resource(resource_id, caller)
+        resource = _resource(resource_id, caller, lock=True)
         if resource.enabled == enabled:
             return resource
         before = _shown(resource)
@@ -97,9 +95,9 @@ def resource_fields(offered: OfferedResource) -> dict[str, Any]:
     }
 
 
-def _resource(resource_id: UUID, caller: Caller) -> Resource:
-    rows = within_servers(Resource.objects.select_related("source"), caller)
-    resource = rows.filter(pk=resource_id).first()
+def _resource(resource_id: UUID, caller: Caller, *, lock: bool = False) -> Resource:
+    rows = within_servers(Resource.objects.select_related("source"), caller).filter(pk=resource_id)
+    resource = (rows.select_for_update(of=("self",)) if lock else rows).first()
     if resource is None:
         raise NotFound("There is no such resource in this team.", code="resource_not_found")
     return resource

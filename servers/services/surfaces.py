@@ -12,6 +12,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -189,18 +190,19 @@ def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
         if tenant is None or server is None:
             return None
         opened = _Sources(sealer)
+        # Lists are ordered by code point, which no database collation changes.
         tools = [
             _snapshot(row, opened.get(row.source))
-            for row in sorted(_offered(Tool, server).select_related("current"), key=_name_of)
+            for row in sorted(_offered(Tool, server).select_related("current"), key=attrgetter("name"))
             if row.current is not None
         ]
         resources = [
             _resource_snapshot(row, opened.get(row.source))
-            for row in sorted(_offered(Resource, server), key=_uri_of)
+            for row in sorted(_offered(Resource, server), key=attrgetter("uri"))
         ]
         prompts = [
             _prompt_snapshot(row, opened.get(row.source))
-            for row in sorted(_offered(Prompt, server), key=_name_of)
+            for row in sorted(_offered(Prompt, server), key=attrgetter("name"))
         ]
     return Surface(
         tenant_id=tenant_id,
@@ -223,17 +225,6 @@ def _offered(model: type[Row], server: Server) -> QuerySet[Row]:
     """What ``server`` offers of tools, resources or prompts: what is switched on of its sources."""
     rows: QuerySet[Row] = model.objects.filter(enabled=True).select_related("source")
     return rows if server.offers_all else rows.filter(source__in=server.sources.all())
-
-
-# Lists are ordered by code point, which no database collation changes.
-
-
-def _name_of(row: Tool | Prompt) -> str:
-    return row.name
-
-
-def _uri_of(row: Resource) -> str:
-    return row.uri
 
 
 class _Sources:

@@ -16,7 +16,7 @@ from marina.stdio.flights import Flight, Flights
 from marina.stdio.pipes import MAX_LINE, Journal, LineTooLong, LineWriter
 from marina.stdio.sessions import Session, Sessions, is_stream
 from marina.stdio.tools import MirroredArguments
-from marina.stdio.upstream import Cursor, Fault, Upstream, media_type
+from marina.stdio.upstream import POST_HEADERS, Cursor, Fault, Upstream, media_type
 from marina.stdio.wire import (
     HEADER_MISMATCH,
     INVALID_REQUEST,
@@ -41,7 +41,6 @@ _CLOSE_SECONDS: Final = 1.5
 _TRAILER_SECONDS: Final = 0.05
 _MOST_RESUMPTIONS_IN_VAIN: Final = 5
 _MOST_PAGES: Final = 50
-_POST: Final = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 _ENDED_EARLY: Final = "The server ended its answer before the result. Try again."
 _SUBSCRIBE: Final = "resources/subscribe"
 _LISTEN: Final = "subscriptions/listen"
@@ -201,7 +200,7 @@ class Bridge:
             await self._list_tools(message, again=False)
         for is_last in (not is_call, True):
             headers = {
-                **_POST,
+                **POST_HEADERS,
                 **mirror_headers(message),
                 **(self._tools.headers(message.params) if is_call else {}),
             }
@@ -223,7 +222,7 @@ class Bridge:
             await self._sessions.wait_for_stream()
         for is_last in (is_opening, True):
             session = None if is_opening else self._sessions.current
-            headers = {**_POST, **(session.headers if session else {})}
+            headers = {**POST_HEADERS, **(session.headers if session else {})}
             async with self._upstream.open("POST", headers, flight.body) as response:
                 if not (session and session.is_gone(response)):
                     flight.offered_session = response.headers.get("mcp-session-id")
@@ -287,7 +286,7 @@ class Bridge:
         """Send what nobody waits for: a notification, or the host's answer to the server."""
         name = (message.method if message else None) or "an answer of the host"
         session = self._sessions.current
-        headers = dict(_POST)
+        headers = dict(POST_HEADERS)
         if message is not None and message.method is not None and session is None and self._last_version:
             headers |= {
                 "mcp-protocol-version": message.version or self._last_version,
@@ -322,7 +321,7 @@ class Bridge:
                     request_id = f"marina-stdio:list:{page}"
                     asked = {"jsonrpc": "2.0", "id": request_id, "method": "tools/list", "params": params}
                     body = write_json(asked)
-                    headers = {**_POST, **mirror_headers(read_message(body, asked))}
+                    headers = {**POST_HEADERS, **mirror_headers(read_message(body, asked))}
                     result = await self._sessions.ask(body, headers, request_id)
                     self._learn_tools(result)
                     if not isinstance(cursor := result.get("nextCursor"), str):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,15 +15,13 @@ from urllib.parse import urlsplit
 from marina.stdio.bridge import Bridge
 from marina.stdio.pipes import Journal, Lines, LineWriter
 from marina.stdio.upstream import Target, Upstream, is_loopback
-from marina.stdio.wire import is_header_value
+from marina.stdio.wire import HEADER_NAME, PLAIN, is_header_value
 
 TIMEOUT_SECONDS: Final = 300.0
 KEY_VARIABLE: Final = "MARINA_API_KEY"
 # By number: a host may have closed one of them, and then sys has no object for it.
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _MOST_KEY_BYTES: Final = 8192
-_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _OWN: Final = frozenset(
     {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "last-event-id"}
     | {"transfer-encoding", "upgrade"}
@@ -101,7 +98,7 @@ def _make_parser() -> argparse.ArgumentParser:
 def _parse_header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     name, value = name.strip(), value.strip()
-    if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+    if not colon or not HEADER_NAME.fullmatch(name) or not PLAIN.fullmatch(value):
         raise BadUsage("A --header reads 'Name: value', in plain ASCII.")
     if name.lower() == "authorization":
         raise BadUsage(f"Others can see arguments. Put the key into {KEY_VARIABLE} or a --key-file instead.")

@@ -15,7 +15,7 @@ import httpx2
 
 from marina.stdio.flights import Flight
 from marina.stdio.pipes import Journal
-from marina.stdio.upstream import Cursor, Fault, Upstream, media_type
+from marina.stdio.upstream import POST_HEADERS, Cursor, Fault, Upstream, media_type
 from marina.stdio.wire import Malformed, is_header_value, parse, write_json
 
 _SILENCE_SECONDS: Final = 300.0
@@ -23,8 +23,6 @@ _SILENCE_SECONDS: Final = 300.0
 _LONGEST_PAUSE: Final = 30.0
 _OPENING_SECONDS: Final = 1.0
 """How long a subscription waits for that stream."""
-
-_JSON: Final = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +111,7 @@ class Sessions:
             request_id = f"marina-stdio:initialize:{self._count}"
             asked = {"jsonrpc": "2.0", "id": request_id, "method": "initialize", "params": lost.params}
             given: list[str | None] = []
-            result = await self.ask(write_json(asked), _JSON, request_id, given)
+            result = await self.ask(write_json(asked), POST_HEADERS, request_id, given)
             if result.get("protocolVersion") != lost.version:
                 message = (
                     "The server lost the session, and speaks another version now. Restart it in the host."
@@ -121,7 +119,7 @@ class Sessions:
                 raise Fault(404, message)
             session = self.begin(given[0], lost.version, lost.params)
             done = write_json({"jsonrpc": "2.0", "method": "notifications/initialized"})
-            async with self._upstream.open("POST", {**_JSON, **session.headers}, done) as response:
+            async with self._upstream.open("POST", {**POST_HEADERS, **session.headers}, done) as response:
                 if response.status_code >= 400:
                     raise self._upstream.refusal(response)
             self._journal.note(

@@ -5,14 +5,12 @@ Source: MCP 2026-07-28, Streamable HTTP, Custom Headers from Tool Parameters.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from marina.stdio.wire import encode_header
+from marina.stdio.wire import HEADER_NAME, encode_header
 
 _KEY: Final = "x-mcp-header"
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TYPES: Final = frozenset({"string", "integer", "boolean"})
 # Values of these keywords are data, not schemas: what looks like an annotation there is none.
 _DATA: Final = frozenset({"default", "examples", "const", "enum", "required"})
@@ -65,7 +63,7 @@ def read_annotations(schema: Any) -> dict[Path, str]:
         token = node[_KEY]
         if not path:
             raise InvalidAnnotation(f"{_KEY} stands where no chain of properties leads")
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        if not isinstance(token, str) or not HEADER_NAME.fullmatch(token):
             raise InvalidAnnotation(f"{_KEY} of {'.'.join(path)} is no header name")
         kind = node.get("type")
         if not isinstance(kind, str) or kind not in _TYPES:

@@ -19,6 +19,10 @@ import httpx2
 from marina.stdio.pipes import MAX_LINE
 
 CONNECT_SECONDS: Final = 10.0
+POST_HEADERS: Final[Mapping[str, str]] = {
+    "content-type": "application/json",
+    "accept": "application/json, text/event-stream",
+}
 _MOST_REDIRECTS: Final = 5
 _GATEWAY: Final = 502
 _TIMED_OUT: Final = 504

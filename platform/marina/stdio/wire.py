@@ -21,7 +21,12 @@ VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 """In ``params._meta`` of each request since 2026-07-28; no earlier revision has it."""
 
 _NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-_PLAIN: Final = re.compile(r"[\x20-\x7e]*")
+HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""RFC 9110, section 5.6.2: a token."""
+
+PLAIN: Final = re.compile(r"[\x20-\x7e]*")
+"""What a header carries as it is."""
+
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _SENTINEL: Final = re.compile(r"=\?base64\?.*\?=")
 
@@ -138,7 +143,7 @@ def write_error(
 
 def encode_header(value: str) -> str:
     """A header value as it is, or in the Base64 form where it would not survive (2026-07-28, Value Encoding)."""
-    if _PLAIN.fullmatch(value) and value == value.strip() and not _SENTINEL.fullmatch(value):
+    if PLAIN.fullmatch(value) and value == value.strip() and not _SENTINEL.fullmatch(value):
         return value
     # Half a surrogate pair has no UTF-8; the server refuses it, and says so better than a crash here.
     return f"=?base64?{base64.b64encode(value.encode(errors='surrogatepass')).decode()}?="

@@ -17,6 +17,7 @@ from marina.plugin import (
     Prompt,
     Resource,
     ResourceNotFound,
+    Tool,
     ToolError,
 )
 from servers.execution.backends.plugins.channel import Way
@@ -161,7 +162,9 @@ class PluginBackend(Backend):
         *,
         timeout: float,
     ) -> Completion:
-        thing = self._completable(operation)
+        thing = self._declared(operation)
+        if isinstance(thing, Tool):
+            raise self._gone(operation)
         settings = self._settings.read(source.settings)
         try:
             found = await self._guarded(
@@ -224,30 +227,22 @@ class PluginBackend(Backend):
     def _runner(
         self, operation: Operation, arguments: Mapping[str, Any], context: Context[Any]
     ) -> Callable[[], Awaitable[Produced]]:
-        plugin, definition = self._plugin, operation.definition
-        if operation.kind == TOOL:
-            tool = plugin.tools.get(definition.get("name", ""))
-            if tool is not None:
-                return lambda: tool.run(arguments, context)
-        elif operation.kind == RESOURCE:
-            resource = plugin.resources.get(definition.get("uri", ""))
-            if resource is not None:
-                variables = dict(arguments)
-                uri = str(variables.pop("uri", resource.uri))
-                return lambda: resource.run(uri, variables, context)
-        elif operation.kind == PROMPT:
-            prompt = plugin.prompts.get(definition.get("name", ""))
-            if prompt is not None:
-                return lambda: prompt.run(arguments, context)
-        raise self._gone(operation)
+        thing = self._declared(operation)
+        if isinstance(thing, Resource):
+            variables = dict(arguments)
+            uri = str(variables.pop("uri", thing.uri))
+            return lambda: thing.run(uri, variables, context)
+        return lambda: thing.run(arguments, context)
 
-    def _completable(self, operation: Operation) -> Prompt[..., Any] | Resource[..., Any]:
-        definition = operation.definition
-        found: Prompt[..., Any] | Resource[..., Any] | None = None
-        if operation.kind == RESOURCE:
-            found = self._plugin.resources.get(definition.get("uri", ""))
+    def _declared(self, operation: Operation) -> Tool[..., Any] | Resource[..., Any] | Prompt[..., Any]:
+        plugin, definition = self._plugin, operation.definition
+        found: Tool[..., Any] | Resource[..., Any] | Prompt[..., Any] | None = None
+        if operation.kind == TOOL:
+            found = plugin.tools.get(definition.get("name", ""))
+        elif operation.kind == RESOURCE:
+            found = plugin.resources.get(definition.get("uri", ""))
         elif operation.kind == PROMPT:
-            found = self._plugin.prompts.get(definition.get("name", ""))
+            found = plugin.prompts.get(definition.get("name", ""))
         if found is None:
             raise self._gone(operation)
         return found

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from servers.execution.contract import Backend, Health, Offered, Offering, Source
+from servers.execution.engine import Engine
+from servers.services.runtime import get_runtime
 
 
 class PlainKind(Backend):
@@ -25,3 +27,12 @@ class PlainKind(Backend):
 
     async def check(self, source: Source) -> Health:
         return Health("healthy")
+
+
+def add_kinds(*kinds: Backend) -> None:
+    """Give this process these kinds, where it has them not yet, beside Marina's own and other tests'."""
+    runtime = get_runtime()
+    engine = runtime.engine
+    present = {kind: engine.backend(kind) for kind in engine.kinds}
+    if added := {kind.kind: kind for kind in kinds if kind.kind not in present}:
+        runtime.engine = Engine(backends={**present, **added})

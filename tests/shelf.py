@@ -16,9 +16,7 @@ from servers.execution.contract import (
     Outcome,
     Source,
 )
-from servers.execution.engine import Engine
-from servers.services.runtime import get_runtime
-from tests.plainkind import PlainKind
+from tests.plainkind import PlainKind, add_kinds
 
 KIND: Final = "shelf"
 
@@ -76,12 +74,7 @@ class ShelfBackend(PlainKind):
 
 def add_shelf_kind() -> None:
     """Give this process the kind beside Marina's own, where it has it not yet."""
-    runtime = get_runtime()
-    engine = runtime.engine
-    if KIND not in engine.kinds:
-        # Other tests have kinds of their own in it.
-        present = {kind: engine.backend(kind) for kind in engine.kinds}
-        runtime.engine = Engine(backends={**present, KIND: ShelfBackend()})
+    add_kinds(ShelfBackend())
 
 
 def shelf_tool(name: str, **changed: Any) -> Offered:

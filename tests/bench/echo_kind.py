@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from django.conf import settings
 
-from core.outbound import AddressRule
-from servers.execution.backends import build_backends
 from servers.execution.contract import (
     Context,
     Offered,
@@ -21,10 +18,8 @@ from servers.execution.contract import (
     Outcome,
     Source,
 )
-from servers.execution.engine import Engine
-from servers.services.runtime import get_runtime
 from tests.bench.offered import describe_tools
-from tests.plainkind import PlainKind
+from tests.plainkind import PlainKind, add_kinds
 
 KIND = "bench"
 
@@ -66,5 +61,4 @@ class EchoBackend(PlainKind):
 
 def add_echo_kind() -> None:
     """Give this process the kind beside Marina's own, before its runtime starts."""
-    backends = dict(build_backends(allow_address=AddressRule(settings.ENV.outbound_allow).allows))
-    get_runtime().engine = Engine(backends={**backends, KIND: EchoBackend()})
+    add_kinds(EchoBackend())

@@ -13,15 +13,13 @@ import uvicorn
 from django.conf import settings
 
 from core.loop import run_async
-from core.outbound import AddressRule
-from servers.execution.backends import build_backends
-from servers.execution.engine import Engine
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.sources import create_source
 from tenants.changes import CHANNEL, redis_client
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
+from tests.plainkind import add_kinds
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol import talker as talking
 from tests.protocol.probe import KIND, ProbeBackend
@@ -73,14 +71,7 @@ def port(database: None, probe: ProbeBackend, talker: TalkerBackend) -> Iterator
 
     # Tests before these may have started one on the background loop; this Marina has a loop of its own.
     run_async(get_runtime().stop())
-    runtime = get_runtime()
-    runtime.engine = Engine(
-        backends={
-            **build_backends(allow_address=AddressRule(settings.ENV.outbound_allow).allows),
-            KIND: probe,
-            talking.KIND: talker,
-        }
-    )
+    add_kinds(probe, talker)
     server = _Started(
         uvicorn.Config(
             Application(),

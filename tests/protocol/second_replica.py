@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
 from config.asgi import application
-from core.outbound import AddressRule
-from servers.execution.backends import build_backends
-from servers.execution.engine import Engine
-from servers.services.runtime import get_runtime
-from tests.protocol import probe, talker
+from tests.plainkind import add_kinds
+from tests.protocol.probe import ProbeBackend
+from tests.protocol.talker import TalkerBackend
 
 __all__ = ["application"]
 
-get_runtime().engine = Engine(
-    backends={
-        **build_backends(allow_address=AddressRule(settings.ENV.outbound_allow).allows),
-        probe.KIND: probe.ProbeBackend(),
-        talker.KIND: talker.TalkerBackend(),
-    }
-)
+add_kinds(ProbeBackend(), TalkerBackend())

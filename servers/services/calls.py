@@ -20,7 +20,6 @@ from servers.services.decisions import (
     decide_prompt,
     decide_resource,
     names_to_list,
-    require_list,
 )
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
@@ -33,25 +32,17 @@ from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ
 __all__ = [
     "CALL_SECONDS",
     "KIND_CALL",
-    "KIND_COMPLETE",
-    "KIND_LIST",
-    "KIND_PROMPT",
-    "KIND_READ",
     "CallResult",
     "call_tool",
     "complete_argument",
-    "decide",
-    "decide_resource",
     "get_prompt",
     "names_to_list",
     "read_resource",
-    "require_list",
 ]
 
 CALL_SECONDS: Final = 30.0
 """The deadline of one call."""
 
-KIND_LIST: Final = "tools/list"
 KIND_COMPLETE: Final = "completion/complete"
 
 

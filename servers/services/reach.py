@@ -1,4 +1,4 @@
-"""Which rows that stand on data sources a caller's narrowing scopes leave to it. Checks no right."""
+"""Which rows that stand on data sources a server offers, or a caller's scopes leave to it. Checks no right."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def within_servers(rows: QuerySet[M], caller: Caller) -> QuerySet[M]:
     if slugs is None or Server.objects.filter(slug__in=slugs, offers_all=True).exists():
         return rows
     return rows.filter(source__in=DataSource.objects.filter(servers__slug__in=slugs))
+
+
+def offered_by(server: Server, rows: QuerySet[M]) -> QuerySet[M]:
+    """Those of ``rows`` (tools, resources or prompts) that the server offers: what is switched on of its sources."""
+    rows = rows.filter(enabled=True)
+    return rows if server.offers_all else rows.filter(source__in=server.sources.all())

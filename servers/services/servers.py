@@ -13,6 +13,7 @@ from core.errors import Conflict, NotFound
 from servers.models import RESERVED_SERVER_SLUGS, DataSource, Prompt, Resource, Server, ServerSource, Tool
 from servers.services.changes import publish_change
 from servers.services.onboarding import DEFAULT_SERVER
+from servers.services.reach import offered_by
 from servers.services.visibility import servers_left
 from tenants.access import Caller
 from tenants.models import SLUG_PATTERN
@@ -54,15 +55,12 @@ def count_offered(server_id: UUID, *, caller: Caller) -> Counts:
     caller.require(Action.SERVERS_READ)
     with tenant_scope(caller.tenant_id):
         server = _server(server_id, caller)
-        reach = (
-            {"enabled": True} if server.offers_all else {"enabled": True, "source__in": server.sources.all()}
-        )
-        resources = Resource.objects.filter(**reach)
+        resources = offered_by(server, Resource.objects.all())
         return Counts(
-            tools=Tool.objects.filter(**reach).count(),
+            tools=offered_by(server, Tool.objects.all()).count(),
             resources=resources.filter(template=False).count(),
             templates=resources.filter(template=True).count(),
-            prompts=Prompt.objects.filter(**reach).count(),
+            prompts=offered_by(server, Prompt.objects.all()).count(),
         )
 
 

@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import jsonschema_rs
 import orjson
-from django.db.models import QuerySet
 
 from core.crypto import Sealer, SealError
 from core.errors import InvalidInput
 from marina.uritemplates import BadTemplate, UriTemplate, compile_template
 from servers.execution.contract import Operation, Source
 from servers.models import DataSource, Prompt, Resource, Server, Tool
+from servers.services.reach import offered_by
 from servers.services.reading import look_up
 from servers.services.schemas import compile_schema
 from servers.services.sealed import open_source
@@ -52,8 +52,6 @@ _ENTRY_BYTES: Final = 1_024
 _SCHEMA_FACTOR: Final = 16
 _TEXT_FACTOR: Final = 4
 """Bytes of memory for each byte of the same as JSON."""
-
-Row = TypeVar("Row", Tool, Resource, Prompt)
 
 logger = logging.getLogger(__name__)
 
@@ -193,16 +191,22 @@ def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
         # Lists are ordered by code point, which no database collation changes.
         tools = [
             _snapshot(row, opened.get(row.source))
-            for row in sorted(_offered(Tool, server).select_related("current"), key=attrgetter("name"))
+            for row in sorted(
+                offered_by(server, Tool.objects.select_related("source", "current")), key=attrgetter("name")
+            )
             if row.current is not None
         ]
         resources = [
             _resource_snapshot(row, opened.get(row.source))
-            for row in sorted(_offered(Resource, server), key=attrgetter("uri"))
+            for row in sorted(
+                offered_by(server, Resource.objects.select_related("source")), key=attrgetter("uri")
+            )
         ]
         prompts = [
             _prompt_snapshot(row, opened.get(row.source))
-            for row in sorted(_offered(Prompt, server), key=attrgetter("name"))
+            for row in sorted(
+                offered_by(server, Prompt.objects.select_related("source")), key=attrgetter("name")
+            )
         ]
     return Surface(
         tenant_id=tenant_id,
@@ -219,12 +223,6 @@ def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
         prompts=tuple(prompts),
         size=_weigh(tools, resources, prompts),
     )
-
-
-def _offered(model: type[Row], server: Server) -> QuerySet[Row]:
-    """What ``server`` offers of tools, resources or prompts: what is switched on of its sources."""
-    rows: QuerySet[Row] = model.objects.filter(enabled=True).select_related("source")
-    return rows if server.offers_all else rows.filter(source__in=server.sources.all())
 
 
 class _Sources:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.shelf import add_shelf_kind, fill_shelf
 pytestmark = pytest.mark.anyio
 
 
-def surface_of(tenant_id: int, slug: str, size: int = 1_000) -> Surface:
+def surface_of(tenant_id: int, slug: str, size: int = 1_000, **offered: Any) -> Surface:
     return Surface(
         tenant_id=tenant_id,
         tenant_slug=f"t{tenant_id}",
@@ -29,6 +30,7 @@ def surface_of(tenant_id: int, slug: str, size: int = 1_000) -> Surface:
         tools=(),
         by_name={},
         size=size,
+        **offered,
     )
 
 
@@ -153,16 +155,9 @@ async def test_resources_are_found_by_uri_first_and_then_by_the_first_template_t
             source=None,
         )
 
-    surface = Surface(
-        tenant_id=1,
-        tenant_slug="t",
-        slug="default",
-        title="",
-        instructions="",
-        public=False,
-        version=1,
-        tools=(),
-        by_name={},
+    surface = surface_of(
+        1,
+        "default",
         resources=(resource("x://a"),),
         # The second does not compile, as what an earlier release let pass might not: it is never matched.
         templates=(resource("x://{name}"), resource("x://{a}{b}"), resource("x://{+path}")),

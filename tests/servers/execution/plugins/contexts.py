@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from servers.execution.context import cannot_ask
+from servers.execution.context import Detached
 from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Outcome, Principal
 
 PRINCIPAL = Principal(actor="key:k1", tenant="acme", server="default", request_id="req-7")
@@ -16,13 +15,13 @@ ALL: Final[frozenset[AskMethod]] = frozenset({"elicitation/create", "sampling/cr
 Answers = Mapping[str, Mapping[str, Any]]
 
 
-class Listening:
+class Listening(Detached):
     """Keeps what it was told. Its client cannot be asked."""
 
     abilities: frozenset[AskMethod] = frozenset()
 
     def __init__(self) -> None:
-        self.principal = PRINCIPAL
+        super().__init__(PRINCIPAL)
         self.told: list[tuple[str, Any]] = []
         self.rounds: list[dict[str, Ask]] = []
 
@@ -34,16 +33,10 @@ class Listening:
 
     async def ask(self, asks: Mapping[str, Ask]) -> Answers:
         self.rounds.append(dict(asks))
-        raise cannot_ask(next(iter(asks.values())))
+        return await super().ask(asks)
 
     def can(self, method: AskMethod) -> bool:
         return method in self.abilities
-
-    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
-        return
-
-    def keep(self, deadline: asyncio.Timeout) -> None:
-        return
 
     async def resource_updated(self, uri: str) -> None:
         self.told.append(("updated", uri))

@@ -80,12 +80,20 @@ class Context(Generic[SettingsT]):
     """
 
     def __init__(
-        self, channel: Channel, *, caller: Caller, settings: SettingsT, logger: str = "plugin"
+        self,
+        channel: Channel,
+        *,
+        caller: Caller,
+        settings: SettingsT,
+        logger: str = "plugin",
+        trace: Mapping[str, str] | None = None,
     ) -> None:
         self._channel = channel
         self._logger = logger
         self.caller = caller
         self.settings = settings
+        self.trace: Mapping[str, str] = trace or {}
+        """W3C Trace Context of the call, to pass on: ``traceparent``, ``tracestate``, ``baggage``. Often empty."""
 
     async def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Tell how far the work is. ``done`` must grow. Dropped where the client asked for no progress."""

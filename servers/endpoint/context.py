@@ -14,9 +14,10 @@ from core.errors import MarinaError
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.questions import Retries, bound_to
 from servers.endpoint.sessions import principal_of
+from servers.endpoint.tracing import trace_of
 from servers.endpoint.wire import INVALID_PARAMS, RpcError
 from servers.execution.context import cannot_ask, part_of
-from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Principal
+from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Principal, Trace
 
 LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 MAX_NOTICE_BYTES: Final = 64 * 1024
@@ -61,6 +62,11 @@ class CallContext:
             server=incoming.surface.slug,
             request_id=incoming.request_id,
         )
+
+    @property
+    def trace(self) -> Trace | None:
+        """See ``Context``."""
+        return trace_of(self._incoming.params)
 
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
         """See ``Context``. What does not grow is dropped (basic/patterns/progress)."""

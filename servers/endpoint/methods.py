@@ -9,7 +9,6 @@ from typing import Final
 from servers.endpoint.context import check_meta
 from servers.endpoint.handlers import lifecycle, prompts, resources, subscriptions, tools
 from servers.endpoint.incoming import Handler, Incoming
-from servers.endpoint.tracing import note_trace
 from servers.endpoint.wire import METHOD_NOT_FOUND, RpcError
 
 
@@ -55,5 +54,4 @@ def run_method(incoming: Incoming) -> Awaitable[bytes]:
             data={"code": "method_unknown"},
         )
     check_meta(incoming.params, modern=incoming.modern)
-    note_trace(incoming)
     return method.handler(incoming)

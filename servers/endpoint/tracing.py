@@ -1,31 +1,31 @@
-"""Ties a client's trace (W3C Trace Context, in ``_meta``: SEP-414) to the request id under which the log has it.
-
-Marina keeps no traces of its own, and passes none on: what can be followed is written down once, for the operator.
-"""
+"""Reads which trace a request is part of: W3C Trace Context in ``_meta`` (SEP-414). Keeps nothing."""
 
 from __future__ import annotations
 
-import logging
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from servers.endpoint.incoming import Incoming
+from servers.execution.contract import Trace
 
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+MAX_CHARACTERS: Final = 8_192
+"""Of ``baggage`` and ``tracestate``, which are passed on as they are (W3C Baggage, section 3.3.2)."""
 
-logger = logging.getLogger(__name__)
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
 
-def note_trace(incoming: Incoming) -> None:
-    """Log which trace a request is part of. What is no ``traceparent`` is ignored, as its standard asks."""
-    meta = incoming.params.get("_meta")
-    given = meta.get("traceparent") if isinstance(meta, dict) else None
-    if not isinstance(given, str) or len(given) > 256:
-        return
-    found = _TRACEPARENT.fullmatch(given)
-    if found is not None and found[1].strip("0") and found[2].strip("0"):
-        # Clients that trace do so with every request: no line each unless somebody looks for them.
-        logger.debug(
-            "request is part of a trace",
-            extra={"request_id": incoming.request_id, "trace_id": found[1], "parent_id": found[2]},
-        )
+def trace_of(params: Mapping[str, Any]) -> Trace | None:
+    """The trace of a request. What is no ``traceparent`` is ignored, as its standard asks."""
+    meta = params.get("_meta")
+    if not isinstance(meta, dict) or "traceparent" not in meta:
+        return None
+    given = meta["traceparent"]
+    found = _TRACEPARENT.fullmatch(given) if isinstance(given, str) and len(given) <= 256 else None
+    if found is None or not (found[1].strip("0") and found[2].strip("0")):
+        return None
+    carried = {"traceparent": given}
+    for name in ("tracestate", "baggage"):
+        value = meta.get(name)
+        if isinstance(value, str) and 0 < len(value) <= MAX_CHARACTERS and value.isprintable():
+            carried[name] = value
+    return Trace(found[1], carried)

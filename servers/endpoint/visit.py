@@ -20,13 +20,13 @@ from servers.endpoint.handlers.answers import client_of
 from servers.endpoint.incoming import Parts
 from servers.endpoint.load import Cells
 from servers.endpoint.wire import RpcError, code_name
-from servers.services.calls import KIND_CALL
 from servers.services.limits import admit_anonymous, anonymous_caller
 from servers.services.reasons import log_unavailable
 from servers.services.refusals import KIND_AUTH, KIND_REQUEST
 from servers.services.surfaces import Surface
 from servers.services.visibility import may_use_server, require_server
 from tenants.access import Caller
+from tenants.audit.records import KIND_CALL
 
 PUBLIC_SCOPES: Final = ("tools:read", "tools:execute", "resources:read", "prompts:read")
 """What anyone may do on a server that its team made public."""

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.errors import SourceError
-from servers.execution.contract import Ask, AskMethod, LogLevel, Principal
+from servers.execution.contract import Ask, AskMethod, LogLevel, Principal, Trace
 
 
 class Detached:
     """Implements ``servers.execution.contract.Context``: drops what it is told, and can ask nobody."""
+
+    trace: Trace | None = None
 
     def __init__(self, principal: Principal) -> None:
         self.principal = principal

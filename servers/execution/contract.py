@@ -157,12 +157,29 @@ class Principal:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The distributed trace that a call is part of (W3C Trace Context).
+
+    ``id`` is the trace's, 32 hexadecimal digits. ``carried`` is what goes on to whoever is called next, by name:
+    ``traceparent``, and ``tracestate`` and ``baggage`` where the client sent them.
+    """
+
+    id: str
+    carried: Mapping[str, str]
+
+
 class Context(Protocol):
     """The way back from a running operation to whoever called it. One object a call."""
 
     @property
     def principal(self) -> Principal:
         """Who calls."""
+        ...
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace that the client put the call into, if it did."""
         ...
 
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:

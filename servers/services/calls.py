@@ -19,7 +19,6 @@ from servers.services.decisions import (
     decide_completion,
     decide_prompt,
     decide_resource,
-    names_to_list,
 )
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
@@ -28,17 +27,6 @@ from servers.services.schemas import check_arguments, check_prompt_arguments, ch
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ
-
-__all__ = [
-    "CALL_SECONDS",
-    "KIND_CALL",
-    "CallResult",
-    "call_tool",
-    "complete_argument",
-    "get_prompt",
-    "names_to_list",
-    "read_resource",
-]
 
 CALL_SECONDS: Final = 30.0
 """The deadline of one call."""
@@ -100,6 +88,7 @@ async def call_tool(
         server=surface.slug,
         client=client,
         request_id=request_id,
+        trace=context.trace,
     )
     try:
         tool = decide(caller, surface, tool_name)
@@ -160,6 +149,7 @@ async def read_resource(
         server=surface.slug,
         client=client,
         request_id=request_id,
+        trace=context.trace,
     )
     try:
         resource, variables = decide_resource(caller, surface, uri)
@@ -197,6 +187,7 @@ async def get_prompt(
         server=surface.slug,
         client=client,
         request_id=request_id,
+        trace=context.trace,
     )
     try:
         prompt = decide_prompt(caller, surface, name)

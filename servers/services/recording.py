@@ -12,7 +12,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from core.errors import Forbidden, InvalidInput, MarinaError, Unavailable
-from servers.execution.contract import InputRequired, Outcome
+from servers.execution.contract import InputRequired, Outcome, Trace
 from servers.services.live import notify_calls
 from servers.services.reasons import log_unavailable, reason_of
 from servers.services.redaction import mask_secrets, mask_text
@@ -42,6 +42,7 @@ class CallRecord:
         "server",
         "started",
         "subject",
+        "trace_id",
         "version",
     )
 
@@ -56,6 +57,7 @@ class CallRecord:
         server: str,
         client: str,
         request_id: str,
+        trace: Trace | None = None,
     ) -> None:
         self.started = perf_counter_ns()
         self.runtime = runtime
@@ -66,6 +68,7 @@ class CallRecord:
         self.server = server
         self.client = client
         self.request_id = request_id
+        self.trace_id = "" if trace is None else trace.id
         self.version: int | None = None
         self.outcome = ""
         self.seq = 0
@@ -175,4 +178,5 @@ class CallRecord:
             tool_version=self.version,
             arguments=self.arguments,
             request_id=self.request_id,
+            trace_id=self.trace_id,
         )

@@ -150,6 +150,9 @@ class RecordSerializer(serializers.Serializer[Any]):
     truncated = serializers.BooleanField()
     duration_us = serializers.IntegerField(help_text="Microseconds.")
     request_id = serializers.CharField()
+    trace_id = serializers.CharField(
+        help_text="The client's distributed trace (W3C Trace Context), or empty: 32 hexadecimal digits."
+    )
     hash = serializers.CharField(help_text="Its link in the chain, in hexadecimal.")
     intent_seq = serializers.IntegerField(
         allow_null=True,

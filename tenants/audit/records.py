@@ -92,7 +92,8 @@ class Entry:
 
     ``arguments`` are what was asked for (of a call, or of a change of configuration), with secrets already
     masked. ``client`` is the MCP client as it names itself. ``size`` is bytes of the result, ``duration_us``
-    and ``at`` are microseconds. ``intent`` is the number of the intent whose outcome this is.
+    and ``at`` are microseconds. ``intent`` is the number of the intent whose outcome this is. ``trace_id`` is that of
+    the distributed trace that the client put the request into (W3C Trace Context), or empty.
     """
 
     kind: str
@@ -111,6 +112,7 @@ class Entry:
     duration_us: int = 0
     request_id: str = ""
     intent: int | None = None
+    trace_id: str = ""
     at: int = field(default_factory=now_us)
 
 
@@ -143,6 +145,8 @@ def encode(entry: Entry) -> bytes:
     }
     if entry.intent is not None:
         body["intent"] = entry.intent
+    if entry.trace_id:
+        body["trace_id"] = entry.trace_id
     if entry.arguments is None:
         return _dump(body)
     body["arguments"] = entry.arguments

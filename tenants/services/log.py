@@ -77,6 +77,7 @@ class LogRecord:
     truncated: bool
     duration_us: int
     request_id: str
+    trace_id: str
     hash: str
     intent_seq: int | None
     outcome_seq: int | None
@@ -303,6 +304,7 @@ def _readable(rows: Iterable[AuditRecord]) -> list[LogRecord]:
             rows=body["rows"],
             size=body["size"],
             truncated=body["truncated"],
+            trace_id=body.get("trace_id", ""),
             hash=bytes(row.hash).hex(),
             outcome_seq=outcomes.get(row.seq),
         )

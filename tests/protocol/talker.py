@@ -55,6 +55,8 @@ class TalkerBackend(PlainKind):
     title = "Talker"
 
     def __init__(self) -> None:
+        self.traces: list[Mapping[str, str]] = []
+        """What each operation was handed to pass on."""
         self._gates: dict[str, asyncio.Future[None]] = {}
         self._entered: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._cancelled: defaultdict[str, threading.Event] = defaultdict(threading.Event)
@@ -99,6 +101,8 @@ class TalkerBackend(PlainKind):
         timeout: float,
         context: Context,
     ) -> Outcome:
+        if context.trace is not None:
+            self.traces.append(context.trace.carried)
         does = getattr(self, f"_{operation.kind}")
         outcome: Outcome = await does(arguments, context)
         return outcome

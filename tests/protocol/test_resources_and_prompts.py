@@ -11,6 +11,7 @@ from tests.factories import Team
 from tests.protocol import probe
 from tests.protocol.conftest import Records
 from tests.protocol.streamclient import begin, open_modern
+from tests.protocol.talker import TalkerBackend
 from tests.protocol.wireclient import LEGACY, Answer, Endpoint
 
 
@@ -168,19 +169,24 @@ def test_capabilities_are_those_that_the_key_may_use(
     assert session.request("resources/subscribe", {"uri": "talk://plain"}).status == expected
 
 
-def test_trace_of_a_client_is_logged_with_the_request_id(
-    talk: Endpoint, caplog: pytest.LogCaptureFixture
+def test_trace_of_a_client_is_in_the_record_and_handed_to_the_tool(
+    talk: Endpoint, talkers: Team, talker: TalkerBackend, records: Records
 ) -> None:
+    talker.traces.clear()
     trace = "0af7651916cd43dd8448eb211c80319c"
     meta = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "tracestate": "a=1", "baggage": "b=2"}
-    caplog.set_level("DEBUG", logger="servers.endpoint.tracing")
-    answer = _modern(talk, "tools/list", **meta)
-    assert answer.status == 200
-    for wrong in ("", "00-" + "0" * 32 + "-b7ad6b7169203331-01", 5, "x" * 500):
-        assert _modern(talk, "tools/list", traceparent=wrong).status == 200
-    noted = [record for record in caplog.records if record.name == "servers.endpoint.tracing"]
-    assert [getattr(record, "trace_id", "") for record in noted] == [trace]
-    assert [getattr(record, "request_id", "") for record in noted] == [answer.headers["x-request-id"]]
+    assert _modern(talk, "tools/call", {"name": "steps"}, **meta).status == 200
+    assert talker.traces == [meta]
+    wrong = ("", "00-" + "0" * 32 + "-b7ad6b7169203331-01", "ff" + meta["traceparent"][2:], 5, "x" * 500)
+    for each in wrong:
+        assert _modern(talk, "tools/call", {"name": "steps"}, traceparent=each).status == 200
+    assert talker.traces == [meta]
+    odd = {**meta, "tracestate": "a\nb", "baggage": "x" * 9_000}
+    assert _modern(talk, "resources/read", {"uri": "talk://plain"}, **odd).status == 200
+    assert talker.traces[1:] == [{"traceparent": meta["traceparent"]}]
+    assert _modern(talk, "prompts/get", {"name": "nobody"}, **meta).status == 400
+    traced = [record.get("trace_id") for record in records(talkers) if record["outcome"] != "intent"]
+    assert traced == [trace, *[None] * len(wrong), trace, trace]
 
 
 def test_tools_of_a_source_without_resources_stay_alone(talkers: Team, talk: Endpoint) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from core.errors import Forbidden, NotFound, SourceError
 from servers.endpoint.context import CallContext
@@ -20,19 +20,15 @@ from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import shape_of
 from servers.execution.contract import InputRequired
 from servers.services.calls import complete_argument, get_prompt
-from servers.services.visibility import require_server
+from servers.services.decisions import require_list
 from tenants.roles import Action
-
-MAX_VALUES: Final = 100
-"""Values of one completion (server/utilities/completion)."""
 
 
 async def list_prompts(incoming: Incoming) -> bytes:
     """A page of the prompts."""
     cursor = cursor_of(incoming)
     try:
-        incoming.caller.require(Action.PROMPTS_READ)
-        require_server(incoming.caller, incoming.surface.slug)
+        require_list(incoming.caller, incoming.surface, Action.PROMPTS_READ)
     except Forbidden as refusal:
         await record_refusal(incoming, refusal)
         raise
@@ -96,10 +92,10 @@ async def complete_value(incoming: Incoming) -> bytes:
         )
     except NotFound as error:
         raise unknown(error) from None
-    completion: dict[str, Any] = {"values": list(found.values[:MAX_VALUES])}
+    completion: dict[str, Any] = {"values": list(found.values)}
     if found.total is not None:
         completion["total"] = found.total
-    completion["hasMore"] = found.has_more or len(found.values) > MAX_VALUES
+    completion["hasMore"] = found.has_more
     return complete(incoming, {"completion": completion})
 
 

@@ -28,7 +28,7 @@ from servers.endpoint.subscribers import MAX_URIS
 from servers.endpoint.wire import RpcError
 from servers.execution.contract import InputRequired
 from servers.services.calls import read_resource
-from servers.services.visibility import require_server
+from servers.services.decisions import require_list
 from tenants.roles import Action
 
 RESOURCE_NOT_FOUND: Final = -32002
@@ -128,8 +128,7 @@ async def _page(incoming: Incoming, listing: Listing) -> bytes:
 async def may_read(incoming: Incoming) -> None:
     """Raise ``Forbidden``, recorded, unless the caller may read resources here."""
     try:
-        incoming.caller.require(Action.RESOURCES_READ)
-        require_server(incoming.caller, incoming.surface.slug)
+        require_list(incoming.caller, incoming.surface, Action.RESOURCES_READ)
     except Forbidden as refusal:
         await record_refusal(incoming, refusal)
         raise

@@ -23,7 +23,8 @@ from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import MODERN, PLAIN, shape_of
 from servers.endpoint.wire import RpcError
 from servers.execution.contract import InputRequired
-from servers.services.calls import CallResult, call_tool, names_to_list
+from servers.services.calls import CallResult, call_tool
+from servers.services.decisions import names_to_list
 
 ERROR_META: Final = "marina/error"
 """The ``_meta`` key of a failed call's code and details, for programs; the text is for the model."""

@@ -138,7 +138,11 @@ class PluginBackend(Backend):
     ) -> Outcome:
         way = Way(context)
         given: Context[Any] = Context(
-            way, caller=way.caller, settings=self._settings.read(source.settings), logger=self.kind
+            way,
+            caller=way.caller,
+            settings=self._settings.read(source.settings),
+            logger=self.kind,
+            trace=way.trace,
         )
         try:
             produced = await self._run(operation, arguments, given, way)

@@ -36,6 +36,11 @@ class Way:
         who = self._context.principal
         return Caller(actor=who.actor, team=who.tenant, server=who.server, request_id=who.request_id)
 
+    @property
+    def trace(self) -> Mapping[str, str] | None:
+        trace = self._context.trace
+        return None if trace is None else trace.carried
+
     async def progress(self, done: float, total: float | None, message: str) -> None:
         await self._context.progress(done, total, message)
 

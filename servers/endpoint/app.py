@@ -121,13 +121,8 @@ class EndpointApp:
         except ClientGone:
             return
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if watch is None or not watch.over or task is None:
+            if watch is None or not await _end_early(watch, exchange, send, whole):
                 raise
-            # Nobody waits for the result any more; the task itself was not to end.
-            task.uncancel()
-            watch.end()
-            await _dismiss(exchange, send)
             return
         except (RpcError, MarinaError) as error:
             reply = await exchange.refuse(error)
@@ -290,6 +285,18 @@ def _require_events(exchange: Exchange) -> None:
         )
 
 
+async def _end_early(watch: Watch, exchange: Exchange, send: Send, whole: Whole | None) -> bool:
+    """End the answer to a request that was cancelled. Whether that was its watch's doing: the task is not to end."""
+    watch.end()
+    task = asyncio.current_task()
+    if not watch.over or task is None:
+        await _cut_off(exchange, send, whole)
+        return False
+    task.uncancel()
+    await _dismiss(exchange, send)
+    return True
+
+
 async def _dismiss(exchange: Exchange, send: Send) -> None:
     """End the answer to a request that nobody waits for: a cancelled one gets no response."""
     channel = exchange.opened
@@ -297,6 +304,23 @@ async def _dismiss(exchange: Exchange, send: Send) -> None:
         await channel.finish(None)
     else:
         await send_reply(send, Reply(202, b""), exchange.request_id)
+
+
+async def _cut_off(exchange: Exchange, send: Send, whole: Whole | None) -> None:
+    """End the answer to a request that was cancelled because this process ends."""
+    error = RpcError(
+        503,
+        "This process ended before the request did, which was cancelled. Whether it took effect is in the log. "
+        "Send it again if it is safe to repeat.",
+        data={"code": "process_ended"},
+        status=503,
+    )
+    content = error_bytes(exchange.rpc_id, error)
+    channel = exchange.opened
+    if channel is not None and channel.opened:
+        await channel.finish(content)
+    else:
+        await send_reply(send, Reply(503, content), exchange.request_id, whole)
 
 
 async def send_reply(send: Send, reply: Reply, request_id: str, whole: Whole | None = None) -> None:

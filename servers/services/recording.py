@@ -12,6 +12,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from core.errors import Forbidden, InvalidInput, MarinaError, Unavailable
+from core.shutdown import draining
 from servers.execution.contract import InputRequired, Outcome, Trace
 from servers.services.live import notify_calls
 from servers.services.reasons import log_unavailable, reason_of
@@ -109,7 +110,8 @@ class CallRecord:
             message = f"It asks the client for {methods}, and runs again from its beginning with the answer."
             await self.write("input_required", reason=Reason(code="input_required", message=message))
         elif isinstance(end, asyncio.CancelledError):
-            gone = MarinaError("The client went away before the call ended.", code="cancelled")
+            who = "process ended" if draining() else "client went away"
+            gone = MarinaError(f"The {who} before the call ended.", code="cancelled")
             # Nobody hears an answer any more, so a log that cannot be written refuses nothing here.
             with contextlib.suppress(MarinaError):
                 await self.write("cancelled", error=gone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,15 @@ from tests.faults.web import KillableWeb
 
 
 @pytest.fixture
-def web(database: None, tmp_path: Path) -> Iterator[KillableWeb]:
+def environment() -> Mapping[str, str]:
+    """What the web process is to be told."""
+    return {}
+
+
+@pytest.fixture
+def web(database: None, tmp_path: Path, environment: Mapping[str, str]) -> Iterator[KillableWeb]:
     """A web process of this test's own: nobody else's tests are to be killed with it."""
-    mine = KillableWeb(tmp_path / "web.log")
+    mine = KillableWeb(tmp_path / "web.log", environment)
     try:
         mine.start()
         yield mine

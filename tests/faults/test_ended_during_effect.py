@@ -1,4 +1,4 @@
-"""``kill -9`` of the web process while a call that may change something runs: the log says that it was begun."""
+"""The web process ends while a call that may change something runs: the log says that it was begun, and what it can."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -95,11 +96,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.timeout(120)
-def test_a_killed_call_stays_in_the_log_as_one_whose_outcome_is_unknown(
-    web: KillableWeb, team: Team, dsn: str
-) -> None:
-    key = team.key()
+@contextmanager
+def calling(web: KillableWeb, team: Team, key: str, dsn: str, *, answer: int | None) -> Iterator[LogRecord]:
+    """A call that runs until the block ends, and the record of its intent. ``answer``: what is to become of it."""
     answers: list[int | None] = []
     owned = f"{settings.ENV.database_url.rpartition('/')[0]}/{dsn.rpartition('/')[2]}"
     with psycopg.connect(owned, autocommit=True) as other, psycopg.connect(owned) as holder:
@@ -107,20 +106,22 @@ def test_a_killed_call_stays_in_the_log_as_one_whose_outcome_is_unknown(
         holder.execute("LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE")
         running = threading.Thread(target=lambda: answers.append(call(web, team, key)))
         running.start()
-        wait_until(
-            lambda: (
-                other.execute(
-                    "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'numbers'::regclass"
-                ).rowcount
-                > 0
-            )
-        )
+        wait_until(lambda: other.execute(_HELD_UP).rowcount > 0)
         (begun,) = calls_of(team)
         assert (begun.outcome, begun.standing) == ("intent", "no outcome yet")
-        web.kill()
+        yield begun
         running.join(_LONGEST_WAIT)
         holder.rollback()
-    assert answers == [None]
+    assert answers == [answer]
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_call_stays_in_the_log_as_one_whose_outcome_is_unknown(
+    web: KillableWeb, team: Team, dsn: str
+) -> None:
+    key = team.key()
+    with calling(web, team, key, dsn, answer=None) as begun:
+        web.kill()
     web.start()
     assert call(web, team, key) == 200
     web.close()
@@ -132,4 +133,19 @@ def test_a_killed_call_stays_in_the_log_as_one_whose_outcome_is_unknown(
     assert [record.seq for record in search_records(caller=team.owner, outcome="unknown").records] == [
         lost.seq
     ]
+    assert isinstance(verify_log(team.tenant_id), Head)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("environment", [{"MARINA_DRAIN_SECONDS": "1"}])
+def test_a_call_that_outlasts_the_time_to_drain_is_recorded_as_cancelled(
+    web: KillableWeb, team: Team, dsn: str
+) -> None:
+    with calling(web, team, team.key(), dsn, answer=503) as begun:
+        web.close()
+    intent, outcome = calls_of(team)
+    assert (intent.seq, intent.outcome_seq) == (begun.seq, outcome.seq)
+    assert (outcome.outcome, outcome.intent_seq) == ("cancelled", begun.seq)
+    assert outcome.reason is not None
+    assert "process ended" in outcome.reason["message"]
     assert isinstance(verify_log(team.tenant_id), Head)

@@ -64,6 +64,7 @@ KINDS: Final = (
     "member.changed",
     "member.removed",
     "tenant.changed",
+    "operator.entered",
     "export.created",
     "export.downloaded",
 )

@@ -24,6 +24,7 @@ from tenants.models import User
 from tenants.services.sessions import claim_attempt, forgive_attempts
 
 HOME = "/app/"
+OPERATORS = "/operator/"
 
 _log = logging.getLogger(__name__)
 
@@ -111,4 +112,4 @@ def _safe_target(request: HttpRequest) -> str:
     safe = url_has_allowed_host_and_scheme(
         target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
-    return target if safe and target.startswith(HOME) else HOME
+    return target if safe and target.startswith((HOME, OPERATORS)) else HOME

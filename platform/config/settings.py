@@ -39,6 +39,8 @@ INSTALLED_APPS = [
     "tenants",
     "servers",
     "frontend",
+    # After the dashboard, whose templates of the same names come first.
+    "django.contrib.admin.apps.SimpleAdminConfig",
 ]
 
 MIDDLEWARE = [

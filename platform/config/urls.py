@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from config.health import health, ready
+from frontend.operating.site import site as operator_site
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/app/")),
@@ -16,4 +17,5 @@ urlpatterns = [
     path("api/v1/", include("tenants.api.urls")),
     path("api/v1/", include("servers.api.urls")),
     path("app/", include("frontend.urls")),
+    path("operator/", operator_site.urls),
 ]

@@ -1,0 +1,154 @@
+"""The two teams that the check holds against each other: made once, furnished, and given new credentials each time.
+
+They own nothing that works: their data source points to an address that nobody has (RFC 5737).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+
+from servers.models import DataSource, Prompt, Resource, Server, Tool
+from servers.services.onboarding import found_tenant
+from servers.services.servers import create_server
+from servers.services.sources import create_source
+from servers.services.tools import create_tool
+from tenants.access import Caller, caller_for_user
+from tenants.models import AuditExport, AuditHead, Membership, Tenant, User
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+from tenants.services.keys import issue_key, revoke_key
+from tenants.services.log import start_export
+from tenants.services.members import add_member
+
+SLUGS: Final = ("isolation-check-asking", "isolation-check-other")
+
+SOURCE: Final = "isolation-source"
+
+_DOMAIN: Final = "isolation-check.invalid"
+_BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTeam:
+    """A team, somebody's session and an admin key of it, and its things' ids by what routes call them."""
+
+    slug: str
+    key: str = field(repr=False)
+    session: str = field(repr=False)
+    names: Mapping[str, str]
+    """What this team alone has, as MCP names it: a ``server``, a ``tool``, a ``prompt``, and a ``resource``'s URI."""
+    ids: Mapping[str, str]
+    marks: tuple[str, ...]
+    """Texts that stand in what is this team's and in nothing else, and that the other one never says."""
+
+
+@contextmanager
+def checked_teams() -> Iterator[tuple[CheckedTeam, CheckedTeam]]:
+    """The asking team and the other one. Their credentials end with the block."""
+    made = [_prepare(slug) for slug in SLUGS]
+    try:
+        asking, other = (team for team, _ in made)
+        yield asking, other
+    finally:
+        for team, caller in made:
+            _engine().SessionStore(team.session).delete()
+            revoke_key(UUID(team.ids["key"]), caller=caller)
+
+
+def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
+    owner = _user(f"owner@{slug}.{_DOMAIN}")
+    word = hashlib.sha256(slug.encode()).hexdigest()[:20]
+    tenant = Tenant.objects.filter(slug=slug).first() or found_tenant(
+        slug, f"Isolation check {word}", owner.pk
+    )
+    caller = caller_for_user(owner.pk, owner.email, slug)
+    member = _user(f"member@{slug}.{_DOMAIN}")
+    names = {
+        "server": f"server-of-{slug}",
+        "tool": f"tool-of-{slug}",
+        "prompt": f"prompt-of-{slug}",
+        "resource": f"isolation://{slug}/resource",
+    }
+    with tenant_scope(tenant.pk):
+        if not Membership.objects.filter(user=member).exists():
+            add_member(member.email, Role.VIEWER.value, caller=caller)
+        if not DataSource.objects.filter(name=SOURCE).exists():
+            dsn = f"postgresql://reader:{secrets.token_urlsafe(24)}@192.0.2.1/{slug}"
+            create_source(SOURCE, "postgres", {"dsn": dsn}, caller=caller)
+        source = DataSource.objects.get(name=SOURCE)
+        if not Server.objects.filter(slug=names["server"]).exists():
+            create_server(names["server"], f"Isolation check {word}", "private", [SOURCE], caller=caller)
+        if not Tool.objects.filter(name=names["tool"]).exists():
+            definition = {"sql": "SELECT 1 AS one", "parameters": {}, "description": word}
+            create_tool(names["tool"], SOURCE, "sql", definition, caller=caller)
+        uri = names["resource"]
+        resource = Resource.objects.filter(uri=uri).first() or Resource.objects.create(
+            uri=uri, source=source, name=word, kind="none"
+        )
+        prompt = Prompt.objects.filter(name=names["prompt"]).first() or Prompt.objects.create(
+            name=names["prompt"], source=source, title=word, kind="none"
+        )
+        export = AuditExport.objects.first() or start_export(
+            "jsonl", None, datetime.now(UTC), {}, caller=caller
+        )
+        issued = issue_key("isolation check", ["admin"], expires_in_days=1, caller=caller)
+        tool = Tool.objects.get(name=names["tool"])
+        server = Server.objects.get(slug=names["server"])
+        membership = Membership.objects.get(user=member)
+        seq = AuditHead.objects.values_list("seq", flat=True).get()
+    ids = {
+        "tenant": slug,
+        "member": membership.pk,
+        "membership": membership.pk,
+        "key": issued.row.pk,
+        "seq": seq,
+        "export": export.pk,
+        "source": source.pk,
+        "tool": tool.pk,
+        "resource": resource.pk,
+        "prompt": prompt.pk,
+        "server": server.pk,
+    }
+    texts = {name: str(value) for name, value in ids.items()}
+    unmistakable = [
+        value for name, value in texts.items() if name not in {"member", "membership", "seq", "tenant"}
+    ]
+    team = CheckedTeam(
+        slug=slug,
+        key=issued.key,
+        session=_sign_in(owner),
+        names=names,
+        ids=texts,
+        marks=(*unmistakable, owner.email, member.email, word),
+    )
+    return team, caller
+
+
+def _engine() -> Any:
+    return import_module(settings.SESSION_ENGINE)
+
+
+def _user(email: str) -> User:
+    return User.objects.filter(email=email).first() or User.objects.create_user(email)
+
+
+def _sign_in(user: User) -> str:
+    """A session of this person, as signing in makes one."""
+    store = _engine().SessionStore()
+    store[SESSION_KEY] = str(user.pk)
+    store[BACKEND_SESSION_KEY] = _BACKEND
+    store[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    store.set_expiry(3600)
+    store.create()
+    return str(store.session_key)

@@ -1,0 +1,180 @@
+"""The web application with a hole in it, opened by ``/holes/NAME``: what the isolation check has to find. For its test.
+
+Row-level security stands beneath most of the code, so that few holes of Python alone would show: these are the ways in
+which one could still tell, or show, what belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from config.asgi import application as whole
+from config.isolation.teams import SLUGS
+from servers.endpoint import sessions
+from servers.services import grants
+from servers.services.runtime import get_runtime
+from tenants import access
+from tenants.models import Tenant
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+
+Hole = Callable[[], Any]
+"""Makes a patch that is not started yet."""
+
+
+def _other() -> Tenant:
+    return Tenant.objects.get(slug=SLUGS[1])
+
+
+def _key_opens_every_team() -> Any:
+    def caller_for_key(token: str, *, tenant_slug: str | None = None) -> access.Caller:
+        return access.caller_for_key(token)
+
+    return patch.object(grants, "caller_for_key", caller_for_key)
+
+
+class _Both:
+    """Two patches as one: where two walls stand, a hole goes through both."""
+
+    def __init__(self, *patches: Any) -> None:
+        self._patches = patches
+
+    def start(self) -> None:
+        for each in self._patches:
+            each.start()
+
+    def stop(self) -> None:
+        for each in self._patches:
+            each.stop()
+
+
+def _key_opens_every_team_in_rest() -> Any:
+    from tenants.api import authentication, base
+
+    resolve_caller = base.resolve_caller
+
+    def any_team(request: Any, tenant_slug: str) -> access.Caller:
+        return (
+            request.auth if isinstance(request.auth, access.Caller) else resolve_caller(request, tenant_slug)
+        )
+
+    return _Both(
+        patch.object(authentication, "_tenant_of", lambda request: None),
+        patch.object(base, "resolve_caller", any_team),
+    )
+
+
+def _everybody_is_a_member() -> Any:
+    from frontend import access as pages
+
+    def caller_for_user(user_id: int, email: str, tenant_slug: str) -> access.Caller:
+        tenant = Tenant.objects.filter(slug=tenant_slug).first()
+        if tenant is None:
+            return access.caller_for_user(user_id, email, tenant_slug)
+        return access.Caller(tenant.pk, tenant.slug, f"user:{email}", user_id=user_id, role=Role.OWNER)
+
+    return patch.object(pages, "caller_for_user", caller_for_user)
+
+
+def _menu_names_every_team() -> Any:
+    from frontend import pages
+
+    def tenants_of_user(user_id: int) -> list[tuple[Tenant, Role]]:
+        # Named by what stands in the row: its name.
+        return [(tenant, Role.VIEWER) for tenant in Tenant.objects.all()]
+
+    return patch.object(pages, "tenants_of_user", tenants_of_user)
+
+
+def _surface_is_of_another_team() -> Any:
+    from servers.services import surfaces
+
+    load = surfaces.load_surface
+
+    def load_surface(tenant_id: int, slug: str, sealer: Any) -> Any:
+        return load(_other().pk, slug, sealer)
+
+    return patch.object(surfaces, "load_surface", load_surface)
+
+
+def _sessions_are_anybodys() -> Any:
+    return patch.object(sessions, "_belongs", lambda session, caller, server: True)
+
+
+def _log_is_of_another_team() -> Any:
+    from tenants.services import log
+
+    return patch.object(log, "tenant_scope", lambda tenant_id: tenant_scope(_other().pk))
+
+
+def _keys_are_of_another_team() -> Any:
+    from tenants.services import keys
+
+    return patch.object(keys, "tenant_scope", lambda tenant_id: tenant_scope(_other().pk))
+
+
+def _sources_are_of_another_team() -> Any:
+    from servers.services import sources
+
+    return patch.object(sources, "tenant_scope", lambda tenant_id: tenant_scope(_other().pk))
+
+
+def _team_that_exists_is_refused_otherwise() -> Any:
+    from core.errors import Forbidden
+
+    def caller_for_user(user_id: int, email: str, tenant_slug: str) -> access.Caller:
+        try:
+            return access.caller_for_user(user_id, email, tenant_slug)
+        except Exception:
+            if Tenant.objects.filter(slug=tenant_slug).exists():
+                raise Forbidden("You are no member of this team.", rule="membership") from None
+            raise
+
+    from frontend import access as pages
+
+    return patch.object(pages, "caller_for_user", caller_for_user)
+
+
+HOLES: dict[str, Hole] = {
+    hole.__name__.strip("_"): hole
+    for hole in (
+        _key_opens_every_team,
+        _key_opens_every_team_in_rest,
+        _everybody_is_a_member,
+        _menu_names_every_team,
+        _surface_is_of_another_team,
+        _sessions_are_anybodys,
+        _log_is_of_another_team,
+        _keys_are_of_another_team,
+        _sources_are_of_another_team,
+        _team_that_exists_is_refused_otherwise,
+    )
+}
+
+
+class Holed:
+    """Marina's application, and the way to open one hole after another."""
+
+    def __init__(self) -> None:
+        self._open: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/holes/"):
+            await whole(scope, receive, send)
+            return
+        if self._open is not None:
+            self._open.stop()
+        name = scope["path"].removeprefix("/holes/")
+        self._open = HOLES[name]() if name else None
+        if self._open is not None:
+            self._open.start()
+        # What was looked up while the wall was whole is forgotten.
+        get_runtime().surfaces.drop_all()
+        get_runtime().grants.drop_all()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+application = Holed()

@@ -5,25 +5,31 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from ipaddress import ip_network
 from typing import Final
 from uuid import UUID
 
 from django.utils import timezone
 
+from core.clientaddress import is_within
 from core.errors import Forbidden, NotFound, Unauthenticated
+from core.outbound import Network
+from tenants.keyrights import actions_of, bound_of, with_makers
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.roles import ALLOWED, SCOPE_ACTIONS, Action, Role
 from tenants.scoping import directory_scope
 
-KEY_PREFIX: Final = "mcp_live_"
+KEY_PREFIXES: Final = tuple(f"mcp_{mode}_" for mode in ApiKey.Mode.values)
+"""How keys begin: a test key may do what a live one may, and shows everywhere what it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """An authenticated person or credential, bound to one tenant. Safe to hand across threads.
 
-    A person has a ``role``; a credential has ``scopes``. ``actor`` is how the log names them.
+    A person has a ``role``; a credential has ``scopes``. ``actor`` is how the log names them. ``actions`` are what is
+    left of a credential's scopes, worked out when it was looked up; ``bound`` says why that may be less than they say.
+    ``networks`` is ``None`` for who may come from anywhere; of everybody else each request's address is to be judged.
     """
 
     tenant_id: int
@@ -34,6 +40,9 @@ class Caller:
     role: Role | None = None
     scopes: frozenset[str] = field(default_factory=frozenset)
     expires_at: datetime | None = None
+    actions: frozenset[Action] | None = None
+    bound: str = ""
+    networks: tuple[Network, ...] | None = None
 
     @property
     def anonymous(self) -> bool:
@@ -42,9 +51,11 @@ class Caller:
 
     def may(self, action: Action) -> bool:
         """Whether role or scopes allow the action. Default deny."""
+        if self.actions is not None:
+            return action in self.actions
         if self.role is not None:
             return action in ALLOWED[self.role]
-        return action in _actions_of(self.scopes)
+        return action in actions_of(self.scopes)
 
     def require(self, action: Action) -> None:
         """Raise ``Forbidden`` naming the rule and what would allow the action."""
@@ -58,6 +69,13 @@ class Caller:
                 rule=f"role:{action.value}",
                 code="role_missing",
             )
+        if action in actions_of(self.scopes):
+            raise Forbidden(
+                f"{self.bound}, and a key may do no more than its maker: although it has a scope for it, this one may "
+                f"not do this ({action.value}). An owner or admin of the team can roll the key, which makes it theirs.",
+                rule=f"maker:{action.value}",
+                code="maker_bound",
+            )
         needed = [scope for scope, actions in SCOPE_ACTIONS.items() if action in actions]
         raise Forbidden(
             f"This credential lacks a scope that allows {action.value}: one of {', '.join(needed)}. "
@@ -66,11 +84,6 @@ class Caller:
             code="insufficient_scope",
             data={"needed_scopes": needed[:1], "any_of": needed},
         )
-
-
-@lru_cache(maxsize=4096)
-def _actions_of(scopes: frozenset[str]) -> frozenset[Action]:
-    return frozenset().union(*(SCOPE_ACTIONS.get(scope, frozenset()) for scope in scopes))
 
 
 def tenant_not_found() -> NotFound:
@@ -109,37 +122,57 @@ def key_digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+_ENDED: Final = {
+    "revoked": "This API key was revoked. Ask an admin of the team for a new one.",
+    "expired": "This API key has expired. Ask an admin of the team for a new one.",
+    "replaced": "This API key was replaced by a newer one and works no longer. Use the new one, or ask an admin of the "
+    "team for it.",
+}
+
+
 def caller_for_key(token: str, *, tenant_slug: str | None = None) -> Caller:
     """An API key as a caller. Raises ``Unauthenticated``: malformed, unknown, expired or revoked.
 
     With ``tenant_slug``, a key of another tenant gets the answer of an unknown key, word for word.
     """
-    if not token.startswith(KEY_PREFIX) or len(token) > 200 or not token.isascii():
+    if not token.startswith(KEY_PREFIXES) or len(token) > 200 or not token.isascii():
         raise Unauthenticated(
-            f"This is not a Marina API key: they begin with {KEY_PREFIX}. Copy the whole key into the "
+            f"This is not a Marina API key: they begin with {' or '.join(KEY_PREFIXES)}. Copy the whole key into the "
             "Authorization header, after 'Bearer '.",
             code="key_malformed",
         )
     digest = key_digest(token)
     with directory_scope(key_digest=digest):
-        key = ApiKey.directory.select_related("tenant").filter(digest=digest).first()
+        key = with_makers(ApiKey.directory.select_related("tenant")).filter(digest=digest).first()
     if key is None or (tenant_slug is not None and key.tenant.slug != tenant_slug):
         raise unknown_key()
-    if key.revoked_at is not None:
-        raise Unauthenticated(
-            "This API key was revoked. Ask an admin of the team for a new one.", code="key_revoked"
-        )
     if not key.is_live(timezone.now()):
-        raise Unauthenticated(
-            "This API key has expired. Ask an admin of the team for a new one.", code="key_expired"
-        )
+        state = "revoked" if key.revoked_at is not None else "expired"
+        raise Unauthenticated(_ENDED["replaced" if key.replaced_at else state], code=f"key_{state}")
+    scopes, bound = frozenset(key.scopes), bound_of(key)
     return Caller(
         tenant_id=key.tenant_id,
         tenant_slug=key.tenant.slug,
-        actor=f"key:{key.name} ({KEY_PREFIX}{key.prefix})",
+        actor=f"key:{key.name} ({key.public_part})",
         credential_id=key.id,
-        scopes=frozenset(key.scopes),
+        scopes=scopes,
         expires_at=key.expires_at,
+        actions=actions_of(scopes) & bound.actions,
+        bound=bound.reason,
+        networks=tuple(ip_network(network) for network in key.networks) or None,
+    )
+
+
+def require_address(caller: Caller, address: str) -> None:
+    """Raise ``Forbidden`` where the caller's credential may not be used from this address."""
+    if caller.networks is None or is_within(address, caller.networks):
+        return
+    raise Forbidden(
+        f"This key may not be used from your address ({address}): its team lets it be used from some addresses only. "
+        "Use it from one of those, or ask an admin of the team to add yours.",
+        rule="key:networks",
+        code="address_not_allowed",
+        data={"address": address},
     )
 
 

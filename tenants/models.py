@@ -100,7 +100,15 @@ class ApiKey(TenantOwned):
     """A credential. The key itself is shown once; only its SHA-256 is kept.
 
     A plain hash is right here: a key holds 256 random bits, so there is nothing to guess.
+
+    ``created_by`` is the person whose rights bound it, also where a key of theirs (``made_with``) made it. A key with
+    nobody there may do nothing, unless it is ``team_owned``. ``networks`` are canonical; none: it may come from
+    anywhere. ``predecessor`` is the key that it was rolled from, ``replaced_at`` when it was rolled itself.
     """
+
+    class Mode(models.TextChoices):
+        LIVE = "live"
+        TEST = "test"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=80)
@@ -108,20 +116,35 @@ class ApiKey(TenantOwned):
     last_four = models.CharField(max_length=4)
     digest = models.BinaryField(unique=True)
     scopes = ArrayField(models.CharField(max_length=140))
+    mode = models.CharField(max_length=4, choices=Mode.choices, db_default=Mode.LIVE, default=Mode.LIVE)
+    networks = ArrayField(models.CharField(max_length=43), default=list, db_default=[])
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    team_owned = models.BooleanField(default=False, db_default=False)
+    made_with = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="+")
+    predecessor = models.OneToOneField("self", on_delete=models.SET_NULL, null=True, related_name="successor")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
+    replaced_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)
+    last_used_from = models.CharField(max_length=45, default="", db_default="")
 
     class Meta(TenantOwned.Meta):
         ordering = ["-created_at", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "prefix"], name="tenants_apikey_prefix_unique")
+            models.UniqueConstraint(fields=["tenant", "prefix"], name="tenants_apikey_prefix_unique"),
+            models.CheckConstraint(
+                condition=models.Q(mode__in=["live", "test"]), name="tenants_apikey_mode_valid"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def public_part(self) -> str:
+        """How the key begins, as logs and lists show it."""
+        return f"mcp_{self.mode}_{self.prefix}"
 
     def is_live(self, now: datetime) -> bool:
         """Whether the key opens anything at ``now``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -16,22 +16,19 @@ from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.people import KeyForm
 from frontend.pages import form_status, fragment, page, wants_fragment
-from frontend.templatetags.marina import who
 from servers.services.servers import list_servers
 from servers.services.tools import list_tools
-from tenants.access import KEY_PREFIX, Caller
+from tenants.access import Caller
 from tenants.models import ApiKey
 from tenants.roles import SCOPE_ACTIONS, SCOPES, Action
 from tenants.services.keys import get_key, issue_key, list_keys, revoke_key
-from tenants.services.log import search_records
 
 _SHOWN_SCOPES = ("tools:read", "tools:execute", "resources:read", "prompts:read", "audit:read", "admin")
 """Scopes that open something today; tasks join the picker with what they open."""
 
 
-UNKNOWN_MAKER = "another key"
-_NEAR = timedelta(minutes=1)
-"""A key's record is written with it: the log is searched this closely around."""
+UNKNOWN_MAKER = "not known"
+TEAM_ITSELF = "the team itself"
 
 
 @require_safe
@@ -39,14 +36,8 @@ _NEAR = timedelta(minutes=1)
 def key_list(request: HttpRequest, caller: Caller) -> HttpResponse:
     """Every key, with expired and revoked ones greyed."""
     now = timezone.now()
-    rows = [(key, _state(key, now)) for key in list_keys(caller=caller)]
-    return page(
-        request,
-        caller,
-        "keys.html",
-        "keys",
-        {"rows": rows, "key_prefix": KEY_PREFIX, "unknown_maker": UNKNOWN_MAKER},
-    )
+    rows = [(key, _state(key, now), _maker(key)) for key in list_keys(caller=caller)]
+    return page(request, caller, "keys.html", "keys", {"rows": rows})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -93,30 +84,18 @@ def key_page(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse
     key = get_key(key_id, caller=caller)
     context = {
         "key": key,
-        "maker": _maker(key, caller),
+        "maker": _maker(key),
         "state": _state(key, timezone.now()),
-        "key_prefix": KEY_PREFIX,
         "scope_words": [(scope, SCOPES.get(scope, "Narrows what the others allow.")) for scope in key.scopes],
     }
     return page(request, caller, "key.html", "keys", context)
 
 
-def _maker(key: ApiKey, caller: Caller) -> str:
-    """Who issued a key, by name; for a key made by a key, what the log says to those who may read it."""
-    if key.created_by is not None:
-        return key.created_by.email
-    if caller.may(Action.AUDIT_READ):
-        found = search_records(
-            caller=caller,
-            kind="key.created",
-            text=str(key.id),
-            from_at=key.created_at - _NEAR,
-            to_at=key.created_at + _NEAR,
-            limit=1,
-        )
-        if found.records and found.records[0].actor:
-            return f"{who(found.records[0].actor)} (a key)"
-    return UNKNOWN_MAKER
+def _maker(key: ApiKey) -> str:
+    """Whose rights bound a key, in words."""
+    if key.team_owned:
+        return TEAM_ITSELF
+    return UNKNOWN_MAKER if key.created_by is None else key.created_by.email
 
 
 def _show(

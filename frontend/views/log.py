@@ -39,6 +39,8 @@ KINDS: Final = (
     "page",
     "session.signed_in",
     "key.created",
+    "key.changed",
+    "key.rolled",
     "key.revoked",
     "source.created",
     "source.changed",

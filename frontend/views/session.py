@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from core.clientaddress import client_address
+from core.clientaddress import address_of_meta
 from frontend.access import LAST_TENANT, OPENED, signed_in, to_sign_in
 from frontend.forms.people import SignInForm
 from frontend.pages import own_page
@@ -40,11 +40,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         email = form.cleaned_data["email"].lower()
-        address = client_address(
-            request.META.get("REMOTE_ADDR"),
-            [request.headers.get("X-Forwarded-For", "")],
-            settings.ENV.trusted_proxies,
-        )
+        address = address_of_meta(request.META, settings.ENV.trusted_proxies)
         wait = claim_attempt(email, address=address)
         if wait:
             _log_failure(request, address, throttled=True)

@@ -51,6 +51,11 @@ def address_of_scope(scope: Mapping[str, Any], trusted: Iterable[Network]) -> st
     return client_address(peer[0] if peer else None, forwarded, trusted)
 
 
+def address_of_meta(meta: Mapping[str, Any], trusted: Iterable[Network]) -> str:
+    """``client_address`` of a WSGI environment, as Django's requests have it in ``META``."""
+    return client_address(meta.get("REMOTE_ADDR"), [meta.get("HTTP_X_FORWARDED_FOR", "")], trusted)
+
+
 @lru_cache(maxsize=4096)
 def address_block(address: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 that an IPv6 customer gets as one."""
@@ -68,6 +73,12 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
         return None
     # A dual-stack socket shows an IPv4 client so; it is the same client.
     return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
+
+
+def is_within(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an address in text form lies in one of the networks. What is not an address lies in none."""
+    parsed = _parse(address)
+    return parsed is not None and _is_in(parsed, networks)
 
 
 def _without_port(hop: str) -> str:

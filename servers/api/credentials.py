@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.errors import Unauthenticated, Unavailable
+from core.clientaddress import address_of_meta
+from core.errors import Forbidden, Unauthenticated, Unavailable
 from core.loop import post, run_async
 from core.requestid import current_request_id
 from servers.services.reasons import log_unavailable
+from servers.services.refusals import KIND_AUTH
 from servers.services.runtime import get_runtime
 from tenants.access import Caller
 from tenants.api import problems
 from tenants.api.authentication import ApiKeyAuthentication, KeyPrincipal
 from tenants.models import SLUG_PATTERN
 
-_SECONDS = 10.0
+_SECONDS: Final = 10.0
+_CLIENT: Final = "rest"
 
 
 class RecordedKeyAuthentication(ApiKeyAuthentication):
@@ -32,8 +36,17 @@ class RecordedKeyAuthentication(ApiKeyAuthentication):
         """Raises ``Unauthenticated`` as its base does."""
         found = super().authenticate(request)
         if found is not None:
-            post(get_runtime().uses.note, found[1])
+            address = address_of_meta(request.META, settings.ENV.trusted_proxies)
+            post(get_runtime().uses.note, found[1], address)
         return found
+
+    def check_address(self, caller: Caller, address: str) -> None:
+        """Raises ``Forbidden`` as its base does, recorded."""
+        try:
+            super().check_address(caller, address)
+        except Forbidden as refusal:
+            run_async(_record_caller(caller, refusal, current_request_id()), timeout=_SECONDS)
+            raise
 
 
 def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
@@ -50,6 +63,14 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
     return problems.problem_response(error, context)
 
 
+async def _record_caller(caller: Caller, refusal: Forbidden, request_id: str) -> None:
+    runtime = get_runtime()
+    await runtime.start()
+    await runtime.refusals.refused_caller(
+        caller, refusal, kind=KIND_AUTH, server="", client=_CLIENT, request_id=request_id, bounded=True
+    )
+
+
 async def _record(tenant_slug: str, refusal: Unauthenticated, token: str, request_id: str) -> None:
     runtime = get_runtime()
     await runtime.start()
@@ -63,6 +84,6 @@ async def _record(tenant_slug: str, refusal: Unauthenticated, token: str, reques
             refusal,
             token=token,
             server="",
-            client="rest",
+            client=_CLIENT,
             request_id=request_id,
         )

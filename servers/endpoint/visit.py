@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from core.clientaddress import address_of_scope
+from core.clientaddress import address_of_scope, is_within
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, Unavailable
 from servers.endpoint.authentication import identify
 from servers.endpoint.errors import translate
@@ -25,11 +25,14 @@ from servers.services.reasons import log_unavailable
 from servers.services.refusals import KIND_AUTH, KIND_REQUEST
 from servers.services.surfaces import Surface
 from servers.services.visibility import may_use_server, require_server
-from tenants.access import Caller
+from tenants.access import Caller, require_address
 from tenants.audit.records import KIND_CALL
+from tenants.roles import Action
 
 PUBLIC_SCOPES: Final = ("tools:read", "tools:execute", "resources:read", "prompts:read")
 """What anyone may do on a server that its team made public."""
+
+_OF_CLIENTS: Final = (Action.TOOLS_READ, Action.TOOLS_CALL, Action.RESOURCES_READ, Action.PROMPTS_READ)
 
 _BEARER: Final = b"Bearer "
 _METHOD_CHARACTERS: Final = 80
@@ -81,23 +84,41 @@ class Visit:
         surface = runtime.surfaces.peek(caller.tenant_id, self.server_slug)
         if surface is None:
             return False
+        if caller.networks is not None and not is_within(self.address(), caller.networks):
+            return False
         self.caller = caller
         self.surface = surface
         self.admitted = True
         return True
 
+    def address(self) -> str:
+        """Where it comes from, past the operator's proxies."""
+        return address_of_scope(self.scope, settings.ENV.trusted_proxies)
+
     async def admit(self, *, again: bool = False) -> None:
         """Find out who calls, and the server they call. Raises ``MarinaError``, recorded.
 
-        ``again``: what stands open is looked at anew, which is no further request of whoever has no key.
+        ``again``: what stands open is looked at anew, which is no further request of whoever has no key. It ends
+        where its credential may do less of what clients do than when it was opened.
         """
-        if self.admit_held():
-            return
+        before = self.caller if again else None
+        if not self.admit_held():
+            await self._admit_with_care(again=again)
+        if before is not None and any(before.may(each) and not self.caller.may(each) for each in _OF_CLIENTS):
+            raise Forbidden(
+                "What this credential may do has become less since this was opened. Open it anew.",
+                rule="rights:changed",
+                code="rights_changed",
+            )
+
+    async def _admit_with_care(self, *, again: bool) -> None:
         runtime = self.parts.runtime
         caller = await self._identify(self.headers.get(b"authorization"), counted=not again)
-        # A grant is held for seconds, so a key in use passes here often enough.
-        runtime.uses.note(caller)
+        address = self.address()
         try:
+            require_address(caller, address)
+            # A grant is held for seconds, so a key in use passes here often enough.
+            runtime.uses.note(caller, address)
             require_server(caller, self.server_slug)
             surface = runtime.surfaces.peek(caller.tenant_id, self.server_slug)
             if surface is None:
@@ -179,7 +200,7 @@ class Visit:
         tenant_id = await runtime.tenants.get(self.tenant_slug)
         if tenant_id is None or not await runtime.surfaces.is_public(tenant_id, self.server_slug):
             return None
-        address = address_of_scope(self.scope, settings.ENV.trusted_proxies)
+        address = self.address()
         scopes = frozenset(PUBLIC_SCOPES)
         caller = anonymous_caller(tenant_id, self.tenant_slug, self.server_slug, address, scopes)
         if counted:

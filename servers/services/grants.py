@@ -130,14 +130,14 @@ def _again(refused: Unauthenticated) -> Unauthenticated:
 
 
 class KeyUses:
-    """Collects when keys were used; ``flush`` writes it, off the calls' path and at most once a minute a key."""
+    """Collects when keys were used, and from where; ``flush`` writes it, off the calls' path, once a minute a key."""
 
     def __init__(self) -> None:
         self._noted: dict[UUID, float] = {}
-        self._pending: dict[int, dict[UUID, datetime]] = {}
+        self._pending: dict[int, dict[UUID, tuple[datetime, str]]] = {}
 
-    def note(self, caller: Caller) -> None:
-        """Remember that the credential was used now."""
+    def note(self, caller: Caller, address: str) -> None:
+        """Remember that the credential was used now, from this address."""
         key_id = caller.credential_id
         if key_id is None:
             return
@@ -145,7 +145,7 @@ class KeyUses:
         if now - self._noted.get(key_id, -USE_NOTED_SECONDS) < USE_NOTED_SECONDS:
             return
         self._noted[key_id] = now
-        self._pending.setdefault(caller.tenant_id, {})[key_id] = datetime.now(UTC)
+        self._pending.setdefault(caller.tenant_id, {})[key_id] = (datetime.now(UTC), address)
 
     async def flush(self) -> None:
         """Write what was collected. A failure is logged and the times are lost: they are a convenience."""
@@ -159,8 +159,8 @@ class KeyUses:
                 logger.warning("the keys' last use was not written", exc_info=True)
 
 
-def _write_uses(pending: dict[int, dict[UUID, datetime]]) -> None:
+def _write_uses(pending: dict[int, dict[UUID, tuple[datetime, str]]]) -> None:
     for tenant_id, keys in pending.items():
         with tenant_scope(tenant_id):
-            for key_id, used_at in keys.items():
-                ApiKey.objects.filter(pk=key_id).update(last_used_at=used_at)
+            for key_id, (used_at, address) in keys.items():
+                ApiKey.objects.filter(pk=key_id).update(last_used_at=used_at, last_used_from=address)

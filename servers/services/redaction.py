@@ -65,7 +65,7 @@ def _is_token(hit: Any) -> bool:
 
 _RULES: Final[tuple[tuple[str, Callable[[Any], bool] | None], ...]] = (
     # A key of ours, or of a well-known issuer: the prefix makes it unmistakable.
-    (r"mcp_live_[A-Za-z0-9_-]{8,}", None),
+    (r"mcp_(?:live|test)_[A-Za-z0-9_-]{8,}", None),
     (r"\b(?:sk|pk|rk)[_-](?:live|test|ant|proj)[A-Za-z0-9_-]{10,}", None),
     (r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}", None),
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", None),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from core.errors import InvalidInput, MarinaError, NotFound, Unauthenticated, Unavailable
 from servers.services.reasons import log_unavailable, reason_of
 from servers.services.redaction import mask_secrets, mask_text
-from tenants.access import KEY_PREFIX, Caller
+from tenants.access import KEY_PREFIXES, Caller
 from tenants.audit.records import Entry, Reason
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ KIND_RATE: Final = "rate"
 WINDOW_SECONDS: Final = 60.0
 MAX_A_WINDOW: Final = 60
 
-_SHOWN_PREFIX: Final = re.compile(re.escape(KEY_PREFIX) + r"([A-Za-z0-9]{4,12})_")
+_SHOWN_PREFIX: Final = re.compile(rf"((?:{'|'.join(KEY_PREFIXES)})[A-Za-z0-9]{{4,12}})_")
 _FORMER: Final = {"key_revoked": "revoked", "key_expired": "expired"}
 """Codes of keys that were the team's own once, and how the log calls them."""
 
@@ -182,4 +182,4 @@ def name_of_refused(token: str | None, code: str) -> str:
         return "anonymous"
     state = _FORMER.get(code, "unknown")
     shown = _SHOWN_PREFIX.match(token)
-    return f"{state} key ({KEY_PREFIX}{shown[1]})" if shown else f"{state} key"
+    return f"{state} key ({shown[1]})" if shown else f"{state} key"

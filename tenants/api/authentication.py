@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from core.clientaddress import address_of_meta
 from core.errors import Forbidden, Unauthenticated
-from tenants.access import Caller, caller_for_key
+from tenants.access import Caller, caller_for_key, require_address
 
 if TYPE_CHECKING:
     from drf_spectacular.openapi import AutoSchema
@@ -40,13 +42,24 @@ class ApiKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[KeyPrincipal, Caller] | None:
         """Raises ``Unauthenticated`` for a key that is malformed, unknown, expired or revoked.
 
-        At a team's address a key of another team is an unknown one, word for word.
+        At a team's address a key of another team is an unknown one, word for word. Raises ``Forbidden`` for one that
+        may not be used from where the request came from.
         """
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        caller = caller_for_key(token.strip(), tenant_slug=_tenant_of(request))
+        address = address_of_meta(request.META, settings.ENV.trusted_proxies)
+        caller = self.identify(token.strip(), _tenant_of(request), address)
+        self.check_address(caller, address)
         return KeyPrincipal(caller.actor), caller
+
+    def identify(self, token: str, tenant_slug: str | None, address: str) -> Caller:
+        """The caller behind a token that came from ``address``."""
+        return caller_for_key(token, tenant_slug=tenant_slug)
+
+    def check_address(self, caller: Caller, address: str) -> None:
+        """Raise ``Forbidden`` where the key may not be used from there."""
+        require_address(caller, address)
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
@@ -85,5 +98,5 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key of the team (mcp_live_…).",
+            "description": "An API key of the team (mcp_live_… or mcp_test_…).",
         }

@@ -10,14 +10,15 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from tenants.access import KEY_PREFIX
 from tenants.api.base import StrictSerializer, list_of
 from tenants.audit.query import OUTCOME_FILTERS
 from tenants.audit.records import OUTCOMES
+from tenants.keyrights import bound_of, reduced_scopes, successor_of
 from tenants.models import ApiKey, AuditExport, Tenant
 from tenants.roles import Role
-from tenants.services.keys import DEFAULT_DAYS, MAX_DAYS
+from tenants.services.keys import DEFAULT_DAYS, MAX_DAYS, MAX_OVERLAP_HOURS, OVERLAP_HOURS
 from tenants.services.log import DEFAULT_LIMIT, MAX_LIMIT, describe_export
+from tenants.services.networks import MAX_NETWORKS
 
 ROLES: Final = [role.value for role in Role]
 KEY_STATUSES: Final = ["live", "expired", "revoked"]
@@ -68,6 +69,14 @@ class RoleInput(StrictSerializer):
     role = serializers.CharField(max_length=16, help_text=", ".join(ROLES))
 
 
+class ScopeStandingSerializer(serializers.Serializer[Any]):
+    """A scope that the key's maker could not give any more."""
+
+    scope = serializers.CharField()
+    lost = serializers.ListField(child=serializers.CharField(), help_text="Actions that it allows no longer.")
+    void = serializers.BooleanField(help_text="Whether nothing of it is left.")
+
+
 class KeySerializer(serializers.Serializer[Any]):
     """An API key, without its text."""
 
@@ -75,16 +84,36 @@ class KeySerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     prefix = serializers.SerializerMethodField(help_text="How the key begins.")
     last_four = serializers.CharField()
+    mode = serializers.ChoiceField(choices=ApiKey.Mode.values)
     scopes = serializers.ListField(child=serializers.CharField())
+    reduced_scopes = serializers.SerializerMethodField(
+        help_text="Scopes that allow less than they say, or nothing, because the key's maker may do less by now."
+    )
+    reduced_because = serializers.SerializerMethodField(help_text="Why; empty where no scope is reduced.")
+    networks = serializers.ListField(
+        child=serializers.CharField(), help_text="Where it may be used from. Empty: anywhere."
+    )
     status = serializers.SerializerMethodField()
-    created_by = serializers.SerializerMethodField()
+    created_by = serializers.SerializerMethodField(
+        help_text="Whose rights bound it, also where a key of theirs made it."
+    )
+    team_owned = serializers.BooleanField(help_text="Made by the operator: no person's rights bound it.")
+    made_with = serializers.UUIDField(
+        source="made_with_id", allow_null=True, help_text="The key that made it."
+    )
+    predecessor = serializers.UUIDField(
+        source="predecessor_id", allow_null=True, help_text="The key that it was rolled from."
+    )
+    successor = serializers.SerializerMethodField(help_text="The key that it was rolled to.")
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)
+    replaced_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
     last_used_at = serializers.DateTimeField(allow_null=True)
+    last_used_from = serializers.CharField(allow_blank=True, help_text="An address.")
 
     def get_prefix(self, key: ApiKey) -> str:
-        return f"{KEY_PREFIX}{key.prefix}"
+        return key.public_part
 
     @extend_schema_field(serializers.ChoiceField(choices=KEY_STATUSES))
     def get_status(self, key: ApiKey) -> str:
@@ -95,6 +124,18 @@ class KeySerializer(serializers.Serializer[Any]):
     @extend_schema_field(serializers.EmailField(allow_null=True))
     def get_created_by(self, key: ApiKey) -> str | None:
         return None if key.created_by is None else key.created_by.email
+
+    @extend_schema_field(ScopeStandingSerializer(many=True))
+    def get_reduced_scopes(self, key: ApiKey) -> Any:
+        return ScopeStandingSerializer(reduced_scopes(key), many=True).data
+
+    def get_reduced_because(self, key: ApiKey) -> str:
+        return f"{bound_of(key).reason}." if reduced_scopes(key) else ""
+
+    @extend_schema_field(serializers.UUIDField(allow_null=True))
+    def get_successor(self, key: ApiKey) -> str | None:
+        successor = successor_of(key)
+        return None if successor is None else str(successor.pk)
 
 
 class IssuedKeySerializer(KeySerializer):
@@ -113,6 +154,32 @@ class KeyInput(StrictSerializer):
     name = serializers.CharField(max_length=80)
     scopes = serializers.ListField(child=serializers.CharField(max_length=140), allow_empty=True)
     expires_in_days = serializers.IntegerField(default=DEFAULT_DAYS, help_text=f"1 to {MAX_DAYS}.")
+    mode = serializers.CharField(
+        default=ApiKey.Mode.LIVE, help_text="live, or test: it may do the same and shows what it is."
+    )
+    networks = serializers.ListField(
+        child=serializers.CharField(),
+        default=list,
+        help_text=f"Addresses and networks (IPv4, IPv6, CIDR) that it may be used from, at most {MAX_NETWORKS}. "
+        "Empty: anywhere.",
+    )
+
+
+class KeyChangeInput(StrictSerializer):
+    """What can be changed of a key."""
+
+    networks = serializers.ListField(
+        child=serializers.CharField(), help_text="As when it is issued. Empty: anywhere."
+    )
+
+
+class RollInput(StrictSerializer):
+    """How to roll a key."""
+
+    overlap_hours = serializers.IntegerField(
+        default=OVERLAP_HOURS,
+        help_text=f"How long the old key goes on, 0 to {MAX_OVERLAP_HOURS}. 0: it ends at once.",
+    )
 
 
 class QueryDateTimeField(serializers.DateTimeField):

@@ -11,6 +11,7 @@ from tenants.api.base import ApiView, TenantView, number_of, results, uuid_of
 from tenants.api.problems import problems
 from tenants.api.serializers import (
     IssuedKeySerializer,
+    KeyChangeInput,
     KeyInput,
     KeyList,
     KeySerializer,
@@ -18,6 +19,7 @@ from tenants.api.serializers import (
     MemberList,
     MemberSerializer,
     RoleInput,
+    RollInput,
     TenantInput,
     TenantList,
     TenantSerializer,
@@ -129,9 +131,7 @@ class KeysView(TenantView):
     )
     def post(self, request: Request, tenant: str) -> Response:
         """Issue a key. Its text is in this answer only."""
-        issued = keys.issue_key(**self.read_input(KeyInput), caller=self.caller)
-        shown = IssuedKeySerializer(issued.row, context={"key": issued.key})
-        return Response(shown.data, status=201, headers={"Cache-Control": "no-store"})
+        return _issued(keys.issue_key(**self.read_input(KeyInput), caller=self.caller))
 
 
 class KeyView(TenantView):
@@ -142,8 +142,38 @@ class KeyView(TenantView):
         """Read a key, without its text."""
         return Response(KeySerializer(keys.get_key(uuid_of(key), caller=self.caller)).data)
 
+    @extend_schema(
+        operation_id="change_key",
+        request=KeyChangeInput,
+        responses={200: KeySerializer, **problems(400, 409)},
+        tags=["api-keys"],
+    )
+    def patch(self, request: Request, tenant: str, key: str) -> Response:
+        """Set where a key may be used from."""
+        given = self.read_input(KeyChangeInput)
+        return Response(KeySerializer(keys.restrict_key(uuid_of(key), **given, caller=self.caller)).data)
+
     @extend_schema(operation_id="revoke_key", responses={204: None, **problems()}, tags=["api-keys"])
     def delete(self, request: Request, tenant: str, key: str) -> Response:
         """Revoke a key for good."""
         keys.revoke_key(uuid_of(key), caller=self.caller)
         return Response(status=204)
+
+
+class KeyRollView(TenantView):
+    """The successor of an API key."""
+
+    @extend_schema(
+        operation_id="roll_key",
+        request=RollInput,
+        responses={201: IssuedKeySerializer, **problems(400, 409)},
+        tags=["api-keys"],
+    )
+    def post(self, request: Request, tenant: str, key: str) -> Response:
+        """Issue a key of the same settings in place of this one. Its text is in this answer only."""
+        return _issued(keys.roll_key(uuid_of(key), **self.read_input(RollInput), caller=self.caller))
+
+
+def _issued(issued: keys.IssuedKey) -> Response:
+    shown = IssuedKeySerializer(issued.row, context={"key": issued.key})
+    return Response(shown.data, status=201, headers={"Cache-Control": "no-store"})

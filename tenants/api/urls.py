@@ -5,7 +5,15 @@ from __future__ import annotations
 from django.urls import path
 
 from tenants.api.audit import DownloadView, ExportsView, ExportView, RecordsView, RecordView
-from tenants.api.teams import KeysView, KeyView, MembersView, MemberView, TenantDetailView, TenantsView
+from tenants.api.teams import (
+    KeyRollView,
+    KeysView,
+    KeyView,
+    MembersView,
+    MemberView,
+    TenantDetailView,
+    TenantsView,
+)
 
 urlpatterns = [
     path("tenants", TenantsView.as_view()),
@@ -14,6 +22,7 @@ urlpatterns = [
     path("tenants/<str:tenant>/members/<str:member>", MemberView.as_view()),
     path("tenants/<str:tenant>/api-keys", KeysView.as_view()),
     path("tenants/<str:tenant>/api-keys/<str:key>", KeyView.as_view()),
+    path("tenants/<str:tenant>/api-keys/<str:key>/roll", KeyRollView.as_view()),
     path("tenants/<str:tenant>/audit/records", RecordsView.as_view()),
     path("tenants/<str:tenant>/audit/records/<str:seq>", RecordView.as_view()),
     path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),

@@ -1,29 +1,36 @@
-"""API keys: issued once in clear, kept as a hash, revoked for good. Never logs or stores the key itself."""
+"""API keys: issued once in clear, kept as a hash, rolled, revoked for good. Never logs or stores the key itself."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from django.utils import timezone
 
-from core.errors import Forbidden, InvalidInput, NotFound
-from tenants.access import KEY_PREFIX, Caller, key_digest
+from core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from tenants.access import Caller, key_digest
 from tenants.changes import announce_change
+from tenants.keyrights import with_makers
 from tenants.models import ApiKey
 from tenants.roles import NARROWING, SCOPE_ACTIONS, SCOPES, Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import clean_text, refuse
+from tenants.services.inputs import clean_text, one_of, refuse
+from tenants.services.networks import all_within, clean_networks
 from tenants.services.recording import record_change
 
 DEFAULT_DAYS: Final = 90
 MAX_DAYS: Final = 3650
 MAX_SCOPES: Final = 64
+
+OVERLAP_HOURS: Final = 24
+MAX_OVERLAP_HOURS: Final = 720
+"""How long a key goes on beside the one that replaces it: 30 days at most."""
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 _SECRET_CHARACTERS: Final = 43
@@ -42,38 +49,42 @@ class IssuedKey:
 
 
 def issue_key(
-    name: str, scopes: list[str], expires_in_days: int = DEFAULT_DAYS, *, caller: Caller
+    name: str,
+    scopes: list[str],
+    expires_in_days: int = DEFAULT_DAYS,
+    mode: str = ApiKey.Mode.LIVE,
+    networks: Sequence[str] = (),
+    *,
+    caller: Caller,
 ) -> IssuedKey:
-    """Make a key that may do no more than its maker. Raises ``InvalidInput`` and ``Forbidden``."""
+    """Make a key that may do no more than its maker. Raises ``InvalidInput`` and ``Forbidden``.
+
+    Without ``networks`` it may be used from anywhere, or from where the key may that makes it.
+    """
     caller.require(Action.KEYS_CHANGE)
     label = clean_text(name, "name", longest=80)
     wanted = _clean_scopes(scopes)
-    _require_within_rights(wanted, caller)
+    kind = one_of(mode, "mode", ApiKey.Mode.values)
+    places = clean_networks(networks, "networks")
+    require_within_rights(wanted, caller)
     lifetime = _lifetime(expires_in_days)
-    prefix = secrets.token_hex(_PREFIX_BYTES)
-    secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARACTERS))
-    key = f"{KEY_PREFIX}{prefix}_{secret}"
-    now = timezone.now()
     with tenant_scope(caller.tenant_id):
-        row = ApiKey.objects.create(
-            name=label,
-            prefix=prefix,
-            last_four=secret[-4:],
-            digest=key_digest(key),
-            scopes=wanted,
-            created_by_id=caller.user_id,
-            created_at=now,
-            expires_at=now + lifetime,
+        maker = _Maker.of(caller)
+        if not places:
+            places = maker.networks
+        maker.require_within(places)
+        issued = _make(
+            maker, name=label, scopes=wanted, mode=kind, networks=places, expires_at=timezone.now() + lifetime
         )
-        record_change("key.created", caller=caller, after=_shown(row))
-    return IssuedKey(row, key)
+        record_change("key.created", caller=caller, after=_shown(issued.row))
+    return issued
 
 
 def list_keys(*, caller: Caller) -> list[ApiKey]:
     """Every key of the tenant, also expired and revoked ones, newest first."""
     caller.require(Action.KEYS_READ)
     with tenant_scope(caller.tenant_id):
-        return list(ApiKey.objects.select_related("created_by"))
+        return list(with_makers(ApiKey.objects.select_related("successor")))
 
 
 def get_key(key_id: UUID, *, caller: Caller) -> ApiKey:
@@ -81,6 +92,66 @@ def get_key(key_id: UUID, *, caller: Caller) -> ApiKey:
     caller.require(Action.KEYS_READ)
     with tenant_scope(caller.tenant_id):
         return _key(key_id)
+
+
+def restrict_key(key_id: UUID, networks: Sequence[str], *, caller: Caller) -> ApiKey:
+    """Set where a key may be used from; no networks: anywhere. Raises ``NotFound``, ``Conflict``, ``Forbidden``."""
+    caller.require(Action.KEYS_CHANGE)
+    places = clean_networks(networks, "networks")
+    with tenant_scope(caller.tenant_id):
+        row = _key(key_id, lock=True)
+        _require_live(row)
+        _Maker.of(caller).require_within(places)
+        if row.networks != places:
+            before = _shown(row)
+            row.networks = places
+            row.save(update_fields=["networks"])
+            record_change("key.changed", caller=caller, before=before, after=_shown(row))
+            announce_change(caller.tenant_id)
+        return _key(key_id)
+
+
+def roll_key(key_id: UUID, overlap_hours: int = OVERLAP_HOURS, *, caller: Caller) -> IssuedKey:
+    """Issue a successor of the same settings; the old key goes on for the overlap, at most until its own end.
+
+    Who rolls a key sees its successor's text, so they become its maker and it may do no more than they may.
+    Raises ``NotFound``, ``InvalidInput``, ``Conflict`` (it was replaced, revoked or has expired) and ``Forbidden``.
+    """
+    caller.require(Action.KEYS_CHANGE)
+    if type(overlap_hours) is not int or not 0 <= overlap_hours <= MAX_OVERLAP_HOURS:
+        refuse("overlap_hours", f"must be a whole number from 0 to {MAX_OVERLAP_HOURS}.")
+    with tenant_scope(caller.tenant_id):
+        row = _key(key_id, lock=True)
+        if row.replaced_at is not None:
+            raise Conflict("This key was rolled already. Roll the key that replaced it.", code="key_replaced")
+        _require_live(row)
+        require_within_rights(row.scopes, caller)
+        maker = _Maker.of(caller)
+        maker.require_within(row.networks)
+        before = _shown(row)
+        now = timezone.now()
+        lifetime = timedelta(days=DEFAULT_DAYS) if row.expires_at is None else row.expires_at - row.created_at
+        row.replaced_at = now
+        if overlap_hours == 0:
+            row.revoked_at = now
+        else:
+            end = now + timedelta(hours=overlap_hours)
+            row.expires_at = end if row.expires_at is None else min(row.expires_at, end)
+        row.save(update_fields=["replaced_at", "revoked_at", "expires_at"])
+        issued = _make(
+            maker,
+            name=row.name,
+            scopes=row.scopes,
+            mode=row.mode,
+            networks=row.networks,
+            expires_at=now + lifetime,
+            predecessor=row,
+        )
+        record_change(
+            "key.rolled", caller=caller, before=before, after={"old": _shown(row), "new": _shown(issued.row)}
+        )
+        announce_change(caller.tenant_id)
+    return issued
 
 
 def revoke_key(key_id: UUID, *, caller: Caller) -> ApiKey:
@@ -98,13 +169,85 @@ def revoke_key(key_id: UUID, *, caller: Caller) -> ApiKey:
     return row
 
 
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Who a new key depends on: a person, also where a key of theirs makes it, or the team itself."""
+
+    user_id: int | None
+    team_owned: bool
+    made_with: ApiKey | None = None
+
+    @classmethod
+    def of(cls, caller: Caller) -> _Maker:
+        if caller.credential_id is None:
+            # The operator's command has nobody's account.
+            return cls(caller.user_id, team_owned=caller.user_id is None)
+        key = _key(caller.credential_id)
+        return cls(key.created_by_id, key.team_owned, key)
+
+    @property
+    def networks(self) -> list[str]:
+        return [] if self.made_with is None else list(self.made_with.networks)
+
+    def require_within(self, networks: Sequence[str]) -> None:
+        """A key that may be used from some addresses must not make one for others."""
+        if self.networks and not (networks and all_within(networks, self.networks)):
+            raise Forbidden(
+                "This key may be used from some addresses only, so it cannot let another key be used from "
+                "elsewhere, nor itself. Name networks within its own, or ask an admin to do it in the dashboard.",
+                rule="key:networks",
+                code="networks_exceed_rights",
+            )
+
+
+def _make(
+    maker: _Maker,
+    *,
+    name: str,
+    scopes: list[str],
+    mode: str,
+    networks: list[str],
+    expires_at: datetime,
+    predecessor: ApiKey | None = None,
+) -> IssuedKey:
+    prefix = secrets.token_hex(_PREFIX_BYTES)
+    secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARACTERS))
+    row = ApiKey(mode=mode, prefix=prefix)
+    key = f"{row.public_part}_{secret}"
+    made = ApiKey.objects.create(
+        name=name,
+        mode=mode,
+        prefix=prefix,
+        last_four=secret[-4:],
+        digest=key_digest(key),
+        scopes=list(scopes),
+        networks=list(networks),
+        created_by_id=maker.user_id,
+        team_owned=maker.team_owned,
+        made_with=maker.made_with,
+        predecessor=predecessor,
+        created_at=timezone.now(),
+        expires_at=expires_at,
+    )
+    return IssuedKey(_key(made.pk), key)
+
+
 def _key(key_id: UUID, *, lock: bool = False) -> ApiKey:
-    rows = ApiKey.objects.all()
-    rows = rows.select_for_update() if lock else rows.select_related("created_by")
-    row = rows.filter(pk=key_id).first()
+    rows = ApiKey.objects.filter(pk=key_id)
+    if lock:
+        rows = rows.select_for_update()
+    else:
+        rows = with_makers(rows.select_related("made_with", "predecessor", "successor"))
+    row = rows.first()
     if row is None:
         raise NotFound("There is no such API key in this team.", code="key_not_found")
     return row
+
+
+def _require_live(row: ApiKey) -> None:
+    if not row.is_live(timezone.now()):
+        state = "was revoked" if row.revoked_at is not None else "has expired"
+        raise Conflict(f"This key {state} and opens nothing. Issue a new one.", code="key_ended")
 
 
 def _clean_scopes(scopes: object) -> list[str]:
@@ -139,7 +282,8 @@ def _lifetime(days: object) -> timedelta:
     return timedelta(days=days)
 
 
-def _require_within_rights(wanted: list[str], caller: Caller) -> None:
+def require_within_rights(wanted: list[str], caller: Caller) -> None:
+    """Raise ``Forbidden`` where a scope would allow what the caller may not do."""
     for scope in wanted:
         missing = sorted(action.value for action in SCOPE_ACTIONS.get(scope, ()) if not caller.may(action))
         if missing:
@@ -156,7 +300,11 @@ def _shown(row: ApiKey) -> dict[str, Any]:
         "id": str(row.id),
         "name": row.name,
         "prefix": row.prefix,
+        "mode": row.mode,
         "scopes": list(row.scopes),
+        "networks": list(row.networks),
+        "made_with": str(row.made_with_id) if row.made_with_id else None,
+        "predecessor": str(row.predecessor_id) if row.predecessor_id else None,
         "expires_at": row.expires_at.isoformat() if row.expires_at else None,
         "revoked_at": row.revoked_at.isoformat() if row.revoked_at else None,
     }

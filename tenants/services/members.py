@@ -9,6 +9,7 @@ from django.core.validators import validate_email
 
 from core.errors import Conflict, Forbidden, NotFound
 from tenants.access import Caller
+from tenants.changes import announce_change
 from tenants.models import Membership, User
 from tenants.roles import Action, Role
 from tenants.scoping import tenant_scope
@@ -75,6 +76,8 @@ def change_role(membership_id: int, role: str, *, caller: Caller) -> Membership:
         membership.role = wanted.value
         membership.save(update_fields=["role"])
         record_change("member.changed", caller=caller, before=before, after=_shown(membership))
+        # The keys that they made may do less, or more, from now on.
+        announce_change(caller.tenant_id)
     return membership
 
 
@@ -89,6 +92,7 @@ def remove_member(membership_id: int, *, caller: Caller) -> None:
             _require_another_owner(membership)
         record_change("member.removed", caller=caller, before=_shown(membership))
         membership.delete()
+        announce_change(caller.tenant_id)
 
 
 def _member(membership_id: int) -> Membership:

@@ -319,8 +319,10 @@ def test_the_connect_page_samples_a_tool_that_answers(client: Client, team: Team
 def test_a_key_made_by_a_key_names_its_maker(client: Client, team: Team) -> None:
     maker = caller_for_key(team.key("admin", name="Deployer"), tenant_slug=team.slug)
     made = issue_key("made", ["tools:read"], caller=maker).row
-    assert "Deployer (a key)" in client.get(f"/app/{team.slug}/keys/{made.id}/").content.decode()
-    assert "another key" in client.get(f"/app/{team.slug}/keys/").content.decode()
+    body = client.get(f"/app/{team.slug}/keys/{made.id}/").content.decode()
+    assert f"/keys/{maker.credential_id}/" in body
+    assert "Deployer" in body
+    assert team.owner_email in body
 
 
 def test_an_unknown_address_states_cause_next_step_and_request_id(client: Client, team: Team) -> None:

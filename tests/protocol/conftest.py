@@ -81,6 +81,8 @@ def port(database: None, probe: ProbeBackend, talker: TalkerBackend) -> Iterator
             ws_max_size=settings.ENV.max_body_bytes,
             log_config=None,
             lifespan="on",
+            # As in config.web: Marina judges by itself what proxies say.
+            proxy_headers=False,
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="marina")

@@ -186,7 +186,11 @@ class LegacySession:
 
 
 def begin(
-    endpoint: Endpoint, *, version: str = "2025-11-25", capabilities: Mapping[str, Any] | None = None
+    endpoint: Endpoint,
+    *,
+    version: str = "2025-11-25",
+    capabilities: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str | None] | None = None,
 ) -> LegacySession:
     """Send ``initialize``."""
     params = {
@@ -194,7 +198,7 @@ def begin(
         "capabilities": capabilities or {},
         "clientInfo": {"name": "stream-test", "version": "1"},
     }
-    answer = endpoint.legacy("initialize", params, version=None)
+    answer = endpoint.legacy("initialize", params, version=None, headers=headers)
     assert answer.status == 200, answer.body
     return LegacySession(endpoint, answer.headers["mcp-session-id"], answer.result["protocolVersion"])
 

@@ -31,6 +31,7 @@ UNKNOWN = {
 BODIES: dict[str, Any] = {
     "role": {"role": "viewer"},
     "call": {"arguments": {}},
+    "<str:key>": {"networks": []},
     "<str:resource>": {"enabled": False},
     "<str:prompt>": {"enabled": False},
 }

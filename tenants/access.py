@@ -144,8 +144,10 @@ def caller_for_key(token: str, *, tenant_slug: str | None = None) -> Caller:
     digest = key_digest(token)
     with directory_scope(key_digest=digest):
         key = with_makers(ApiKey.directory.select_related("tenant")).filter(digest=digest).first()
-    if key is None or (tenant_slug is not None and key.tenant.slug != tenant_slug):
+    if key is None:
         raise unknown_key()
+    if tenant_slug is not None and key.tenant.slug != tenant_slug:
+        raise unknown_key(KeyOfElsewhere)
     if not key.is_live(timezone.now()):
         state = "revoked" if key.revoked_at is not None else "expired"
         raise Unauthenticated(_ENDED["replaced" if key.replaced_at else state], code=f"key_{state}")
@@ -176,9 +178,13 @@ def require_address(caller: Caller, address: str) -> None:
     )
 
 
-def unknown_key() -> Unauthenticated:
+class KeyOfElsewhere(Unauthenticated):
+    """A key of another team. To its sender it is an unknown one; only, nobody made it up."""
+
+
+def unknown_key(kind: type[Unauthenticated] = Unauthenticated) -> Unauthenticated:
     """The one answer for a key that is unknown here, whether or not it is known elsewhere."""
-    return Unauthenticated(
+    return kind(
         "This API key is not known here. Check that the whole key was copied and that the URL is your team's.",
         code="key_unknown",
     )

@@ -122,10 +122,14 @@ def tone(state: str) -> str:
 
 @register.filter
 def who(actor: str) -> str:
-    """An actor of the log by name alone: the person's address, or the key's name without its prefix."""
+    """An actor of the log by name alone: the person's address, or the key's name without its prefix.
+
+    A test key is told as one.
+    """
     kind, _, name = actor.partition(":")
     if kind == "key":
-        return name.rpartition(" (")[0] or name
+        label, _, prefix = name.rpartition(" (")
+        return f"{label} (test key)" if label and prefix.startswith("mcp_test_") else label or name
     return name if kind == "user" else actor
 
 

@@ -74,6 +74,7 @@ class Env:
     web: Web
     trusted_proxies: tuple[Network, ...]
     public_rate: Rate
+    key_failures: Rate
 
 
 def parse_env(environ: Mapping[str, str]) -> Env:
@@ -135,6 +136,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         web=_web(environ),
         trusted_proxies=_networks(environ, "MARINA_TRUSTED_PROXIES"),
         public_rate=_rate(environ, "MARINA_PUBLIC_RATE", default="300/60"),
+        key_failures=_rate(environ, "MARINA_KEY_FAILURES", default="50/300"),
     )
 
 

@@ -14,13 +14,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.clientaddress import address_of_meta
-from core.errors import Forbidden, Unauthenticated, Unavailable
+from core.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
 from core.loop import post, run_async
 from core.requestid import current_request_id
+from servers.services.lockout import CODE
 from servers.services.reasons import log_unavailable
 from servers.services.refusals import KIND_AUTH
 from servers.services.runtime import get_runtime
-from tenants.access import Caller
+from tenants.access import Caller, key_digest
 from tenants.api import problems
 from tenants.api.authentication import ApiKeyAuthentication, KeyPrincipal
 from tenants.models import SLUG_PATTERN
@@ -40,6 +41,19 @@ class RecordedKeyAuthentication(ApiKeyAuthentication):
             post(get_runtime().uses.note, found[1], address)
         return found
 
+    def identify(self, token: str, tenant_slug: str | None, address: str) -> Caller:
+        """Raises as its base does, and ``RateLimited`` where the address is locked out."""
+        lockout, digest, place = get_runtime().lockout, key_digest(token), tenant_slug or ""
+        if not lockout.knows(digest, place):
+            run_async(lockout.check(address), timeout=_SECONDS)
+        try:
+            caller = super().identify(token, tenant_slug, address)
+        except Unauthenticated as refusal:
+            run_async(lockout.count(address, refusal), timeout=_SECONDS)
+            raise
+        post(lockout.remember, digest, place)
+        return caller
+
     def check_address(self, caller: Caller, address: str) -> None:
         """Raises ``Forbidden`` as its base does, recorded."""
         try:
@@ -51,7 +65,7 @@ class RecordedKeyAuthentication(ApiKeyAuthentication):
 
 def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's exception handler: a refused credential is recorded before its answer leaves."""
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, Unauthenticated) or (isinstance(error, RateLimited) and error.code == CODE):
         authorization = context["request"].headers.get("Authorization", "")
         tenant_slug = context["kwargs"].get("tenant", "")
         if authorization and re.fullmatch(SLUG_PATTERN, tenant_slug):
@@ -71,7 +85,9 @@ async def _record_caller(caller: Caller, refusal: Forbidden, request_id: str) ->
     )
 
 
-async def _record(tenant_slug: str, refusal: Unauthenticated, token: str, request_id: str) -> None:
+async def _record(
+    tenant_slug: str, refusal: Unauthenticated | RateLimited, token: str, request_id: str
+) -> None:
     runtime = get_runtime()
     await runtime.start()
     # Asked before the tenant is looked up: the same answer whether or not there is such a tenant.

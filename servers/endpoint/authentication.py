@@ -10,10 +10,10 @@ import logging
 import re
 from typing import Final
 
-from core.errors import Unauthenticated
+from core.errors import RateLimited, Unauthenticated
 from servers.services.reasons import log_unavailable
 from servers.services.runtime import Runtime
-from tenants.access import Caller
+from tenants.access import Caller, key_digest
 
 _REALM: Final = "marina"
 WANTED: Final = "tools:read tools:execute"
@@ -47,13 +47,15 @@ async def identify(
     tenant_slug: str,
     authorization: bytes | None,
     *,
+    address: str,
     server: str,
     client: str,
     request_id: str,
 ) -> Caller:
     """The caller behind the credential. Records a refusal in the tenant's log before it raises.
 
-    Raises ``Unauthenticated``, or ``Unavailable`` when the refusal cannot be recorded.
+    Raises ``Unauthenticated``, ``RateLimited`` where ``address`` is locked out, or ``Unavailable`` when the refusal
+    cannot be recorded.
     """
     token: str | None = None
     try:
@@ -63,8 +65,10 @@ async def identify(
         caller = runtime.grants.peek(token, tenant_slug)
         if caller is not None:
             return caller
-        return await _look_up(runtime, token, tenant_slug)
-    except Unauthenticated as refusal:
+        return await _look_up(runtime, token, tenant_slug, address)
+    except (Unauthenticated, RateLimited) as refusal:
+        if isinstance(refusal, Unauthenticated):
+            await runtime.lockout.count(address, refusal)
         # Asked before the tenant is looked up: the same answer whether or not there is such a tenant.
         if not runtime.writer.accepting:
             raise log_unavailable() from None
@@ -78,11 +82,16 @@ async def identify(
         raise
 
 
-async def _look_up(runtime: Runtime, token: str, tenant_slug: str) -> Caller:
+async def _look_up(runtime: Runtime, token: str, tenant_slug: str, address: str) -> Caller:
     if not runtime.writer.accepting:
         # The database that has no log for us has no keys either: do not wait for it to say so.
         raise log_unavailable()
-    return await runtime.grants.get(token, tenant_slug)
+    digest = key_digest(token)
+    if not runtime.lockout.knows(digest, tenant_slug):
+        await runtime.lockout.check(address)
+    caller = await runtime.grants.get(token, tenant_slug)
+    runtime.lockout.remember(digest, tenant_slug)
+    return caller
 
 
 def missing_key() -> Unauthenticated:

@@ -187,6 +187,7 @@ class Visit:
             self.parts.runtime,
             self.tenant_slug,
             authorization,
+            address=self.address(),
             server=self.server_slug,
             client=client_of(self.headers),
             request_id=self.request_id,

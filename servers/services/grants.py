@@ -126,7 +126,7 @@ class GrantCache:
 
 def _again(refused: Unauthenticated) -> Unauthenticated:
     """The same refusal as a new exception: one object raised in two tasks would mix their tracebacks."""
-    return Unauthenticated(refused.message, code=refused.code, data=refused.data)
+    return type(refused)(refused.message, code=refused.code, data=refused.data)
 
 
 class KeyUses:

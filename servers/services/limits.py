@@ -1,4 +1,6 @@
-"""How often those who need no key may ask: by address and server, over all processes. Knows no wire and no table.
+"""How often something may happen at a place, over all processes, and how often those without a key may ask.
+
+Knows no wire and no table.
 
 The generic cell rate algorithm (ITU-T I.371): one time a place, up to which its requests are paid for. Redis keeps
 it, so that replicas count together; while Redis is away, each process counts by itself.
@@ -48,25 +50,33 @@ now = now[1] * 1000000 + now[2]
 local paid = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
 local wait = paid - tonumber(ARGV[2]) - now
 if wait > 0 then return wait end
+if ARGV[1] == '0' then return 0 end
 paid = paid + tonumber(ARGV[1])
+local most = now + tonumber(ARGV[2])
+if paid > most then paid = paid + tonumber(ARGV[3]) end
 redis.call('SET', KEYS[1], string.format('%.0f', paid), 'PX', math.ceil((paid - now) / 1000) + 1)
 return 0
 """
-"""KEYS: the place. ARGV: what a request costs, and what may be owed before it; both in microseconds, as is the
-answer: how long to wait. 0: the request was let through and counted."""
+"""KEYS: the place. ARGV: what a request costs (0: it is only asked), what may be owed before it, and what more the one
+costs that leaves no room for another; all in microseconds, as is the answer: how long to wait. 0: the request was let
+through and counted."""
 
 logger = logging.getLogger(__name__)
 
 
 class Pace:
-    """A rate: ``requests`` in ``seconds``, evenly spread, and a burst beside it."""
+    """A rate: ``requests`` in ``seconds``, evenly spread, and a burst beside it: a share of them, or ``burst``.
 
-    def __init__(self, requests: int, seconds: int) -> None:
+    Whoever uses all of it up waits ``penalty`` seconds longer.
+    """
+
+    def __init__(self, requests: int, seconds: int, *, burst: int | None = None, penalty: int = 0) -> None:
         self.requests = requests
         self.seconds = seconds
         self.cost = max(seconds * 1_000_000 // requests, 1)
-        self.burst = max(math.ceil(requests / BURST_SHARE), min(requests, LEAST_BURST))
+        self.burst = burst or max(math.ceil(requests / BURST_SHARE), min(requests, LEAST_BURST))
         self.owed = self.cost * (self.burst - 1)
+        self.penalty = penalty * 1_000_000
 
 
 class Limiter:
@@ -81,13 +91,11 @@ class Limiter:
 
     async def take(self, place: str) -> float:
         """Count a request. The seconds to wait before the next try; 0: it is let through."""
-        if monotonic() >= self._away_until:
-            try:
-                return await self._ask_redis(place)
-            except (RedisError, OSError, TimeoutError):
-                self._away_until = monotonic() + AWAY_SECONDS
-                logger.warning("requests are counted by each process alone: Redis does not count them")
-        return self._take_here(place)
+        return await self._ask(place, self.pace.cost)
+
+    async def peek(self, place: str) -> float:
+        """The seconds that a request would have to wait. It is not counted."""
+        return await self._ask(place, 0)
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -95,7 +103,16 @@ class Limiter:
         if client is not None:
             await client.aclose()
 
-    async def _ask_redis(self, place: str) -> float:
+    async def _ask(self, place: str, cost: int) -> float:
+        if monotonic() >= self._away_until:
+            try:
+                return await self._ask_redis(place, cost)
+            except (RedisError, OSError, TimeoutError):
+                self._away_until = monotonic() + AWAY_SECONDS
+                logger.warning("requests are counted by each process alone: Redis does not count them")
+        return self._ask_here(place, cost)
+
+    async def _ask_redis(self, place: str, cost: int) -> float:
         if self._client is None:
             self._client = aioredis.Redis.from_url(
                 self._redis_url,
@@ -105,16 +122,20 @@ class Limiter:
             )
         async with asyncio.timeout(REDIS_SECONDS):
             key = "marina:rate:" + hashlib.sha256(place.encode()).hexdigest()[:32]
-            wait = await self._client.eval(_TAKE, 1, key, str(self.pace.cost), str(self.pace.owed))
+            pace = self.pace
+            wait = await self._client.eval(_TAKE, 1, key, str(cost), str(pace.owed), str(pace.penalty))
         return int(wait) / 1e6
 
-    def _take_here(self, place: str) -> float:
+    def _ask_here(self, place: str, cost: int) -> float:
         now = monotonic()
         paid = max(self._paid.get(place, 0.0), now)
-        wait = paid - self.pace.owed / 1e6 - now
-        if wait > 0:
-            return wait
-        self._paid[place] = paid + self.pace.cost / 1e6
+        most = now + self.pace.owed / 1e6
+        if paid > most:
+            return paid - most
+        if cost == 0:
+            return 0.0
+        paid += cost / 1e6
+        self._paid[place] = paid + (self.pace.penalty / 1e6 if paid > most else 0.0)
         self._paid.move_to_end(place)
         while len(self._paid) > MAX_PLACES:
             self._paid.popitem(last=False)

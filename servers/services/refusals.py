@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from core.errors import InvalidInput, MarinaError, NotFound, Unauthenticated, Unavailable
+from core.errors import InvalidInput, MarinaError, NotFound, RateLimited, Unauthenticated, Unavailable
 from servers.services.reasons import log_unavailable, reason_of
 from servers.services.redaction import mask_secrets, mask_text
 from tenants.access import KEY_PREFIXES, Caller
@@ -61,7 +61,7 @@ class RefusalLog:
     async def refused_credential(
         self,
         tenant_id: int,
-        error: Unauthenticated,
+        error: Unauthenticated | RateLimited,
         *,
         token: str | None,
         server: str,

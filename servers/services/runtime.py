@@ -22,6 +22,7 @@ from servers.execution.engine import Engine
 from servers.services.grants import GrantCache, KeyUses
 from servers.services.limits import Limiter, Pace
 from servers.services.live import WATCHING, note_watched
+from servers.services.lockout import LOCK_SECONDS, Lockout
 from servers.services.reading import look_up
 from servers.services.refusals import RefusalLog
 from servers.services.surfaces import RECHECK_SECONDS, SurfaceCache, find_tenant
@@ -53,6 +54,13 @@ class Runtime:
         self.tenants = TenantIds()
         rate = settings.ENV.public_rate
         self.limiter = Limiter(settings.ENV.redis_url, Pace(rate.requests, rate.seconds))
+        failures = settings.ENV.key_failures
+        self.lockout = Lockout(
+            Limiter(
+                settings.ENV.redis_url,
+                Pace(failures.requests, failures.seconds, burst=failures.requests, penalty=LOCK_SECONDS),
+            )
+        )
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,6 +85,7 @@ class Runtime:
         await self.refusals.close()
         await self.uses.flush()
         await self.limiter.close()
+        await self.lockout.close()
         await self.writer.close()
         await self.engine.close()
         _retire(self)

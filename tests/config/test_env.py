@@ -59,6 +59,7 @@ def test_a_role_url_given_explicitly_wins() -> None:
         ({"MARINA_HEADER_SECONDS": "0"}, ["MARINA_HEADER_SECONDS", "300"]),
         ({"MARINA_TRUSTED_PROXIES": "proxy"}, ["MARINA_TRUSTED_PROXIES", "'proxy'", "10.1.0.0/16"]),
         ({"MARINA_PUBLIC_RATE": "many"}, ["MARINA_PUBLIC_RATE", "'many'", "300/60"]),
+        ({"MARINA_KEY_FAILURES": "50"}, ["MARINA_KEY_FAILURES", "'50'", "300/60"]),
         ({"MARINA_PUBLIC_RATE": "300/0"}, ["MARINA_PUBLIC_RATE", "300/60"]),
         ({"MARINA_MAX_BODY_BYTES": "1"}, ["MARINA_MAX_BODY_BYTES", "1024"]),
     ],

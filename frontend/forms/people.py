@@ -7,8 +7,20 @@ from typing import Any, Final
 
 from django import forms
 
-from frontend.forms.base import ServiceForm
+from core.clientaddress import is_within
+from core.errors import InvalidInput
+from core.outbound import parse_networks
+from frontend.forms.base import ServiceForm, mono
 from tenants.roles import Role
+from tenants.services.networks import clean_networks
+
+OVERLAPS: Final = (
+    (0, "At once"),
+    (1, "After 1 hour"),
+    (24, "After 24 hours"),
+    (168, "After 7 days"),
+    (720, "After 30 days"),
+)
 
 EXPIRIES: Final = ((7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year"))
 
@@ -54,13 +66,65 @@ class MemberForm(ServiceForm):
         ]
 
 
-class KeyForm(ServiceForm):
+class NetworksForm(ServiceForm):
+    """Where a key may be used from. ``address`` is the person's own: a list without it is asked about once more."""
+
+    networks = forms.CharField(
+        label="Only from these addresses",
+        required=False,
+        max_length=4000,
+        widget=forms.Textarea(attrs=mono(rows="3", placeholder="203.0.113.7\n10.1.0.0/16\n2001:db8::/32")),
+    )
+    anyway = forms.BooleanField(label="My own address need not be among them", required=False)
+
+    def __init__(self, *args: Any, address: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.address = address
+        self.is_outside = False
+        self.fields[
+            "networks"
+        ].help_text = (
+            f"Addresses and networks, IPv4 or IPv6, a line each. Empty: from anywhere. You are at {address}."
+        )
+
+    def clean_networks(self) -> list[str]:
+        """The list in its one form."""
+        try:
+            return clean_networks(self.cleaned_data["networks"].replace(",", " ").split(), "networks")
+        except InvalidInput as fault:
+            raise forms.ValidationError([_at_line(each) for each in fault.errors]) from None
+
+    def clean(self) -> dict[str, Any]:
+        """Ask again where the person's own address is not in the list."""
+        data: dict[str, Any] = self.cleaned_data
+        networks = data.get("networks")
+        if networks and not data.get("anyway") and not is_within(self.address, parse_networks(networks)):
+            self.is_outside = True
+            self.add_error(
+                "networks",
+                f"Your own address, {self.address}, is not among these: from where you are now the key will be "
+                "refused. Add it, or say below that it need not be.",
+            )
+        return data
+
+
+class RollForm(ServiceForm):
+    overlap = forms.TypedChoiceField(label="The old key ends", choices=OVERLAPS, coerce=int, initial=24)
+
+
+class KeyForm(NetworksForm):
     field_of_path = {"expires_in_days": "expiry"}
 
     name = forms.CharField(
         max_length=80,
         help_text="Who or what will use it. The log shows this name.",
         widget=forms.TextInput(attrs={"placeholder": "Claude Code on Ada's laptop", "autocomplete": "off"}),
+    )
+    mode = forms.ChoiceField(
+        choices=[("live", "Live"), ("test", "Test")],
+        initial="live",
+        required=False,
+        help_text="A test key may do the same. Lists and log show it as one.",
     )
     scopes = forms.MultipleChoiceField(widget=forms.CheckboxSelectMultiple, required=False)
     tools = forms.MultipleChoiceField(widget=forms.CheckboxSelectMultiple, required=False)
@@ -84,3 +148,11 @@ class KeyForm(ServiceForm):
             *(f"tool:{name}" for name in data["tools"]),
             *(f"server:{slug}" for slug in data["servers"]),
         ]
+
+
+def _at_line(fault: dict[str, str]) -> str:
+    """A fault of one network by its place in the list, counted from one."""
+    place = fault["path"].rpartition(".")[2]
+    return (
+        f"Entry {int(place) + 1} {fault['message']}" if place.isdecimal() else f"The list {fault['message']}"
+    )

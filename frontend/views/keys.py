@@ -1,4 +1,4 @@
-"""Pages of API keys: list, issue (the key is shown once), revoke."""
+"""Pages of API keys: list, issue (the key is shown once), restrict, roll, revoke."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from core.clientaddress import address_of_meta
 from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
-from frontend.forms.people import KeyForm
+from frontend.forms.people import KeyForm, NetworksForm, RollForm
 from frontend.pages import form_status, fragment, page, wants_fragment
 from servers.services.servers import list_servers
 from servers.services.tools import list_tools
 from tenants.access import Caller
+from tenants.keyrights import bound_of, reduced_scopes, standing_of, successor_of
 from tenants.models import ApiKey
 from tenants.roles import SCOPE_ACTIONS, SCOPES, Action
-from tenants.services.keys import get_key, issue_key, list_keys, revoke_key
+from tenants.services.keys import get_key, issue_key, list_keys, restrict_key, revoke_key, roll_key
 
 _SHOWN_SCOPES = ("tools:read", "tools:execute", "resources:read", "prompts:read", "audit:read", "admin")
 """Scopes that open something today; tasks join the picker with what they open."""
@@ -36,7 +39,10 @@ TEAM_ITSELF = "the team itself"
 def key_list(request: HttpRequest, caller: Caller) -> HttpResponse:
     """Every key, with expired and revoked ones greyed."""
     now = timezone.now()
-    rows = [(key, _state(key, now), _maker(key)) for key in list_keys(caller=caller)]
+    rows = [
+        (key, _state(key, now), _maker(key), bool(reduced_scopes(key)), successor_of(key))
+        for key in list_keys(caller=caller)
+    ]
     return page(request, caller, "keys.html", "keys", {"rows": rows})
 
 
@@ -54,12 +60,15 @@ def key_new(request: HttpRequest, caller: Caller) -> HttpResponse:
         scopes=allowed,
         tools=tools,
         servers=servers,
+        address=_address(request),
         initial={"scopes": ["tools:read", "tools:execute"]},
     )
     if request.method == "POST" and form.is_valid():
         with form.refusals(partial(note_refusal, request, caller)):
+            data = form.cleaned_data
+            mode = data["mode"] or ApiKey.Mode.LIVE
             issued = issue_key(
-                form.cleaned_data["name"], form.all_scopes(), form.cleaned_data["expiry"], caller=caller
+                data["name"], form.all_scopes(), data["expiry"], mode, data["networks"], caller=caller
             )
             return _show(request, caller, "key_issued.html", {"issued": issued})
     context = {"form": form, "scope_words": SCOPES, "narrowable": bool(tools or len(servers) > 1)}
@@ -77,18 +86,70 @@ def key_revoke(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpRespon
     return redirect("frontend:keys", caller.tenant_slug)
 
 
+@require_POST
+@tenant_page(Action.KEYS_CHANGE)
+def key_roll(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse:
+    """Issue a key's successor, and show it this once."""
+    get_key(key_id, caller=caller)
+    form = RollForm(request.POST)
+    if form.is_valid():
+        with form.refusals(partial(note_refusal, request, caller)):
+            issued = roll_key(key_id, form.cleaned_data["overlap"], caller=caller)
+            old = get_key(key_id, caller=caller)
+            return _show(request, caller, "key_issued.html", {"issued": issued, "old": old})
+    return _key_page(request, caller, key_id, roll=form)
+
+
+@require_POST
+@tenant_page(Action.KEYS_CHANGE)
+def key_networks(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse:
+    """Set where a key may be used from."""
+    get_key(key_id, caller=caller)
+    form = NetworksForm(request.POST, address=_address(request))
+    if form.is_valid():
+        with form.refusals(partial(note_refusal, request, caller)):
+            restrict_key(key_id, form.cleaned_data["networks"], caller=caller)
+            messages.success(request, "Saved. It holds from now on, for what stands open too.")
+            return redirect("frontend:key", caller.tenant_slug, key_id)
+    return _key_page(request, caller, key_id, places=form)
+
+
 @require_safe
 @tenant_page(Action.KEYS_READ)
 def key_page(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse:
-    """One key: what it may do, and the danger zone."""
+    """One key: what it may do and from where, rolling it, and the danger zone."""
+    return _key_page(request, caller, key_id)
+
+
+def _key_page(
+    request: HttpRequest,
+    caller: Caller,
+    key_id: UUID,
+    *,
+    roll: RollForm | None = None,
+    places: NetworksForm | None = None,
+) -> HttpResponse:
     key = get_key(key_id, caller=caller)
+    reduced = bool(reduced_scopes(key))
+    listed = {"networks": "\n".join(key.networks)}
     context = {
         "key": key,
         "maker": _maker(key),
         "state": _state(key, timezone.now()),
-        "scope_words": [(scope, SCOPES.get(scope, "Narrows what the others allow.")) for scope in key.scopes],
+        "standings": standing_of(key),
+        "reduced_because": bound_of(key).reason if reduced else "",
+        "successor": successor_of(key),
+        "roll": roll or RollForm(),
+        "places": places or NetworksForm(address=_address(request), initial=listed),
     }
-    return page(request, caller, "key.html", "keys", context)
+    return page(
+        request, caller, "key.html", "keys", context, status=max(form_status(roll), form_status(places))
+    )
+
+
+def _address(request: HttpRequest) -> str:
+    """Where the person is."""
+    return address_of_meta(request.META, settings.ENV.trusted_proxies)
 
 
 def _maker(key: ApiKey) -> str:

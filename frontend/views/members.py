@@ -69,7 +69,9 @@ def member_remove(request: HttpRequest, caller: Caller, membership_id: int) -> H
     email = get_member(membership_id, caller=caller).user.email
     try:
         remove_member(membership_id, caller=caller)
-        messages.success(request, f"{email} is no longer a member. Keys that they issued stay live.")
+        messages.success(
+            request, f"{email} is no longer a member. Keys that they made may do nothing any more."
+        )
     except Forbidden as refusal:
         note_refusal(request, caller, refusal)
         messages.error(request, refusal.message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from frontend.views import (
+    access,
     connect,
     exports,
     keys,
@@ -59,6 +60,7 @@ _TENANT = [
     path("keys/<uuid:key_id>/networks", keys.key_networks, name="key_networks"),
     path("keys/<uuid:key_id>/roll", keys.key_roll, name="key_roll"),
     path("keys/<uuid:key_id>/revoke", keys.key_revoke, name="key_revoke"),
+    path("access/", access.explain, name="access"),
     path("members/", members.members, name="members"),
     path("members/<int:membership_id>/role", members.member_role, name="member_role"),
     path("members/<int:membership_id>/remove", members.member_remove, name="member_remove"),

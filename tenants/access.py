@@ -148,6 +148,11 @@ def caller_for_key(token: str, *, tenant_slug: str | None = None) -> Caller:
         raise unknown_key()
     if tenant_slug is not None and key.tenant.slug != tenant_slug:
         raise unknown_key(KeyOfElsewhere)
+    return caller_of_key(key)
+
+
+def caller_of_key(key: ApiKey) -> Caller:
+    """The caller that a key, read ``with_makers``, is now. Raises ``Unauthenticated`` when it works no longer."""
     if not key.is_live(timezone.now()):
         state = "revoked" if key.revoked_at is not None else "expired"
         raise Unauthenticated(_ENDED["replaced" if key.replaced_at else state], code=f"key_{state}")

@@ -156,3 +156,21 @@ def _at_line(fault: dict[str, str]) -> str:
     return (
         f"Entry {int(place) + 1} {fault['message']}" if place.isdecimal() else f"The list {fault['message']}"
     )
+
+
+class AccessForm(ServiceForm):
+    """A call that is asked about."""
+
+    credential = forms.ChoiceField(label="API key")
+    server = forms.ChoiceField(label="Server")
+    tool = forms.CharField(label="Tool", max_length=64, widget=forms.TextInput(attrs=mono(list="tools")))
+    address = forms.GenericIPAddressField(
+        label="From the address", required=False, help_text="Optional: where the client is."
+    )
+
+    def __init__(
+        self, *args: Any, keys: Collection[tuple[str, str]], servers: Collection[str], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["credential"].choices = keys  # type: ignore[attr-defined]
+        self.fields["server"].choices = [(slug, slug) for slug in servers]  # type: ignore[attr-defined]

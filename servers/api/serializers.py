@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from servers.models import DataSource, Server, ToolVersion
+from servers.services.explaining import QUESTIONS
 from servers.services.onboarding import DEFAULT_SERVER
 from tenants.api.base import StrictSerializer, list_of
 from tenants.api.serializers import public_url
@@ -279,3 +280,32 @@ ResourceList = list_of(ResourceSerializer, "ResourceList")
 PromptList = list_of(PromptSerializer, "PromptList")
 ToolVersionList = list_of(ToolVersionSerializer, "ToolVersionList")
 ServerList = list_of(ServerSerializer, "ServerList")
+
+
+class AccessQuery(StrictSerializer):
+    """Which call is asked about."""
+
+    credential_id = serializers.UUIDField()
+    tool = serializers.CharField(max_length=64)
+    server = serializers.CharField(default=DEFAULT_SERVER, max_length=40)
+    address = serializers.IPAddressField(required=False, help_text="Where the client is; left out: anywhere.")
+
+
+class StepSerializer(serializers.Serializer[Any]):
+    """One step of the decision."""
+
+    name = serializers.ChoiceField(choices=list(QUESTIONS))
+    question = serializers.CharField()
+    passed = serializers.BooleanField(
+        allow_null=True, help_text="Null: an earlier refusal left nothing to ask."
+    )
+    answer = serializers.CharField(help_text="Of a refusal: what the client is told.")
+    code = serializers.CharField()
+    rule = serializers.CharField()
+
+
+class ExplanationSerializer(serializers.Serializer[Any]):
+    """What would become of a call now."""
+
+    allowed = serializers.BooleanField(help_text="Whether it would be let through to the tool.")
+    steps = StepSerializer(many=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
+from servers.api.access import AccessView
 from servers.api.prompts import PromptsView, PromptView
 from servers.api.resources import ResourcesView, ResourceView
 from servers.api.servers import ServersView, ServerView
@@ -42,5 +43,6 @@ urlpatterns = [
     path("tenants/<str:tenant>/prompts/<str:prompt>", PromptView.as_view()),
     path("tenants/<str:tenant>/servers", ServersView.as_view()),
     path("tenants/<str:tenant>/servers/<str:server>", ServerView.as_view()),
+    path("tenants/<str:tenant>/access", AccessView.as_view()),
     re_path(r"", NoSuchAddress.as_view()),
 ]

@@ -19,6 +19,7 @@ from servers.services.decisions import (
     decide_completion,
     decide_prompt,
     decide_resource,
+    require_usable,
 )
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
@@ -255,15 +256,14 @@ async def _run_tool(
     timeout: float,
     context: Context,
 ) -> Outcome:
-    if tool.source is None or tool.validator is None:
-        raise SourceError(tool.fault, code="tool_unusable")
-    fault: MarinaError | None = check_arguments(tool.validator, arguments)
+    source, validator = require_usable(tool)
+    fault: MarinaError | None = check_arguments(validator, arguments)
     if fault is not None:
         raise fault
     if tool.annotations.get("readOnlyHint") is not True:
         await record.intend()
     outcome = await record.runtime.engine.execute(
-        tool.source, tool.operation, arguments, timeout=timeout, context=context
+        source, tool.operation, arguments, timeout=timeout, context=context
     )
     if tool.output_validator is not None and not outcome.failed:
         fault = check_result(tool.output_validator, outcome.structured)

@@ -7,10 +7,13 @@ they come. ``tool:<name>`` narrows tools alone; what a credential may read of re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from core.errors import InvalidInput, NotFound
+from jsonschema_rs import Validator
+
+from core.errors import InvalidInput, NotFound, SourceError
+from servers.execution.contract import Source
 from servers.services.redaction import mask_text
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
 from servers.services.visibility import require_server, require_tool, tools_left
@@ -21,15 +24,50 @@ _NEAREST: Final = 12
 _SHOWN_CHARACTERS: Final = 200
 
 
+Check = Callable[[Caller, Surface, str], None]
+"""One rule about a call of a tool by name: raises ``Forbidden`` or ``NotFound`` where it refuses."""
+
+
+def _require_scope(caller: Caller, surface: Surface, tool_name: str) -> None:
+    caller.require(Action.TOOLS_CALL)
+
+
+def _require_server(caller: Caller, surface: Surface, tool_name: str) -> None:
+    require_server(caller, surface.slug)
+
+
+def _require_tool(caller: Caller, surface: Surface, tool_name: str) -> None:
+    require_tool(caller, tool_name)
+
+
+def _require_offered(caller: Caller, surface: Surface, tool_name: str) -> None:
+    if tool_name not in surface.by_name:
+        raise _unknown_tool(caller, surface, tool_name)
+
+
+CHECKS: Final[dict[str, Check]] = {
+    "scope": _require_scope,
+    "server": _require_server,
+    "tool": _require_tool,
+    "offered": _require_offered,
+}
+"""The rules in their order. The decision and its explanation (``explaining``) both go by them."""
+
+_IN_ORDER: Final = tuple(CHECKS.values())
+
+
 def decide(caller: Caller, surface: Surface, tool_name: str) -> SurfaceTool:
     """The tool, when the caller may call it here. Raises ``Forbidden`` or ``NotFound``."""
-    caller.require(Action.TOOLS_CALL)
-    require_server(caller, surface.slug)
-    require_tool(caller, tool_name)
-    tool = surface.by_name.get(tool_name)
-    if tool is None:
-        raise _unknown_tool(caller, surface, tool_name)
-    return tool
+    for check in _IN_ORDER:
+        check(caller, surface, tool_name)
+    return surface.by_name[tool_name]
+
+
+def require_usable(tool: SurfaceTool) -> tuple[Source, Validator]:
+    """What a call of the tool needs. Raises ``SourceError`` where the tool cannot be run, whoever asks."""
+    if tool.source is None or tool.validator is None:
+        raise SourceError(tool.fault, code="tool_unusable")
+    return tool.source, tool.validator
 
 
 def decide_resource(caller: Caller, surface: Surface, uri: str) -> tuple[SurfaceResource, Mapping[str, str]]:

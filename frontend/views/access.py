@@ -1,0 +1,54 @@
+"""The page that says why a credential can or cannot call a tool."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from frontend.access import tenant_page
+from frontend.forms.people import AccessForm
+from frontend.pages import form_status, page
+from servers.services.explaining import explain_call
+from servers.services.onboarding import DEFAULT_SERVER
+from servers.services.servers import list_servers
+from servers.services.tools import list_tools
+from tenants.access import Caller
+from tenants.roles import Action
+from tenants.services.keys import list_keys
+
+
+@require_safe
+@tenant_page(Action.KEYS_READ)
+def explain(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Ask about one call, and show the decision step by step."""
+    now = timezone.now()
+    keys = [
+        (str(key.pk), f"{key.name} ({key.public_part}{'' if key.is_live(now) else ', ended'})")
+        for key in list_keys(caller=caller)
+    ]
+    # An auditor sees keys, and neither servers nor tools: their names can be typed all the same.
+    servers = [row.slug for row in list_servers(caller=caller)] if caller.may(Action.SERVERS_READ) else []
+    tools = [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else []
+    asked = request.GET.get("server", "") or DEFAULT_SERVER
+    form = AccessForm(
+        request.GET if "tool" in request.GET else None,
+        keys=keys,
+        servers=sorted({DEFAULT_SERVER, asked, *servers}),
+        initial={"credential": request.GET.get("credential", ""), "server": asked},
+    )
+    explanation = None
+    if form.is_bound and form.is_valid():
+        with form.refusals():
+            data = form.cleaned_data
+            explanation = explain_call(
+                UUID(data["credential"]),
+                data["server"],
+                data["tool"],
+                address=data["address"] or "",
+                caller=caller,
+            )
+    context = {"form": form, "explanation": explanation, "tools": tools, "has_keys": bool(keys)}
+    return page(request, caller, "access.html", "access", context, status=form_status(form))

@@ -1,0 +1,156 @@
+"""Why a credential can or cannot call a tool: the decision's own rules, one after another. Runs and records nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
+from uuid import UUID
+
+from core.errors import Forbidden, MarinaError, NotFound
+from core.sealing import sealer
+from servers.models import Server, Tool
+from servers.services.decisions import CHECKS, require_usable
+from servers.services.surfaces import Surface, load_surface
+from servers.services.visibility import require_server
+from tenants.access import Caller, caller_of_key, require_address
+from tenants.roles import Action
+from tenants.scoping import tenant_scope
+from tenants.services.keys import get_key
+
+T = TypeVar("T")
+
+QUESTIONS: Final[dict[str, str]] = {
+    "credential": "Does the credential work?",
+    "address": "May it be used from there?",
+    "reach": "May it use this server?",
+    "exists": "Is there such a server?",
+    "scope": "Do its scopes, and what its maker may do, allow calling tools?",
+    "server": "Do its scopes leave this server to it?",
+    "tool": "Do its scopes leave this tool to it?",
+    "offered": "Does the server offer the tool?",
+    "usable": "Can the tool run?",
+}
+"""The steps in the order in which a call passes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. ``passed`` is ``None`` where an earlier refusal leaves nothing to ask about.
+
+    ``answer`` is a sentence; of a refusal it is what the client is told. ``code`` and ``rule`` are the record's.
+    """
+
+    name: str
+    question: str
+    passed: bool | None
+    answer: str
+    code: str = ""
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Every step, and whether a call would be let through to its tool."""
+
+    allowed: bool
+    steps: tuple[Step, ...]
+
+    @property
+    def refusal(self) -> Step | None:
+        """The step that decides against the call: the first that refuses."""
+        return next((step for step in self.steps if step.passed is False), None)
+
+
+def explain_call(
+    credential_id: UUID, server: str, tool: str, *, address: str = "", caller: Caller
+) -> Explanation:
+    """What would become of a call of ``tool`` at ``server`` with this credential now, from ``address`` if one is named.
+
+    Arguments are not looked at, nor how busy anybody is. Raises ``NotFound`` for a credential that the team has not.
+    """
+    caller.require(Action.KEYS_READ)
+    key = get_key(credential_id, caller=caller)
+    asked = _Asking()
+    who = asked.step("credential", lambda: caller_of_key(key), "It does.")
+    if who is None:
+        return asked.explanation()
+    asked.step("address", lambda: _judge_address(who, address), _from_where(who, address))
+    asked.step("reach", lambda: require_server(who, server), "It may.")
+    surface = asked.step("exists", lambda: _surface_of(caller.tenant_id, server), "There is.")
+    if surface is None:
+        return asked.explanation()
+    for name, check in CHECKS.items():
+        asked.step(name, partial(check, who, surface, tool), "Yes.")
+    found = surface.by_name.get(tool)
+    if found is None:
+        asked.add("offered", _why_missing(caller.tenant_id, server, tool))
+    else:
+        asked.step("usable", lambda: require_usable(found), "It can.")
+    return asked.explanation()
+
+
+class _Asking:
+    """The steps so far. Each is taken for itself, so that all that stands in the way shows at once."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, Step] = {}
+
+    def step(self, name: str, ask: Callable[[], T], answer: str) -> T | None:
+        """Take a step; what it gives, or ``None`` where it refuses."""
+        try:
+            given = ask()
+        except MarinaError as refusal:
+            rule = refusal.rule if isinstance(refusal, Forbidden) else ""
+            self._note(name, passed=False, answer=refusal.message, code=refusal.code, rule=rule)
+            return None
+        self._note(name, passed=True, answer=answer)
+        return given
+
+    def add(self, name: str, reason: str) -> None:
+        """Say more about a step than a client is told."""
+        self._steps[name] = replace(self._steps[name], answer=f"{self._steps[name].answer} {reason}")
+
+    def explanation(self) -> Explanation:
+        """All steps; those that could not be taken are open."""
+        for name in QUESTIONS:
+            if name not in self._steps:
+                self._note(name, passed=None, answer="It did not come to that.")
+        steps = tuple(self._steps[name] for name in QUESTIONS)
+        return Explanation(all(step.passed for step in steps), steps)
+
+    def _note(self, name: str, *, passed: bool | None, answer: str, code: str = "", rule: str = "") -> None:
+        self._steps[name] = Step(name, QUESTIONS[name], passed, answer, code, rule)
+
+
+def _judge_address(who: Caller, address: str) -> None:
+    if address:
+        require_address(who, address)
+
+
+def _from_where(who: Caller, address: str) -> str:
+    if who.networks is None:
+        return "From anywhere."
+    return "From there, yes." if address else f"From {', '.join(map(str, who.networks))} only."
+
+
+def _surface_of(tenant_id: int, slug: str) -> Surface:
+    surface = load_surface(tenant_id, slug, sealer())
+    if surface is None:
+        raise NotFound(f"The team has no server {slug[:80]}.", code="server_not_found")
+    return surface
+
+
+def _why_missing(tenant_id: int, slug: str, name: str) -> str:
+    """Why a server does not offer a tool, for those who may see what the team has."""
+    with tenant_scope(tenant_id):
+        tool = Tool.objects.select_related("source").filter(name=name).first()
+        server = Server.objects.filter(slug=slug).first()
+        if tool is None or server is None:
+            return "The team has no tool of this name."
+        if not tool.enabled:
+            return "The tool is switched off."
+        if not server.offers_all and not server.sources.filter(pk=tool.source_id).exists():
+            return f"The server does not offer the data source {tool.source.name}, which the tool stands on."
+        return "The tool has no version yet."

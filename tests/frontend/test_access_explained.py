@@ -1,0 +1,61 @@
+"""The page that explains access: what it shows to whom."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from tenants.models import User
+from tenants.roles import Role
+from tenants.services.keys import issue_key
+from tests.factories import Team, make_team
+
+
+@pytest.fixture
+def team(database: None) -> Team:
+    return make_team()
+
+
+def visit(team: Team, asked: dict[str, str], user_id: int | None = None) -> tuple[int, str]:
+    client = Client()
+    client.force_login(User.objects.get(pk=user_id or team.owner.user_id))
+    answer = client.get(reverse("frontend:access", args=[team.slug]), asked)
+    return answer.status_code, answer.content.decode()
+
+
+def test_the_decision_is_shown_step_by_step(team: Team) -> None:
+    key = issue_key("reader", ["tools:read"], caller=team.owner).row
+    status, text = visit(team, {"credential": str(key.pk), "server": "default", "tool": "list_tables"})
+    assert status == 200
+    assert "A call is refused" in text
+    assert "scope:tools:execute" in text
+    status, text = visit(team, {"credential": str(key.pk)})
+    assert status == 200
+    assert "A call is refused" not in text
+
+
+def test_what_cannot_be_asked_is_named_beside_its_field(team: Team) -> None:
+    key = issue_key("reader", ["tools:read"], caller=team.owner).row
+    for asked in (
+        {"credential": "nonsense", "tool": "x"},
+        {"credential": str(key.pk), "tool": ""},
+        {"credential": str(key.pk), "tool": "x", "address": "nowhere"},
+        {"credential": "6f1c1c9e-0000-4000-8000-000000000000", "tool": "x"},
+    ):
+        status, text = visit(team, {"server": "default", **asked})
+        assert status == 400, asked
+        assert 'aria-invalid="true"' in text
+
+
+def test_an_auditor_may_ask_and_a_viewer_may_not(team: Team) -> None:
+    key = issue_key("reader", ["tools:read"], caller=team.owner).row
+    asked = {"credential": str(key.pk), "server": "default", "tool": "x"}
+    assert visit(team, asked, team.member(Role.AUDITOR).user_id)[0] == 200
+    assert visit(team, asked, team.member(Role.VIEWER).user_id)[0] == 403
+
+
+def test_a_team_without_keys_is_told_the_next_step(team: Team) -> None:
+    status, text = visit(team, {})
+    assert status == 200
+    assert "no API keys yet" in text

@@ -1,0 +1,129 @@
+"""The explanation of a call and what becomes of the call agree, whatever key, maker, server and tool it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from servers.models import Tool
+from servers.services.explaining import QUESTIONS, explain_call
+from servers.services.servers import create_server
+from servers.services.sources import create_source
+from servers.services.tools import set_tool_enabled
+from tenants.models import ApiKey, Membership
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+from tenants.services.keys import issue_key, restrict_key, revoke_key
+from tests.factories import Team, make_team
+from tests.protocol import probe
+from tests.protocol.wireclient import Endpoint
+from tests.rest import Rest
+
+LOOPBACK = "127.0.0.1"
+SCOPES = ("tools:read", "tools:execute", "resources:read", "audit:read", "admin")
+NARROWING = ("tool:echo", "tool:routed", "tool:gone", "server:default", "server:bare", "server:gone")
+KEYS = st.fixed_dictionaries(
+    {
+        "scopes": st.sets(st.sampled_from(SCOPES), min_size=1),
+        "narrowing": st.sets(st.sampled_from(NARROWING), max_size=3),
+        "networks": st.sampled_from([[], [LOOPBACK], ["10.0.0.0/8"]]),
+        "ended": st.sampled_from(["", "", "", "revoked"]),
+        "maker": st.sampled_from([None, *Role]),
+    }
+)
+
+
+@pytest.fixture
+def shop(port: int) -> Team:
+    """A team with a probe source, a tool of which is off, and a server that offers nothing of it."""
+    team = make_team()
+    create_source("probe-source", probe.KIND, {}, caller=team.owner)
+    create_server("bare", "Bare", "private", [], caller=team.owner)
+    with tenant_scope(team.tenant_id):
+        off = Tool.objects.get(name="routed").pk
+    set_tool_enabled(off, False, caller=team.owner)
+    return team
+
+
+def make_key(team: Team, drawn: dict[str, Any]) -> tuple[ApiKey, str]:
+    """A key as drawn: made by an admin who becomes what was drawn, or leaves (``None``)."""
+    maker = team.member(Role.OWNER)
+    assert maker.user_id is not None
+    scopes = sorted(drawn["scopes"] | (drawn["narrowing"] if "admin" not in drawn["scopes"] else set()))
+    issued = issue_key("drawn", scopes, caller=maker)
+    if drawn["networks"]:
+        restrict_key(issued.row.pk, drawn["networks"], caller=team.owner)
+    if drawn["ended"]:
+        revoke_key(issued.row.pk, caller=team.owner)
+    with tenant_scope(team.tenant_id):
+        membership = Membership.objects.filter(user_id=maker.user_id)
+        if drawn["maker"] is None:
+            membership.delete()
+        else:
+            membership.update(role=drawn["maker"].value)
+    return issued.row, issued.key
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    drawn=KEYS,
+    server=st.sampled_from(["default", "bare", "gone"]),
+    tool=st.sampled_from(["echo", "routed", "gone"]),
+)
+def test_explanation_and_call_agree(
+    port: int, shop: Team, drawn: dict[str, Any], server: str, tool: str
+) -> None:
+    row, key = make_key(shop, drawn)
+    explained = explain_call(row.pk, server, tool, address=LOOPBACK, caller=shop.owner)
+    answer = Endpoint(port, f"/mcp/{shop.slug}/{server}", key).call(tool, {"text": "x"})
+    refusal = explained.refusal
+    if explained.allowed:
+        assert refusal is None
+        assert answer.status == 200
+        assert answer.result["isError"] is False
+    else:
+        assert refusal is not None
+        assert answer.error["data"]["code"] == refusal.code
+        # Whoever may see the team's tools is told more of what is missing than the client is.
+        if refusal.name not in {"exists", "offered"}:
+            assert answer.error["message"] == refusal.answer
+    assert [step.name for step in explained.steps] == list(QUESTIONS)
+
+
+def test_each_reason_for_a_missing_tool_is_told(shop: Team) -> None:
+    key = issue_key("k", ["tools:execute"], caller=shop.owner).row.pk
+
+    def why(server: str, tool: str) -> str:
+        explained = explain_call(key, server, tool, caller=shop.owner)
+        (step,) = [step for step in explained.steps if step.name == "offered"]
+        assert step.passed is False
+        return step.answer
+
+    assert why("default", "routed").endswith("The tool is switched off.")
+    assert "does not offer the data source probe-source" in why("bare", "echo")
+    assert why("default", "gone").endswith("The team has no tool of this name.")
+
+
+def test_rest_explains_and_refuses_whoever_may_see_no_keys(shop: Team) -> None:
+    key = issue_key("k", ["tools:read"], caller=shop.owner).row.pk
+    path = f"/tenants/{shop.slug}/access?credential_id={key}&tool=echo"
+    answer = Rest.admin(shop).get(path)
+    assert answer.status == 200
+    assert answer.body["allowed"] is False
+    (step,) = [step for step in answer.body["steps"] if step["passed"] is False]
+    assert (step["name"], step["rule"], step["code"]) == (
+        "scope",
+        "scope:tools:execute",
+        "insufficient_scope",
+    )
+    assert Rest.admin(shop).get(f"/tenants/{shop.slug}/access?tool=echo").paths == {"credential_id"}
+    assert Rest.admin(shop).get(f"{path}&address=nowhere").paths == {"address"}
+    other = make_team()
+    foreign = issue_key("k", ["tools:read"], caller=other.owner).row.pk
+    assert (
+        Rest.admin(shop).get(f"/tenants/{shop.slug}/access?credential_id={foreign}&tool=echo").status == 404
+    )
+    assert Rest(shop.key("tools:execute")).get(path).status == 403

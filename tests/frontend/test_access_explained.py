@@ -19,7 +19,9 @@ def team(database: None) -> Team:
 
 def visit(team: Team, asked: dict[str, str], user_id: int | None = None) -> tuple[int, str]:
     client = Client()
-    client.force_login(User.objects.get(pk=user_id or team.owner.user_id))
+    member = user_id or team.owner.user_id
+    assert member is not None
+    client.force_login(User.objects.get(pk=member))
     answer = client.get(reverse("frontend:access", args=[team.slug]), asked)
     return answer.status_code, answer.content.decode()
 

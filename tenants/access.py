@@ -14,7 +14,7 @@ from django.utils import timezone
 from core.clientaddress import is_within
 from core.errors import Forbidden, NotFound, Unauthenticated
 from core.outbound import Network
-from tenants.keyrights import actions_of, bound_of, with_makers
+from tenants.keyrights import actions_of, actions_within, bound_of, with_makers
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.roles import ALLOWED, SCOPE_ACTIONS, Action, Role
 from tenants.scoping import directory_scope
@@ -164,7 +164,7 @@ def caller_of_key(key: ApiKey) -> Caller:
         credential_id=key.id,
         scopes=scopes,
         expires_at=key.expires_at,
-        actions=actions_of(scopes) & bound.actions,
+        actions=actions_within(scopes, bound),
         bound=bound.reason,
         networks=tuple(ip_network(network) for network in key.networks) or None,
     )

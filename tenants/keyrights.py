@@ -78,6 +78,12 @@ def actions_of(scopes: frozenset[str]) -> frozenset[Action]:
     return frozenset().union(*(SCOPE_ACTIONS.get(scope, frozenset()) for scope in scopes))
 
 
+@lru_cache(maxsize=4096)
+def actions_within(scopes: frozenset[str], bound: Bound) -> frozenset[Action]:
+    """What scopes allow within a bound: one set for all keys that are alike."""
+    return actions_of(scopes) & bound.actions
+
+
 def standing_of(key: ApiKey) -> list[ScopeStanding]:
     """The scopes of a key of ``with_makers``, each with what is left of it."""
     bound = bound_of(key)

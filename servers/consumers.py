@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 NOT_ALLOWED: Final = 4404
 """Close code for no session and for a tenant that is not the person's: one answer for both."""
 
-MEMBERSHIP_SECONDS: Final = 60.0
+MEMBERSHIP_SECONDS: Final = 5.0
 """How long a membership that was checked is trusted while the socket stays open."""
 
 SEND_SECONDS: Final = 2.0

@@ -14,7 +14,7 @@ from django.utils import timezone
 from core.clientaddress import is_within
 from core.errors import Forbidden, NotFound, Unauthenticated
 from core.outbound import Network
-from tenants.keyrights import actions_of, actions_within, bound_of, with_makers
+from tenants.keyrights import actions_of, actions_within, bound_of, end_of_maker, with_makers
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.roles import ALLOWED, SCOPE_ACTIONS, Action, Role
 from tenants.scoping import directory_scope
@@ -30,6 +30,7 @@ class Caller:
     A person has a ``role``; a credential has ``scopes``. ``actor`` is how the log names them. ``actions`` are what is
     left of a credential's scopes, worked out when it was looked up; ``bound`` says why that may be less than they say.
     ``networks`` is ``None`` for who may come from anywhere; of everybody else each request's address is to be judged.
+    ``access_ends_at`` is the end of the membership that stands behind the caller: the person's, or the key's maker's.
     """
 
     tenant_id: int
@@ -43,6 +44,7 @@ class Caller:
     actions: frozenset[Action] | None = None
     bound: str = ""
     networks: tuple[Network, ...] | None = None
+    access_ends_at: datetime | None = None
 
     @property
     def anonymous(self) -> bool:
@@ -92,14 +94,17 @@ def tenant_not_found() -> NotFound:
 
 
 def caller_for_user(user_id: int, email: str, tenant_slug: str) -> Caller:
-    """A signed-in person as a member of a tenant. Raises ``NotFound`` when they are not one."""
+    """A signed-in person as a member of a tenant. Raises ``NotFound`` when they are not one, or no longer.
+
+    Asked anew by each request, so a membership ends on every replica at its time.
+    """
     with directory_scope(user_id=user_id):
         membership = (
             Membership.directory.select_related("tenant")
             .filter(user_id=user_id, tenant__slug=tenant_slug)
             .first()
         )
-    if membership is None:
+    if membership is None or not membership.is_live(timezone.now()):
         raise tenant_not_found()
     return Caller(
         tenant_id=membership.tenant_id,
@@ -107,6 +112,7 @@ def caller_for_user(user_id: int, email: str, tenant_slug: str) -> Caller:
         actor=f"user:{email}",
         user_id=user_id,
         role=Role(membership.role),
+        access_ends_at=membership.ends_at,
     )
 
 
@@ -114,7 +120,8 @@ def tenants_of_user(user_id: int) -> list[tuple[Tenant, Role]]:
     """The tenants that a person belongs to, by name, with their role in each."""
     with directory_scope(user_id=user_id):
         rows = Membership.directory.select_related("tenant").filter(user_id=user_id).order_by("tenant__name")
-        return [(row.tenant, Role(row.role)) for row in rows]
+        now = timezone.now()
+        return [(row.tenant, Role(row.role)) for row in rows if row.is_live(now)]
 
 
 def key_digest(token: str) -> bytes:
@@ -167,6 +174,7 @@ def caller_of_key(key: ApiKey) -> Caller:
         actions=actions_within(scopes, bound),
         bound=bound.reason,
         networks=tuple(ip_network(network) for network in key.networks) or None,
+        access_ends_at=end_of_maker(key),
     )
 
 

@@ -7,10 +7,12 @@ the team's own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
 
 from tenants.models import ApiKey, Membership
 from tenants.roles import ALLOWED, SCOPE_ACTIONS, SCOPES, Action, Role
@@ -54,9 +56,12 @@ _BY_ROLE: Final = {
 
 
 def with_makers(rows: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
-    """The same keys, each with its maker and the maker's role now: still one query."""
-    role = Membership.directory.filter(tenant_id=OuterRef("tenant_id"), user_id=OuterRef("created_by_id"))
-    return rows.select_related("created_by").annotate(maker_role=Subquery(role.values("role")[:1]))
+    """The same keys, each with its maker and the maker's role now, while their membership lasts: still one query."""
+    own = Membership.directory.filter(tenant_id=OuterRef("tenant_id"), user_id=OuterRef("created_by_id"))
+    live = own.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=timezone.now()))
+    return rows.select_related("created_by").annotate(
+        maker_role=Subquery(live.values("role")[:1]), maker_ends_at=Subquery(live.values("ends_at")[:1])
+    )
 
 
 def bound_of(key: ApiKey) -> Bound:
@@ -70,6 +75,11 @@ def bound_of(key: ApiKey) -> Bound:
         return _CLOSED
     role: str | None = getattr(key, "maker_role")  # noqa: B009 - an annotation, of which the model knows nothing
     return _GONE if role is None else _BY_ROLE[Role(role)]
+
+
+def end_of_maker(key: ApiKey) -> datetime | None:
+    """When the access of a key's maker ends, for a key of ``with_makers``; ``None``: not at a set time."""
+    return None if key.team_owned else getattr(key, "maker_ends_at", None)
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Who: users, tenants, memberships, credentials, and the tenant's log. Fields, constraints, pure properties."""
+"""Who: users and their sign-ins, tenants, memberships, invitations, credentials, the log. Fields and constraints."""
 
 from __future__ import annotations
 
@@ -77,11 +77,12 @@ class Tenant(models.Model):
 
 
 class Membership(TenantOwned):
-    """A user's role in a tenant."""
+    """A user's role in a tenant, for good or until ``ends_at``, from which on it opens nothing."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     role = models.CharField(max_length=16, choices=[(role.value, role.value.title()) for role in Role])
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    ends_at = models.DateTimeField(null=True)
 
     class Meta(TenantOwned.Meta):
         constraints = [
@@ -94,6 +95,84 @@ class Membership(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.user_id} is {self.role} of {self.tenant_id}"
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether the membership opens anything at ``now``."""
+        return self.ends_at is None or now < self.ends_at
+
+
+class Invitation(TenantOwned):
+    """An offer of a role to whoever reads the mail of one address. Of the link's token only the SHA-256 is kept.
+
+    ``sent_at`` is when the newest mail left; ``access_ends_at`` becomes the membership's end.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField(max_length=254)
+    role = models.CharField(max_length=16, choices=[(role.value, role.value.title()) for role in Role])
+    access_ends_at = models.DateTimeField(null=True)
+    digest = models.BinaryField(unique=True)
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    sent_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    withdrawn_at = models.DateTimeField(null=True)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-created_at", "id"]
+        indexes = [models.Index(fields=["email"], name="tenants_invitation_email")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "email"],
+                condition=models.Q(accepted_at__isnull=True, withdrawn_at__isnull=True),
+                name="tenants_invitation_one_open",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(email=Lower("email")), name="tenants_invitation_email_lower"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(role__in=[role.value for role in Role]),
+                name="tenants_invitation_role_valid",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(accepted_at__isnull=True) | models.Q(withdrawn_at__isnull=True),
+                name="tenants_invitation_ends_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"invitation {self.id}"
+
+    def state(self, now: datetime) -> str:
+        """``open``, ``accepted``, ``withdrawn`` or ``expired``."""
+        if self.accepted_at is not None:
+            return "accepted"
+        if self.withdrawn_at is not None:
+            return "withdrawn"
+        return "open" if now < self.expires_at else "expired"
+
+
+class SignIn(models.Model):
+    """One browser that a person signed in with. The session names the row; an ended row ends the session.
+
+    Of people, not of tenants: no scope applies, so every query names its user.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    address = models.CharField(max_length=64)
+    browser = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    seen_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-seen_at", "id"]
+
+    def __str__(self) -> str:
+        return f"sign-in {self.id} of {self.user_id}"
 
 
 class ApiKey(TenantOwned):

@@ -54,8 +54,15 @@ def tenant_scope(tenant_id: int) -> Iterator[None]:
 
 
 @contextmanager
-def directory_scope(*, user_id: int | None = None, key_digest: bytes | None = None) -> Iterator[None]:
-    """Look up what is not yet known to belong to a tenant: a user's own memberships, a key by its digest.
+def directory_scope(
+    *,
+    user_id: int | None = None,
+    key_digest: bytes | None = None,
+    invitation_digest: bytes | None = None,
+    email: str | None = None,
+) -> Iterator[None]:
+    """Look up what is not yet known to belong to a tenant: a user's own memberships, a key by its digest, an
+    invitation by that of its token or by the address that it went to.
 
     Row-level security shows exactly those rows; every other tenant-owned row stays hidden.
     Query through ``Model.directory`` (managers of scoped models still raise).
@@ -67,16 +74,19 @@ def directory_scope(*, user_id: int | None = None, key_digest: bytes | None = No
             tenant=NO_TENANT,
             user="" if user_id is None else str(user_id),
             key="" if key_digest is None else key_digest.hex(),
+            invitation="" if invitation_digest is None else invitation_digest.hex(),
+            email=email or "",
         )
         yield
 
 
-def _configure(*, tenant: int, user: str = "", key: str = "") -> None:
+def _configure(*, tenant: int, user: str = "", key: str = "", invitation: str = "", email: str = "") -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('app.tenant', %s, true), set_config('app.user', %s, true), "
-            "set_config('app.key', %s, true)",
-            [str(tenant), user, key],
+            "set_config('app.key', %s, true), set_config('app.invitation', %s, true), "
+            "set_config('app.email', %s, true)",
+            [str(tenant), user, key, invitation, email],
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from django import forms
@@ -11,6 +12,7 @@ from core.clientaddress import is_within
 from core.errors import InvalidInput
 from core.outbound import parse_networks
 from frontend.forms.base import ServiceForm, mono
+from tenants.models import Membership
 from tenants.roles import Role
 from tenants.services.networks import clean_networks
 
@@ -48,6 +50,7 @@ class SignInForm(ServiceForm):
 
 class MemberForm(ServiceForm):
     name_field = "email"
+    field_of_path = {"access_ends_at": "last_day"}
 
     email = forms.CharField(
         label="E-mail",
@@ -57,6 +60,11 @@ class MemberForm(ServiceForm):
     role = forms.ChoiceField(
         choices=[(role.value, role.value.title()) for role in reversed(Role)], initial=Role.VIEWER.value
     )
+    last_day = forms.DateField(
+        label="Last day of access",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+    )
 
     def __init__(self, *args: Any, offered: Collection[Role] = tuple(Role), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -64,6 +72,31 @@ class MemberForm(ServiceForm):
         self.fields["role"].widget.choices = [
             (role.value, role.value.title()) for role in reversed(Role) if role in offered
         ]
+
+
+class EndForm(ServiceForm):
+    """Until when a member has access."""
+
+    field_of_path = {"access_ends_at": "last_day"}
+
+    last_day = forms.DateField(label="Last day of access", required=False)
+
+
+class HeirForm(ServiceForm):
+    """Who is to own the team."""
+
+    member = forms.TypedChoiceField(label="New owner", coerce=int)
+
+    def __init__(self, *args: Any, members: Iterable[Membership], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choice = self.fields["member"]
+        assert isinstance(choice, forms.TypedChoiceField)  # noqa: S101 - declared above
+        choice.choices = [(member.pk, f"{member.user.email} ({member.role})") for member in members]
+
+
+def end_of(last_day: date | None) -> datetime | None:
+    """When the access ends whose last day, in UTC, this is."""
+    return None if last_day is None else datetime.combine(last_day + timedelta(days=1), time(), tzinfo=UTC)
 
 
 class NetworksForm(ServiceForm):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django import template
@@ -99,6 +99,12 @@ def _relative(seconds: float, at: datetime) -> str:
             count = int(distance // unit)
             return f"{count} {name} ago" if seconds > 0 else f"in {count} {name}"
     return f"{at.astimezone(UTC):%d %b %Y}"
+
+
+@register.filter
+def last_day(ends_at: datetime) -> str:
+    """The last day, in UTC, before a moment: what a date field shows of an end."""
+    return f"{(ends_at - timedelta(microseconds=1)).astimezone(UTC):%Y-%m-%d}"
 
 
 @register.filter

@@ -65,6 +65,8 @@ KINDS: Final = (
     "member.added",
     "member.changed",
     "member.removed",
+    "member.left",
+    "ownership.transferred",
     "tenant.changed",
     "operator.entered",
     "export.created",

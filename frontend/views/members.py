@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from core.errors import Conflict, Forbidden, InvalidInput
 from frontend.access import note_refusal, tenant_page
-from frontend.forms.people import ROLE_WORDS, MemberForm
+from frontend.confirm import confirmed
+from frontend.forms.people import ROLE_WORDS, EndForm, HeirForm, MemberForm, end_of
 from frontend.pages import form_status, page
+from frontend.permissions import roles_table
 from tenants.access import Caller
-from tenants.roles import Action
+from tenants.models import Membership
+from tenants.roles import Action, Role
 from tenants.services.members import (
     add_member,
-    change_role,
+    change_member,
     get_member,
+    leave_tenant,
     list_members,
     remove_member,
-    roles_to_give,
+    transfer_ownership,
 )
+from tenants.services.roster import roles_to_give
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -35,14 +43,24 @@ def members(request: HttpRequest, caller: Caller) -> HttpResponse:
     form = MemberForm(request.POST or None, offered=givable)
     if request.method == "POST" and form.is_valid():
         with form.refusals(partial(note_refusal, request, caller)):
-            added = add_member(form.cleaned_data["email"], form.cleaned_data["role"], caller=caller)
+            added = add_member(
+                form.cleaned_data["email"],
+                form.cleaned_data["role"],
+                access_ends_at=end_of(form.cleaned_data["last_day"]),
+                caller=caller,
+            )
             messages.success(request, _welcome(added.user.email, added.role))
             return redirect("frontend:members", caller.tenant_slug)
+    now = timezone.now()
+    rows = list_members(caller=caller)
     context = {
         "form": form,
-        "rows": [(member, member.role in givable) for member in list_members(caller=caller)],
+        "rows": [(member, member.role in givable) for member in rows],
+        "ended": [member.pk for member in rows if not member.is_live(now)],
+        "heirs": HeirForm(members=_heirs(rows, caller)).fields["member"].choices,  # type: ignore[attr-defined]
         "roles": [role.value for role in givable],
         "role_words": [(role.value, words) for role, words in ROLE_WORDS.items()],
+        "roles_table": roles_table(),
     }
     return page(request, caller, "members.html", "members", context, status=form_status(form))
 
@@ -51,14 +69,26 @@ def members(request: HttpRequest, caller: Caller) -> HttpResponse:
 @tenant_page(Action.MEMBERS_CHANGE)
 def member_role(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
     """Give a member another role."""
-    try:
-        changed = change_role(membership_id, request.POST.get("role", ""), caller=caller)
+    with _refusals(request, caller):
+        changed = change_member(membership_id, role=request.POST.get("role", ""), caller=caller)
         messages.success(request, f"{changed.user.email} is {changed.role} now.")
-    except Forbidden as refusal:
-        note_refusal(request, caller, refusal)
-        messages.error(request, refusal.message)
-    except (Conflict, InvalidInput) as fault:
-        messages.error(request, fault.message)
+    return redirect("frontend:members", caller.tenant_slug)
+
+
+@require_POST
+@tenant_page(Action.MEMBERS_CHANGE)
+def member_end(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
+    """Give a member's access an end, another one, or none."""
+    email = get_member(membership_id, caller=caller).user.email
+    form = EndForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, f"The access of {email} stays as it was: choose a day, or none.")
+        return redirect("frontend:members", caller.tenant_slug)
+    last_day = form.cleaned_data["last_day"]
+    with _refusals(request, caller):
+        change_member(membership_id, access_ends_at=end_of(last_day), caller=caller)
+        words = "has no end" if last_day is None else f"ends after {last_day:%d %b %Y} (UTC)"
+        messages.success(request, f"The access of {email} {words}.")
     return redirect("frontend:members", caller.tenant_slug)
 
 
@@ -67,17 +97,58 @@ def member_role(request: HttpRequest, caller: Caller, membership_id: int) -> Htt
 def member_remove(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
     """End a membership."""
     email = get_member(membership_id, caller=caller).user.email
-    try:
+    with _refusals(request, caller):
         remove_member(membership_id, caller=caller)
         messages.success(
             request, f"{email} is no longer a member. Keys that they made may do nothing any more."
         )
+    return redirect("frontend:members", caller.tenant_slug)
+
+
+@require_POST
+@tenant_page(Action.TENANT_CHANGE)
+def transfer(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Hand the team over to the chosen member, once its slug was typed."""
+    form = HeirForm(request.POST, members=_heirs(list_members(caller=caller), caller))
+    if not form.is_valid():
+        messages.error(request, "The team was not handed over: choose a member of it.")
+    elif confirmed(request, caller.tenant_slug, nothing="The team was not handed over"):
+        with _refusals(request, caller):
+            heir = transfer_ownership(form.cleaned_data["member"], caller=caller)
+            messages.success(request, f"{heir.user.email} owns the team now, and you are an admin of it.")
+    return redirect("frontend:members", caller.tenant_slug)
+
+
+@require_POST
+@tenant_page()
+def leave(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Leave the team, once its slug was typed. Where that cannot be, back to where the form was."""
+    back = "frontend:members" if caller.may(Action.MEMBERS_READ) else "frontend:overview"
+    if confirmed(request, caller.tenant_slug, nothing="You are still a member"):
+        with _refusals(request, caller):
+            leave_tenant(caller=caller)
+            messages.success(request, f"You have left the team {caller.tenant_slug}.")
+            return redirect("frontend:home")
+    return redirect(back, caller.tenant_slug)
+
+
+@contextmanager
+def _refusals(request: HttpRequest, caller: Caller) -> Iterator[None]:
+    """Say on the next page what the service inside refuses, and why."""
+    try:
+        yield
     except Forbidden as refusal:
         note_refusal(request, caller, refusal)
         messages.error(request, refusal.message)
-    except Conflict as fault:
+    except (Conflict, InvalidInput) as fault:
         messages.error(request, fault.message)
-    return redirect("frontend:members", caller.tenant_slug)
+
+
+def _heirs(rows: list[Membership], caller: Caller) -> list[Membership]:
+    """Whom the caller, an owner, may hand the team over to."""
+    if caller.role is not Role.OWNER:
+        return []
+    return [row for row in rows if row.user_id != caller.user_id and row.ends_at is None]
 
 
 def _welcome(email: str, role: str) -> str:

@@ -53,6 +53,11 @@ class MemberSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     email = serializers.EmailField(source="user.email")
     role = serializers.ChoiceField(choices=ROLES)
+    access_ends_at = serializers.DateTimeField(
+        source="ends_at",
+        allow_null=True,
+        help_text="From then on the membership opens nothing; null: no end.",
+    )
     created_at = serializers.DateTimeField()
 
 
@@ -61,12 +66,27 @@ class MemberInput(StrictSerializer):
 
     email = serializers.CharField(max_length=254)
     role = serializers.CharField(max_length=16, help_text=", ".join(ROLES))
+    access_ends_at = serializers.DateTimeField(required=False, allow_null=True, help_text="RFC 3339.")
 
 
-class RoleInput(StrictSerializer):
-    """A member's new role."""
+class MemberChange(StrictSerializer):
+    """What can be changed of a membership: what is left out stays."""
 
-    role = serializers.CharField(max_length=16, help_text=", ".join(ROLES))
+    role = serializers.CharField(required=False, max_length=16, help_text=", ".join(ROLES))
+    access_ends_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="RFC 3339; null: no end."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError({"role": ["Give role, access_ends_at, or both."]})
+        return attrs
+
+
+class OwnershipInput(StrictSerializer):
+    """To whom a team is handed over."""
+
+    member = serializers.IntegerField(min_value=1, help_text="The id of the new owner's membership.")
 
 
 class ScopeStandingSerializer(serializers.Serializer[Any]):

@@ -15,10 +15,11 @@ from tenants.api.serializers import (
     KeyInput,
     KeyList,
     KeySerializer,
+    MemberChange,
     MemberInput,
     MemberList,
     MemberSerializer,
-    RoleInput,
+    OwnershipInput,
     RollInput,
     TenantInput,
     TenantList,
@@ -81,7 +82,7 @@ class MembersView(TenantView):
         tags=["members"],
     )
     def post(self, request: Request, tenant: str) -> Response:
-        """Make a person a member."""
+        """Make a person a member, without asking them; an invitation asks."""
         given = self.read_input(MemberInput)
         return Response(MemberSerializer(members.add_member(**given, caller=self.caller)).data, status=201)
 
@@ -97,15 +98,15 @@ class MemberView(TenantView):
         return Response(MemberSerializer(members.get_member(number_of(member), caller=self.caller)).data)
 
     @extend_schema(
-        operation_id="change_role",
-        request=RoleInput,
+        operation_id="change_member",
+        request=MemberChange,
         responses={200: MemberSerializer, **problems(400, 409)},
         tags=["members"],
     )
     def patch(self, request: Request, tenant: str, member: str) -> Response:
-        """Give a member another role."""
-        given = self.read_input(RoleInput)
-        changed = members.change_role(number_of(member), **given, caller=self.caller)
+        """Give a member another role, or their access an end."""
+        given = self.read_input(MemberChange)
+        changed = members.change_member(number_of(member), **given, caller=self.caller)
         return Response(MemberSerializer(changed).data)
 
     @extend_schema(operation_id="remove_member", responses={204: None, **problems(409)}, tags=["members"])
@@ -113,6 +114,39 @@ class MemberView(TenantView):
         """End a membership."""
         members.remove_member(number_of(member), caller=self.caller)
         return Response(status=204)
+
+
+class OwnMembershipView(TenantView):
+    """The caller's own membership of a team."""
+
+    @extend_schema(
+        operation_id="get_own_membership", responses={200: MemberSerializer, **problems()}, tags=["members"]
+    )
+    def get(self, request: Request, tenant: str) -> Response:
+        """Read your own membership, which every role may."""
+        return Response(MemberSerializer(members.get_own_membership(caller=self.caller)).data)
+
+    @extend_schema(operation_id="leave_tenant", responses={204: None, **problems(409)}, tags=["members"])
+    def delete(self, request: Request, tenant: str) -> Response:
+        """Leave the team."""
+        members.leave_tenant(caller=self.caller)
+        return Response(status=204)
+
+
+class OwnershipView(TenantView):
+    """Who owns a team."""
+
+    @extend_schema(
+        operation_id="transfer_ownership",
+        request=OwnershipInput,
+        responses={200: MemberSerializer, **problems(400, 409)},
+        tags=["members"],
+    )
+    def post(self, request: Request, tenant: str) -> Response:
+        """Make another member an owner and become an admin yourself, in one step."""
+        given = self.read_input(OwnershipInput)
+        heir = members.transfer_ownership(given["member"], caller=self.caller)
+        return Response(MemberSerializer(heir).data)
 
 
 class KeysView(TenantView):

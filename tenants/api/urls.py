@@ -11,6 +11,8 @@ from tenants.api.teams import (
     KeyView,
     MembersView,
     MemberView,
+    OwnershipView,
+    OwnMembershipView,
     TenantDetailView,
     TenantsView,
 )
@@ -19,6 +21,8 @@ urlpatterns = [
     path("tenants", TenantsView.as_view()),
     path("tenants/<str:tenant>", TenantDetailView.as_view()),
     path("tenants/<str:tenant>/members", MembersView.as_view()),
+    path("tenants/<str:tenant>/members/me", OwnMembershipView.as_view()),
+    path("tenants/<str:tenant>/ownership", OwnershipView.as_view()),
     path("tenants/<str:tenant>/members/<str:member>", MemberView.as_view()),
     path("tenants/<str:tenant>/api-keys", KeysView.as_view()),
     path("tenants/<str:tenant>/api-keys/<str:key>", KeyView.as_view()),

@@ -1,11 +1,10 @@
-"""Who belongs to a tenant, and in which role. Knows no request and no page."""
+"""Who belongs to a tenant, in which role and until when. Knows no request and no page."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final
 
 from core.errors import Conflict, Forbidden, NotFound
 from tenants.access import Caller
@@ -13,12 +12,30 @@ from tenants.changes import announce_change
 from tenants.models import Membership, User
 from tenants.roles import Action, Role
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import clean_text, name_taken, one_of, refuse
+from tenants.services.inputs import name_taken, refuse
 from tenants.services.recording import record_change
+from tenants.services.roster import (
+    CAN_SIGN_IN,
+    clean_address,
+    clean_end,
+    clean_role,
+    require_owner_besides,
+    require_power_over,
+    take_turn,
+)
+
+
+class Kept(Enum):
+    """Stands for a value that is not to change, where ``None`` is a value of its own."""
+
+    KEPT = "kept"
+
+
+KEPT: Final = Kept.KEPT
 
 
 def list_members(*, caller: Caller) -> list[Membership]:
-    """The tenant's members with their users, by e-mail address."""
+    """The tenant's members with their users, by e-mail address; those too whose access has ended."""
     caller.require(Action.MEMBERS_READ)
     with tenant_scope(caller.tenant_id):
         return list(Membership.objects.select_related("user").order_by("user__email"))
@@ -31,52 +48,84 @@ def get_member(membership_id: int, *, caller: Caller) -> Membership:
         return _member(membership_id)
 
 
-def roles_to_give(*, caller: Caller) -> list[Role]:
-    """The roles that the caller may give and take: all, but for who may not decide about owners."""
-    if not caller.may(Action.MEMBERS_CHANGE):
-        return []
-    return [role for role in Role if role is not Role.OWNER or caller.may(Action.TENANT_CHANGE)]
+def get_own_membership(*, caller: Caller) -> Membership:
+    """The caller's own, whatever their role. Raises ``NotFound`` for a credential: it is no member."""
+    with tenant_scope(caller.tenant_id):
+        return _own(caller)
 
 
-def add_member(email: str, role: str, *, caller: Caller) -> Membership:
-    """Make a person a member.
+def add_member(
+    email: str, role: str, *, access_ends_at: datetime | None = None, caller: Caller
+) -> Membership:
+    """Make a person a member without asking them; ``invitations`` asks.
 
     Whether the address already has an account, through another team, shows in no answer: an unknown
-    address gets an account that nobody can sign in to until the operator sets its password.
-    Raises ``InvalidInput`` and ``Conflict`` (they are a member already).
+    address gets an account that nobody can sign in to until its password is set.
+    Raises ``InvalidInput``, ``Forbidden`` and ``Conflict`` (they are a member already).
     """
     caller.require(Action.MEMBERS_CHANGE)
-    address = _address(email)
-    wanted = _role(role)
-    _require_power_over(wanted, caller)
+    address = clean_address(email)
+    wanted = clean_role(role)
+    ends_at = clean_end(access_ends_at, caller=caller)
+    require_power_over(wanted, caller=caller)
     with tenant_scope(caller.tenant_id):
-        with name_taken(
-            "tenants_membership_unique",
-            f"{address} is a member of this team already. Change their role instead.",
-        ):
-            membership = Membership.objects.create(user=_account(address), role=wanted.value)
-        record_change("member.added", caller=caller, after=_shown(membership))
+        take_turn(caller=caller)
+        membership = admit(_account(address), wanted, ends_at)
+        record_change("member.added", caller=caller, after=shown(membership))
     return membership
 
 
+def admit(user: User, role: Role, ends_at: datetime | None) -> Membership:
+    """Add a member to the tenant in scope, and write no record. Raises ``Conflict`` where they are one already."""
+    with name_taken(
+        "tenants_membership_unique",
+        f"{user.email} is a member of this team already. Change their role or the end of their access instead.",
+    ):
+        return Membership.objects.create(user=user, role=role.value, ends_at=ends_at)
+
+
 def change_role(membership_id: int, role: str, *, caller: Caller) -> Membership:
-    """Give a member another role. Raises ``Conflict`` when the team would be left without an owner."""
+    """Give a member another role, as ``change_member`` does."""
+    return change_member(membership_id, role=role, caller=caller)
+
+
+def change_member(
+    membership_id: int,
+    *,
+    role: str | Kept = KEPT,
+    access_ends_at: datetime | Kept | None = KEPT,
+    caller: Caller,
+) -> Membership:
+    """Give a member another role, another end of their access, or both.
+
+    Nobody moves the end of their own access. Raises ``InvalidInput``, ``Forbidden``, ``NotFound``, and ``Conflict``
+    when the team would be left without an owner.
+    """
     caller.require(Action.MEMBERS_CHANGE)
-    wanted = _role(role)
+    wanted = None if role is KEPT else clean_role(role)
     with tenant_scope(caller.tenant_id):
-        _lock_owners()
+        take_turn(caller=caller)
         membership = _member(membership_id)
-        before = _shown(membership)
-        _require_power_over(Role(membership.role), caller)
-        _require_power_over(wanted, caller)
-        if membership.role == wanted.value:
+        before = shown(membership)
+        require_power_over(Role(membership.role), caller=caller)
+        wanted = wanted or Role(membership.role)
+        require_power_over(wanted, caller=caller)
+        ends_at = membership.ends_at
+        if access_ends_at is not KEPT and access_ends_at != membership.ends_at:
+            if membership.user_id == caller.user_id:
+                raise Forbidden(
+                    "Nobody moves the end of their own access. Ask another owner or admin of the team.",
+                    rule="access:own",
+                    code="own_access",
+                )
+            ends_at = clean_end(access_ends_at, caller=caller)
+        if (membership.role, membership.ends_at) == (wanted.value, ends_at):
             return membership
-        if membership.role == Role.OWNER:
-            _require_another_owner(membership)
-        membership.role = wanted.value
-        membership.save(update_fields=["role"])
-        record_change("member.changed", caller=caller, before=before, after=_shown(membership))
-        # The keys that they made may do less, or more, from now on.
+        if membership.role == Role.OWNER and (wanted is not Role.OWNER or ends_at is not None):
+            require_owner_besides(membership)
+        membership.role, membership.ends_at = wanted.value, ends_at
+        membership.save(update_fields=["role", "ends_at"])
+        record_change("member.changed", caller=caller, before=before, after=shown(membership))
         announce_change(caller.tenant_id)
     return membership
 
@@ -85,14 +134,82 @@ def remove_member(membership_id: int, *, caller: Caller) -> None:
     """End a membership; the person's account stays. Raises ``Conflict`` for the last owner."""
     caller.require(Action.MEMBERS_CHANGE)
     with tenant_scope(caller.tenant_id):
-        _lock_owners()
+        take_turn(caller=caller)
         membership = _member(membership_id)
-        _require_power_over(Role(membership.role), caller)
-        if membership.role == Role.OWNER:
-            _require_another_owner(membership)
-        record_change("member.removed", caller=caller, before=_shown(membership))
-        membership.delete()
+        require_power_over(Role(membership.role), caller=caller)
+        _end(membership, "member.removed", caller=caller)
+
+
+def leave_tenant(*, caller: Caller) -> None:
+    """End the caller's own membership, which every role may. Raises ``Conflict`` for the last owner."""
+    with tenant_scope(caller.tenant_id):
+        take_turn(caller=caller)
+        _end(_own(caller), "member.left", caller=caller)
+
+
+def transfer_ownership(membership_id: int, *, caller: Caller) -> Membership:
+    """Make another member an owner and the caller, an owner until now, an admin: both or neither.
+
+    Raises ``Forbidden`` for who is no owner themselves, and ``Conflict`` where the other could not keep the team: their
+    access has an end, or their account is not in use.
+    """
+    caller.require(Action.TENANT_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        take_turn(caller=caller)
+        if caller.role is not Role.OWNER:
+            raise Forbidden(
+                "Only an owner who is signed in can hand the team over. With a key, give the role to the member.",
+                rule="role:owner",
+                code="role_missing",
+            )
+        heir, own = _member(membership_id), _own(caller)
+        if heir.pk == own.pk:
+            refuse("member", "is you. Choose another member.")
+        _require_lasting(heir)
+        before = shown(heir)
+        heir.role, own.role = Role.OWNER.value, Role.ADMIN.value
+        heir.save(update_fields=["role"])
+        own.save(update_fields=["role"])
+        record_change(
+            "ownership.transferred",
+            caller=caller,
+            before=before,
+            after={**shown(heir), "handed_over_by": shown(own)},
+        )
         announce_change(caller.tenant_id)
+    return heir
+
+
+def shown(membership: Membership) -> dict[str, Any]:
+    """What the log keeps of a membership."""
+    return {
+        "id": membership.pk,
+        "email": membership.user.email,
+        "role": membership.role,
+        "access_ends_at": membership.ends_at.isoformat() if membership.ends_at else None,
+    }
+
+
+def _end(membership: Membership, kind: str, *, caller: Caller) -> None:
+    if membership.role == Role.OWNER:
+        require_owner_besides(membership)
+    record_change(kind, caller=caller, before=shown(membership))
+    membership.delete()
+    announce_change(caller.tenant_id)
+
+
+def _require_lasting(heir: Membership) -> None:
+    if heir.ends_at is not None:
+        raise Conflict(
+            f"The access of {heir.user.email} has an end. Remove the end first, or choose another member.",
+            code="access_ends",
+        )
+    if not Membership.objects.filter(CAN_SIGN_IN, pk=heir.pk).exists():
+        raise Conflict(
+            f"{heir.user.email} has never signed in, so the team could be left with nobody. Choose another member, or "
+            "ask them to sign in first.",
+            code="never_signed_in",
+        )
 
 
 def _member(membership_id: int) -> Membership:
@@ -102,27 +219,15 @@ def _member(membership_id: int) -> Membership:
     return membership
 
 
-def _address(email: str) -> str:
-    address = clean_text(email, "email", longest=254).lower()
-    try:
-        validate_email(address)
-    except ValidationError:
-        refuse("email", "is not an e-mail address. Enter one like ada@example.com.")
-    return address
-
-
-def _role(role: str) -> Role:
-    return Role(one_of(role, "role", [known.value for known in Role]))
-
-
-def _require_power_over(role: Role, caller: Caller) -> None:
-    """Only who may do all that an owner may can make, change or remove an owner."""
-    if role not in roles_to_give(caller=caller):
-        raise Forbidden(
-            "Only an owner can make, change or remove an owner. Ask an owner of the team.",
-            rule="role:owner",
-            code="role_missing",
-        )
+def _own(caller: Caller) -> Membership:
+    membership = (
+        None
+        if caller.user_id is None
+        else Membership.objects.select_related("user").filter(user_id=caller.user_id).first()
+    )
+    if membership is None:
+        raise NotFound("An API key is no member of the team: sign in as a person.", code="member_not_found")
+    return membership
 
 
 def _account(address: str) -> User:
@@ -134,17 +239,3 @@ def _account(address: str) -> User:
             return User.objects.create_user(address)
     except Conflict:  # somebody made it in between
         return User.objects.get(email=address)
-
-
-def _lock_owners() -> None:
-    """Changes to owners take turns, so that two of them cannot each leave the other as the last."""
-    list(Membership.objects.select_for_update().filter(role=Role.OWNER).order_by("pk").values_list("pk"))
-
-
-def _require_another_owner(membership: Membership) -> None:
-    if not Membership.objects.filter(role=Role.OWNER).exclude(pk=membership.pk).exists():
-        raise Conflict("This is the team's last owner. Make somebody else an owner first.", code="last_owner")
-
-
-def _shown(membership: Membership) -> dict[str, Any]:
-    return {"id": membership.pk, "email": membership.user.email, "role": membership.role}

@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 
 from core.errors import Forbidden
 from core.requestid import serving_request
+from frontend.pages import wants_fragment
 from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.roles import Action
@@ -68,9 +69,16 @@ def note_refusal(request: HttpRequest, caller: Caller, refusal: Forbidden) -> No
 
 
 def _note_visit(request: HttpRequest, caller: Caller) -> None:
-    """Remember the tenant as the last one; its log hears of the session, once."""
+    """Remember the tenant as the last one; its log hears of the session, once.
+
+    A switch to another tenant gives the session another key. Not at a part of a page: pages of two tenants that stand
+    open side by side ask for parts all the time.
+    """
     session = request.session
-    if session.get(LAST_TENANT) != caller.tenant_slug:
+    last = session.get(LAST_TENANT)
+    if last != caller.tenant_slug and not wants_fragment(request):
+        if last is not None:
+            session.cycle_key()
         session[LAST_TENANT] = caller.tenant_slug
     opened = session.get(OPENED, [])
     if caller.tenant_slug not in opened:

@@ -1,4 +1,6 @@
-"""The dashboard's URLs, below ``/app/``. A tenant's slug is always in the path."""
+"""The dashboard's URLs, below ``/app/``. A tenant's slug is always in the path of its pages.
+
+What stands beside the tenants here is a slug that no tenant may have (``RESERVED_SLUGS``)."""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from django.urls import include, path
 
 from frontend.views import (
     access,
+    account,
     connect,
     exports,
     keys,
@@ -79,5 +82,9 @@ urlpatterns = [
     path("", session.home, name="home"),
     path("sign-in", session.sign_in, name="sign_in"),
     path("sign-out", session.sign_out, name="sign_out"),
+    path("account/", account.account, name="account"),
+    path("account/password", account.password, name="password"),
+    path("account/sign-ins/end", account.sign_ins_end, name="sign_ins_end"),
+    path("account/sign-ins/<uuid:sign_in_id>/end", account.sign_in_end, name="sign_in_end"),
     path("<str:tenant>/", include(_TENANT)),
 ]

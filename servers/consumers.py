@@ -12,13 +12,16 @@ from typing import Any, Final
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
+from django.contrib.sessions.backends.base import SessionBase
 from redis.exceptions import RedisError
 
 from core.errors import NotFound
 from core.threads import run_sync
 from servers.services.live import SEEN_SECONDS, WATCHING
 from servers.services.runtime import get_runtime
-from tenants.access import caller_for_user
+from tenants.access import Caller, caller_for_user
+from tenants.models import User
+from tenants.services.signins import SESSION_KEY, sign_in_lives
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ NOT_ALLOWED: Final = 4404
 """Close code for no session and for a tenant that is not the person's: one answer for both."""
 
 MEMBERSHIP_SECONDS: Final = 5.0
-"""How long a membership that was checked is trusted while the socket stays open."""
+"""How long a membership and a sign-in that were checked are trusted while the socket stays open."""
 
 SEND_SECONDS: Final = 2.0
 
@@ -87,11 +90,19 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
             return None
         slug = self.scope["url_route"]["kwargs"]["tenant"]
         try:
-            caller = await run_sync(caller_for_user, user.pk, user.email, slug)
+            caller = await run_sync(_caller, self.scope["session"], user, slug)
         except NotFound:
             return None
         self.checked_at = time.monotonic()
-        return caller.tenant_id
+        return None if caller is None else caller.tenant_id
+
+
+def _caller(session: SessionBase, user: User, slug: str) -> Caller | None:
+    """The person as a member of the tenant; ``None`` where they were signed out of this browser meanwhile."""
+    sign_in = session.get(SESSION_KEY)
+    if sign_in is not None and not sign_in_lives(sign_in, user.pk):
+        return None
+    return caller_for_user(user.pk, user.email, slug)
 
 
 async def _be_seen(tenant_id: int) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from django import forms
+from django.contrib.auth.forms import PasswordChangeForm
 
 from core.clientaddress import is_within
 from core.errors import InvalidInput
@@ -46,6 +47,22 @@ class SignInForm(ServiceForm):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
+
+
+CHOOSING_HELP: Final = (
+    "At least 8 characters. Not a common password, not only digits, nothing like your address."
+)
+
+
+class ChangePasswordForm(PasswordChangeForm):
+    """Django's, in the dashboard's words."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, label_suffix="", **kwargs)
+        self.fields["old_password"].label = "Present password"
+        self.fields["new_password1"].help_text = CHOOSING_HELP
+        self.fields["new_password2"].label = "New password again"
+        self.fields["new_password2"].help_text = ""
 
 
 class MemberForm(ServiceForm):

@@ -6,7 +6,6 @@ import logging
 import math
 from http import HTTPStatus
 
-from django.conf import settings
 from django.contrib.auth import authenticate, login, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -15,13 +14,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from core.clientaddress import address_of_meta
 from frontend.access import LAST_TENANT, OPENED, signed_in, to_sign_in
 from frontend.forms.people import SignInForm
 from frontend.pages import own_page
+from frontend.sessions import drop_sign_in, visitor_address
 from tenants.access import tenants_of_user
 from tenants.models import User
-from tenants.services.sessions import claim_attempt, forgive_attempts
+from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
 
 HOME = "/app/"
 OPERATORS = "/operator/"
@@ -40,7 +39,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         email = form.cleaned_data["email"].lower()
-        address = address_of_meta(request.META, settings.ENV.trusted_proxies)
+        address = visitor_address(request)
         wait = claim_attempt(email, address=address)
         if wait:
             _log_failure(request, address, throttled=True)
@@ -48,10 +47,12 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         user = authenticate(request, username=email, password=form.cleaned_data["password"])
         if isinstance(user, User):
             forgive_attempts(email, address=address)
+            drop_sign_in(request)
             login(request, user)  # cycles the session's key
             # Who signs in again over a session that lasts is new to every team's log.
             request.session.pop(OPENED, None)
             return HttpResponseRedirect(target)
+        note_failure(email, address=address)
         _log_failure(request, address, throttled=False)
         form.add_error(None, "E-mail and password do not fit. Check both and try again.")
     return render(request, "marina/sign_in.html", {"form": form, "next": target})
@@ -81,6 +82,7 @@ def _log_failure(request: HttpRequest, address: str, *, throttled: bool) -> None
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
+    drop_sign_in(request)
     logout(request)
     return redirect("frontend:sign_in")
 

@@ -12,11 +12,27 @@ from tenants.access import Caller
 from tenants.models import SLUG_PATTERN, Membership, Tenant, User
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import clean_text, matching, name_taken
+from tenants.services.inputs import clean_text, matching, name_taken, refuse
 from tenants.services.recording import record_change
 
 DEFAULT_SERVER: Final = "default"
 """The slug of the server that every tenant has, and that its bare URL stands for."""
+
+
+RESERVED_SLUGS: Final = frozenset(
+    {
+        "account",
+        "admin",
+        "invitation",
+        "invitations",
+        "new-team",
+        "password",
+        "sign-in",
+        "sign-out",
+        "sign-up",
+    }
+)
+"""What stands in the dashboard where a tenant's slug would (a test compares them)."""
 
 
 def found_tenant(slug: str, name: str, owner_id: int) -> Tenant:
@@ -30,6 +46,8 @@ def found_tenant(slug: str, name: str, owner_id: int) -> Tenant:
         SLUG_PATTERN,
         "must be lower-case letters, digits and inner hyphens, at most 40: like my-team.",
     )
+    if slug in RESERVED_SLUGS:
+        refuse("slug", "is the address of a page of Marina. Choose another one.")
     title = clean_text(name, "name", longest=120)
     with transaction.atomic():
         owner = User.objects.filter(pk=owner_id).first()

@@ -1,0 +1,110 @@
+"""A person's own pages: their teams, where they are signed in, their password. Of no team, so without a ``Caller``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Concatenate, ParamSpec
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from core.errors import NotFound
+from frontend.access import View, signed_in, to_sign_in
+from frontend.browsers import browser_words
+from frontend.forms.people import ChangePasswordForm
+from frontend.pages import form_status, own_page
+from frontend.sessions import visitor_address
+from tenants.access import tenants_of_user
+from tenants.models import User
+from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
+from tenants.services.signins import SESSION_KEY, end_sign_in, end_sign_ins, list_sign_ins
+
+P = ParamSpec("P")
+
+
+def person_page(
+    view: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
+) -> View:
+    """Make a view of a person's own page: it gets the signed-in ``User``; others are sent to sign in."""
+
+    @never_cache
+    @wraps(view)
+    def person_view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        user = signed_in(request)
+        return to_sign_in(request) if user is None else view(request, user, *args, **kwargs)
+
+    return person_view
+
+
+@require_safe
+@person_page
+def account(request: HttpRequest, user: User) -> HttpResponse:
+    """Teams, password and sign-ins."""
+    here = request.session.get(SESSION_KEY)
+    context = {
+        "teams": tenants_of_user(user.pk),
+        "sign_ins": [
+            (row, browser_words(row.browser), str(row.pk) == here) for row in list_sign_ins(user.pk)
+        ],
+    }
+    return render(request, "marina/account.html", context)
+
+
+@require_POST
+@person_page
+def sign_in_end(request: HttpRequest, user: User, sign_in_id: UUID) -> HttpResponse:
+    """End one of the person's other sign-ins."""
+    try:
+        end_sign_in(sign_in_id, user.pk)
+        messages.success(request, "That browser is signed out.")
+    except NotFound as gone:
+        messages.error(request, gone.message)
+    return redirect("frontend:account")
+
+
+@require_POST
+@person_page
+def sign_ins_end(request: HttpRequest, user: User) -> HttpResponse:
+    """End all of the person's sign-ins but this one."""
+    count = end_sign_ins(user.pk, but=request.session.get(SESSION_KEY))
+    messages.success(request, f"{count} other browser{'s are' if count != 1 else ' is'} signed out.")
+    return redirect("frontend:account")
+
+
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+@person_page
+def password(request: HttpRequest, user: User) -> HttpResponse:
+    """Change the password, which ends every other sign-in. Guesses at the old one count as failed sign-ins."""
+    form = ChangePasswordForm(user, request.POST or None)
+    status = 0
+    if request.method == "POST":
+        address = visitor_address(request)
+        if wait := claim_attempt(user.email, address=address):
+            form.add_error(
+                None, f"Too many wrong passwords. Wait {math.ceil(wait / 60)} minutes, then try again."
+            )
+            status = HTTPStatus.TOO_MANY_REQUESTS
+        elif form.is_valid():
+            forgive_attempts(user.email, address=address)
+            form.save()
+            update_session_auth_hash(request, user)  # cycles the session's key too
+            end_sign_ins(user.pk, but=request.session.get(SESSION_KEY))
+            messages.success(request, "Your password is changed. Every other browser is signed out.")
+            return redirect("frontend:account")
+        elif "old_password" in form.errors:
+            note_failure(user.email, address=address)
+        else:
+            forgive_attempts(user.email, address=address)
+    return own_page(
+        render(request, "marina/password.html", {"form": form}, status=status or form_status(form))
+    )

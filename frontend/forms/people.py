@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from django import forms
-from django.contrib.auth.forms import PasswordChangeForm
+from django.contrib.auth.forms import PasswordChangeForm, PasswordResetForm, SetPasswordForm
 
 from core.clientaddress import is_within
 from core.errors import InvalidInput
@@ -15,6 +15,8 @@ from core.outbound import parse_networks
 from frontend.forms.base import ServiceForm, mono
 from tenants.models import Membership
 from tenants.roles import Role
+from tenants.services.letters import reset_letter
+from tenants.services.mail import public_link, send_soon
 from tenants.services.networks import clean_networks
 
 OVERLAPS: Final = (
@@ -58,11 +60,38 @@ class ChangePasswordForm(PasswordChangeForm):
     """Django's, in the dashboard's words."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
         self.fields["old_password"].label = "Present password"
         self.fields["new_password1"].help_text = CHOOSING_HELP
         self.fields["new_password2"].label = "New password again"
         self.fields["new_password2"].help_text = ""
+
+
+class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
+    """Django's, in the dashboard's words: for who came by a mailed link."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        self.fields["new_password1"].help_text = CHOOSING_HELP
+        self.fields["new_password2"].label = "New password again"
+        self.fields["new_password2"].help_text = ""
+
+
+class ForgottenForm(PasswordResetForm):
+    """Django's: finds the account and makes the link's token. Hands the letter to the postman."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = "E-mail"
+
+    def send_mail(self, *args: Any, **kwargs: Any) -> None:
+        """Called for the account, if there is one, with Django's template names and what they would show."""
+        context: dict[str, Any] = args[2]
+        link = public_link(f"password/{context['uid']}/{context['token']}")
+        send_soon(reset_letter(context["email"], link))
 
 
 class MemberForm(ServiceForm):

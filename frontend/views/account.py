@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import wraps
-from http import HTTPStatus
 from typing import Concatenate, ParamSpec
 from uuid import UUID
 
@@ -23,6 +21,7 @@ from frontend.browsers import browser_words
 from frontend.forms.people import ChangePasswordForm
 from frontend.pages import form_status, own_page
 from frontend.sessions import visitor_address
+from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
 from tenants.models import User
 from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
@@ -86,25 +85,19 @@ def sign_ins_end(request: HttpRequest, user: User) -> HttpResponse:
 def password(request: HttpRequest, user: User) -> HttpResponse:
     """Change the password, which ends every other sign-in. Guesses at the old one count as failed sign-ins."""
     form = ChangePasswordForm(user, request.POST or None)
-    status = 0
     if request.method == "POST":
         address = visitor_address(request)
         if wait := claim_attempt(user.email, address=address):
-            form.add_error(
-                None, f"Too many wrong passwords. Wait {math.ceil(wait / 60)} minutes, then try again."
-            )
-            status = HTTPStatus.TOO_MANY_REQUESTS
-        elif form.is_valid():
+            return asked_to_wait(request, form, "password.html", wait, what="wrong passwords were given")
+        if form.is_valid():
             forgive_attempts(user.email, address=address)
             form.save()
             update_session_auth_hash(request, user)  # cycles the session's key too
             end_sign_ins(user.pk, but=request.session.get(SESSION_KEY))
             messages.success(request, "Your password is changed. Every other browser is signed out.")
             return redirect("frontend:account")
-        elif "old_password" in form.errors:
+        if "old_password" in form.errors:
             note_failure(user.email, address=address)
         else:
             forgive_attempts(user.email, address=address)
-    return own_page(
-        render(request, "marina/password.html", {"form": form}, status=status or form_status(form))
-    )
+    return own_page(render(request, "marina/password.html", {"form": form}, status=form_status(form)))

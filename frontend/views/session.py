@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-from http import HTTPStatus
 
 from django.contrib.auth import authenticate, login, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -16,8 +14,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from frontend.access import LAST_TENANT, OPENED, signed_in, to_sign_in
 from frontend.forms.people import SignInForm
-from frontend.pages import own_page
 from frontend.sessions import drop_sign_in, visitor_address
+from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
 from tenants.models import User
 from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
@@ -43,7 +41,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         wait = claim_attempt(email, address=address)
         if wait:
             _log_failure(request, address, throttled=True)
-            return _asked_to_wait(request, form, target, wait)
+            failed = "sign-ins failed for this e-mail or from your address"
+            return asked_to_wait(request, form, "sign_in.html", wait, what=failed, context={"next": target})
         user = authenticate(request, username=email, password=form.cleaned_data["password"])
         if isinstance(user, User):
             forgive_attempts(email, address=address)
@@ -56,19 +55,6 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         _log_failure(request, address, throttled=False)
         form.add_error(None, "E-mail and password do not fit. Check both and try again.")
     return render(request, "marina/sign_in.html", {"form": form, "next": target})
-
-
-def _asked_to_wait(request: HttpRequest, form: SignInForm, target: str, seconds: int) -> HttpResponse:
-    minutes = math.ceil(seconds / 60)
-    form.add_error(
-        None,
-        f"Too many sign-ins failed for this e-mail from your address. Wait {minutes} "
-        f"minute{'' if minutes == 1 else 's'}, then try again.",
-    )
-    context = {"form": form, "next": target}
-    response = render(request, "marina/sign_in.html", context, status=HTTPStatus.TOO_MANY_REQUESTS)
-    response["Retry-After"] = str(seconds)
-    return own_page(response)
 
 
 def _log_failure(request: HttpRequest, address: str, *, throttled: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from core.crypto import derive_text
 from core.outbound import Network, parse_networks
@@ -32,6 +32,20 @@ class Web:
     idle_seconds: int = 5
     write_seconds: int = 30
     drain_seconds: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """How mail leaves: by SMTP, into files of ``folder``, or onto the console where neither is named."""
+
+    sender: str
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = field(default="", repr=False)
+    tls: str = ""
+    """``starttls``, ``implicit``, or nothing: in the clear."""
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,7 @@ class Env:
     trusted_proxies: tuple[Network, ...]
     public_rate: Rate
     key_failures: Rate
+    mail: Mail
 
 
 def parse_env(environ: Mapping[str, str]) -> Env:
@@ -137,6 +152,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         trusted_proxies=_networks(environ, "MARINA_TRUSTED_PROXIES"),
         public_rate=_rate(environ, "MARINA_PUBLIC_RATE", default="300/60"),
         key_failures=_rate(environ, "MARINA_KEY_FAILURES", default="50/300"),
+        mail=_mail(environ, parts.hostname or "localhost"),
     )
 
 
@@ -161,6 +177,40 @@ def _web(environ: Mapping[str, str]) -> Web:
         idle_seconds=_integer(environ, "MARINA_IDLE_SECONDS", default=5, low=1, high=3600),
         write_seconds=_integer(environ, "MARINA_WRITE_SECONDS", default=30, low=1, high=3600),
         drain_seconds=_integer(environ, "MARINA_DRAIN_SECONDS", default=8, low=1, high=3600),
+    )
+
+
+_MAIL_SCHEMES = {"smtp": ("starttls", 587), "smtps": ("implicit", 465), "smtp+plain": ("", 25)}
+
+
+def _mail(environ: Mapping[str, str], host: str) -> Mail:
+    sender = environ.get("EMAIL_FROM") or f"Marina <marina@{host}>"
+    if "@" not in sender or not sender.isprintable():
+        raise BadEnvironment(
+            f"EMAIL_FROM is {sender!r}: it must hold an address, like Marina <marina@example.com>"
+        )
+    parts = urlsplit(environ.get("EMAIL_URL") or "console:")
+    if parts.scheme == "console":
+        return Mail(sender)
+    if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
+        return Mail(sender, folder=unquote(parts.path))
+    tls, port = _MAIL_SCHEMES.get(parts.scheme, ("", 0))
+    try:
+        port = parts.port or port
+    except ValueError:
+        port = 0
+    if not (port and parts.hostname):  # without the value: it holds a password
+        raise BadEnvironment(
+            "EMAIL_URL must be smtp://user:password@host:587 (STARTTLS), smtps://user:password@host:465, "
+            "smtp+plain://host:25 (in the clear), file:///folder or console:"
+        )
+    return Mail(
+        sender,
+        host=parts.hostname,
+        port=port,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        tls=tls,
     )
 
 

@@ -114,6 +114,18 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 PASSWORD_HASHERS = ["config.passwords.BoundedArgon2Hasher"]
+# An hour more than it takes to find the mail; a link in an old mailbox opens nothing.
+PASSWORD_RESET_TIMEOUT = 4 * 3600
+
+_MAIL_BACKEND = "smtp" if ENV.mail.host else "filebased" if ENV.mail.folder else "console"
+EMAIL_BACKEND = f"django.core.mail.backends.{_MAIL_BACKEND}.EmailBackend"
+EMAIL_HOST, EMAIL_PORT = ENV.mail.host, ENV.mail.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = ENV.mail.user, ENV.mail.password
+EMAIL_USE_TLS, EMAIL_USE_SSL = ENV.mail.tls == "starttls", ENV.mail.tls == "implicit"
+EMAIL_FILE_PATH = ENV.mail.folder or None
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = ENV.mail.sender
+
 LOGIN_URL = "/app/sign-in"
 LOGIN_REDIRECT_URL = "/app/"
 LOGOUT_REDIRECT_URL = "/app/sign-in"

@@ -56,6 +56,11 @@ def test_a_role_url_given_explicitly_wins() -> None:
         ({"MARINA_DEBUG": "maybe"}, ["MARINA_DEBUG", "1 or 0"]),
         ({"MARINA_BASE_URL": "example.com/marina"}, ["MARINA_BASE_URL", "https://"]),
         ({"MARINA_OUTBOUND_ALLOW": "db.internal"}, ["MARINA_OUTBOUND_ALLOW", "'db.internal'", "10.1.0.0/16"]),
+        ({"EMAIL_URL": "mail.example.com"}, ["EMAIL_URL", "smtps://"]),
+        ({"EMAIL_URL": "smtp://host:port"}, ["EMAIL_URL", "smtp://"]),
+        ({"EMAIL_URL": "file://relative/path"}, ["EMAIL_URL", "file:///"]),
+        ({"EMAIL_FROM": "Marina"}, ["EMAIL_FROM", "'Marina'"]),
+        ({"EMAIL_FROM": "Marina <a@example.com>\nBcc: b@example.com"}, ["EMAIL_FROM"]),
         ({"MARINA_HEADER_SECONDS": "0"}, ["MARINA_HEADER_SECONDS", "300"]),
         ({"MARINA_TRUSTED_PROXIES": "proxy"}, ["MARINA_TRUSTED_PROXIES", "'proxy'", "10.1.0.0/16"]),
         ({"MARINA_PUBLIC_RATE": "many"}, ["MARINA_PUBLIC_RATE", "'many'", "300/60"]),
@@ -79,3 +84,24 @@ def test_loopback_names_are_allowed_hosts_only_for_a_loopback_base_url() -> None
     assert parse_env(GOOD | {"MARINA_BASE_URL": "https://mcp.example.com"}).allowed_hosts == (
         "mcp.example.com",
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "tls"),
+    [
+        ("smtp://ada:p%40ss@mail.example.com", "mail.example.com", 587, "starttls"),
+        ("smtps://ada:p%40ss@mail.example.com", "mail.example.com", 465, "implicit"),
+        ("smtp+plain://ada:p%40ss@mail.example.com:2525", "mail.example.com", 2525, ""),
+    ],
+)
+def test_mail_goes_to_the_named_server(url: str, host: str, port: int, tls: str) -> None:
+    mail = parse_env(GOOD | {"EMAIL_URL": url}).mail
+    assert (mail.host, mail.port, mail.tls) == (host, port, tls)
+    assert (mail.user, mail.password) == ("ada", "p@ss")
+    assert "p@ss" not in repr(mail)
+
+
+def test_mail_goes_to_the_console_by_default_and_into_files_where_asked() -> None:
+    mail = parse_env(GOOD | {"MARINA_BASE_URL": "https://mcp.example.com"}).mail
+    assert (mail.host, mail.folder, mail.sender) == ("", "", "Marina <marina@mcp.example.com>")
+    assert parse_env(GOOD | {"EMAIL_URL": "file:///var/mail"}).mail.folder == "/var/mail"

@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 
-from core.errors import Conflict, Forbidden, InvalidInput, MarinaError, SourceError, TooLarge
+from core.errors import Conflict, Forbidden, InvalidInput, MarinaError, RateLimited, SourceError, TooLarge
 
 
 class ServiceForm(forms.Form):
@@ -37,7 +37,7 @@ class ServiceForm(forms.Form):
                 raise
             note(error)
             self.refuse(error)
-        except (InvalidInput, Conflict, TooLarge, SourceError) as error:
+        except (InvalidInput, Conflict, TooLarge, RateLimited, SourceError) as error:
             self.refuse(error)
 
     def refuse(self, error: MarinaError) -> None:

@@ -94,7 +94,50 @@ class ForgottenForm(PasswordResetForm):
         send_soon(reset_letter(context["email"], link))
 
 
+class SignUpForm(ServiceForm):
+    email = forms.EmailField(
+        label="E-mail",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "email", "autofocus": True}),
+    )
+
+
+class NewAccountForm(ServiceForm):
+    name = forms.CharField(max_length=120, widget=forms.TextInput(attrs={"autocomplete": "name"}))
+    password = forms.CharField(
+        max_length=1024,
+        strip=False,
+        help_text=CHOOSING_HELP,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    again = forms.CharField(
+        label="Password again",
+        max_length=1024,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def clean_again(self) -> str:
+        again: str = self.cleaned_data["again"]
+        if again != self.cleaned_data.get("password", again):
+            raise forms.ValidationError("The two are not the same. Type both again.")
+        return again
+
+
+class NewTeamForm(ServiceForm):
+    name_field = "slug"
+
+    name = forms.CharField(max_length=120, widget=forms.TextInput(attrs={"placeholder": "Harbour office"}))
+    slug = forms.CharField(
+        max_length=40,
+        help_text="In every URL of the team, for good: lower-case letters, digits and inner hyphens.",
+        widget=forms.TextInput(attrs=mono(placeholder="harbour-office")),
+    )
+
+
 class MemberForm(ServiceForm):
+    """Whom to invite, and to what."""
+
     name_field = "email"
     field_of_path = {"access_ends_at": "last_day"}
 

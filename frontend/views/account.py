@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.http import HttpRequest, HttpResponse
@@ -24,6 +25,7 @@ from frontend.sessions import visitor_address
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
 from tenants.models import User
+from tenants.services.invitations import list_own_invitations
 from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
 from tenants.services.signins import SESSION_KEY, end_sign_in, end_sign_ins, list_sign_ins
 
@@ -51,6 +53,8 @@ def account(request: HttpRequest, user: User) -> HttpResponse:
     here = request.session.get(SESSION_KEY)
     context = {
         "teams": tenants_of_user(user.pk),
+        "invitations": list_own_invitations(user.email),
+        "may_found": settings.ENV.signup == "open",
         "sign_ins": [
             (row, browser_words(row.browser), str(row.pk) == here) for row in list_sign_ins(user.pk)
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -12,18 +13,24 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
-from core.errors import Conflict, Forbidden, InvalidInput
+from core.errors import Conflict, Forbidden, InvalidInput, RateLimited
 from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.people import ROLE_WORDS, EndForm, HeirForm, MemberForm, end_of
 from frontend.pages import form_status, page
 from frontend.permissions import roles_table
 from tenants.access import Caller
-from tenants.models import Membership
+from tenants.models import Invitation, Membership
 from tenants.roles import Action, Role
+from tenants.services.invitations import (
+    invite,
+    list_invitations,
+    resend_invitation,
+    withdraw_invitation,
+)
 from tenants.services.members import (
-    add_member,
     change_member,
+    change_role,
     get_member,
     leave_tenant,
     list_members,
@@ -36,26 +43,29 @@ from tenants.services.roster import roles_to_give
 @require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page(Action.MEMBERS_READ)
 def members(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """The list, and a form to add somebody."""
+    """The list, the invitations, and a form to invite somebody."""
     if request.method == "POST":
         caller.require(Action.MEMBERS_CHANGE)
     givable = roles_to_give(caller=caller)
     form = MemberForm(request.POST or None, offered=givable)
     if request.method == "POST" and form.is_valid():
         with form.refusals(partial(note_refusal, request, caller)):
-            added = add_member(
+            invitation = invite(
                 form.cleaned_data["email"],
                 form.cleaned_data["role"],
                 access_ends_at=end_of(form.cleaned_data["last_day"]),
                 caller=caller,
             )
-            messages.success(request, _welcome(added.user.email, added.role))
+            _tell_of_letter(request, invitation)
             return redirect("frontend:members", caller.tenant_slug)
     now = timezone.now()
     rows = list_members(caller=caller)
     context = {
         "form": form,
         "rows": [(member, member.role in givable) for member in rows],
+        "invitations": [
+            (row, row.state(now), row.role in givable) for row in list_invitations(caller=caller)
+        ],
         "ended": [member.pk for member in rows if not member.is_live(now)],
         "heirs": HeirForm(members=_heirs(rows, caller)).fields["member"].choices,  # type: ignore[attr-defined]
         "roles": [role.value for role in givable],
@@ -70,7 +80,7 @@ def members(request: HttpRequest, caller: Caller) -> HttpResponse:
 def member_role(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
     """Give a member another role."""
     with _refusals(request, caller):
-        changed = change_member(membership_id, role=request.POST.get("role", ""), caller=caller)
+        changed = change_role(membership_id, request.POST.get("role", ""), caller=caller)
         messages.success(request, f"{changed.user.email} is {changed.role} now.")
     return redirect("frontend:members", caller.tenant_slug)
 
@@ -101,6 +111,27 @@ def member_remove(request: HttpRequest, caller: Caller, membership_id: int) -> H
         remove_member(membership_id, caller=caller)
         messages.success(
             request, f"{email} is no longer a member. Keys that they made may do nothing any more."
+        )
+    return redirect("frontend:members", caller.tenant_slug)
+
+
+@require_POST
+@tenant_page(Action.MEMBERS_CHANGE)
+def invitation_resend(request: HttpRequest, caller: Caller, invitation_id: UUID) -> HttpResponse:
+    """Mail an invitation again, with a new link."""
+    with _refusals(request, caller):
+        _tell_of_letter(request, resend_invitation(invitation_id, caller=caller))
+    return redirect("frontend:members", caller.tenant_slug)
+
+
+@require_POST
+@tenant_page(Action.MEMBERS_CHANGE)
+def invitation_withdraw(request: HttpRequest, caller: Caller, invitation_id: UUID) -> HttpResponse:
+    """Withdraw an invitation."""
+    with _refusals(request, caller):
+        withdrawn = withdraw_invitation(invitation_id, caller=caller)
+        messages.success(
+            request, f"The invitation of {withdrawn.email} is withdrawn. Its link opens nothing."
         )
     return redirect("frontend:members", caller.tenant_slug)
 
@@ -140,7 +171,7 @@ def _refusals(request: HttpRequest, caller: Caller) -> Iterator[None]:
     except Forbidden as refusal:
         note_refusal(request, caller, refusal)
         messages.error(request, refusal.message)
-    except (Conflict, InvalidInput) as fault:
+    except (Conflict, InvalidInput, RateLimited) as fault:
         messages.error(request, fault.message)
 
 
@@ -151,9 +182,13 @@ def _heirs(rows: list[Membership], caller: Caller) -> list[Membership]:
     return [row for row in rows if row.user_id != caller.user_id and row.ends_at is None]
 
 
-def _welcome(email: str, role: str) -> str:
+def _tell_of_letter(request: HttpRequest, invitation: Invitation) -> None:
     """The same words whether the address had an account before or not: that is nobody else's business."""
-    return (
-        f"{email} is a member now, as {role}. If they have no password yet, the operator sets one with: "
-        f"manage.py changepassword {email}"
-    )
+    if invitation.sent_at is not None:
+        messages.success(request, f"An invitation is on its way to {invitation.email}, as {invitation.role}.")
+    else:
+        messages.warning(
+            request,
+            f"{invitation.email} is invited, but the mail server did not take the letter. Tell the operator, then "
+            "send the invitation again.",
+        )

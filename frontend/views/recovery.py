@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from frontend.forms.people import ChoosePasswordForm, ForgottenForm
-from frontend.pages import form_status
+from frontend.pages import form_status, own_page
 from frontend.sessions import visitor_address
 from frontend.waiting import asked_to_wait
 from tenants.models import User
@@ -34,7 +34,7 @@ def forgotten(request: HttpRequest) -> HttpResponse:
         base = urlsplit(settings.ENV.base_url)
         form.save(domain_override=base.netloc, use_https=base.scheme == "https")
         return redirect("frontend:forgotten_sent")
-    return render(request, "marina/forgotten.html", {"form": form}, status=form_status(form))
+    return own_page(render(request, "marina/forgotten.html", {"form": form}, status=form_status(form)))
 
 
 @require_safe

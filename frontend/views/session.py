@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from django.conf import settings
 from django.contrib.auth import authenticate, login, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -18,6 +19,7 @@ from frontend.sessions import drop_sign_in, visitor_address
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
 from tenants.models import User
+from tenants.services.invitations import list_own_invitations
 from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
 
 HOME = "/app/"
@@ -42,7 +44,14 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         if wait:
             _log_failure(request, address, throttled=True)
             failed = "sign-ins failed for this e-mail or from your address"
-            return asked_to_wait(request, form, "sign_in.html", wait, what=failed, context={"next": target})
+            return asked_to_wait(
+                request,
+                form,
+                "sign_in.html",
+                wait,
+                what=failed,
+                context={"next": target, "signup": settings.ENV.signup},
+            )
         user = authenticate(request, username=email, password=form.cleaned_data["password"])
         if isinstance(user, User):
             forgive_attempts(email, address=address)
@@ -54,7 +63,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         note_failure(email, address=address)
         _log_failure(request, address, throttled=False)
         form.add_error(None, "E-mail and password do not fit. Check both and try again.")
-    return render(request, "marina/sign_in.html", {"form": form, "next": target})
+    context = {"form": form, "next": target, "signup": settings.ENV.signup}
+    return render(request, "marina/sign_in.html", context)
 
 
 def _log_failure(request: HttpRequest, address: str, *, throttled: bool) -> None:
@@ -87,7 +97,12 @@ def home(request: HttpRequest) -> HttpResponse:
         return redirect("frontend:overview", last)
     if len(slugs) == 1:
         return redirect("frontend:overview", slugs[0])
-    return render(request, "marina/teams.html", {"teams": teams})
+    context = {
+        "teams": teams,
+        "invitations": list_own_invitations(user.email),
+        "may_found": settings.ENV.signup == "open",
+    }
+    return render(request, "marina/teams.html", context)
 
 
 def _safe_target(request: HttpRequest) -> str:

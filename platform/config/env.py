@@ -90,6 +90,8 @@ class Env:
     public_rate: Rate
     key_failures: Rate
     mail: Mail
+    signup: str
+    """Who may sign up: ``open`` (everybody, and they found teams), ``invited`` or ``closed``."""
 
 
 def parse_env(environ: Mapping[str, str]) -> Env:
@@ -153,6 +155,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         public_rate=_rate(environ, "MARINA_PUBLIC_RATE", default="300/60"),
         key_failures=_rate(environ, "MARINA_KEY_FAILURES", default="50/300"),
         mail=_mail(environ, parts.hostname or "localhost"),
+        signup=_one_of(environ, "MARINA_SIGNUP", ("invited", "open", "closed")),
     )
 
 
@@ -278,6 +281,14 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
     if text in {"1", "true", "yes"}:
         return True
     raise BadEnvironment(f"{name} is {text!r}: it must be 1 or 0.")
+
+
+def _one_of(environ: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
+    """The first of ``known`` where it is not set."""
+    value = environ.get(name) or known[0]
+    if value not in known:
+        raise BadEnvironment(f"{name} is {value!r}: it must be one of {', '.join(known)}.")
+    return value
 
 
 def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:

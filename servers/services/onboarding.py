@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 
-from core.errors import NotFound
+from core.errors import Conflict, Forbidden, NotFound
 from servers.models import Server
-from tenants.access import Caller
+from tenants.access import Caller, tenants_of_user
 from tenants.models import SLUG_PATTERN, Membership, Tenant, User
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
@@ -33,6 +34,24 @@ RESERVED_SLUGS: Final = frozenset(
     }
 )
 """What stands in the dashboard where a tenant's slug would (a test compares them)."""
+
+
+MAX_OWNED: Final = 10
+"""Teams that a person may own who founds one themselves."""
+
+
+def found_own_tenant(slug: str, name: str, user_id: int) -> Tenant:
+    """Found a tenant where sign-up is open. Raises ``Forbidden``, ``Conflict`` (too many), and as ``found_tenant``."""
+    if settings.ENV.signup != "open":
+        raise Forbidden(
+            "Teams are founded by the operator of this Marina. Ask them for one.",
+            rule="signup:teams",
+            code="signup_closed",
+        )
+    owned = sum(role is Role.OWNER for _, role in tenants_of_user(user_id))
+    if owned >= MAX_OWNED:
+        raise Conflict(f"You own {owned} teams already; {MAX_OWNED} are the most.", code="too_many_teams")
+    return found_tenant(slug, name, user_id)
 
 
 def found_tenant(slug: str, name: str, owner_id: int) -> Tenant:

@@ -203,6 +203,7 @@ _REASONS: Final = {
     404: "There is no such thing for this caller.",
     409: "It does not fit the present state.",
     413: "The body is too large.",
+    429: "Too often; `Retry-After` says when to come back.",
     502: "The data source failed.",
     503: "Not available now; trying again later helps.",
 }

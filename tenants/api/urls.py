@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from tenants.api.audit import DownloadView, ExportsView, ExportView, RecordsView, RecordView
+from tenants.api.invitations import InvitationsView, InvitationView, ResendView
 from tenants.api.teams import (
     KeyRollView,
     KeysView,
@@ -24,6 +25,9 @@ urlpatterns = [
     path("tenants/<str:tenant>/members/me", OwnMembershipView.as_view()),
     path("tenants/<str:tenant>/ownership", OwnershipView.as_view()),
     path("tenants/<str:tenant>/members/<str:member>", MemberView.as_view()),
+    path("tenants/<str:tenant>/invitations", InvitationsView.as_view()),
+    path("tenants/<str:tenant>/invitations/<str:invitation>", InvitationView.as_view()),
+    path("tenants/<str:tenant>/invitations/<str:invitation>/resend", ResendView.as_view()),
     path("tenants/<str:tenant>/api-keys", KeysView.as_view()),
     path("tenants/<str:tenant>/api-keys/<str:key>", KeyView.as_view()),
     path("tenants/<str:tenant>/api-keys/<str:key>/roll", KeyRollView.as_view()),

@@ -263,7 +263,7 @@ def test_an_export_has_one_file_name_wherever_it_is_downloaded(client: Client, t
     assert page["Content-Disposition"] == rest["Content-Disposition"]
 
 
-def test_a_new_member_is_welcomed_with_the_same_words_whether_they_had_an_account_or_not(
+def test_who_is_invited_is_told_of_with_the_same_words_whether_they_had_an_account_or_not(
     client: Client, team: Team
 ) -> None:
     def added(email: str) -> str:
@@ -273,7 +273,7 @@ def test_a_new_member_is_welcomed_with_the_same_words_whether_they_had_an_accoun
 
     known, unknown = added(make_user().email), added("nobody-yet@harbour.example")
     assert known == unknown
-    assert "manage.py changepassword" in known
+    assert "on its way" in known
 
 
 def test_a_source_in_use_stays_and_its_page_says_why(client: Client, team: Team) -> None:

@@ -13,6 +13,7 @@ from servers.services.tools import list_tools
 from tenants.models import Membership
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
+from tenants.services.invitations import invite
 from tenants.services.keys import list_keys
 from tenants.services.log import start_export
 from tests.factories import Team, make_database, make_team
@@ -49,12 +50,14 @@ def furnish() -> Furnished:
     server = create_server("extra", "Extra", "private", ["airports"], caller=caller)
     export = start_export("jsonl", None, datetime.now(UTC), {}, caller=caller)
     member = team.member(Role.VIEWER)
+    invitation = invite(f"guest-of-{team.slug}@example.com", "viewer", caller=caller)
     key = team.key("admin")
     assert member.user_id is not None
     with tenant_scope(team.tenant_id):
         membership = Membership.objects.get(user_id=member.user_id)
     ids = {
         "member": membership.pk,
+        "invitation": invitation.pk,
         "key": list_keys(caller=caller)[0].pk,
         "seq": 1,
         "export": export.pk,

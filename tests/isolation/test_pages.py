@@ -22,6 +22,7 @@ IDS = {
     "server_id": "server",
     "key_id": "key",
     "membership_id": "member",
+    "invitation_id": "invitation",
     "export_id": "export",
     "seq": "seq",
 }

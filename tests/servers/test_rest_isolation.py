@@ -24,7 +24,7 @@ UNKNOWN = {
     "member": "999999999999",
     "seq": "999999999999",
     **dict.fromkeys(
-        ("key", "export", "source", "tool", "resource", "prompt", "server"),
+        ("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
 }
@@ -50,8 +50,11 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     body = {"name": "books", "kind": "shelf", "settings": {"shelf": "rest-isolation"}}
     assert rest.post(f"/tenants/{other.slug}/data-sources", body).status == 201
     assert rest.post(f"/tenants/{other.slug}/audit/exports", {}).status == 202
+    invited = {"email": f"guest-of-{other.slug}@example.com", "role": "viewer"}
+    invitation = rest.post(f"/tenants/{other.slug}/invitations", invited).body["id"]
     with tenant_scope(other.tenant_id):
         foreign = {
+            "invitation": invitation,
             "member": str(Membership.objects.get().pk),
             "key": str(ApiKey.objects.all()[0].pk),
             "export": str(AuditExport.objects.get().pk),

@@ -334,3 +334,29 @@ class AuditExport(TenantOwned):
 
     def __str__(self) -> str:
         return f"export {self.id} ({self.status})"
+
+
+from tenants.models_oauth import (  # noqa: E402 - their own module, of this app; they point at the models above
+    OAuthAccessToken,
+    OAuthAuthorization,
+    OAuthClient,
+    OAuthCode,
+    OAuthRefreshToken,
+)
+
+__all__ = [
+    "SLUG_PATTERN",
+    "ApiKey",
+    "AuditExport",
+    "AuditHead",
+    "AuditRecord",
+    "Membership",
+    "OAuthAccessToken",
+    "OAuthAuthorization",
+    "OAuthClient",
+    "OAuthCode",
+    "OAuthRefreshToken",
+    "Tenant",
+    "User",
+    "UserManager",
+]

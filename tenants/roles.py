@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -87,3 +88,14 @@ SCOPE_ACTIONS: Final[dict[str, frozenset[Action]]] = {
 
 NARROWING: Final = ("tool:", "server:")
 """Prefixes of scopes that narrow the others to named tools or servers."""
+
+OAUTH_SCOPES: Final[dict[str, str]] = {
+    scope: SCOPES[scope] for scope in ("tools:read", "tools:execute", "resources:read", "prompts:read")
+}
+"""What an OAuth client may be given: the use of one server. Configuration and the log take a key or a session."""
+
+
+def within_role(scopes: Iterable[str], role: Role) -> frozenset[str]:
+    """Those of ``scopes`` that allow nothing beyond ``role``; scopes that only narrow stay."""
+    allowed = ALLOWED[role]
+    return frozenset(scope for scope in scopes if SCOPE_ACTIONS.get(scope, frozenset()) <= allowed)

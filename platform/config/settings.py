@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from config.env import get_env
 from config.logs import logging_config
 from core.crypto import derive_text
+from tenants.roles import OAUTH_SCOPES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ENV = get_env()
@@ -34,6 +35,7 @@ INSTALLED_APPS = [
     "channels",
     "django_htmx",
     "django_vite",
+    "oauth2_provider",
     "config",
     "core",
     "tenants",
@@ -154,6 +156,44 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 WHITENOISE_IMMUTABLE_FILE_TEST = r"^.+[-.][0-9A-Za-z_-]{8,}\.[0-9a-z.]+$"
 DJANGO_VITE = {"default": {"dev_mode": False, "manifest_path": ROOT / "frontend" / "dist" / "manifest.json"}}
+
+# Every table of django-oauth-toolkit's that is used is one of ours, so it migrates nothing.
+MIGRATION_MODULES = {"oauth2_provider": None}
+OAUTH2_PROVIDER_APPLICATION_MODEL = "tenants.OAuthClient"
+OAUTH2_PROVIDER_GRANT_MODEL = "tenants.OAuthCode"
+OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL = "tenants.OAuthAccessToken"  # noqa: S105 - a model's name
+OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL = "tenants.OAuthRefreshToken"  # noqa: S105
+OAUTH2_PROVIDER = {
+    "SCOPES": OAUTH_SCOPES,
+    "DEFAULT_SCOPES": ["tools:read", "tools:execute"],
+    "PKCE_REQUIRED": True,
+    "AUTHORIZATION_CODE_EXPIRE_SECONDS": 60,
+    "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
+    "REFRESH_TOKEN_EXPIRE_SECONDS": 30 * 86_400,
+    "ROTATE_REFRESH_TOKEN": True,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": 0,
+    "ALLOW_URI_WILDCARDS": False,
+    # Native clients register http://localhost/… and listen on a port that they find free (RFC 8252 section 7.3).
+    "ALLOW_LOCALHOST_LOOPBACK": True,
+    "OAUTH2_RESPONSE_TYPES_SUPPORTED": ["code"],
+    "OAUTH2_GRANT_TYPES_SUPPORTED": ["authorization_code", "refresh_token", "client_credentials"],
+    "RESOURCE_SERVER_TOKEN_RESOURCE_VALIDATOR": "tenants.oauth_addresses.same_resource",
+    **{
+        f"COMPLIANT_BCP_RFC9700_{name}": True
+        for name in (
+            "IMPLICIT_GRANT",
+            "PASSWORD_GRANT",
+            "PKCE_METHOD",
+            "PKCE_REQUIRED",
+            "ACCESS_TOKEN_TRANSPORT",
+            "AUTHZ_RESPONSE_ISS",
+            "TOKEN_STORAGE",
+            "REFRESH_TOKEN",
+            "REDIRECT_URI_MATCHING",
+        )
+    },
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

@@ -1,0 +1,349 @@
+"""Authorizing a client, and what its tokens become: each use case one function, one transaction and its record.
+
+Knows no page. The rules are ``oauth_server``'s; what a request may look like, ``oauth_parameters``' .
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import orjson
+from django.utils import timezone
+from oauthlib.common import add_params_to_uri
+from oauthlib.oauth2.rfc6749 import errors
+
+from core.requestid import current_request_id
+from tenants.access import Caller
+from tenants.audit.append import append_entry
+from tenants.audit.records import ACTOR_CHARACTERS, Entry, Reason
+from tenants.changes import announce_change
+from tenants.models import OAuthAccessToken, OAuthAuthorization, OAuthClient, User
+from tenants.models_oauth import digest_of
+from tenants.oauth_addresses import issuer
+from tenants.roles import OAUTH_SCOPES, within_role
+from tenants.scoping import tenant_scope
+from tenants.services.oauth_parameters import (
+    OAuthFault,
+    check_challenge,
+    check_grant_type,
+    check_response,
+    check_verifier,
+    read_server,
+)
+from tenants.services.oauth_server import IssuerServer, TenantValidator
+from tenants.services.recording import record_change
+
+# oauthlib reads a request's URI; nothing is ever asked of this one.
+_NOWHERE: Final = "https://issuer.invalid/"
+
+_REPLAYED: Final = {
+    "code_replayed": "An authorization code was used twice: somebody else may have it. Everything that came of it "
+    "has ended; the client has to be authorized again.",
+    "refresh_token_replayed": "A refresh token was used twice: somebody else may have it. Everything that came of "
+    "its authorization has ended; the client has to be authorized again.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A sound authorization request: what the member is to decide about."""
+
+    parameters: Mapping[str, str] = field(repr=False)
+    client_pk: Any
+    client_name: str
+    client_id: str
+    redirect_uri: str
+    server: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer of an endpoint that programs ask. ``actor`` is who it was, as far as known, for a refusal's record."""
+
+    status: int
+    body: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    actor: str = "unknown client"
+
+    @property
+    def fault(self) -> OAuthFault | None:
+        """What was wrong, where something was."""
+        if self.status < 400:
+            return None
+        return OAuthFault(str(self.body.get("error")), str(self.body.get("error_description", "")))
+
+
+def check_authorization(parameters: Mapping[str, str], *, caller: Caller) -> Asked:
+    """Judge an authorization request of a signed-in member's browser.
+
+    Raises ``OAuthFault``: without a ``location`` when client or redirect URI are not to be trusted.
+    """
+    with tenant_scope(caller.tenant_id):
+        return _check(parameters, caller)
+
+
+def grant(
+    asked: Asked, chosen: Iterable[str], *, caller: Caller, user: User
+) -> tuple[str, OAuthAuthorization]:
+    """The member agrees. Where the browser goes with the code. Raises ``OAuthFault``."""
+    wanted = frozenset(chosen)
+    scopes = [
+        scope
+        for scope in asked.scopes
+        if scope not in OAUTH_SCOPES or (scope in wanted and scope in offered_scopes(asked, caller))
+    ]
+    if not any(scope in OAUTH_SCOPES for scope in scopes):
+        raise OAuthFault("invalid_scope", "Leave at least one of the rights ticked, or refuse.")
+    with tenant_scope(caller.tenant_id):
+        # Once more: minutes passed, and the client may have been revoked meanwhile.
+        again = _check(asked.parameters, caller)
+        validator = TenantValidator(server=again.server, resource=asked.parameters["resource"])
+        headers, _, _ = IssuerServer(validator).create_authorization_response(
+            f"{_NOWHERE}?{urlencode(asked.parameters)}", scopes=scopes, credentials={"user": user}
+        )
+        authorization = validator.authorization
+        if authorization is None:
+            raise OAuthFault("server_error", "The request could not be granted. Begin again.")
+        record_change(
+            "oauth.consented",
+            caller=caller,
+            after={**_shown(authorization, asked.client_name), "redirect_host": host_of(asked.redirect_uri)},
+            server=asked.server,
+        )
+    return _with_issuer(headers["Location"], caller.tenant_slug), authorization
+
+
+def deny(asked: Asked, *, caller: Caller) -> str:
+    """The member refuses. Where the browser goes with that."""
+    with tenant_scope(caller.tenant_id):
+        record_change(
+            "oauth.denied",
+            caller=caller,
+            after={"name": asked.client_name, "client_id": asked.client_id, "scopes": list(asked.scopes)},
+            server=asked.server,
+        )
+    return location_of(
+        OAuthFault("access_denied", "The member refused."),
+        asked.redirect_uri,
+        asked.parameters.get("state"),
+        caller.tenant_slug,
+    )
+
+
+def offered_scopes(asked: Asked, caller: Caller) -> list[str]:
+    """Those of the scopes asked for that the member's role lets them hand on."""
+    if caller.role is None:
+        return []
+    allowed = within_role(OAUTH_SCOPES, caller.role)
+    return [scope for scope in asked.scopes if scope in allowed]
+
+
+def location_of(fault: OAuthFault, redirect_uri: str, state: str | None, tenant_slug: str) -> str:
+    """Where a browser goes with a fault: the client's redirect URI, with ``iss`` (RFC 9207)."""
+    parameters = [("error", fault.code), ("error_description", fault.description)]
+    if state:
+        parameters.append(("state", state))
+    return _with_issuer(str(add_params_to_uri(redirect_uri, parameters)), tenant_slug)
+
+
+def issue_tokens(
+    parameters: Mapping[str, str], *, authorization: str | None, tenant_id: int, tenant_slug: str
+) -> Answered:
+    """Answer a token request (RFC 6749 sections 4.1.3, 4.4.2 and 6). Never raises for what the client sent."""
+    try:
+        check_grant_type(parameters)
+        check_verifier(parameters)
+        server = read_server(parameters, tenant_slug)
+    except OAuthFault as fault:
+        return _refused(fault)
+    validator = TenantValidator(server=server, resource=parameters["resource"])
+    body = {name: value for name, value in parameters.items() if name != "resource"}
+    with tenant_scope(tenant_id):
+        try:
+            headers, text, status = IssuerServer(validator).create_token_response(
+                _NOWHERE, body=urlencode(body), headers=_headers(authorization)
+            )
+        except errors.OAuth2Error as error:
+            headers, text, status = error.headers, error.json, error.status_code
+        _record_outcome(validator, tenant_id=tenant_id, tenant_slug=tenant_slug)
+        known = validator.issued or validator.authorization or validator.replayed
+        actor = "unknown client" if known is None else actor_of(known)
+    return Answered(status, orjson.loads(text), dict(headers), actor=actor)
+
+
+def revoke_token(
+    parameters: Mapping[str, str], *, authorization: str | None, tenant_id: int, tenant_slug: str
+) -> Answered:
+    """Answer a revocation request (RFC 7009): 200 also where the token is none of the client's."""
+    validator = TenantValidator()
+    with tenant_scope(tenant_id):
+        headers, text, status = IssuerServer(validator).create_revocation_response(
+            _NOWHERE, body=urlencode(parameters), headers=_headers(authorization)
+        )
+        ended = validator.revoked
+        if ended is not None:
+            record_change(
+                "oauth.revoked",
+                caller=_caller_of(ended, tenant_id, tenant_slug),
+                before=_shown(ended, ended.client.shown_name),
+                server=ended.server,
+            )
+            announce_change(tenant_id)
+    return Answered(status, orjson.loads(text) if text else {}, dict(headers))
+
+
+def introspect_token(token: str, *, tenant_id: int, tenant_slug: str) -> dict[str, Any]:
+    """What a resource server is told of an access token (RFC 7662); of any other, that it is not active."""
+    now = timezone.now()
+    with tenant_scope(tenant_id):
+        row = (
+            OAuthAccessToken.objects.filter(token_checksum=digest_of(token), expires__gt=now)
+            .select_related("authorization__client", "authorization__user")
+            .first()
+        )
+    if row is None or not row.authorization.is_live(now) or not row.authorization.client.is_live(now):
+        return {"active": False}
+    authorization = row.authorization
+    return {
+        "active": True,
+        "scope": row.scope,
+        "client_id": authorization.client.client_id,
+        "token_type": "Bearer",
+        "exp": int(row.expires.timestamp()),
+        "iat": int(row.created.timestamp()),
+        "sub": str(authorization.user_id or authorization.client.client_id),
+        "aud": authorization.resource,
+        "iss": issuer(tenant_slug),
+    }
+
+
+def host_of(redirect_uri: str) -> str:
+    """Where a redirect URI leads, as people read it."""
+    return urlsplit(redirect_uri).netloc
+
+
+def is_loopback(redirect_uri: str) -> bool:
+    """Whether a redirect URI leads to the member's own machine."""
+    return urlsplit(redirect_uri).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
+def actor_of(authorization: OAuthAuthorization) -> str:
+    """How the log names who acts with an authorization."""
+    name = authorization.client.shown_name
+    actor = f"client:{name}" if authorization.user is None else f"user:{authorization.user.email} via {name}"
+    return actor[:ACTOR_CHARACTERS]
+
+
+def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
+    query = {name: value for name, value in parameters.items() if name != "resource"}
+    validator = TenantValidator()
+    try:
+        scopes, found = IssuerServer(validator).validate_authorization_request(
+            f"{_NOWHERE}?{urlencode(query)}", "GET"
+        )
+    except errors.FatalClientError as error:
+        raise OAuthFault(error.error, _FATAL.get(error.error, error.description)) from None
+    except errors.OAuth2Error as error:
+        fault = OAuthFault(error.error, error.description)
+        raise _redirected(fault, error.redirect_uri, parameters, caller) from None
+    client: OAuthClient = found["request"].client
+    redirect_uri: str = found["redirect_uri"]
+    try:
+        check_response(parameters)
+        check_challenge(parameters)
+        server = read_server(parameters, caller.tenant_slug)
+    except OAuthFault as fault:
+        raise _redirected(fault, redirect_uri, parameters, caller) from None
+    return Asked(
+        parameters=dict(parameters),
+        client_pk=client.pk,
+        client_name=client.shown_name,
+        client_id=client.client_id,
+        redirect_uri=redirect_uri,
+        server=server,
+        scopes=tuple(dict.fromkeys(scopes)),
+    )
+
+
+_FATAL: Final = {
+    "invalid_client_id": "This client is not known to the team, or was removed. Begin again in the client.",
+    "mismatching_redirect_uri": "The address that the client wants you sent back to is none that it registered.",
+    "missing_client_id": "The request names no client.",
+    "missing_redirect_uri": "The request does not say where to send you back to.",
+    "invalid_redirect_uri": "The address that the client wants you sent back to is not an address.",
+}
+
+
+def _redirected(
+    fault: OAuthFault, redirect_uri: str, parameters: Mapping[str, str], caller: Caller
+) -> OAuthFault:
+    location = location_of(fault, redirect_uri, parameters.get("state"), caller.tenant_slug)
+    return OAuthFault(fault.code, fault.description, location=location)
+
+
+def _with_issuer(location: str, tenant_slug: str) -> str:
+    return str(add_params_to_uri(location, [("iss", issuer(tenant_slug))]))
+
+
+def _headers(authorization: str | None) -> dict[str, str]:
+    # The toolkit looks for the header by its name in WSGI.
+    return {} if authorization is None else {"HTTP_AUTHORIZATION": authorization}
+
+
+def _refused(fault: OAuthFault) -> Answered:
+    return Answered(fault.status, {"error": fault.code, "error_description": fault.description})
+
+
+def _record_outcome(validator: TenantValidator, *, tenant_id: int, tenant_slug: str) -> None:
+    issued, replayed = validator.issued, validator.replayed
+    if replayed is not None:
+        replayed.refresh_from_db(from_queryset=OAuthAuthorization.objects.all())
+        _record_replay(replayed, tenant_id=tenant_id)
+        announce_change(tenant_id)
+    elif issued is not None:
+        record_change(
+            "oauth.token_refreshed" if validator.refreshed else "oauth.token_issued",
+            caller=_caller_of(issued, tenant_id, tenant_slug),
+            after=_shown(issued, issued.client.shown_name),
+            server=issued.server,
+        )
+
+
+def _record_replay(authorization: OAuthAuthorization, *, tenant_id: int) -> None:
+    code = authorization.revoked_for
+    append_entry(
+        Entry(
+            kind="oauth",
+            outcome="refused",
+            actor=actor_of(authorization),
+            credential_id=authorization.id,
+            server=authorization.server,
+            reason=Reason(code=code, rule=f"oauth:{code}", message=_REPLAYED.get(code, "")),
+            request_id=current_request_id(),
+        ),
+        tenant_id=tenant_id,
+    )
+
+
+def _caller_of(authorization: OAuthAuthorization, tenant_id: int, tenant_slug: str) -> Caller:
+    return Caller(
+        tenant_id=tenant_id,
+        tenant_slug=tenant_slug,
+        actor=actor_of(authorization),
+        user_id=authorization.user_id,
+        credential_id=authorization.id,
+    )
+
+
+def _shown(authorization: OAuthAuthorization, client_name: str) -> dict[str, Any]:
+    return {
+        "id": str(authorization.id),
+        "name": client_name,
+        "client_id": authorization.client.client_id,
+        "scopes": list(authorization.scopes),
+        "resource": authorization.resource,
+    }

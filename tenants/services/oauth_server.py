@@ -1,0 +1,368 @@
+"""The authorization server's rules (OAuth 2.1), on django-oauth-toolkit and oauthlib. Knows no page and no request.
+
+Everything here runs inside the scope of the tenant whose issuer was asked, in one transaction a request. What the
+toolkit does otherwise, and why it is not done so here, stands at each method.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db.models import F
+from django.utils import timezone
+from oauth2_provider.oauth2_validators import OAuth2Validator
+from oauthlib.oauth2.rfc6749 import errors
+from oauthlib.oauth2.rfc6749.endpoints import (
+    AuthorizationEndpoint,
+    RevocationEndpoint,
+    TokenEndpoint,
+)
+from oauthlib.oauth2.rfc6749.grant_types import (
+    AuthorizationCodeGrant,
+    ClientCredentialsGrant,
+    RefreshTokenGrant,
+)
+from oauthlib.oauth2.rfc6749.grant_types.authorization_code import (
+    code_challenge_method_s256,
+)
+from oauthlib.oauth2.rfc6749.tokens import BearerToken
+
+from tenants.models import (
+    Membership,
+    OAuthAccessToken,
+    OAuthAuthorization,
+    OAuthClient,
+    OAuthCode,
+    OAuthRefreshToken,
+)
+from tenants.models_oauth import digest_of
+from tenants.roles import OAUTH_SCOPES, Role, within_role
+from tenants.scopenames import NARROWED_TOOL
+from tenants.tokens import ACCESS_PREFIX, REFRESH_PREFIX
+
+ACCESS_SECONDS: Final = 3600
+CODE_SECONDS: Final = 60
+IDLE_DAYS: Final = 30
+"""An authorization whose client stayed away so long is over, and with it its refresh tokens."""
+
+MAX_SCOPES: Final = 64
+
+_TOKEN_BYTES: Final = 32
+
+
+def is_offered(scope: str) -> bool:
+    """Whether an OAuth client may ask for the scope at all."""
+    return scope in OAUTH_SCOPES or NARROWED_TOOL.fullmatch(scope) is not None
+
+
+class TenantValidator(OAuth2Validator):  # type: ignore[misc]
+    """The toolkit's validator for one request at one tenant's token endpoint or authorization endpoint.
+
+    ``tenant_slug`` names the issuer, ``server`` the server of the request's one ``resource`` and ``resource`` its
+    identifier, both checked before. After a request, ``issued`` is the authorization that tokens were issued for,
+    ``refreshed`` says whether it was by a refresh, and ``replayed`` is one that a replay ended.
+    """
+
+    def __init__(self, *, server: str = "", resource: str = "") -> None:
+        self.server = server
+        self.resource = resource
+        self.authorization: OAuthAuthorization | None = None
+        self.issued: OAuthAuthorization | None = None
+        self.refreshed = False
+        self.replayed: OAuthAuthorization | None = None
+        self.revoked: OAuthAuthorization | None = None
+
+    # Clients
+
+    def _load_application(self, client_id: str | None, request: Any) -> OAuthClient | None:
+        """The toolkit would fetch a metadata document here, inside our transaction; we did so before, or not at all."""
+        client: OAuthClient | None = request.client
+        if not isinstance(client, OAuthClient) or client.client_id != client_id:
+            client = None if not client_id else OAuthClient.objects.filter(client_id=client_id).first()
+        client = client if client is not None and client.is_usable(request) else None
+        request.client = client
+        return client
+
+    def _check_secret(self, provided_secret: str, stored_secret: str) -> bool:
+        """The toolkit hashes secrets as passwords and lets an empty one fit an empty one."""
+        return bool(stored_secret) and hmac.compare_digest(digest_of(provided_secret), stored_secret)
+
+    def validate_scopes(
+        self,
+        client_id: str,
+        scopes: Iterable[str],
+        client: OAuthClient,
+        request: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> bool:
+        wanted = list(scopes)
+        if len(wanted) > MAX_SCOPES or not all(is_offered(scope) for scope in wanted):
+            return False
+        if getattr(request, "grant_type", None) == "client_credentials":
+            return set(wanted) <= set(client.scopes)
+        return True
+
+    def get_default_scopes(self, client_id: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
+        if getattr(request, "grant_type", None) == "client_credentials":
+            return list(request.client.scopes)
+        return ["tools:read", "tools:execute"]
+
+    # Codes: kept as hashes, and kept until they expire, so that a second use is known for what it is
+
+    def save_authorization_code(
+        self, client_id: str, code: dict[str, str], request: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        authorization = OAuthAuthorization.objects.create(
+            client=request.client,
+            user=request.user,
+            server=self.server,
+            resource=self.resource,
+            scopes=list(request.scopes),
+            expires_at=timezone.now() + timedelta(days=IDLE_DAYS),
+        )
+        OAuthCode.objects.create(
+            application=request.client,
+            user=request.user,
+            authorization=authorization,
+            code=digest_of(code["code"]),
+            expires=timezone.now() + timedelta(seconds=CODE_SECONDS),
+            redirect_uri=request.redirect_uri,
+            scope=" ".join(request.scopes),
+            code_challenge=request.code_challenge,
+            code_challenge_method=request.code_challenge_method,
+            resource=[self.resource],
+        )
+        # Nobody asks a registration that a member consented to to come back.
+        OAuthClient.objects.filter(pk=request.client.pk).update(expires_at=None)
+        self.authorization = authorization
+
+    def validate_code(
+        self, client_id: str, code: str, client: OAuthClient, request: Any, *args: Any, **kwargs: Any
+    ) -> bool:
+        """Takes the code's row until the request ends: two uses of it take turns.
+
+        A used code ends what came of it (RFC 6749 section 4.1.2). The toolkit deletes it and forgets.
+        """
+        row = OAuthCode.objects.select_for_update().filter(code=digest_of(code), application=client).first()
+        if row is None:
+            return False
+        authorization = OAuthAuthorization.objects.select_for_update().get(pk=row.authorization_id)
+        if row.used_at is not None:
+            self._end_replayed(authorization, "code_replayed")
+            return False
+        if row.is_expired() or not authorization.is_live(timezone.now()):
+            return False
+        if list(row.resource) != [self.resource]:
+            raise _other_resource(request)
+        request.user = row.user
+        request.scopes = row.scope.split()
+        request.marina_code = row
+        self.authorization = authorization
+        return True
+
+    def get_code_challenge(self, code: str, request: Any) -> str | None:
+        return request.marina_code.code_challenge or None
+
+    def get_code_challenge_method(self, code: str, request: Any) -> str | None:
+        return request.marina_code.code_challenge_method or None
+
+    def confirm_redirect_uri(
+        self, client_id: str, code: str, redirect_uri: str, client: OAuthClient, *args: Any, **kwargs: Any
+    ) -> bool:
+        grant = OAuthCode.objects.filter(code=digest_of(code), application=client).first()
+        return grant is not None and bool(grant.redirect_uri_allowed(redirect_uri))
+
+    def invalidate_authorization_code(
+        self, client_id: str, code: str, request: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        OAuthCode.objects.filter(pk=request.marina_code.pk).update(used_at=timezone.now())
+
+    # Tokens
+
+    def validate_refresh_token(
+        self, refresh_token: str, client: OAuthClient, request: Any, *args: Any, **kwargs: Any
+    ) -> bool:
+        """Takes the whole family's row first and looks at the token then: of parallel refreshes one finds it unused.
+
+        The toolkit looks first and locks later, which left live tokens after a replay and answered 500.
+        """
+        digest = digest_of(refresh_token)
+        family = (
+            OAuthRefreshToken.objects.filter(token_checksum=digest, application=client)
+            .values_list("authorization_id", flat=True)
+            .first()
+        )
+        if family is None:
+            return False
+        authorization = OAuthAuthorization.objects.select_for_update().get(pk=family)
+        row = OAuthRefreshToken.objects.get(token_checksum=digest)
+        if row.revoked is not None:
+            self._end_replayed(authorization, "refresh_token_replayed")
+            return False
+        if not authorization.is_live(timezone.now()):
+            return False
+        if authorization.resource != self.resource:
+            raise _other_resource(request)
+        request.user = row.user
+        request.refresh_token_instance = row
+        self.authorization = authorization
+        return True
+
+    def get_original_scopes(self, refresh_token: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
+        return list(request.refresh_token_instance.scope.split())
+
+    def _save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
+        """The toolkit ties pairs of tokens together; here all of a consent's hang on its authorization."""
+        now = timezone.now()
+        authorization = self.authorization or self._own_authorization(request)
+        scopes = _within_rights(token["scope"].split(), authorization, request)
+        token["scope"] = " ".join(scopes)
+        used = getattr(request, "refresh_token_instance", None)
+        OAuthAccessToken.objects.filter(authorization=authorization, expires__lte=now).delete()
+        if used is not None:
+            OAuthRefreshToken.objects.filter(pk=used.pk).update(revoked=now, updated=now)
+            # The pair that is replaced goes with the refresh token.
+            OAuthAccessToken.objects.filter(authorization=authorization).delete()
+            OAuthRefreshToken.objects.filter(
+                authorization=authorization, revoked__lt=now - timedelta(days=IDLE_DAYS)
+            ).delete()
+        OAuthAccessToken.objects.create(
+            user=authorization.user,
+            application=request.client,
+            authorization=authorization,
+            token="",
+            token_checksum=digest_of(token["access_token"]),
+            scope=token["scope"],
+            expires=now + timedelta(seconds=ACCESS_SECONDS),
+            resource=[authorization.resource],
+        )
+        if "refresh_token" in token and authorization.user is not None:
+            OAuthRefreshToken.objects.create(
+                user=authorization.user,
+                application=request.client,
+                authorization=authorization,
+                token="",
+                token_checksum=digest_of(token["refresh_token"]),
+                # What was agreed to, not what this token was narrowed to: the next may ask for all of it again.
+                scope=" ".join(authorization.scopes),
+                resource=[authorization.resource],
+            )
+        authorization.expires_at = now + timedelta(days=IDLE_DAYS)
+        authorization.save(update_fields=["expires_at"])
+        self.issued, self.refreshed = authorization, used is not None
+
+    def _own_authorization(self, request: Any) -> OAuthAuthorization:
+        """The authorization of a client that acts for itself at this server; the same one as long as it is live."""
+        # Two requests at once would both make one.
+        client = OAuthClient.objects.select_for_update().get(pk=request.client.pk)
+        live = OAuthAuthorization.objects.filter(
+            client=client, user=None, server=self.server, revoked_at=None
+        ).first()
+        scopes = list(client.scopes)
+        ends = timezone.now() + timedelta(days=IDLE_DAYS)
+        if live is None:
+            return OAuthAuthorization.objects.create(
+                client=client, server=self.server, resource=self.resource, scopes=scopes, expires_at=ends
+            )
+        live.resource, live.scopes = self.resource, scopes
+        live.save(update_fields=["resource", "scopes"])
+        return live
+
+    def revoke_token(
+        self, token: str, token_type_hint: str | None, request: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Either token ends the whole authorization: the other could be used to go on (RFC 7009 section 2.1)."""
+        digest = digest_of(token)
+        for kind in (OAuthAccessToken, OAuthRefreshToken):
+            found = (
+                kind.objects.filter(token_checksum=digest, application=request.client)
+                .select_related("authorization")
+                .first()
+            )
+            if found is not None:
+                if end_authorization(found.authorization, "client"):
+                    self.revoked = found.authorization
+                return
+
+    def _end_replayed(self, authorization: OAuthAuthorization, why: str) -> None:
+        if end_authorization(authorization, why):
+            self.replayed = authorization
+
+
+class IssuerServer(AuthorizationEndpoint, TokenEndpoint, RevocationEndpoint):  # type: ignore[misc]
+    """oauthlib's endpoints with what OAuth 2.1 has left: codes with PKCE S256, refresh, client credentials."""
+
+    def __init__(self, validator: TenantValidator) -> None:
+        code = _S256CodeGrant(validator)
+        bearer = BearerToken(
+            validator,
+            token_generator=lambda request: ACCESS_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES),
+            refresh_token_generator=lambda request: REFRESH_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES),
+            expires_in=ACCESS_SECONDS,
+        )
+        AuthorizationEndpoint.__init__(
+            self, default_response_type="code", default_token_type=bearer, response_types={"code": code}
+        )
+        TokenEndpoint.__init__(
+            self,
+            default_grant_type="authorization_code",
+            default_token_type=bearer,
+            grant_types={
+                "authorization_code": code,
+                "refresh_token": RefreshTokenGrant(validator),
+                "client_credentials": ClientCredentialsGrant(validator),
+            },
+        )
+        RevocationEndpoint.__init__(self, validator)
+
+
+class _S256CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
+    """oauthlib takes a challenge without a method for ``plain``."""
+
+    _code_challenge_methods = {"S256": code_challenge_method_s256}
+
+    def create_authorization_code(self, request: Any) -> dict[str, str]:
+        """As oauthlib does, but for its logging of the code."""
+        code = {"code": secrets.token_urlsafe(_TOKEN_BYTES)}
+        return {**code, "state": request.state} if request.state else code
+
+
+def end_authorization(authorization: OAuthAuthorization, why: str) -> bool:
+    """End an authorization and every token of it, in the scope of its tenant. False: it had ended before."""
+    now = timezone.now()
+    ended = OAuthAuthorization.objects.filter(pk=authorization.pk, revoked_at=None).update(
+        revoked_at=now, revoked_for=why
+    )
+    OAuthRefreshToken.objects.filter(authorization=authorization, revoked=None).update(
+        revoked=now, updated=F("updated")
+    )
+    OAuthAccessToken.objects.filter(authorization=authorization).delete()
+    return ended == 1
+
+
+def _within_rights(scopes: list[str], authorization: OAuthAuthorization, request: Any) -> list[str]:
+    """What of the scopes the person may do by now; nothing left is an error, not a token that opens nothing."""
+    allowed = frozenset(scopes) & frozenset(authorization.scopes)
+    person = authorization.user_id or authorization.client.user_id
+    if person is not None:
+        role = Membership.objects.filter(user_id=person).values_list("role", flat=True).first()
+        allowed = within_role(allowed, Role(role)) if role is not None else frozenset()
+    left = [scope for scope in scopes if scope in allowed]
+    if not any(scope in OAUTH_SCOPES for scope in left):
+        raise errors.InvalidGrantError(
+            description="The member whose rights this client has may not do any of this any more.",
+            request=request,
+        )
+    return left
+
+
+def _other_resource(request: Any) -> Exception:
+    refusal: Exception = errors.CustomOAuth2Error(
+        error="invalid_target", description="The resource is not the one that was agreed to.", request=request
+    )
+    return refusal

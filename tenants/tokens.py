@@ -1,0 +1,95 @@
+"""OAuth access tokens as callers, and which kind of credential a bearer token is. Decides no permission.
+
+The address names the tenant, so a token is looked up among that tenant's own: one of another tenant is unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.utils import timezone
+
+from core.errors import Unauthenticated
+from tenants.access import Caller, caller_for_key
+from tenants.models import Membership, OAuthAccessToken, Tenant
+from tenants.models_oauth import digest_of
+from tenants.roles import Role, within_role
+from tenants.scoping import tenant_scope
+
+ACCESS_PREFIX: Final = "mcp_at_"
+REFRESH_PREFIX: Final = "mcp_rt_"
+MAX_TOKEN: Final = 200
+"""Characters of the longest token that is looked up."""
+
+_ACTOR_CHARACTERS: Final = 200
+
+
+def caller_for_credential(token: str, *, tenant_slug: str) -> Caller:
+    """An API key or an access token as a caller at this tenant. Raises ``Unauthenticated``."""
+    if token.startswith(ACCESS_PREFIX):
+        return caller_for_token(token, tenant_slug=tenant_slug)
+    return caller_for_key(token, tenant_slug=tenant_slug)
+
+
+def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
+    """An access token as a caller. Raises ``Unauthenticated``: unknown, expired, or its member has left.
+
+    It may do what was agreed to and what the member's role allows now, at the one server that it is for.
+    """
+    tenant_id = (
+        Tenant.objects.filter(slug=tenant_slug).values_list("pk", flat=True).first()
+        if len(token) <= MAX_TOKEN and token.isascii()
+        else None
+    )
+    if tenant_id is None:
+        raise unknown_token()
+    now = timezone.now()
+    with tenant_scope(tenant_id):
+        row = (
+            OAuthAccessToken.objects.filter(token_checksum=digest_of(token))
+            .select_related("authorization__client", "authorization__user")
+            .first()
+        )
+        if row is None:
+            raise unknown_token()
+        authorization = row.authorization
+        if now >= row.expires:
+            raise Unauthenticated(
+                "This access token has expired. Refresh it, or authorize the client again.",
+                code="token_expired",
+            )
+        if not authorization.is_live(now) or not authorization.client.is_live(now):
+            raise Unauthenticated(
+                "This access token was revoked. Authorize the client again.", code="token_revoked"
+            )
+        person = authorization.user_id or authorization.client.user_id
+        role = (
+            None
+            if person is None
+            else Membership.objects.filter(user_id=person).values_list("role", flat=True).first()
+        )
+    if role is None or (authorization.user is not None and not authorization.user.is_active):
+        raise Unauthenticated(
+            "The member whose rights this access token has is not in this team any more.",
+            code="token_revoked",
+        )
+    name = authorization.client.shown_name
+    actor = f"client:{name}" if authorization.user is None else f"user:{authorization.user.email} via {name}"
+    return Caller(
+        tenant_id=tenant_id,
+        tenant_slug=tenant_slug,
+        actor=actor[:_ACTOR_CHARACTERS],
+        user_id=authorization.user_id,
+        credential_id=authorization.id,
+        scopes=within_role(row.scope.split(), Role(role)) | {f"server:{authorization.server}"},
+        expires_at=row.expires,
+    )
+
+
+def unknown_token() -> Unauthenticated:
+    """The one answer for a token that is unknown here, whether or not it is known elsewhere."""
+    return Unauthenticated(
+        "This access token is not known here: it was replaced, revoked, or is another team's. Refresh it, or "
+        "authorize the client again.",
+        code="token_unknown",
+    )

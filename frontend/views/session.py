@@ -24,6 +24,8 @@ from tenants.services.sessions import claim_attempt, forgive_attempts, note_fail
 
 HOME = "/app/"
 OPERATORS = "/operator/"
+CONSENT = "/oauth/"
+"""Where clients send a browser that may have to sign in first."""
 
 _log = logging.getLogger(__name__)
 
@@ -111,4 +113,4 @@ def _safe_target(request: HttpRequest) -> str:
     safe = url_has_allowed_host_and_scheme(
         target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
-    return target if safe and target.startswith((HOME, OPERATORS)) else HOME
+    return target if safe and target.startswith((HOME, OPERATORS, CONSENT)) else HOME

@@ -18,4 +18,5 @@ urlpatterns = [
     path("api/v1/", include("servers.api.urls")),
     path("app/", include("frontend.urls")),
     path("operator/", operator_site.urls),
+    path("", include("frontend.oauth.urls")),
 ]

@@ -1,0 +1,141 @@
+"""How the issuer's endpoints read what programs send and answer them, and how refusals come into the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from core.errors import Forbidden, RateLimited, Unavailable
+from core.loop import run_async
+from core.requestid import current_request_id
+from servers.services.runtime import get_runtime
+from servers.services.surfaces import find_tenant
+from tenants.access import Caller
+from tenants.models import SLUG_PATTERN
+from tenants.services.oauth_parameters import OAuthFault
+
+KIND: Final = "oauth"
+"""The kind of records of what was refused."""
+
+MAX_BODY_BYTES: Final = 64 * 1024
+_FIELDS: Final = 64
+_SECONDS: Final = 10.0
+_QUOTABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
+
+Endpoint = Callable[[HttpRequest, int, str], HttpResponse]
+
+
+def program_endpoint(view: Endpoint) -> Callable[..., HttpResponse]:
+    """Make a view that programs POST to, from anywhere: it gets the tenant's id and slug, and no session counts.
+
+    Its faults become the protocol's errors, recorded; an unknown tenant has no such endpoint.
+    """
+
+    @csrf_exempt
+    @wraps(view)
+    def answer(request: HttpRequest, tenant: str) -> HttpResponse:
+        if request.method == "OPTIONS":
+            return open_to_all(HttpResponse(status=204))
+        tenant_id = tenant_named(tenant)
+        if tenant_id is None:
+            return open_to_all(fault_answer(OAuthFault("not_found", "There is no such issuer.", status=404)))
+        if request.method != "POST":
+            return open_to_all(
+                fault_answer(OAuthFault("invalid_request", "This endpoint takes a POST.", status=405))
+            )
+        return open_to_all(_answer(view, request, tenant_id, tenant))
+
+    return answer
+
+
+def _answer(view: Endpoint, request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
+    try:
+        try:
+            return view(request, tenant_id, tenant_slug)
+        except OAuthFault as fault:
+            record_fault(fault, tenant_id=tenant_id, tenant_slug=tenant_slug)
+            return fault_answer(fault)
+    except (RateLimited, Unavailable) as error:
+        response = fault_answer(OAuthFault("temporarily_unavailable", error.message, status=error.status))
+        response["Retry-After"] = str(error.retry_after if isinstance(error, RateLimited) else 2)
+        return response
+
+
+def tenant_named(slug: str) -> int | None:
+    """The tenant's id, or ``None`` where there is none."""
+    return find_tenant(slug) if re.fullmatch(SLUG_PATTERN, slug) else None
+
+
+def read_form(request: HttpRequest) -> list[tuple[str, str]]:
+    """The body's parameters, as they came. Raises ``OAuthFault``."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise OAuthFault("invalid_request", "Send the parameters as application/x-www-form-urlencoded.")
+    body = read_body(request)
+    if request.META.get("QUERY_STRING"):
+        raise OAuthFault("invalid_request", "Send the parameters in the body: addresses end up in logs.")
+    try:
+        return parse_qsl(
+            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=_FIELDS
+        )
+    except ValueError:
+        raise OAuthFault("invalid_request", "The body is not a form of at most 64 fields in UTF-8.") from None
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """The body. Raises ``OAuthFault`` where it is larger than any sound request."""
+    if len(request.body) > MAX_BODY_BYTES:
+        raise OAuthFault("invalid_request", f"The body is larger than {MAX_BODY_BYTES} bytes.", status=413)
+    return request.body
+
+
+def json_answer(
+    body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """JSON that nobody keeps (RFC 6749 section 5.1)."""
+    response = JsonResponse(dict(body), status=status)
+    for name, value in (headers or {}).items():
+        if name.lower() != "content-type":
+            response[name] = value
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def fault_answer(fault: OAuthFault) -> HttpResponse:
+    """A fault as the protocol words it (RFC 6749 section 5.2)."""
+    response = json_answer(
+        {"error": fault.code, "error_description": _QUOTABLE.sub("?", fault.description)}, status=fault.status
+    )
+    if fault.status == 401:
+        response["WWW-Authenticate"] = 'Basic realm="marina"'
+    return response
+
+
+def open_to_all(response: HttpResponse) -> HttpResponse:
+    """Let pages of any origin read the answer: no cookie counts here, so there is nothing to protect by origin."""
+    response["Access-Control-Allow-Origin"] = "*"
+    response["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+    response["Access-Control-Allow-Headers"] = "Authorization, Content-Type, MCP-Protocol-Version"
+    return response
+
+
+def record_fault(
+    fault: OAuthFault, *, tenant_id: int, tenant_slug: str, actor: str = "unknown client", server: str = ""
+) -> None:
+    """Put a refusal into the tenant's log, bounded as all that strangers can cause. Raises ``Unavailable``."""
+    caller = Caller(tenant_id=tenant_id, tenant_slug=tenant_slug, actor=actor)
+    refusal = Forbidden(fault.description, rule=f"{KIND}:{fault.code}", code=fault.code)
+    run_async(_record(caller, refusal, server, current_request_id()), timeout=_SECONDS)
+
+
+async def _record(caller: Caller, refusal: Forbidden, server: str, request_id: str) -> None:
+    runtime = get_runtime()
+    await runtime.start()
+    await runtime.refusals.refused_caller(
+        caller, refusal, kind=KIND, server=server, client=KIND, request_id=request_id, bounded=True
+    )

@@ -1,0 +1,180 @@
+"""Where a member decides whether a client may act for them. Begun and answered in one browser session.
+
+What was asked for is kept in the session, under an id that the form names: nothing that the form sends back can
+change it, and a form of another browser answers nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from core.errors import InvalidInput, MarinaError
+from frontend.access import signed_in, to_sign_in
+from frontend.errors import error_page
+from frontend.oauth.answers import record_fault
+from frontend.pages import own_page
+from servers.services.servers import list_servers
+from tenants.access import Caller, caller_for_user
+from tenants.models import User
+from tenants.roles import OAUTH_SCOPES, Action
+from tenants.services.oauth_flow import (
+    Asked,
+    check_authorization,
+    deny,
+    grant,
+    host_of,
+    is_loopback,
+    location_of,
+    offered_scopes,
+)
+from tenants.services.oauth_parameters import OAuthFault, read_parameters
+from tenants.services.teams import get_tenant
+
+PENDING: Final = "oauth"
+"""Session key: requests that wait for their member's answer, by id."""
+
+MAX_PENDING: Final = 5
+PENDING_SECONDS: Final = 600
+
+
+class SeeOther(HttpResponseRedirect):
+    """To the client's address, which gets no form again (RFC 9700 section 4.12)."""
+
+    status_code = 303
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
+    """The authorization endpoint (RFC 6749 section 3.1), for members of the tenant alone."""
+    user = signed_in(request)
+    if user is None:
+        return to_sign_in(request)
+    try:
+        caller = caller_for_user(user.pk, user.email, tenant)
+        try:
+            if request.method == "POST":
+                return _decide(request, caller, user)
+            return _ask(request, caller)
+        except OAuthFault as fault:
+            record_fault(fault, tenant_id=caller.tenant_id, tenant_slug=tenant, actor=caller.actor)
+            if fault.location is not None:
+                return SeeOther(fault.location)
+            raise InvalidInput(fault.description, code=fault.code) from None
+    except MarinaError as error:
+        return error_page(request, error)
+
+
+def _ask(request: HttpRequest, caller: Caller) -> HttpResponse:
+    asked = check_authorization(read_parameters(_query(request)), caller=caller)
+    _require_server(asked, caller)
+    offered = offered_scopes(asked, caller)
+    if not offered:
+        raise _back(
+            OAuthFault("invalid_scope", "The member's role allows none of the scopes asked for."),
+            asked,
+            caller,
+        )
+    number = secrets.token_urlsafe(16)
+    waiting = _waiting(request)
+    waiting[number] = {
+        "parameters": dict(asked.parameters),
+        "tenant": caller.tenant_slug,
+        "user": caller.user_id,
+        "at": time.time(),
+    }
+    request.session[PENDING] = dict(list(waiting.items())[-MAX_PENDING:])
+    return _page(request, asked, caller, number, offered)
+
+
+def _decide(request: HttpRequest, caller: Caller, user: User) -> HttpResponse:
+    number = request.POST.get("request", "")
+    waiting = _waiting(request)
+    kept = waiting.pop(number, None)
+    if kept is None or kept["tenant"] != caller.tenant_slug or kept["user"] != caller.user_id:
+        raise OAuthFault(
+            "request_unknown",
+            "This request was answered already, is older than ten minutes, or began in another browser. Begin again "
+            "in the client.",
+        )
+    asked = check_authorization(kept["parameters"], caller=caller)
+    _require_server(asked, caller)
+    if request.POST.get("decision") != "allow":
+        request.session[PENDING] = waiting
+        return SeeOther(deny(asked, caller=caller))
+    chosen = request.POST.getlist("scopes")
+    offered = offered_scopes(asked, caller)
+    if not set(chosen) & set(offered):
+        words = "Leave at least one of the rights ticked, or refuse."
+        return _page(request, asked, caller, number, offered, problem=words)
+    request.session[PENDING] = waiting
+    location, _ = grant(asked, chosen, caller=caller, user=user)
+    return SeeOther(location)
+
+
+def _page(
+    request: HttpRequest,
+    asked: Asked,
+    caller: Caller,
+    number: str,
+    offered: list[str],
+    *,
+    problem: str = "",
+) -> HttpResponse:
+    context = {
+        "asked": asked,
+        "number": number,
+        "caller": caller,
+        "team": get_tenant(caller=caller),
+        "host": host_of(asked.redirect_uri),
+        "loopback": is_loopback(asked.redirect_uri),
+        "verified_host": urlsplit(asked.client_id).netloc if asked.client_id.startswith("https://") else "",
+        "rights": [(scope, OAUTH_SCOPES[scope]) for scope in offered],
+        "withheld": [scope for scope in asked.scopes if scope in OAUTH_SCOPES and scope not in offered],
+        "tools": [scope.removeprefix("tool:") for scope in asked.scopes if scope.startswith("tool:")],
+        "problem": problem,
+    }
+    response = own_page(render(request, "marina/consent.html", context, status=400 if problem else 200))
+    # A browser holds the form to this also when its answer leads on to the client.
+    response.form_targets = [_origin(asked.redirect_uri)]  # type: ignore[attr-defined]
+    return response
+
+
+def _require_server(asked: Asked, caller: Caller) -> None:
+    """Raise ``OAuthFault`` unless the team has the server that the resource names."""
+    if not caller.may(Action.SERVERS_READ) or asked.server not in {
+        row.slug for row in list_servers(caller=caller)
+    }:
+        fault = OAuthFault("invalid_target", "The team has no such server, or the member may not see it.")
+        raise _back(fault, asked, caller)
+
+
+def _back(fault: OAuthFault, asked: Asked, caller: Caller) -> OAuthFault:
+    state = asked.parameters.get("state")
+    location = location_of(fault, asked.redirect_uri, state, caller.tenant_slug)
+    return OAuthFault(fault.code, fault.description, location=location)
+
+
+def _query(request: HttpRequest) -> list[tuple[str, str]]:
+    return [(name, value) for name, values in request.GET.lists() for value in values]
+
+
+def _waiting(request: HttpRequest) -> dict[str, Mapping[str, Any]]:
+    oldest = time.time() - PENDING_SECONDS
+    kept = request.session.get(PENDING, {})
+    return {number: each for number, each in kept.items() if each["at"] > oldest}
+
+
+def _origin(redirect_uri: str) -> str:
+    """A redirect URI's origin, as a source of the content security policy: which has no words for IPv6."""
+    parts = urlsplit(redirect_uri)
+    return f"{parts.scheme}:" if "[" in parts.netloc else f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,63 @@
+"""The endpoints that clients ask themselves: tokens, revocation, and introspection for resource servers."""
+
+from __future__ import annotations
+
+import hmac
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from core.crypto import derive_text
+from frontend.oauth.answers import json_answer, program_endpoint, read_form, record_fault
+from tenants.services.oauth_flow import Answered, introspect_token, issue_tokens, revoke_token
+from tenants.services.oauth_parameters import OAuthFault, read_parameters
+
+
+@program_endpoint
+def token(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
+    """RFC 6749 section 3.2."""
+    answered = issue_tokens(
+        read_parameters(read_form(request)),
+        authorization=request.headers.get("Authorization"),
+        tenant_id=tenant_id,
+        tenant_slug=tenant_slug,
+    )
+    return _answer(answered, tenant_id, tenant_slug)
+
+
+@program_endpoint
+def revoke(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
+    """RFC 7009."""
+    answered = revoke_token(
+        read_parameters(read_form(request)),
+        authorization=request.headers.get("Authorization"),
+        tenant_id=tenant_id,
+        tenant_slug=tenant_slug,
+    )
+    return _answer(answered, tenant_id, tenant_slug)
+
+
+@program_endpoint
+def introspect(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
+    """RFC 7662, for resource servers of this installation alone: a client learns nothing of others' tokens."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    known = introspection_secret(tenant_slug)
+    if scheme.lower() != "bearer" or not hmac.compare_digest(secret.strip().encode(), known.encode()):
+        raise OAuthFault("invalid_client", "Introspection is for Marina's own resource servers.", status=401)
+    parameters = read_parameters(read_form(request))
+    if not parameters.get("token"):
+        raise OAuthFault("invalid_request", "Send the token.")
+    return json_answer(introspect_token(parameters["token"], tenant_id=tenant_id, tenant_slug=tenant_slug))
+
+
+def introspection_secret(tenant_slug: str) -> str:
+    """What a resource server of this installation shows to ask about a tenant's tokens; made of the master key."""
+    return derive_text(settings.ENV.master_key, f"oauth-introspection:{tenant_slug}")
+
+
+def _answer(answered: Answered, tenant_id: int, tenant_slug: str) -> HttpResponse:
+    if answered.fault is not None:
+        record_fault(answered.fault, tenant_id=tenant_id, tenant_slug=tenant_slug, actor=answered.actor)
+    if answered.status == 200 and not answered.body:
+        return HttpResponse(status=200)
+    return json_answer(answered.body, status=answered.status, headers=answered.headers)

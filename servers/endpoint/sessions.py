@@ -49,6 +49,18 @@ _CHANNEL: Final = "marina:sessions"
 _STORE: Final = "if redis.call('exists', KEYS[1]) == 1 then redis.call('hset', KEYS[1], unpack(ARGV)) end"
 """An ended session must not come back by halves."""
 
+_REMEMBER: Final = """
+if redis.call('exists', KEYS[1]) == 0 then return 0 end
+redis.call('hset', KEYS[2], unpack(ARGV, 2))
+redis.call('expire', KEYS[2], ARGV[1])
+return 1"""
+_SUBSCRIBE: Final = """
+if redis.call('exists', KEYS[1]) == 0 then return -1 end
+if redis.call('scard', KEYS[2]) >= tonumber(ARGV[2]) then return 0 end
+redis.call('sadd', KEYS[2], ARGV[3])
+redis.call('expire', KEYS[2], ARGV[1])
+return 1"""
+
 _ANONYMOUS: Final = "anonymous "
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{32}")
 
@@ -199,6 +211,20 @@ class Sessions:
     async def stands(self, session: Session) -> bool:
         """Whether it has not ended. Raises ``RedisError``."""
         return bool(await self._bus.redis.exists(session_key(session.id)))
+
+    async def remember_lists(self, session: Session, digests: Mapping[str, str]) -> None:
+        """Keep what its client was last told of, unless it has ended. Raises ``RedisError``."""
+        written = [part for pair in digests.items() for part in pair]
+        keys = session_key(session.id), lists_key(session.id)
+        await self._bus.redis.eval(_REMEMBER, 2, *keys, session.seconds, *written)
+
+    async def subscribe(self, session: Session, uri: str, *, most: int) -> bool:
+        """Subscribe to a resource, unless it has ended. False: it has as many as it may. Raises ``RedisError``."""
+        keys = session_key(session.id), subscriptions_key(session.id)
+        taken = await self._bus.redis.eval(_SUBSCRIBE, 2, *keys, session.seconds, most, uri)
+        if taken == 1:
+            await self._bus.publish(session.channel, b"subscribed " + uri.encode())
+        return bool(taken != 0)
 
     async def refresh(self, session: Session) -> None:
         """It is in use: put off its end."""

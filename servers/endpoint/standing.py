@@ -326,11 +326,7 @@ class StandingStream:
                 self._visit.surface = surface
 
     async def _remember_lists(self) -> None:
-        key = lists_key(self._session.id)
-        async with self._bus.redis.pipeline(transaction=False) as pipe:
-            pipe.hset(key, mapping=self._digests())
-            pipe.expire(key, self._session.seconds)
-            await pipe.execute()
+        await self._visit.parts.sessions.remember_lists(self._session, self._digests())
 
     def _digests(self) -> dict[str, str]:
         visit = self._visit

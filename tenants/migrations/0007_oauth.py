@@ -13,7 +13,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0004_auditrecord_intent_index"),
+        ("tenants", "0006_invitations"),
     ]
 
     operations = [

@@ -196,3 +196,23 @@ def test_change_of_a_session_writes_nothing_else_and_counts_only_when_it_was_wri
     with pytest.raises(RedisError):
         on_loop(sessions.change(old, log_level="debug"))
     assert old.log_level == "info"
+
+
+def test_what_is_said_of_an_ended_session_brings_no_half_of_it_back(
+    talk: Endpoint, runtime: Runtime, on_loop: OnLoop
+) -> None:
+    ended = begin(talk)
+    assert ended.end().status == 204
+
+    async def say() -> list[bytes]:
+        sessions = sessions_module.Sessions(runtime.bus)
+        session = sessions_module.Session(
+            id=ended.id, tenant_id=1, server="default", principal="p", version="2025-11-25"
+        )
+        await sessions.remember_lists(session, {"tools": "a", "prompts": "b"})
+        assert await sessions.subscribe(session, "talk://plain", most=10)
+        await sessions.change(session, log_level="error")
+        found: list[bytes] = await runtime.bus.redis.keys(f"*{ended.id}*")
+        return found
+
+    assert on_loop(say()) == []

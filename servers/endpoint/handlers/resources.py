@@ -86,18 +86,12 @@ async def subscribe(incoming: Incoming) -> bytes:
             raise _too_many()
         session.uris.add(uri)
         return b"{}"
-    redis = incoming.runtime.bus.redis
-    key = subscriptions_key(session.id)
     try:
-        if await redis.scard(key) >= MAX_URIS:
-            raise _too_many()
-        async with redis.pipeline(transaction=False) as pipe:
-            pipe.sadd(key, uri)
-            pipe.expire(key, session.seconds)
-            pipe.publish(session.channel, b"subscribed " + uri.encode())
-            await pipe.execute()
+        has_room = await incoming.parts.sessions.subscribe(session, uri, most=MAX_URIS)
     except (RedisError, OSError):
         raise sessions_away() from None
+    if not has_room:
+        raise _too_many()
     return b"{}"
 
 

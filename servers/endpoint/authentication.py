@@ -13,7 +13,9 @@ from typing import Final
 from core.errors import RateLimited, Unauthenticated
 from servers.services.reasons import log_unavailable
 from servers.services.runtime import Runtime
+from servers.services.visibility import may_use_server
 from tenants.access import Caller, key_digest
+from tenants.tokens import ACCESS_PREFIX
 
 _REALM: Final = "marina"
 WANTED: Final = "tools:read tools:execute"
@@ -63,9 +65,10 @@ async def identify(
         if token is None:
             raise missing_key()
         caller = runtime.grants.peek(token, tenant_slug)
-        if caller is not None:
-            return caller
-        return await _look_up(runtime, token, tenant_slug, address)
+        if caller is None:
+            caller = await _look_up(runtime, token, tenant_slug, address)
+        _require_audience(token, caller, server)
+        return caller
     except (Unauthenticated, RateLimited) as refusal:
         if isinstance(refusal, Unauthenticated):
             await runtime.lockout.count(address, refusal)
@@ -94,20 +97,36 @@ async def _look_up(runtime: Runtime, token: str, tenant_slug: str, address: str)
     return caller
 
 
+def _require_audience(token: str, caller: Caller, server: str) -> None:
+    """An access token is for one server (RFC 8707): anywhere else it is no credential, rather than a weak one."""
+    if token.startswith(ACCESS_PREFIX) and not may_use_server(caller, server):
+        raise Unauthenticated(
+            "This access token is for another server of the team. Authorize the client for this one.",
+            code="token_audience",
+        )
+
+
 def missing_key() -> Unauthenticated:
     """The answer to a request without a credential."""
     return Unauthenticated(
         "This server needs an API key and the request has none. Send the header "
-        "'Authorization: Bearer mcp_live_…' with a key of the team; an admin issues one in the dashboard.",
+        "'Authorization: Bearer mcp_live_…' with a key of the team; an admin issues one in the dashboard. Clients that "
+        "know OAuth need no key: they open a browser to sign in.",
         code="key_missing",
     )
 
 
-def challenge(problem: str | None, description: str, scope: str = WANTED) -> tuple[bytes, bytes]:
-    """The ``WWW-Authenticate`` header. No ``problem``: the request had no credential (RFC 6750 section 3.1)."""
+def challenge(
+    problem: str | None, description: str, scope: str = WANTED, *, metadata: str = ""
+) -> tuple[bytes, bytes]:
+    """The ``WWW-Authenticate`` header. No ``problem``: the request had no credential (RFC 6750 section 3.1).
+
+    ``metadata`` is where the server says who issues tokens for it (RFC 9728 section 5.1).
+    """
     parts = [f'realm="{_REALM}"']
     if problem is not None:
         parts += [f'error="{problem}"', f'error_description="{_QUOTABLE.sub("?", description)}"']
-    # No resource_metadata yet: it must not point where nothing answers.
+    if metadata:
+        parts.append(f'resource_metadata="{metadata}"')
     parts.append(f'scope="{_QUOTABLE.sub("?", scope)}"')
     return (b"www-authenticate", f"Bearer {', '.join(parts)}".encode("ascii"))

@@ -20,20 +20,22 @@ from servers.endpoint.wire import INTERNAL_ERROR, INVALID_PARAMS, RpcError
 _RETRY_AFTER = (b"retry-after", b"2")
 
 
-def translate(error: MarinaError) -> RpcError:
-    """The error as a JSON-RPC error: cause and next step in the message, code and rule in ``data``."""
+def translate(error: MarinaError, metadata: str = "") -> RpcError:
+    """The error as a JSON-RPC error: cause and next step in the message, code and rule in ``data``.
+
+    ``metadata`` is the address of the server's protected resource metadata, for who lacks a credential or a scope.
+    """
     data = describe(error)
     if isinstance(error, Unauthenticated):
         problem = None if error.code == "key_missing" else "invalid_token"
-        return RpcError(
-            401, error.message, data=data, status=401, headers=(challenge(problem, error.message),)
-        )
+        asked = challenge(problem, error.message, metadata=metadata)
+        return RpcError(401, error.message, data=data, status=401, headers=(asked,))
     if isinstance(error, Forbidden):
         needed = error.data.get("needed_scopes")
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if isinstance(needed, Iterable):
             scopes = " ".join(str(scope) for scope in needed)
-            headers = (challenge("insufficient_scope", error.message, scopes),)
+            headers = (challenge("insufficient_scope", error.message, scopes, metadata=metadata),)
         return RpcError(403, error.message, data=data, status=403, headers=headers)
     if isinstance(error, InvalidInput) or (isinstance(error, NotFound) and error.code == "tool_unknown"):
         return RpcError(INVALID_PARAMS, error.message, data=data)

@@ -27,6 +27,7 @@ from servers.services.surfaces import Surface
 from servers.services.visibility import may_use_server, require_server
 from tenants.access import Caller, require_address
 from tenants.audit.records import KIND_CALL
+from tenants.oauth_addresses import DEFAULT_SERVER, metadata_url
 from tenants.roles import Action
 
 PUBLIC_SCOPES: Final = ("tools:read", "tools:execute", "resources:read", "prompts:read")
@@ -152,7 +153,7 @@ class Visit:
     async def recorded(self, error: RpcError | MarinaError, message: object) -> RpcError:
         """What is to be told: the error once the log has it, or that the log cannot be written."""
         if isinstance(error, MarinaError):
-            return translate(error)
+            return translate(error, self._metadata())
         if error.recorded:
             return error
         if not self.admitted:
@@ -177,6 +178,14 @@ class Visit:
         except Unavailable as unavailable:
             return translate(unavailable)
         return error
+
+    def _metadata(self) -> str:
+        """Where the server says who issues tokens for it, whether or not there is one; empty: at no server's URL."""
+        if not self.tenant_slug:
+            return ""
+        return metadata_url(
+            self.tenant_slug, None if self.server_slug == DEFAULT_SERVER else self.server_slug
+        )
 
     async def _identify(self, authorization: bytes | None, *, counted: bool) -> Caller:
         if authorization is None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from jsonschema_rs import Validator
 
-from core.errors import InvalidInput, NotFound, SourceError
+from core.errors import Forbidden, InvalidInput, NotFound, SourceError
 from servers.execution.contract import Source
 from servers.services.redaction import mask_text
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
@@ -29,7 +29,11 @@ Check = Callable[[Caller, Surface, str], None]
 
 
 def _require_scope(caller: Caller, surface: Surface, tool_name: str) -> None:
-    caller.require(Action.TOOLS_CALL)
+    try:
+        caller.require(Action.TOOLS_CALL)
+    except Forbidden as refusal:
+        _name_all_needed(refusal, caller, tool_name)
+        raise
 
 
 def _require_server(caller: Caller, surface: Surface, tool_name: str) -> None:
@@ -137,6 +141,13 @@ def require_list(caller: Caller, surface: Surface, action: Action) -> None:
     """Raise ``Forbidden`` unless the caller may do ``action`` (``RESOURCES_READ``, ``PROMPTS_READ`` …) here."""
     caller.require(action)
     require_server(caller, surface.slug)
+
+
+def _name_all_needed(refusal: Forbidden, caller: Caller, tool_name: str) -> None:
+    """Who lacks the scope for calling and the tool's own too learns of both at once (MCP authorization, step-up)."""
+    left = tools_left(caller)
+    if left is not None and tool_name not in left and "needed_scopes" in refusal.data:
+        refusal.data["needed_scopes"] = [*refusal.data["needed_scopes"], f"tool:{tool_name}"]
 
 
 def _unknown_tool(caller: Caller, surface: Surface, tool_name: str) -> NotFound:

@@ -20,9 +20,10 @@ from django.db import DatabaseError
 
 from core.errors import Unauthenticated, Unavailable
 from servers.services.reading import look_up
-from tenants.access import Caller, caller_for_key, key_digest
-from tenants.models import ApiKey
+from tenants.access import Caller, key_digest
+from tenants.models import ApiKey, OAuthAuthorization
 from tenants.scoping import tenant_scope
+from tenants.tokens import caller_for_credential
 
 GRANT_SECONDS: Final = 5.0
 REFUSAL_SECONDS: Final = 1.0
@@ -102,7 +103,7 @@ class GrantCache:
     async def _ask(self, place: _Place, token: str) -> Caller:
         me = asyncio.current_task()
         try:
-            caller = await look_up(caller_for_key, token, tenant_slug=place[1])
+            caller = await look_up(caller_for_credential, token, tenant_slug=place[1])
         except Unauthenticated as refused:
             if self._asking.get(place) is me:
                 self._refusals[place] = (monotonic() + REFUSAL_SECONDS, refused)
@@ -163,4 +164,5 @@ def _write_uses(pending: dict[int, dict[UUID, tuple[datetime, str]]]) -> None:
     for tenant_id, keys in pending.items():
         with tenant_scope(tenant_id):
             for key_id, (used_at, address) in keys.items():
-                ApiKey.objects.filter(pk=key_id).update(last_used_at=used_at, last_used_from=address)
+                if not ApiKey.objects.filter(pk=key_id).update(last_used_at=used_at, last_used_from=address):
+                    OAuthAuthorization.objects.filter(pk=key_id).update(last_used_at=used_at)

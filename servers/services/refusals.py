@@ -19,6 +19,7 @@ from servers.services.reasons import log_unavailable, reason_of
 from servers.services.redaction import mask_secrets, mask_text
 from tenants.access import KEY_PREFIXES, Caller
 from tenants.audit.records import Entry, Reason
+from tenants.tokens import ACCESS_PREFIX
 
 if TYPE_CHECKING:
     from tenants.audit.writer import AuditWriter
@@ -30,8 +31,13 @@ WINDOW_SECONDS: Final = 60.0
 MAX_A_WINDOW: Final = 60
 
 _SHOWN_PREFIX: Final = re.compile(rf"((?:{'|'.join(KEY_PREFIXES)})[A-Za-z0-9]{{4,12}})_")
-_FORMER: Final = {"key_revoked": "revoked", "key_expired": "expired"}
-"""Codes of keys that were the team's own once, and how the log calls them."""
+_FORMER: Final = {
+    "key_revoked": "revoked",
+    "key_expired": "expired",
+    "token_revoked": "revoked",
+    "token_expired": "expired",
+}
+"""Codes of keys and tokens that were the team's own once, and how the log calls them."""
 
 _TOOL_CHARACTERS: Final = 128
 
@@ -181,5 +187,7 @@ def name_of_refused(token: str | None, code: str) -> str:
     if token is None:
         return "anonymous"
     state = _FORMER.get(code, "unknown")
+    if token.startswith(ACCESS_PREFIX):
+        return f"{state} access token"
     shown = _SHOWN_PREFIX.match(token)
     return f"{state} key ({shown[1]})" if shown else f"{state} key"

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from core.clientaddress import address_of_meta
 from core.errors import Forbidden, Unauthenticated
 from tenants.access import Caller, caller_for_key, require_address
+from tenants.tokens import ACCESS_PREFIX
 
 if TYPE_CHECKING:
     from drf_spectacular.openapi import AutoSchema
@@ -54,7 +55,12 @@ class ApiKeyAuthentication(BaseAuthentication):
         return KeyPrincipal(caller.actor), caller
 
     def identify(self, token: str, tenant_slug: str | None, address: str) -> Caller:
-        """The caller behind a token that came from ``address``."""
+        """The caller behind a token that came from ``address``. An access token is none here, whoever's it is."""
+        if token.startswith(ACCESS_PREFIX):
+            raise Unauthenticated(
+                "Access tokens are for a server's MCP URL, and REST is none. Send an API key of the team, or sign in.",
+                code="token_audience",
+            )
         return caller_for_key(token, tenant_slug=tenant_slug)
 
     def check_address(self, caller: Caller, address: str) -> None:
@@ -68,7 +74,11 @@ class ApiKeyAuthentication(BaseAuthentication):
 def challenge(error: Unauthenticated | Forbidden) -> str | None:
     """The ``WWW-Authenticate`` of a refusal (RFC 6750 section 3.1); ``None`` where no other key would help."""
     if isinstance(error, Unauthenticated):
-        return _challenge("invalid_token", error.message) if error.code.startswith("key_") else CHALLENGE
+        return (
+            _challenge("invalid_token", error.message)
+            if error.code.startswith(("key_", "token_"))
+            else CHALLENGE
+        )
     if error.code != "insufficient_scope":
         return None
     return _challenge("insufficient_scope", error.message, error.data.get("needed_scopes", ()))

@@ -101,7 +101,7 @@ def make_app(team: Team, **values: Any) -> App:
             "redirect_uris": REDIRECT,
             **values,
         }
-        row = OAuthClient.objects.create(**given)  # type: ignore[misc] - the plugin reads ** as user_id
+        row = OAuthClient.objects.create(**given)  # type: ignore[misc]
     return App(team, row)
 
 

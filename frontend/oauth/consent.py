@@ -21,6 +21,7 @@ from core.errors import InvalidInput, MarinaError
 from frontend.access import signed_in, to_sign_in
 from frontend.errors import error_page
 from frontend.oauth.answers import record_fault
+from frontend.oauth.registration import learn_client
 from frontend.pages import own_page
 from servers.services.servers import list_servers
 from tenants.access import Caller, caller_for_user
@@ -75,7 +76,9 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
 
 
 def _ask(request: HttpRequest, caller: Caller) -> HttpResponse:
-    asked = check_authorization(read_parameters(_query(request)), caller=caller)
+    parameters = read_parameters(_query(request))
+    learn_client(parameters.get("client_id", ""), caller=caller)
+    asked = check_authorization(parameters, caller=caller)
     _require_server(asked, caller)
     offered = offered_scopes(asked, caller)
     if not offered:

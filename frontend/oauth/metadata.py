@@ -28,6 +28,8 @@ def issuer_metadata(request: HttpRequest, tenant: str) -> HttpResponse:
             "issuer": name,
             "authorization_endpoint": f"{name}/authorize",
             "token_endpoint": f"{name}/token",
+            "registration_endpoint": f"{name}/register",
+            "client_id_metadata_document_supported": True,
             "revocation_endpoint": f"{name}/revoke",
             "introspection_endpoint": f"{name}/introspect",
             "scopes_supported": list(OAUTH_SCOPES),

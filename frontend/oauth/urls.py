@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from frontend.oauth import consent, metadata, tokens
+from frontend.oauth import consent, metadata, registration, tokens
 
 app_name = "oauth"
 
@@ -19,5 +19,6 @@ urlpatterns = [
     path("oauth/<str:tenant>/authorize", consent.authorize, name="authorize"),
     path("oauth/<str:tenant>/token", tokens.token, name="token"),
     path("oauth/<str:tenant>/revoke", tokens.revoke, name="revoke"),
+    path("oauth/<str:tenant>/register", registration.register, name="register"),
     path("oauth/<str:tenant>/introspect", tokens.introspect, name="introspect"),
 ]

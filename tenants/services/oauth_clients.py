@@ -1,0 +1,307 @@
+"""How clients become known to a team: by registering (RFC 7591) or by a document at their own address (CIMD).
+
+Anyone may register, so it is limited by address and by team, and ends after a day unless a member consented. What a
+client says of itself is shown as what it is: nobody has checked it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import redis
+from django.utils import timezone
+
+from core.clientaddress import address_block
+from core.errors import InvalidInput, RateLimited
+from core.fetching import Document
+from core.strictjson import BadJson, read_json
+from tenants.access import Caller
+from tenants.changes import redis_client
+from tenants.models import OAuthClient
+from tenants.models_oauth import MAX_CLIENT_ID, digest_of
+from tenants.scoping import tenant_scope
+from tenants.services.inputs import clean_text, name_taken
+from tenants.services.oauth_parameters import OAuthFault
+from tenants.services.recording import record_change
+
+UNUSED_HOURS: Final = 24
+MAX_UNUSED: Final = 200
+"""Registrations of one team that wait for a consent."""
+
+REGISTRATIONS: Final = (20, 3600)
+"""So many in so many seconds from one address block at one team."""
+
+FETCHES: Final = (20, 60)
+"""Documents that one member's browser may have fetched, so many in so many seconds."""
+
+MAX_REDIRECT_URIS: Final = 10
+MAX_REDIRECT_URI: Final = 500
+MAX_DOCUMENT_BYTES: Final = 16 * 1024
+FETCH_SECONDS: Final = 5.0
+LEAST_AGE: Final = 300
+MOST_AGE: Final = 86_400
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+METHODS: Final = ("none", "client_secret_basic", "client_secret_post")
+_GRANTS: Final = ["authorization_code", "refresh_token"]
+_MAX_AGE: Final = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
+_UNSAFE: Final = re.compile(r"[^\x21-\x7e]|[\"'<>\\^`{|}*]")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What a client says of itself, checked."""
+
+    name: str
+    redirect_uris: tuple[str, ...]
+    method: str
+    application_type: str
+
+
+def register_client(body: bytes, *, address: str, tenant_id: int, tenant_slug: str) -> dict[str, Any]:
+    """Register a client of a team (RFC 7591 section 3). Raises ``OAuthFault`` and ``RateLimited``."""
+    described = _describe(_read_object(body), default_method="client_secret_basic")
+    block = address_block(address)
+    _claim(
+        f"register:{tenant_slug}:{block}",
+        REGISTRATIONS,
+        "Too many clients were registered from your address.",
+    )
+    secret = "" if described.method == "none" else secrets.token_urlsafe(32)
+    now = timezone.now()
+    caller = Caller(tenant_id=tenant_id, tenant_slug=tenant_slug, actor=f"anonymous ({address})")
+    with tenant_scope(tenant_id):
+        OAuthClient.objects.filter(expires_at__lte=now).delete()
+        if OAuthClient.objects.filter(expires_at__gt=now).count() >= MAX_UNUSED:
+            raise RateLimited(
+                f"{MAX_UNUSED} registered clients of this team wait for a member's consent. Try again when some have "
+                "been consented to or have ended, after a day.",
+                retry_after=3600,
+                rule="oauth:registrations",
+            )
+        row = OAuthClient.objects.create(
+            client_id=secrets.token_urlsafe(24),
+            client_secret=digest_of(secret) if secret else "",
+            client_type=OAuthClient.CLIENT_CONFIDENTIAL if secret else OAuthClient.CLIENT_PUBLIC,
+            authorization_grant_type=OAuthClient.GRANT_AUTHORIZATION_CODE,
+            registration_source=OAuthClient.RegistrationSource.DCR,
+            name=described.name,
+            redirect_uris=" ".join(described.redirect_uris),
+            expires_at=now + timedelta(hours=UNUSED_HOURS),
+        )
+        record_change("oauth.client_registered", caller=caller, after=_shown(row))
+    told = {
+        "client_id": row.client_id,
+        "client_id_issued_at": int(now.timestamp()),
+        "client_name": described.name,
+        "redirect_uris": list(described.redirect_uris),
+        "grant_types": _GRANTS,
+        "response_types": ["code"],
+        "token_endpoint_auth_method": described.method,
+        "application_type": described.application_type,
+    }
+    return {**told, "client_secret": secret, "client_secret_expires_at": 0} if secret else told
+
+
+def is_document_address(client_id: str) -> bool:
+    """Whether a client's id is the address of the document that describes it."""
+    return client_id[:8].lower() == "https://"
+
+
+def document_to_fetch(client_id: str, *, caller: Caller) -> bool:
+    """Whether the client's document has to be fetched, for it is not known or too old.
+
+    Counts the fetch. Raises ``OAuthFault`` for an address that may name none, and ``RateLimited``.
+    """
+    _check_address(client_id)
+    with tenant_scope(caller.tenant_id):
+        row = OAuthClient.objects.filter(client_id=client_id).first()
+    if row is not None and row.cimd_expires_at is not None and timezone.now() < row.cimd_expires_at:
+        return False
+    _claim(f"cimd:{caller.tenant_slug}:{caller.user_id}", FETCHES, "Too many clients were looked up.")
+    return True
+
+
+def take_document(client_id: str, document: Document, *, caller: Caller) -> None:
+    """Note what a client's document says of it. Raises ``OAuthFault`` where it does not say it soundly."""
+    if not (document.content_type == "application/json" or document.content_type.endswith("+json")):
+        raise _bad("The client's document is not JSON.")
+    found = _read_object(document.body)
+    if found.get("client_id") != client_id:
+        raise _bad("The client's document names another client_id than its own address.")
+    if "client_secret" in found:
+        raise _bad("The client's document holds a secret, which everybody can read.")
+    described = _describe(found, default_method="none")
+    if described.method != "none":
+        raise _bad(
+            "A client described by a document authenticates with token_endpoint_auth_method none here."
+        )
+    uris = " ".join(described.redirect_uris)
+    stale_at = timezone.now() + timedelta(seconds=_age(document.cache_control))
+    with tenant_scope(caller.tenant_id):
+        row = OAuthClient.objects.select_for_update().filter(client_id=client_id).first()
+        if row is not None:
+            before = _shown(row)
+            row.name, row.redirect_uris, row.cimd_expires_at = described.name, uris, stale_at
+            row.save(update_fields=["name", "redirect_uris", "cimd_expires_at"])
+            if before != _shown(row):
+                record_change("oauth.client_changed", caller=caller, before=before, after=_shown(row))
+            return
+        with name_taken(
+            "tenants_oauthclient_id_unique", "This client has just become known. Reload the page."
+        ):
+            row = OAuthClient.objects.create(
+                client_id=client_id,
+                client_type=OAuthClient.CLIENT_PUBLIC,
+                authorization_grant_type=OAuthClient.GRANT_AUTHORIZATION_CODE,
+                registration_source=OAuthClient.RegistrationSource.CIMD,
+                name=described.name,
+                redirect_uris=uris,
+                cimd_expires_at=stale_at,
+            )
+        record_change("oauth.client_registered", caller=caller, after=_shown(row))
+
+
+def check_redirect_uri(uri: object) -> str:
+    """``uri`` where a client may have browsers sent there. Raises ``OAuthFault``.
+
+    https, or http to the member's own machine; no other scheme, ``javascript:`` least of all.
+    """
+    if not isinstance(uri, str) or len(uri) > MAX_REDIRECT_URI or _UNSAFE.search(uri):
+        raise _bad_uri(f"Each redirect URI is text of at most {MAX_REDIRECT_URI} plain characters.")
+    try:
+        parts = urlsplit(uri)
+        # Asked for what it raises: a port that is none.
+        _ = parts.port
+    except ValueError:
+        raise _bad_uri("A redirect URI is not an address.") from None
+    if "#" in uri or "@" in parts.netloc:
+        raise _bad_uri("A redirect URI holds no fragment and no user name.")
+    if not parts.hostname or any(segment in {".", ".."} for segment in parts.path.split("/")):
+        raise _bad_uri("A redirect URI names a host, and no . or .. in its path.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise _bad_uri("A redirect URI is https, or http to localhost, 127.0.0.1 or [::1].")
+    return uri
+
+
+def _describe(found: Mapping[str, Any], *, default_method: str) -> _Described:
+    uris = found.get("redirect_uris")
+    if not isinstance(uris, list) or not 1 <= len(uris) <= MAX_REDIRECT_URIS:
+        raise _bad_uri(f"Send redirect_uris: a list of 1 to {MAX_REDIRECT_URIS}.")
+    checked = tuple(dict.fromkeys(check_redirect_uri(uri) for uri in uris))
+    kind = found.get("application_type")
+    if kind not in {None, "native", "web"}:
+        raise _bad("The application_type is native or web.")
+    if kind == "web" and any(urlsplit(uri).scheme != "https" for uri in checked):
+        raise _bad_uri(
+            "A web application's redirect URIs are https. A program on a person's machine is native."
+        )
+    method = found.get("token_endpoint_auth_method") or default_method
+    if method not in METHODS:
+        raise _bad(f"The token_endpoint_auth_method is one of {', '.join(METHODS)}.")
+    _require_one_of(found, "grant_types", "authorization_code", _GRANTS)
+    _require_one_of(found, "response_types", "code", ["code"])
+    try:
+        name = clean_text(found.get("client_name") or "", "client_name", longest=80, empty=True)
+    except InvalidInput as error:
+        raise _bad(error.message) from None
+    guessed = "web" if all(urlsplit(uri).scheme == "https" for uri in checked) else "native"
+    return _Described(name or _host_of(checked), checked, method, kind or guessed)
+
+
+def _host_of(uris: Sequence[str]) -> str:
+    return f"A client at {urlsplit(uris[0]).netloc}"[:80]
+
+
+def _require_one_of(found: Mapping[str, Any], field: str, needed: str, known: list[str]) -> None:
+    given = found.get(field, [needed])
+    if not isinstance(given, list) or needed not in given:
+        raise _bad(f"The {field} have to hold {needed}; offered are {', '.join(known)}.")
+
+
+def _check_address(client_id: str) -> None:
+    try:
+        parts = urlsplit(client_id)
+        _ = parts.port
+    except ValueError:
+        raise _unknown_client("it is no address") from None
+    if len(client_id) > MAX_CLIENT_ID or _UNSAFE.search(client_id):
+        raise _unknown_client(
+            f"it is longer than {MAX_CLIENT_ID} characters, or holds others than an address may"
+        )
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or "#" in client_id:
+        raise _unknown_client("it is not https, or holds a user name or a fragment")
+    segments = parts.path.split("/")
+    if parts.path in {"", "/"} or any(segment in {".", ".."} for segment in segments):
+        raise _unknown_client("it names no document")
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_DOCUMENT_BYTES:
+        raise _bad(f"A client's metadata is at most {MAX_DOCUMENT_BYTES} bytes.")
+    try:
+        found = read_json(body)
+    except BadJson:
+        raise _bad("A client's metadata is a JSON object.") from None
+    if not isinstance(found, dict):
+        raise _bad("A client's metadata is a JSON object.")
+    return found
+
+
+def _age(cache_control: str) -> int:
+    """Seconds that a document is believed: as it says itself, within bounds."""
+    said = cache_control.lower()
+    if "no-store" in said or "no-cache" in said:
+        return LEAST_AGE
+    found = _MAX_AGE.search(said)
+    return MOST_AGE if found is None else max(LEAST_AGE, min(int(found[1]), MOST_AGE))
+
+
+def _claim(place: str, limit: tuple[int, int], words: str) -> None:
+    """Count one more. Raises ``RateLimited``. Without Redis nothing is counted; the team's own bound still holds."""
+    most, seconds = limit
+    key = "marina:oauth:" + hashlib.sha256(place.encode()).hexdigest()[:32]
+    try:
+        with redis_client().pipeline() as turn:
+            turn.set(key, 0, ex=seconds, nx=True)
+            turn.incr(key)
+            turn.ttl(key)
+            _, count, left = turn.execute()
+    except redis.RedisError:
+        _log.warning("an OAuth client was not counted: Redis did not take it")
+        return
+    if count > most:
+        wait = max(left, 1)
+        raise RateLimited(f"{words} Try again in {wait} seconds.", retry_after=wait, rule="oauth:rate")
+
+
+def _bad(words: str) -> OAuthFault:
+    return OAuthFault("invalid_client_metadata", words)
+
+
+def _bad_uri(words: str) -> OAuthFault:
+    return OAuthFault("invalid_redirect_uri", words)
+
+
+def _unknown_client(why: str) -> OAuthFault:
+    return OAuthFault("invalid_client", f"The client's id is not the address of a document: {why}.")
+
+
+def _shown(row: OAuthClient) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "name": row.shown_name,
+        "client_id": row.client_id,
+        "redirect_uris": row.redirect_uris.split(),
+        "source": str(row.registration_source),
+    }

@@ -9,6 +9,7 @@ from django.urls import include, path
 from frontend.views import (
     access,
     account,
+    apps,
     connect,
     exports,
     joining,
@@ -66,6 +67,10 @@ _TENANT = [
     path("keys/<uuid:key_id>/roll", keys.key_roll, name="key_roll"),
     path("keys/<uuid:key_id>/revoke", keys.key_revoke, name="key_revoke"),
     path("access/", access.explain, name="access"),
+    path("apps/", apps.app_list, name="apps"),
+    path("apps/new", apps.app_new, name="app_new"),
+    path("apps/connections/<uuid:connection_id>/end", apps.connection_end, name="connection_end"),
+    path("apps/clients/<uuid:client_id>/revoke", apps.client_revoke, name="client_revoke"),
     path("members/", members.members, name="members"),
     path("members/<int:membership_id>/role", members.member_role, name="member_role"),
     path("members/<int:membership_id>/end", members.member_end, name="member_end"),

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from core.errors import Unauthenticated
 from tenants.access import Caller, caller_for_key
-from tenants.models import Membership, OAuthAccessToken, Tenant
+from tenants.models import Membership, OAuthAccessToken, OAuthAuthorization, Tenant
 from tenants.models_oauth import digest_of
 from tenants.roles import Role, within_role
 from tenants.scoping import tenant_scope
@@ -62,12 +62,7 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
             raise Unauthenticated(
                 "This access token was revoked. Authorize the client again.", code="token_revoked"
             )
-        person = authorization.user_id or authorization.client.user_id
-        role = (
-            None
-            if person is None
-            else Membership.objects.filter(user_id=person).values_list("role", flat=True).first()
-        )
+        role = role_behind(authorization)
     if role is None or (authorization.user is not None and not authorization.user.is_active):
         raise Unauthenticated(
             "The member whose rights this access token has is not in this team any more.",
@@ -81,9 +76,21 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
         actor=actor[:_ACTOR_CHARACTERS],
         user_id=authorization.user_id,
         credential_id=authorization.id,
-        scopes=within_role(row.scope.split(), Role(role)) | {f"server:{authorization.server}"},
+        scopes=within_role(row.scope.split(), role) | {f"server:{authorization.server}"},
         expires_at=row.expires,
     )
+
+
+def role_behind(authorization: OAuthAuthorization) -> Role | None:
+    """The role, by now, of the member whose rights an authorization has; ``None``: they are in the team no more.
+
+    A client that acts for itself has those of who made it. In the scope of the tenant.
+    """
+    person = authorization.user_id or authorization.client.user_id
+    if person is None:
+        return None
+    role = Membership.objects.filter(user_id=person).values_list("role", flat=True).first()
+    return None if role is None else Role(role)
 
 
 def unknown_token() -> Unauthenticated:

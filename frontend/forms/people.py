@@ -14,7 +14,7 @@ from core.errors import InvalidInput
 from core.outbound import parse_networks
 from frontend.forms.base import ServiceForm, mono
 from tenants.models import Membership
-from tenants.roles import Role
+from tenants.roles import OAUTH_SCOPES, Role
 from tenants.services.letters import reset_letter
 from tenants.services.mail import public_link, send_soon
 from tenants.services.networks import clean_networks
@@ -296,3 +296,18 @@ class AccessForm(ServiceForm):
         super().__init__(*args, **kwargs)
         self.fields["credential"].choices = keys  # type: ignore[attr-defined]
         self.fields["server"].choices = [(slug, slug) for slug in servers]  # type: ignore[attr-defined]
+
+
+class AppForm(ServiceForm):
+    """A client that acts for itself."""
+
+    name = forms.CharField(
+        max_length=80,
+        help_text="What it is. The log shows this name.",
+        widget=forms.TextInput(attrs={"placeholder": "Nightly report", "autocomplete": "off"}),
+    )
+    scopes = forms.MultipleChoiceField(
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        choices=[(scope, scope) for scope in OAUTH_SCOPES],
+    )

@@ -32,7 +32,6 @@ from oauthlib.oauth2.rfc6749.grant_types.authorization_code import (
 from oauthlib.oauth2.rfc6749.tokens import BearerToken
 
 from tenants.models import (
-    Membership,
     OAuthAccessToken,
     OAuthAuthorization,
     OAuthClient,
@@ -40,9 +39,9 @@ from tenants.models import (
     OAuthRefreshToken,
 )
 from tenants.models_oauth import digest_of
-from tenants.roles import OAUTH_SCOPES, Role, within_role
+from tenants.roles import OAUTH_SCOPES, within_role
 from tenants.scopenames import NARROWED_TOOL
-from tenants.tokens import ACCESS_PREFIX, REFRESH_PREFIX
+from tenants.tokens import ACCESS_PREFIX, REFRESH_PREFIX, role_behind
 
 ACCESS_SECONDS: Final = 3600
 CODE_SECONDS: Final = 60
@@ -349,11 +348,9 @@ def end_authorization(authorization: OAuthAuthorization, why: str) -> bool:
 
 def _within_rights(scopes: list[str], authorization: OAuthAuthorization, request: Any) -> list[str]:
     """What of the scopes the person may do by now; nothing left is an error, not a token that opens nothing."""
-    allowed = frozenset(scopes) & frozenset(authorization.scopes)
-    person = authorization.user_id or authorization.client.user_id
-    if person is not None:
-        role = Membership.objects.filter(user_id=person).values_list("role", flat=True).first()
-        allowed = within_role(allowed, Role(role)) if role is not None else frozenset()
+    role = role_behind(authorization)
+    agreed = frozenset(scopes) & frozenset(authorization.scopes)
+    allowed = frozenset() if role is None else within_role(agreed, role)
     left = [scope for scope in scopes if scope in allowed]
     if not any(scope in OAUTH_SCOPES for scope in left):
         raise errors.InvalidGrantError(

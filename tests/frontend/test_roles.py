@@ -24,6 +24,7 @@ SECTIONS = (
     "Servers",
     "Connect",
     "API keys",
+    "Connected apps",
     "Members",
     "Log",
     "Exports",
@@ -39,10 +40,20 @@ SEEN = {
         "Prompts",
         "Servers",
         "Connect",
+        "Connected apps",
         "Members",
     ),
-    Role.VIEWER: ("Overview", "Data sources", "Tools", "Resources", "Prompts", "Servers", "Connect"),
-    Role.AUDITOR: ("API keys", "Members", "Log", "Exports"),
+    Role.VIEWER: (
+        "Overview",
+        "Data sources",
+        "Tools",
+        "Resources",
+        "Prompts",
+        "Servers",
+        "Connect",
+        "Connected apps",
+    ),
+    Role.AUDITOR: ("API keys", "Connected apps", "Members", "Log", "Exports"),
 }
 
 

@@ -16,7 +16,9 @@ from tenants.scoping import tenant_scope
 from tenants.services.invitations import invite
 from tenants.services.keys import list_keys
 from tenants.services.log import start_export
+from tenants.services.oauth_apps import list_connections
 from tests.factories import Team, make_database, make_team
+from tests.oauth.flows import make_app
 from tests.shelf import add_shelf_kind, fill_shelf
 
 UNKNOWN_UUID = "6f1c1d0e-0000-4000-8000-000000000000"
@@ -55,7 +57,11 @@ def furnish() -> Furnished:
     assert member.user_id is not None
     with tenant_scope(team.tenant_id):
         membership = Membership.objects.get(user_id=member.user_id)
+    connected = make_app(team)
+    connected.tokens()
     ids = {
+        "connection": list_connections(caller=caller)[0].pk,
+        "client": connected.row.pk,
         "member": membership.pk,
         "invitation": invitation.pk,
         "key": list_keys(caller=caller)[0].pk,

@@ -21,6 +21,8 @@ IDS = {
     "prompt_id": "prompt",
     "server_id": "server",
     "key_id": "key",
+    "connection_id": "connection",
+    "client_id": "client",
     "membership_id": "member",
     "invitation_id": "invitation",
     "export_id": "export",

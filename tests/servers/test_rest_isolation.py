@@ -10,9 +10,10 @@ import pytest
 from servers.api.urls import urlpatterns as servers_urls
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from tenants.api.urls import urlpatterns as tenants_urls
-from tenants.models import ApiKey, AuditExport, Membership
+from tenants.models import ApiKey, AuditExport, Membership, OAuthAuthorization, OAuthClient
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
+from tests.oauth.flows import make_app
 from tests.rest import Rest
 from tests.shelf import add_shelf_kind, fill_shelf
 
@@ -24,7 +25,10 @@ UNKNOWN = {
     "member": "999999999999",
     "seq": "999999999999",
     **dict.fromkeys(
-        ("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
+        (
+            *("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
+            *("connection", "client"),
+        ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
 }
@@ -52,8 +56,11 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     assert rest.post(f"/tenants/{other.slug}/audit/exports", {}).status == 202
     invited = {"email": f"guest-of-{other.slug}@example.com", "role": "viewer"}
     invitation = rest.post(f"/tenants/{other.slug}/invitations", invited).body["id"]
+    make_app(other).tokens()
     with tenant_scope(other.tenant_id):
         foreign = {
+            "connection": str(OAuthAuthorization.objects.get().pk),
+            "client": str(OAuthClient.objects.get().pk),
             "invitation": invitation,
             "member": str(Membership.objects.get().pk),
             "key": str(ApiKey.objects.all()[0].pk),

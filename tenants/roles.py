@@ -90,9 +90,13 @@ NARROWING: Final = ("tool:", "server:")
 """Prefixes of scopes that narrow the others to named tools or servers."""
 
 OAUTH_SCOPES: Final[dict[str, str]] = {
-    scope: SCOPES[scope] for scope in ("tools:read", "tools:execute", "resources:read", "prompts:read")
+    "tools:read": "List the server's tools.",
+    "tools:execute": "Call the server's tools.",
+    "resources:read": "List and read the server's resources.",
+    "prompts:read": "List and get the server's prompts.",
 }
-"""What an OAuth client may be given: the use of one server. Configuration and the log take a key or a session."""
+"""What an OAuth client may be given, in plain words: the use of one server. Configuration and the log take a key or a
+session."""
 
 
 def within_role(scopes: Iterable[str], role: Role) -> frozenset[str]:

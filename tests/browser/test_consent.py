@@ -74,7 +74,7 @@ def test_member_signs_in_agrees_to_less_and_arrives_at_the_client(
     assert visitor.overflow() == 0
     assert visitor.inaccessible() == []
     page.screenshot(path=screenshots / f"consent-{theme}.png", full_page=True)
-    page.get_by_label("List and read the resources").uncheck()
+    page.get_by_label("List and read the server's resources").uncheck()
     page.get_by_role("button", name="Allow").click()
     expect(page.get_by_text("You may close this window.")).to_be_visible()
     (path,) = called

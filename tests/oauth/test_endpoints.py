@@ -118,7 +118,7 @@ def test_member_sees_who_asks_for_what_and_where_it_leads(team: Team, app: App) 
         "Team",
         "127.0.0.1:7777",
         "on this computer",
-        "Call any tool",
+        "Call the server&#x27;s tools",
         "nobody has checked",
     ):
         assert words in text, words

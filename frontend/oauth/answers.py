@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -61,6 +62,11 @@ def _answer(view: Endpoint, request: HttpRequest, tenant_id: int, tenant_slug: s
         except OAuthFault as fault:
             record_fault(fault, tenant_id=tenant_id, tenant_slug=tenant_slug)
             return fault_answer(fault)
+    except (OperationalError, InterfaceError):
+        away = OAuthFault("temporarily_unavailable", "The database is away. Try again shortly.", status=503)
+        response = fault_answer(away)
+        response["Retry-After"] = "2"
+        return response
     except (RateLimited, Unavailable) as error:
         response = fault_answer(OAuthFault("temporarily_unavailable", error.message, status=error.status))
         response["Retry-After"] = str(error.retry_after if isinstance(error, RateLimited) else 2)

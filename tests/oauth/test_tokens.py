@@ -179,6 +179,22 @@ def test_parallel_refreshes_of_one_token_leave_no_live_token(team: Team, app: Ap
         assert live(team) == 0
 
 
+def test_parallel_uses_of_one_code_leave_no_live_token(team: Team, app: App) -> None:
+    for _ in range(10):
+        code = app.code()
+
+        def exchange(_: int, code: str = code) -> int:
+            try:
+                return app.exchange(code).status
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(exchange, range(8)))
+        assert sorted(statuses) == [200] + [400] * 7
+        assert live(team) == 0
+
+
 def test_another_clients_refresh_token_is_unknown(team: Team, app: App) -> None:
     tokens = app.tokens()
     other = make_app(team)

@@ -99,7 +99,7 @@ class MembershipEntry(OfATeam):
 class ApiKeyEntry(OfATeam):
     """The team's keys, by what may be seen of them."""
 
-    list_display = ("name", "prefix", "created_at", "expires_at", "revoked_at", "last_used_at")
+    list_display = ("name", "mode", "prefix", "created_at", "expires_at", "revoked_at", "last_used_at")
     search_fields = ("name", "prefix")
     exclude = ("digest",)
 

@@ -49,7 +49,7 @@ class RecordedKeyAuthentication(ApiKeyAuthentication):
         try:
             caller = super().identify(token, tenant_slug, address)
         except Unauthenticated as refusal:
-            run_async(lockout.count(address, refusal), timeout=_SECONDS)
+            run_async(lockout.count(address, digest, refusal), timeout=_SECONDS)
             raise
         post(lockout.remember, digest, place)
         return caller

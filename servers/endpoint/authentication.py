@@ -71,7 +71,7 @@ async def identify(
         return caller
     except (Unauthenticated, RateLimited) as refusal:
         if isinstance(refusal, Unauthenticated):
-            await runtime.lockout.count(address, refusal)
+            await runtime.lockout.count(address, key_digest(token or ""), refusal)
         # Asked before the tenant is looked up: the same answer whether or not there is such a tenant.
         if not runtime.writer.accepting:
             raise log_unavailable() from None

@@ -89,9 +89,9 @@ class Limiter:
         self._away_until = 0.0
         self._paid: OrderedDict[str, float] = OrderedDict()
 
-    async def take(self, place: str) -> float:
-        """Count a request. The seconds to wait before the next try; 0: it is let through."""
-        return await self._ask(place, self.pace.cost)
+    async def take(self, place: str, *, lightness: int = 1) -> float:
+        """Count a request, or such a part of one. The seconds to wait before the next try; 0: it is let through."""
+        return await self._ask(place, max(self.pace.cost // lightness, 1))
 
     async def peek(self, place: str) -> float:
         """The seconds that a request would have to wait. It is not counted."""

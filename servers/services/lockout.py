@@ -1,8 +1,9 @@
 """Addresses that sent too many credentials which are none: counted over all processes, and refused for a while.
 
 Only what somebody may have made up counts. A key that was revoked or has expired was real once, and one of another
-team is real there. A key that this process has seen at work goes on through a lockout: strangers who share an address
-with a team's clients cannot stop those. Nothing here tells whether a key is known.
+team is real there. One that is sent again counts little: whoever guesses sends another each time. A key that this
+process has seen at work goes on through a lockout: strangers who share an address with a team's clients cannot stop
+those. Nothing here tells whether a key is known.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ KNOWN_SECONDS: Final = 3600.0
 
 MAX_KNOWN: Final = 20_000
 
+REPEAT_LIGHTNESS: Final = 10
+"""So many failures of one and the same credential count as one more."""
+
+MAX_FAILED: Final = 10_000
+"""Failed credentials that a process tells from new ones."""
+
 CODE: Final = "locked_out"
 
 _GUESSED: Final = frozenset({"key_unknown", "key_malformed"})
@@ -38,6 +45,7 @@ class Lockout:
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
         self._known: OrderedDict[_Place, float] = OrderedDict()
+        self._failed: OrderedDict[_Place, None] = OrderedDict()
 
     def knows(self, digest: bytes, tenant_slug: str) -> bool:
         """Whether this process saw the token with this digest at work at the tenant's address not long ago."""
@@ -66,12 +74,19 @@ class Lockout:
                 code=CODE,
             )
 
-    async def count(self, address: str, refusal: Unauthenticated) -> None:
-        """A credential from this address opened nothing."""
+    async def count(self, address: str, digest: bytes, refusal: Unauthenticated) -> None:
+        """The token with this digest, from this address, opened nothing."""
         guessed = refusal.code in _GUESSED and not isinstance(refusal, KeyOfElsewhere)
         # Where no address is known, all would be locked out as one.
-        if guessed and address != UNKNOWN:
-            await self._limiter.take(_place(address))
+        if not guessed or address == UNKNOWN:
+            return
+        place = _place(address)
+        again = (digest, place) in self._failed
+        self._failed[digest, place] = None
+        self._failed.move_to_end((digest, place))
+        while len(self._failed) > MAX_FAILED:
+            self._failed.popitem(last=False)
+        await self._limiter.take(place, lightness=REPEAT_LIGHTNESS if again else 1)
 
     async def close(self) -> None:
         """Let go of the connections."""

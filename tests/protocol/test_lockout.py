@@ -107,7 +107,7 @@ def test_all_replicas_and_rest_share_the_count(
     for number in range(FAILURES):
         marina = replicas[number % 2]
         status = (
-            ping(marina, team, "garbage", address).status
+            ping(marina, team, f"garbage{number}", address).status
             if number % 3
             else rest(marina, team, nonsense(), address)[0]
         )
@@ -152,6 +152,15 @@ def test_keys_that_are_or_were_somebodys_do_not_count(
         assert ping(replicas[0], team, foreign, address).error["data"]["code"] == "key_unknown"
         assert rest(replicas[0], team, foreign, address)[0] == 401
     assert ping(replicas[0], team, team.key(), address).status == 200
+
+
+def test_one_and_the_same_mistyped_key_counts_little_but_locks_in_the_end(
+    replicas: tuple[LiveMarina, ...], team: Team, address: str
+) -> None:
+    mistyped = team.key()[:-6] + "zzzzzz"
+    statuses = [ping(replicas[0], team, mistyped, address).status for _ in range(FAILURES * 12)]
+    assert statuses[: FAILURES * 4] == [401] * (FAILURES * 4)
+    assert statuses[-1] == 429
 
 
 def test_a_team_that_is_not_there_answers_the_same(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -21,7 +22,8 @@ from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, restrict_key
 from tenants.services.members import change_role, list_members, remove_member
-from tests.factories import Team
+from tests.factories import Team, make_team
+from tests.plugins.live_marina import LiveMarina
 from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
 from tests.protocol.streamclient import Stream, begin, open_modern
 from tests.protocol.wireclient import Endpoint
@@ -99,6 +101,26 @@ def test_a_grant_that_was_held_ends_within_its_seconds_where_nothing_is_heard(
         assert held.modern("tools/list").error["data"]["code"] == "maker_bound"
     finally:
         runtime.grants.drop_tenant = before  # type: ignore[method-assign]
+
+
+def test_without_redis_a_key_loses_what_its_maker_loses_within_seconds(
+    database: None, tmp_path: Path
+) -> None:
+    team = make_team()
+    maker = team.member(Role.ADMIN)
+    key = issue_key("k", ["tools:read"], caller=maker).key
+    marina = LiveMarina(tmp_path / "web.log", environment={"REDIS_URL": "redis://127.0.0.1:1/0"})
+    try:
+        marina.start(wait_for="/health")
+        endpoint = Endpoint(marina.port, f"/mcp/{team.slug}", key)
+        assert endpoint.modern("tools/list").status == 200
+        remove_member(membership_of(team, maker), caller=team.owner)
+        deadline = monotonic() + 30
+        while (answer := endpoint.modern("tools/list")).status != 403:
+            assert monotonic() < deadline, "it still opens"
+        assert answer.error["message"].startswith("The key's maker is no longer a member of the team")
+    finally:
+        marina.stop()
 
 
 @pytest.mark.parametrize("kind", ["session", "listen"])

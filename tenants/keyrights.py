@@ -11,10 +11,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.utils import timezone
+from django.db.models import OuterRef, QuerySet, Subquery
 
-from tenants.models import ApiKey, Membership
+from tenants.models import ApiKey, Membership, lasting
 from tenants.roles import ALLOWED, SCOPE_ACTIONS, SCOPES, Action, Role
 
 _NARROWS: Final = "Narrows what the others allow."
@@ -58,7 +57,7 @@ _BY_ROLE: Final = {
 def with_makers(rows: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
     """The same keys, each with its maker and the maker's role now, while their membership lasts: still one query."""
     own = Membership.directory.filter(tenant_id=OuterRef("tenant_id"), user_id=OuterRef("created_by_id"))
-    live = own.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=timezone.now()))
+    live = own.filter(lasting())
     return rows.select_related("created_by").annotate(
         maker_role=Subquery(live.values("role")[:1]), maker_ends_at=Subquery(live.values("ends_at")[:1])
     )

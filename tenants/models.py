@@ -101,6 +101,11 @@ class Membership(TenantOwned):
         return self.ends_at is None or now < self.ends_at
 
 
+def lasting() -> models.Q:
+    """True for memberships that open something now."""
+    return models.Q(ends_at__isnull=True) | models.Q(ends_at__gt=timezone.now())
+
+
 class Invitation(TenantOwned):
     """An offer of a role to whoever reads the mail of one address. Of the link's token only the SHA-256 is kept.
 

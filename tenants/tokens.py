@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from core.errors import Unauthenticated
 from tenants.access import Caller, caller_for_key
-from tenants.models import Membership, OAuthAccessToken, OAuthAuthorization, Tenant
+from tenants.models import Membership, OAuthAccessToken, OAuthAuthorization, Tenant, lasting
 from tenants.models_oauth import digest_of
 from tenants.roles import Role, within_role
 from tenants.scoping import tenant_scope
@@ -89,7 +89,7 @@ def role_behind(authorization: OAuthAuthorization) -> Role | None:
     person = authorization.user_id or authorization.client.user_id
     if person is None:
         return None
-    role = Membership.objects.filter(user_id=person).values_list("role", flat=True).first()
+    role = Membership.objects.filter(lasting(), user_id=person).values_list("role", flat=True).first()
     return None if role is None else Role(role)
 
 

@@ -24,6 +24,7 @@ SECTIONS = (
     "Servers",
     "Connect",
     "API keys",
+    "Access explained",
     "Connected apps",
     "Members",
     "Log",
@@ -53,7 +54,7 @@ SEEN = {
         "Connect",
         "Connected apps",
     ),
-    Role.AUDITOR: ("API keys", "Connected apps", "Members", "Log", "Exports"),
+    Role.AUDITOR: ("API keys", "Access explained", "Connected apps", "Members", "Log", "Exports"),
 }
 
 

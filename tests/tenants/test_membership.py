@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -12,9 +13,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from tenants.access import Caller, caller_for_user, tenants_of_user
 from tenants.models import Membership, User
+from tenants.models_oauth import OAuthAccessToken, OAuthAuthorization, OAuthClient, digest_of
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key
@@ -27,6 +29,7 @@ from tenants.services.members import (
     list_members,
     remove_member,
 )
+from tenants.tokens import ACCESS_PREFIX, caller_for_token
 from tests.factories import Team, make_team
 from tests.rest import Rest
 
@@ -90,6 +93,34 @@ def test_a_key_opens_nothing_once_the_access_of_its_maker_has_ended_and_gives_no
     assert key.post(f"/tenants/{team.slug}/members", added).body["code"] == "access_ends"
     end_now(admin)
     assert rest.get(records).body["code"] == "maker_bound"
+
+
+def test_an_access_token_opens_nothing_once_its_members_access_has_ended(team: Team) -> None:
+    viewer, later = team.member(Role.VIEWER), timezone.now() + DAY
+    text = ACCESS_PREFIX + secrets.token_urlsafe(24)
+    with tenant_scope(team.tenant_id):
+        client = OAuthClient.objects.create(client_id=f"client-{team.slug}")
+        authorization = OAuthAuthorization.objects.create(
+            client=client,
+            user_id=viewer.user_id,
+            server="default",
+            resource="https://mcp.example.com",
+            scopes=["tools:read"],
+            expires_at=later,
+        )
+        OAuthAccessToken.objects.create(
+            user_id=viewer.user_id,
+            application=client,
+            authorization=authorization,
+            token="",
+            token_checksum=digest_of(text),
+            scope="tools:read",
+            expires=later,
+        )
+    assert caller_for_token(text, tenant_slug=team.slug).user_id == viewer.user_id
+    end_now(viewer)
+    with pytest.raises(Unauthenticated, match="not in this team any more"):
+        caller_for_token(text, tenant_slug=team.slug)
 
 
 def test_whose_access_ended_while_they_asked_changes_nothing_more(team: Team) -> None:

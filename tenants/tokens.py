@@ -62,8 +62,8 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
             raise Unauthenticated(
                 "This access token was revoked. Authorize the client again.", code="token_revoked"
             )
-        role = role_behind(authorization)
-    if role is None or (authorization.user is not None and not authorization.user.is_active):
+        membership = membership_behind(authorization)
+    if membership is None:
         raise Unauthenticated(
             "The member whose rights this access token has is not in this team any more.",
             code="token_revoked",
@@ -76,21 +76,23 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
         actor=actor[:_ACTOR_CHARACTERS],
         user_id=authorization.user_id,
         credential_id=authorization.id,
-        scopes=within_role(row.scope.split(), role) | {f"server:{authorization.server}"},
+        scopes=within_role(row.scope.split(), Role(membership.role)) | {f"server:{authorization.server}"},
         expires_at=row.expires,
+        access_ends_at=membership.ends_at,
     )
 
 
-def role_behind(authorization: OAuthAuthorization) -> Role | None:
-    """The role, by now, of the member whose rights an authorization has; ``None``: they are in the team no more.
+def membership_behind(authorization: OAuthAuthorization) -> Membership | None:
+    """The membership whose rights an authorization has, as it is now; ``None``: it has ended, or the account is closed.
 
-    A client that acts for itself has those of who made it. In the scope of the tenant.
+    A client that acts for itself has the rights of who made it. In the scope of the tenant.
     """
     person = authorization.user_id or authorization.client.user_id
-    if person is None:
-        return None
-    role = Membership.objects.filter(lasting(), user_id=person).values_list("role", flat=True).first()
-    return None if role is None else Role(role)
+    return (
+        Membership.objects.select_related("user")
+        .filter(lasting(), user_id=person or 0, user__is_active=True)
+        .first()
+    )
 
 
 def unknown_token() -> Unauthenticated:

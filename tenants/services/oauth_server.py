@@ -39,9 +39,9 @@ from tenants.models import (
     OAuthRefreshToken,
 )
 from tenants.models_oauth import digest_of
-from tenants.roles import OAUTH_SCOPES, within_role
+from tenants.roles import OAUTH_SCOPES, Role, within_role
 from tenants.scopenames import NARROWED_TOOL
-from tenants.tokens import ACCESS_PREFIX, REFRESH_PREFIX, role_behind
+from tenants.tokens import ACCESS_PREFIX, REFRESH_PREFIX, membership_behind
 
 ACCESS_SECONDS: Final = 3600
 CODE_SECONDS: Final = 60
@@ -348,9 +348,9 @@ def end_authorization(authorization: OAuthAuthorization, why: str) -> bool:
 
 def _within_rights(scopes: list[str], authorization: OAuthAuthorization, request: Any) -> list[str]:
     """What of the scopes the person may do by now; nothing left is an error, not a token that opens nothing."""
-    role = role_behind(authorization)
+    membership = membership_behind(authorization)
     agreed = frozenset(scopes) & frozenset(authorization.scopes)
-    allowed = frozenset() if role is None else within_role(agreed, role)
+    allowed = frozenset() if membership is None else within_role(agreed, Role(membership.role))
     left = [scope for scope in scopes if scope in allowed]
     if not any(scope in OAUTH_SCOPES for scope in left):
         raise errors.InvalidGrantError(

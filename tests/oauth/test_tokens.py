@@ -18,6 +18,7 @@ from tenants.models import (
     OAuthClient,
     OAuthCode,
     OAuthRefreshToken,
+    User,
 )
 from tenants.models_oauth import digest_of
 from tenants.oauth_addresses import resource
@@ -234,6 +235,19 @@ def test_refresh_of_a_member_who_left_is_refused(team: Team, app: App) -> None:
     (row,) = [each for each in list_members(caller=team.owner) if each.user_id == editor.user_id]
     remove_member(row.pk, caller=team.owner)
     assert app.refresh(token).body["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize("acting", ["member", "service"])
+def test_closed_account_takes_its_clients_along(team: Team, app: App, acting: str) -> None:
+    service = make_service(team)
+    if acting == "service":
+        token = service.ask(grant_type="client_credentials").body["access_token"]
+    else:
+        token = app.tokens()["access_token"]
+    User.objects.filter(pk=team.owner.user_id or 0).update(is_active=False)
+    with pytest.raises(Unauthenticated, match="not in this team"):
+        caller_for_token(token, tenant_slug=team.slug)
+    assert service.ask(grant_type="client_credentials").body["error"] == "invalid_grant"
 
 
 def test_service_gets_tokens_for_itself_and_no_more_than_its_scopes(team: Team) -> None:

@@ -24,7 +24,16 @@ from servers.services.servers import create_server
 from servers.services.sources import create_source
 from servers.services.tools import create_tool
 from tenants.access import Caller, caller_for_user
-from tenants.models import AuditExport, AuditHead, Invitation, Membership, Tenant, User
+from tenants.models import (
+    AuditExport,
+    AuditHead,
+    Invitation,
+    Membership,
+    OAuthAuthorization,
+    OAuthClient,
+    Tenant,
+    User,
+)
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, revoke_key
@@ -110,6 +119,20 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             digest=secrets.token_bytes(32),
             expires_at=datetime.now(UTC),
         )
+        client = OAuthClient.objects.first() or OAuthClient.objects.create(
+            client_id=f"client-of-{slug}",
+            client_type=OAuthClient.CLIENT_PUBLIC,
+            authorization_grant_type=OAuthClient.GRANT_AUTHORIZATION_CODE,
+            redirect_uris=f"https://{slug}.{_DOMAIN}/callback",
+        )
+        connection = OAuthAuthorization.objects.first() or OAuthAuthorization.objects.create(
+            client=client,
+            user=owner,
+            server=names["server"],
+            resource=names["server"],
+            scopes=["tools:read"],
+            expires_at=datetime.now(UTC),
+        )
         tool = Tool.objects.get(name=names["tool"])
         server = Server.objects.get(slug=names["server"])
         membership = Membership.objects.get(user=member)
@@ -119,6 +142,8 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "member": membership.pk,
         "membership": membership.pk,
         "invitation": invitation.pk,
+        "client": client.pk,
+        "connection": connection.pk,
         "key": issued.row.pk,
         "seq": seq,
         "export": export.pk,

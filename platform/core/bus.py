@@ -17,6 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from core.heedful import connection_kind
+
 FIRST_BACKOFF_SECONDS: Final = 0.2
 LAST_BACKOFF_SECONDS: Final = 5.0
 SUBSCRIBE_SECONDS: Final = 2.0
@@ -49,6 +51,7 @@ class Bus:
         # A pool that is empty is waited for: hundreds of clients at once do not mean that Redis is away.
         pool: Any = aioredis.BlockingConnectionPool.from_url(
             redis_url,
+            connection_class=connection_kind(redis_url),
             timeout=_COMMAND_SECONDS,
             socket_connect_timeout=_COMMAND_SECONDS,
             socket_timeout=_COMMAND_SECONDS,
@@ -105,9 +108,9 @@ class Bus:
         if confirmed.is_set():
             return listener
         try:
-            if not known and self._pubsub is not None:
-                with contextlib.suppress(RedisError, OSError):
-                    await self._pubsub.subscribe(channel)
+            if not known:
+                # By a task of its own: who is cancelled here must not take the connection of all others along.
+                self._join_soon(channel)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SUBSCRIBE_SECONDS):
                     await confirmed.wait()
@@ -118,10 +121,10 @@ class Bus:
             raise
         return listener
 
-    async def leave(self, listener: Listener) -> None:
+    def leave(self, listener: Listener) -> None:
         """Stop listening. The channel is let go when nobody is left."""
         if self._remove(listener):
-            await self._part(listener.channel)
+            self._soon(self._part(listener.channel))
 
     async def _run(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS

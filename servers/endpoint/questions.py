@@ -91,7 +91,7 @@ class SessionQuestions:
                 retryable=True,
             ) from None
         finally:
-            await self._bus.leave(listener)
+            self._bus.leave(listener)
 
 
 async def deliver_answer(bus: Bus, session: Session, message: Mapping[str, Any]) -> None:

@@ -128,7 +128,7 @@ class StandingStream:
         finally:
             gone.cancel()
             self._hub.leave(self._subscriber)
-            await self._bus.leave(listener)
+            self._bus.leave(listener)
             if self._gone and not self._standalone:
                 with contextlib.suppress(RedisError, OSError):
                     await self._bus.publish(self._session.channel, b"left " + self._log.stream.encode())

@@ -133,7 +133,7 @@ class Watch:
                     self._came_back()
                     await self._hint()
         finally:
-            await bus.leave(listener)
+            bus.leave(listener)
 
     async def _ask_whether_over(self, session_id: str, name: bytes) -> bool:
         """End the request if its client cancelled it or its session has ended. Whether that could be asked."""

@@ -79,9 +79,8 @@ async def test_channel_is_heard_again_by_who_joins_while_another_leaves(buses: t
     channel = _channel()
     for number in range(20):
         first = await Ear().listen(two, channel)
-        leaving = asyncio.create_task(two.leave(first.listener))
+        two.leave(first.listener)
         second = await Ear().listen(two, channel)
-        await leaving
         await one.publish(channel, str(number))
         async with asyncio.timeout(5):
             heard = await second.messages.get() if second.messages.qsize() else None
@@ -91,7 +90,7 @@ async def test_channel_is_heard_again_by_who_joins_while_another_leaves(buses: t
                 await asyncio.wait({waiting, missing}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
                 missing.cancel()
-        await two.leave(second.listener)
+        two.leave(second.listener)
 
 
 async def test_gap_is_told_once_the_connection_is_back(buses: tuple[Bus, Bus]) -> None:
@@ -116,3 +115,47 @@ async def test_bus_without_redis_lets_subscribe_return(
     bus.start()
     await Ear().listen(bus, _channel())
     await bus.close()
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_cancellation_is_heard_wherever_a_command_is(buses: tuple[Bus, Bus], turns: int) -> None:
+    bus, _ = buses
+    key = _channel()
+    await bus.redis.set(key, "kept")
+    went_on = asyncio.Event()
+
+    async def ask() -> None:
+        async with bus.redis.pipeline(transaction=False) as pipe:
+            pipe.exists(key)
+            pipe.exists(key)
+            await pipe.execute()
+        await asyncio.get_running_loop().create_future()
+        went_on.set()
+
+    async with asyncio.timeout(10):
+        for _ in range(20):
+            asking = asyncio.create_task(ask())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            # Nobody gets an answer that was another's.
+            assert await bus.redis.get(key) == b"kept"
+    assert not went_on.is_set()
+
+
+async def test_subscriber_that_is_cancelled_disturbs_nobody(buses: tuple[Bus, Bus]) -> None:
+    one, two = buses
+    channel = _channel()
+    ear = await Ear().listen(two, channel)
+    ear.missed.clear()
+    for turns in range(40):
+        joining = asyncio.create_task(Ear().listen(two, _channel()))
+        for _ in range(turns % 8):
+            await asyncio.sleep(0)
+        joining.cancel()
+        await asyncio.gather(joining, return_exceptions=True)
+    await one.publish(channel, b"still here")
+    assert await ear.next() == b"still here"
+    assert not ear.missed.is_set()

@@ -34,7 +34,7 @@ MAX_FAILED: Final = 10_000
 
 CODE: Final = "locked_out"
 
-_GUESSED: Final = frozenset({"key_unknown", "key_malformed"})
+_GUESSED: Final = frozenset({"key_unknown", "key_malformed", "token_unknown"})
 
 _Place = tuple[bytes, str]
 

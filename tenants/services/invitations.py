@@ -258,7 +258,7 @@ def _require_power_of_inviter(invitation: Invitation, now: datetime) -> None:
     """Nobody comes in by the word of somebody who has lost the right to give it. That of the team's own keys stands."""
     if invitation.invited_by_id is None:
         return
-    inviter = Membership.objects.filter(user_id=invitation.invited_by_id).first()
+    inviter = Membership.objects.filter(user_id=invitation.invited_by_id, user__is_active=True).first()
     allowed = ALLOWED[Role(inviter.role)] if inviter is not None and inviter.is_live(now) else frozenset()
     needed = {Action.MEMBERS_CHANGE} | ({Action.TENANT_CHANGE} if invitation.role == Role.OWNER else set())
     if not needed <= allowed:

@@ -23,7 +23,7 @@ from tenants.changes import announce_change
 from tenants.models import OAuthAccessToken, OAuthAuthorization, OAuthClient, User
 from tenants.models_oauth import digest_of
 from tenants.oauth_addresses import issuer
-from tenants.roles import OAUTH_SCOPES, within_role
+from tenants.roles import OAUTH_SCOPES, Role, within_role
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_parameters import (
     OAuthFault,
@@ -35,8 +35,23 @@ from tenants.services.oauth_parameters import (
 )
 from tenants.services.oauth_server import IssuerServer, TenantValidator
 from tenants.services.recording import record_change
+from tenants.tokens import membership_behind
 
 # oauthlib reads a request's URI; nothing is ever asked of this one.
+_OF_REVOCATIONS: Final = ("token", "token_type_hint", "client_id", "client_secret")
+_OF_TOKEN_REQUESTS: Final = frozenset(
+    {
+        "grant_type",
+        "code",
+        "redirect_uri",
+        "code_verifier",
+        "refresh_token",
+        "scope",
+        "client_id",
+        "client_secret",
+    }
+)
+
 _NOWHERE: Final = "https://issuer.invalid/"
 
 _REPLAYED: Final = {
@@ -161,7 +176,8 @@ def issue_tokens(
     except OAuthFault as fault:
         return _refused(fault)
     validator = TenantValidator(server=server, resource=parameters["resource"])
-    body = {name: value for name, value in parameters.items() if name != "resource"}
+    # No other names: oauthlib takes any parameter for an attribute of its request.
+    body = {name: value for name, value in parameters.items() if name in _OF_TOKEN_REQUESTS}
     with tenant_scope(tenant_id):
         try:
             headers, text, status = IssuerServer(validator).create_token_response(
@@ -182,7 +198,9 @@ def revoke_token(
     validator = TenantValidator()
     with tenant_scope(tenant_id):
         headers, text, status = IssuerServer(validator).create_revocation_response(
-            _NOWHERE, body=urlencode(parameters), headers=_headers(authorization)
+            _NOWHERE,
+            body=urlencode({name: parameters[name] for name in _OF_REVOCATIONS if name in parameters}),
+            headers=_headers(authorization),
         )
         ended = validator.revoked
         if ended is not None:
@@ -205,12 +223,16 @@ def introspect_token(token: str, *, tenant_id: int, tenant_slug: str) -> dict[st
             .select_related("authorization__client", "authorization__user")
             .first()
         )
-    if row is None or not row.authorization.is_live(now) or not row.authorization.client.is_live(now):
+        if row is None or not row.authorization.is_live(now) or not row.authorization.client.is_live(now):
+            return {"active": False}
+        authorization = row.authorization
+        membership = membership_behind(authorization)
+    if membership is None:
         return {"active": False}
-    authorization = row.authorization
+    scopes = within_role(row.scope.split(), Role(membership.role))
     return {
         "active": True,
-        "scope": row.scope,
+        "scope": " ".join(scope for scope in row.scope.split() if scope in scopes),
         "client_id": authorization.client.client_id,
         "token_type": "Bearer",
         "exp": int(row.expires.timestamp()),

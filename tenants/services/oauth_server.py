@@ -39,7 +39,7 @@ from tenants.models import (
     OAuthRefreshToken,
 )
 from tenants.models_oauth import digest_of
-from tenants.roles import OAUTH_SCOPES, Role, within_role
+from tenants.roles import NARROWING, OAUTH_SCOPES, Role, within_role
 from tenants.scopenames import NARROWED_TOOL
 from tenants.tokens import ACCESS_PREFIX, REFRESH_PREFIX, membership_behind
 
@@ -349,6 +349,7 @@ def end_authorization(authorization: OAuthAuthorization, why: str) -> bool:
 def _within_rights(scopes: list[str], authorization: OAuthAuthorization, request: Any) -> list[str]:
     """What of the scopes the person may do by now; nothing left is an error, not a token that opens nothing."""
     membership = membership_behind(authorization)
+    scopes = [*scopes, *_narrowing_left_out(scopes, authorization.scopes)]
     agreed = frozenset(scopes) & frozenset(authorization.scopes)
     allowed = frozenset() if membership is None else within_role(agreed, Role(membership.role))
     left = [scope for scope in scopes if scope in allowed]
@@ -358,6 +359,17 @@ def _within_rights(scopes: list[str], authorization: OAuthAuthorization, request
             request=request,
         )
     return left
+
+
+def _narrowing_left_out(scopes: list[str], agreed: Iterable[str]) -> list[str]:
+    """What a request for less must not shed: without a scope that narrows to tools or servers, it would be for all."""
+    return [
+        scope
+        for prefix in NARROWING
+        if not any(each.startswith(prefix) for each in scopes)
+        for scope in agreed
+        if scope.startswith(prefix)
+    ]
 
 
 def _other_resource(request: Any) -> Exception:

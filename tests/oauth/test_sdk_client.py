@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import re
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from mcp.shared.auth import (
 )
 from pydantic import AnyUrl
 
+from core.threads import run_sync
 from tenants.models import AuditRecord, OAuthAccessToken
 from tenants.scoping import tenant_scope
 from tests.factories import PASSWORD, Team, make_database, make_team
@@ -140,7 +140,7 @@ async def test_client_goes_from_a_bare_401_to_a_call_and_refreshes(
     assert kept.tokens is not None
     assert kept.tokens.refresh_token != first.refresh_token
     assert member.consents == 1
-    live, kinds = await asyncio.to_thread(_left, team)
+    live, kinds = await run_sync(_left, team)
     assert live == 1
     assert kinds == [
         "oauth.client_registered",

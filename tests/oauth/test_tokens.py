@@ -13,6 +13,7 @@ from django.utils import timezone
 from core.errors import Unauthenticated
 from tenants.models import (
     AuditRecord,
+    Membership,
     OAuthAccessToken,
     OAuthAuthorization,
     OAuthClient,
@@ -154,6 +155,38 @@ def test_refresh_may_narrow_and_the_next_may_ask_for_all_again(team: Team, app: 
     assert again.body["scope"] == "tools:read tools:execute"
     wider = app.refresh(again.body["refresh_token"], scope="tools:read prompts:read")
     assert wider.body["error"] == "invalid_scope"
+
+
+def test_refresh_sheds_no_scope_that_narrows(team: Team, app: App) -> None:
+    first = app.tokens(scope="tools:read tools:execute tool:echo tool:wait")
+    shed = app.refresh(first["refresh_token"], scope="tools:execute")
+    assert set(shed.body["scope"].split()) == {"tools:execute", "tool:echo", "tool:wait"}
+    narrower = app.refresh(shed.body["refresh_token"], scope="tools:execute tool:echo")
+    assert set(narrower.body["scope"].split()) == {"tools:execute", "tool:echo"}
+
+
+@pytest.mark.parametrize("name", ["extra_credentials", "refresh_token_instance", "user", "scopes", "client"])
+def test_parameters_that_no_token_request_has_do_nothing(team: Team, app: App, name: str) -> None:
+    token = app.exchange(app.code(), **{name: "x"})
+    assert token.status == 200
+    assert app.refresh(token.body["refresh_token"], **{name: "x"}).status == 200
+
+
+def test_introspection_calls_no_token_active_whose_member_has_gone(team: Team, app: App) -> None:
+    member = team.member(Role.EDITOR)
+    assert member.user_id is not None
+
+    def told() -> dict[str, Any]:
+        return introspect_token(token, tenant_id=team.tenant_id, tenant_slug=team.slug)
+
+    token = app.tokens(member)["access_token"]
+    assert told()["scope"] == "tools:read tools:execute"
+    with tenant_scope(team.tenant_id):
+        Membership.objects.filter(user_id=member.user_id).update(role=Role.AUDITOR.value)
+    assert told()["scope"] == ""
+    with tenant_scope(team.tenant_id):
+        Membership.objects.filter(user_id=member.user_id).delete()
+    assert told() == {"active": False}
 
 
 def test_refresh_token_used_twice_ends_the_family(team: Team, app: App) -> None:

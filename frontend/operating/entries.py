@@ -28,6 +28,11 @@ class Shown(_ModelAdmin):
     list_per_page = 50
     show_full_result_count = False
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """See ``ModelAdmin``. What a page does not show cannot be searched for either: not bit by bit."""
+        name, _, how = lookup.partition("__")
+        return name in self.list_filter and how in {"", "exact"}
+
     def has_module_permission(self, request: HttpRequest) -> bool:
         """See ``ModelAdmin``."""
         return self.has_view_permission(request)

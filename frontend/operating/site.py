@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -26,6 +26,10 @@ from tenants.scoping import tenant_scope
 from tenants.services.operating import LOOK, enter_team
 
 ViewT = TypeVar("ViewT", bound=Callable[..., HttpResponseBase])
+
+
+_ELSEWHERE: Final = frozenset({"password_change", "password_change_done"})
+"""What everybody does in the dashboard, where it is noted."""
 
 
 class OperatorSite(AdminSite):
@@ -73,7 +77,7 @@ class OperatorSite(AdminSite):
                 "teams/<int:tenant_id>/enter", require_http_methods(["GET", "POST"])(self.enter), name="enter"
             ),
             path("leave", require_POST(self.leave), name="leave"),
-            *super().get_urls(),
+            *(url for url in super().get_urls() if getattr(url, "name", None) not in _ELSEWHERE),
         ]
 
     def enter(self, request: HttpRequest, tenant_id: int) -> HttpResponse:

@@ -145,3 +145,18 @@ def test_an_account_is_shut_by_another_operator_only(browser: Client, operator: 
     assert browser.post(own, {"is_active": ""}).status_code == 403
     operator.refresh_from_db()
     assert operator.is_active
+
+
+def test_what_is_not_shown_cannot_be_searched_for(browser: Client) -> None:
+    team = furnished()
+    assert enter(browser, team) == 302
+    for page, lookup in (
+        ("tenants_user", "password__startswith"),
+        ("tenants_apikey", "digest__gt"),
+        ("servers_datasource", "sealed__gt"),
+        ("servers_tool", "source__sealed__gt"),
+    ):
+        answer = browser.get(reverse(f"operator:{page}_changelist"), {lookup: "a"})
+        # Django answers so what it does not allow.
+        assert (answer.status_code, lookup) == (400, lookup)
+    assert browser.get("/operator/password_change/").status_code == 404

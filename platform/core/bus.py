@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from core.heedful import connection_kind
+from core.heedful import heed
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
 LAST_BACKOFF_SECONDS: Final = 5.0
@@ -51,7 +51,6 @@ class Bus:
         # A pool that is empty is waited for: hundreds of clients at once do not mean that Redis is away.
         pool: Any = aioredis.BlockingConnectionPool.from_url(
             redis_url,
-            connection_class=connection_kind(redis_url),
             timeout=_COMMAND_SECONDS,
             socket_connect_timeout=_COMMAND_SECONDS,
             socket_timeout=_COMMAND_SECONDS,
@@ -59,6 +58,7 @@ class Bus:
             # Once, for a connection that ended while it lay in the pool.
             retry=Retry(NoBackoff(), 1),
         )
+        heed(pool, redis_url)
         self.redis: Any = aioredis.Redis.from_pool(pool)
         self._listeners: dict[str, list[Listener]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
@@ -132,6 +132,7 @@ class Bus:
             client = aioredis.Redis.from_url(
                 self._url, socket_connect_timeout=_COMMAND_SECONDS, health_check_interval=_PING_SECONDS
             )
+            heed(client.connection_pool, self._url)
             try:
                 async with client.pubsub() as pubsub:
                     # A channel of our own, so that the connection is a subscribed one from its first moment.

@@ -47,6 +47,9 @@ _KINDS: Final[dict[str, type[Connection | UnixDomainSocketConnection]]] = {
 }
 
 
-def connection_kind(redis_url: str) -> type[Connection | UnixDomainSocketConnection]:
-    """The class of connection for a URL: a pool's ``connection_class``."""
-    return _KINDS[urlsplit(redis_url).scheme]
+def heed(pool: Any, redis_url: str) -> None:
+    """Let a pool that was made of this URL, and has no connection yet, make connections of ours.
+
+    It cannot be told when it is made: for TLS and local sockets the URL has the last word on the class.
+    """
+    pool.connection_class = _KINDS[urlsplit(redis_url).scheme]

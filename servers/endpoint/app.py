@@ -110,7 +110,7 @@ class EndpointApp:
             check_content(headers, max_body_bytes=self._max_body_bytes)
             if not exchange.admit_held():
                 await exchange.admit()
-            full = _enter(exchange)
+            full = _enter(exchange, is_in_session=SESSION_HEADER in headers)
             most = self._most_of(exchange)
             body = take_body(whole, most)
             if body is None:
@@ -154,7 +154,7 @@ class EndpointApp:
         if transport == MESSAGES and method == "POST":
             check_content(exchange.headers, max_body_bytes=self._max_body_bytes)
             await exchange.admit()
-            full = _enter(exchange)
+            full = _enter(exchange, is_in_session=True)
             body = await read_body(receive, self._most_of(exchange))
             _require_answer(body, full)
             await post_message(exchange, scope, body, send)
@@ -248,7 +248,7 @@ async def _find_stream(exchange: Exchange, session: Session, event_id: str) -> s
     )
 
 
-def _enter(exchange: Exchange) -> RpcError | None:
+def _enter(exchange: Exchange, *, is_in_session: bool) -> RpcError | None:
     """Count the request as under way, or say why not (429). Raises that where the body cannot be an answer.
 
     A call that waits for its client's answer counts for as long: refusing the answer would keep it waiting.
@@ -257,7 +257,13 @@ def _enter(exchange: Exchange) -> RpcError | None:
         exchange.enter()
     except RpcError as full:
         length = exchange.headers.get(b"content-length", b"")
-        if not length.isdigit() or int(length) > ANSWER_BYTES:
+        # Questions are put in sessions alone; those without a key have their share of the process and no more.
+        if (
+            not is_in_session
+            or exchange.caller.anonymous
+            or not length.isdigit()
+            or int(length) > ANSWER_BYTES
+        ):
             raise
         return full
     return None

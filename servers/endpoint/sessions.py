@@ -219,12 +219,12 @@ class Sessions:
         await self._bus.redis.eval(_REMEMBER, 2, *keys, session.seconds, *written)
 
     async def subscribe(self, session: Session, uri: str, *, most: int) -> bool:
-        """Subscribe to a resource, unless it has ended. False: it has as many as it may. Raises ``RedisError``."""
+        """Subscribe to a resource. False: it has ended, or has as many as it may. Raises ``RedisError``."""
         keys = session_key(session.id), subscriptions_key(session.id)
         taken = await self._bus.redis.eval(_SUBSCRIBE, 2, *keys, session.seconds, most, uri)
         if taken == 1:
             await self._bus.publish(session.channel, b"subscribed " + uri.encode())
-        return bool(taken != 0)
+        return bool(taken == 1)
 
     async def refresh(self, session: Session) -> None:
         """It is in use: put off its end."""

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from core.clientaddress import address_block
 from core.errors import RateLimited
-from core.heedful import connection_kind
+from core.heedful import heed
 from servers.services.refusals import KIND_RATE
 from tenants.access import Caller
 
@@ -117,11 +117,11 @@ class Limiter:
         if self._client is None:
             self._client = aioredis.Redis.from_url(
                 self._redis_url,
-                connection_class=connection_kind(self._redis_url),
                 socket_connect_timeout=REDIS_SECONDS,
                 socket_timeout=REDIS_SECONDS,
                 retry=Retry(NoBackoff(), 0),
             )
+            heed(self._client.connection_pool, self._redis_url)
         async with asyncio.timeout(REDIS_SECONDS):
             key = "marina:rate:" + hashlib.sha256(place.encode()).hexdigest()[:32]
             pace = self.pace

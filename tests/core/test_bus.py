@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from django.conf import settings
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 
 from core.bus import Bus
+from core.heedful import heed
 
 pytestmark = pytest.mark.anyio
 
@@ -159,3 +160,10 @@ async def test_subscriber_that_is_cancelled_disturbs_nobody(buses: tuple[Bus, Bu
     await one.publish(channel, b"still here")
     assert await ear.next() == b"still here"
     assert not ear.missed.is_set()
+
+
+@pytest.mark.parametrize("url", ["redis://h/0", "rediss://h/0", "unix:///run/redis.sock"])
+def test_every_kind_of_connection_is_heedful(url: str) -> None:
+    pool = BlockingConnectionPool.from_url(url)
+    heed(pool, url)
+    assert "heedful" in pool.connection_class.__module__

@@ -210,7 +210,7 @@ def test_what_is_said_of_an_ended_session_brings_no_half_of_it_back(
             id=ended.id, tenant_id=1, server="default", principal="p", version="2025-11-25"
         )
         await sessions.remember_lists(session, {"tools": "a", "prompts": "b"})
-        assert await sessions.subscribe(session, "talk://plain", most=10)
+        assert not await sessions.subscribe(session, "talk://plain", most=10)
         await sessions.change(session, log_level="error")
         found: list[bytes] = await runtime.bus.redis.keys(f"*{ended.id}*")
         return found

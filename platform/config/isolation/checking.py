@@ -15,11 +15,14 @@ from config.isolation.teams import CheckedTeam
 
 SECONDS: Final = 30.0
 
+_TOO_OFTEN: Final = 429
 _NOTHING: Final = frozenset({302, 401, 403})
 """What a credential that does not work is answered with."""
 
 _SHOWN: Final = 300
-_UNLIKE: Final = frozenset({"x-request-id", "date", "set-cookie", "content-length", "etag", "mcp-session-id"})
+_UNLIKE: Final = frozenset(
+    {"x-request-id", "date", "set-cookie", "content-length", "etag", "mcp-session-id", "retry-after"}
+)
 _TOKEN: Final = re.compile(r'(name="csrfmiddlewaretoken" value=")[^"]+"|(data-csrf=")[^"]+"')
 _REQUEST_ID: Final = re.compile(r'("request_id":\s*")[^"]*"')
 _LEAVES_OUT: Final = 32
@@ -86,6 +89,10 @@ def _judge(client: httpx2.Client, attempt: Attempt) -> Iterable[Finding]:
     leaked = [mark for mark in attempt.hidden if mark in answer.text]
     if leaked:
         yield Finding(attempt.name, shown, f"The answer shows what is the other team's: {', '.join(leaked)}.")
+    if answer.status == _TOO_OFTEN:
+        yield Finding(
+            attempt.name, shown, "It was answered with 429: the check is locked out, this proves nothing."
+        )
     if attempt.like is None:
         if answer.status in _NOTHING:
             yield Finding(

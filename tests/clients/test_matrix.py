@@ -23,6 +23,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.subscriptions import ResourceUpdated, ToolsListChanged
 
+from core.threads import run_sync
 from tests.clients.berth import (
     ENVIRONMENT,
     LEGACY,
@@ -176,7 +177,7 @@ def test_the_python_sdk_2_hears_of_changes_in_a_session(berth: Berth, transport:
             while transport == "http" and heard.empty():
                 await client.call_tool("touch", {})
             assert await heard.get() == "notifications/resources/updated"
-            await asyncio.to_thread(berth.switch_off, "count_to")
+            await run_sync(berth.switch_off, "count_to")
             while (method := await heard.get()) == "notifications/resources/updated":
                 assert transport == "http"
             assert method == "notifications/tools/list_changed"
@@ -197,7 +198,7 @@ def test_the_python_sdk_2_listens_for_changes_without_a_session(berth: Berth, tr
             changes = aiter(listening)
             await client.call_tool("touch", {})
             assert await anext(changes) == ResourceUpdated(URIS[0])
-            await asyncio.to_thread(berth.switch_off, "count_to")
+            await run_sync(berth.switch_off, "count_to")
             assert await anext(changes) == ToolsListChanged()
             tools = (await client.list_tools()).tools
             assert "count_to" not in {tool.name for tool in tools}

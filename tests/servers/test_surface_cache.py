@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.sealing import sealer
+from core.threads import run_sync
 from servers.execution.contract import Operation
 from servers.services import surfaces
 from servers.services.sources import create_source
@@ -135,7 +136,7 @@ async def test_a_surface_is_weighed_by_what_it_holds() -> None:
         assert surface is not None
         return surface.size
 
-    few, many = await asyncio.gather(asyncio.to_thread(load, 1), asyncio.to_thread(load, 100))
+    few, many = await asyncio.gather(run_sync(load, 1), run_sync(load, 100))
     assert many > 20 * few > 0
 
 

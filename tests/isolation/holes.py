@@ -29,10 +29,10 @@ def _other() -> Tenant:
 
 
 def _key_opens_every_team() -> Any:
-    def caller_for_key(token: str, *, tenant_slug: str | None = None) -> access.Caller:
+    def caller_for_credential(token: str, *, tenant_slug: str | None = None) -> access.Caller:
         return access.caller_for_key(token)
 
-    return patch.object(grants, "caller_for_key", caller_for_key)
+    return patch.object(grants, "caller_for_credential", caller_for_credential)
 
 
 class _Both:

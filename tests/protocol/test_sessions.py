@@ -136,10 +136,11 @@ def test_log_level_holds_on_every_replica(talk: Endpoint, second_port: int) -> N
 
     assert levels(elsewhere) == ["info", "warning", "error"]
     assert session.request("logging/setLevel", {"level": "error"}).result == {}
-    assert levels(elsewhere) == ["error"]
+    # The other replicas hear of it in a moment.
+    wait_for(lambda: levels(elsewhere) == ["error"])
     assert levels(session) == ["error"]
     assert elsewhere.request("logging/setLevel", {"level": "debug"}).result == {}
-    assert levels(session) == ["debug", "info", "warning", "error"]
+    wait_for(lambda: levels(session) == ["debug", "info", "warning", "error"])
     assert session.request("logging/setLevel", {"level": "loud"}).error["code"] == -32602
 
 

@@ -71,10 +71,12 @@ class Runtime:
         await asyncio.shield(self._starting)
 
     async def stop(self) -> None:
-        """Write what is pending, then let go of every connection. After it the runtime is spent."""
-        if self._starting is None:
-            return
-        await self._starting
+        """Write what is pending, then let go of every connection. After it the runtime is spent.
+
+        Also one that was never started: REST counts failures and asks sources without starting it.
+        """
+        if self._starting is not None:
+            await self._starting
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:

@@ -31,6 +31,8 @@ class Caller:
     left of a credential's scopes, worked out when it was looked up; ``bound`` says why that may be less than they say.
     ``networks`` is ``None`` for who may come from anywhere; of everybody else each request's address is to be judged.
     ``access_ends_at`` is the end of the membership that stands behind the caller: the person's, or the key's maker's.
+    ``principal`` is whose sessions are, where that is not the credential: a client that asks its member for one more
+    right goes on with another credential in the session that it has.
     """
 
     tenant_id: int
@@ -45,6 +47,7 @@ class Caller:
     bound: str = ""
     networks: tuple[Network, ...] | None = None
     access_ends_at: datetime | None = None
+    principal: str = ""
 
     @property
     def anonymous(self) -> bool:

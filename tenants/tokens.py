@@ -79,6 +79,7 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
         scopes=within_role(row.scope.split(), Role(membership.role)) | {f"server:{authorization.server}"},
         expires_at=row.expires,
         access_ends_at=membership.ends_at,
+        principal=f"client:{authorization.client_id}:{authorization.user_id or ''}",
     )
 
 

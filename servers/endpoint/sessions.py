@@ -104,7 +104,12 @@ class Session:
 
 
 def principal_of(caller: Caller) -> str:
-    """Whose a session, a stream or a sealed state is: the credential, the person, or an address block's strangers."""
+    """Whose a session, a stream or a sealed state is: the credential, the person, or an address block's strangers.
+
+    Of OAuth it is the client and its member together, whatever they have agreed to since.
+    """
+    if caller.principal:
+        return caller.principal
     if caller.credential_id is not None:
         return str(caller.credential_id)
     block = block_of(caller)

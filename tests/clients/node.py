@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,16 +43,37 @@ def run_inspector(arguments: Sequence[str], *, home: Path) -> subprocess.Complet
 
 
 @contextmanager
+def running_client(script: str, job: Mapping[str, Any]) -> Iterator[Iterable[str]]:
+    """One of the scripts here on a job while the block runs, and the lines that it says meanwhile."""
+    with _running([str(FOLDER / script)]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(job))
+        process.stdin.close()
+        yield process.stdout
+
+
+@contextmanager
 def running_inspector(
     arguments: Sequence[str], *, home: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """MCP Inspector while the block runs: ``--cli …`` or ``--web …``. It is killed at the end where it still runs."""
+    """MCP Inspector while the block runs: ``--cli …`` or ``--web …``."""
+    with _running([str(INSPECTOR), *arguments], home=home, environment=environment) as process:
+        yield process
+
+
+@contextmanager
+def _running(
+    arguments: Sequence[str], *, home: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A program of Node.js while the block runs. It is killed at the end where it still runs."""
     _require_packages()
     node, variables = _find_node(home)
     with subprocess.Popen(
-        [node, str(INSPECTOR), *arguments],
+        [node, *arguments],
         env={**variables, **(environment or {})},
         cwd=FOLDER,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from django.conf import settings
@@ -11,6 +12,7 @@ from servers.models import Server
 from servers.services.runtime import Runtime
 from tenants.models import OAuthAuthorization
 from tenants.oauth_addresses import resource
+from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_flow import revoke_token
 from tests.factories import Team, make_team
@@ -30,6 +32,7 @@ from tests.protocol.conftest import (
     talker,
     team,
 )
+from tests.protocol.streamclient import begin
 from tests.protocol.wireclient import Endpoint
 from tests.rest import Rest
 
@@ -113,6 +116,25 @@ def test_only_the_diagonal_of_teams_and_tokens_answers(endpoint: Endpoint, team:
             assert answer.status == (200 if row == column else 401)
             if row != column:
                 assert answer.error["data"]["code"] == "token_unknown"
+
+
+def test_a_session_outlasts_a_new_consent_and_is_nobody_elses(
+    team: Team, endpoint: Endpoint, app: App
+) -> None:
+    first = endpoint.with_key(app.tokens(scope="tools:read")["access_token"])
+    session = begin(first)
+    call = {"name": "echo", "arguments": {"text": "x"}}
+    assert session.request("tools/call", call).status == 403
+    wider = endpoint.with_key(app.tokens()["access_token"])
+    assert replace(session, at=wider).request("tools/call", call).status == 200
+    strangers = [
+        make_app(team).tokens()["access_token"],
+        app.tokens(team.member(Role.EDITOR))["access_token"],
+        team.key(),
+    ]
+    for token in strangers:
+        answer = replace(session, at=endpoint.with_key(token)).request("tools/list")
+        assert (answer.status, answer.error["data"]["code"]) == (404, "session_unknown")
 
 
 def test_revoked_token_in_use_closes_when_the_change_is_heard(

@@ -16,7 +16,7 @@ def _to_redis(port: int) -> set[int]:
     return {
         held.laddr.port
         for held in psutil.Process().net_connections("tcp")
-        if held.raddr and held.raddr.port == port and held.status == psutil.CONN_ESTABLISHED
+        if held.status == psutil.CONN_ESTABLISHED and held.raddr.port == port
     }
 
 

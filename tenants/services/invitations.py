@@ -6,23 +6,22 @@ Accepting needs no token: it needs the account of the address. The token proves 
 from __future__ import annotations
 
 import hashlib
-import logging
 import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import redis
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, NotFound, RateLimited
 from tenants.access import Caller
-from tenants.changes import announce_change, redis_client
+from tenants.changes import announce_change
 from tenants.models import ApiKey, Invitation, Membership, Tenant, User
 from tenants.roles import ALLOWED, Action, Role
 from tenants.scoping import directory_scope, tenant_scope
+from tenants.services.counting import Counter, count
 from tenants.services.inputs import name_taken, refuse
 from tenants.services.letters import invitation_letter
 from tenants.services.mail import HOUR, public_link, send
@@ -41,7 +40,6 @@ LETTERS_OF_TEAM: Final = 100
 LISTED: Final = 500
 
 _TOKEN_BYTES: Final = 32
-_log = logging.getLogger(__name__)
 
 
 def list_invitations(*, caller: Caller) -> list[Invitation]:
@@ -301,20 +299,11 @@ def _mail(invitation: Invitation, token: str, *, caller: Caller) -> Invitation:
 
 def _claim_letter(caller: Caller) -> None:
     """Count a letter of the tenant; without Redis nothing is counted."""
-    key = f"marina:letters:team:{caller.tenant_id}"
-    try:
-        with redis_client().pipeline() as turn:
-            turn.set(key, 0, ex=HOUR, nx=True)
-            turn.incr(key)
-            turn.ttl(key)
-            _, letters, left = turn.execute()
-    except redis.RedisError:
-        _log.warning("invitation not counted: Redis did not take it", extra={"tenant_id": caller.tenant_id})
-        return
-    if letters > LETTERS_OF_TEAM:
+    team = Counter("letters:team", (str(caller.tenant_id),), LETTERS_OF_TEAM)
+    if wait := count([team], seconds=HOUR):
         raise RateLimited(
             f"A team sends at most {LETTERS_OF_TEAM} invitations an hour. Try again later.",
-            retry_after=max(left, 1),
+            retry_after=wait,
             rule="invitations:hour",
         )
 

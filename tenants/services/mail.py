@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import smtplib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +9,10 @@ from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import Final
 
-import redis
 from django.conf import settings
 from django.core.mail import EmailMessage
 
-from tenants.changes import redis_client
+from tenants.services.counting import Counter, count
 
 MOST_WAITING: Final = 200
 """Letters that wait to be sent in this process. What comes then is dropped, and its person asks again."""
@@ -80,19 +78,10 @@ def claim_letter(to: str, *, address: str) -> int:
 
     Whether or not there is such an account. Without Redis nothing is counted.
     """
-    counters = ((f"to\0{to}", LETTERS_TO_ADDRESS), (f"from\0{address}", LETTERS_FROM_ADDRESS))
-    try:
-        with redis_client().pipeline() as turn:
-            for name, _ in counters:
-                key = "marina:letters:" + hashlib.sha256(name.encode()).hexdigest()
-                turn.set(key, 0, ex=HOUR, nx=True)
-                turn.incr(key)
-                turn.ttl(key)
-            answers = turn.execute()
-    except redis.RedisError:
-        _log.warning("letters not counted: Redis did not take it")
-        return 0
-    waits = [
-        answers[3 * place + 2] for place, (_, most) in enumerate(counters) if answers[3 * place + 1] > most
-    ]
-    return max(1, *waits) if waits else 0
+    return count(
+        [
+            Counter("letters:to", (to,), LETTERS_TO_ADDRESS),
+            Counter("letters:from", (address,), LETTERS_FROM_ADDRESS),
+        ],
+        seconds=HOUR,
+    )

@@ -6,8 +6,6 @@ client says of itself is shown as what it is: nobody has checked it.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,6 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import redis
 from django.utils import timezone
 
 from core.clientaddress import address_block
@@ -24,10 +21,10 @@ from core.errors import InvalidInput, RateLimited
 from core.fetching import Document
 from core.strictjson import BadJson, read_json
 from tenants.access import Caller
-from tenants.changes import redis_client
 from tenants.models import OAuthClient
 from tenants.models_oauth import MAX_CLIENT_ID, digest_of
 from tenants.scoping import tenant_scope
+from tenants.services.counting import Counter, count
 from tenants.services.inputs import clean_text, name_taken
 from tenants.services.oauth_parameters import OAuthFault
 from tenants.services.recording import record_change
@@ -55,8 +52,6 @@ _GRANTS: Final = ["authorization_code", "refresh_token"]
 _MAX_AGE: Final = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
 _UNSAFE: Final = re.compile(r"[^\x21-\x7e]|[\"'<>\\^`{|}*]")
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class _Described:
@@ -71,12 +66,8 @@ class _Described:
 def register_client(body: bytes, *, address: str, tenant_id: int, tenant_slug: str) -> dict[str, Any]:
     """Register a client of a team (RFC 7591 section 3). Raises ``OAuthFault`` and ``RateLimited``."""
     described = _describe(_read_object(body), default_method="client_secret_basic")
-    block = address_block(address)
-    _claim(
-        f"register:{tenant_slug}:{block}",
-        REGISTRATIONS,
-        "Too many clients were registered from your address.",
-    )
+    too_many = "Too many clients were registered from your address."
+    _claim(REGISTRATIONS, too_many, "register", tenant_slug, address_block(address))
     secret = "" if described.method == "none" else secrets.token_urlsafe(32)
     now = timezone.now()
     caller = Caller(tenant_id=tenant_id, tenant_slug=tenant_slug, actor=f"anonymous ({address})")
@@ -128,7 +119,7 @@ def document_to_fetch(client_id: str, *, caller: Caller) -> bool:
         row = OAuthClient.objects.filter(client_id=client_id).first()
     if row is not None and row.cimd_expires_at is not None and timezone.now() < row.cimd_expires_at:
         return False
-    _claim(f"cimd:{caller.tenant_slug}:{caller.user_id}", FETCHES, "Too many clients were looked up.")
+    _claim(FETCHES, "Too many clients were looked up.", "cimd", caller.tenant_slug, str(caller.user_id))
     return True
 
 
@@ -267,21 +258,10 @@ def _age(cache_control: str) -> int:
     return MOST_AGE if found is None else max(LEAST_AGE, min(int(found[1]), MOST_AGE))
 
 
-def _claim(place: str, limit: tuple[int, int], words: str) -> None:
+def _claim(limit: tuple[int, int], words: str, kind: str, *names: str) -> None:
     """Count one more. Raises ``RateLimited``. Without Redis nothing is counted; the team's own bound still holds."""
     most, seconds = limit
-    key = "marina:oauth:" + hashlib.sha256(place.encode()).hexdigest()[:32]
-    try:
-        with redis_client().pipeline() as turn:
-            turn.set(key, 0, ex=seconds, nx=True)
-            turn.incr(key)
-            turn.ttl(key)
-            _, count, left = turn.execute()
-    except redis.RedisError:
-        _log.warning("an OAuth client was not counted: Redis did not take it")
-        return
-    if count > most:
-        wait = max(left, 1)
+    if wait := count([Counter(f"oauth:{kind}", names, most)], seconds=seconds):
         raise RateLimited(f"{words} Try again in {wait} seconds.", retry_after=wait, rule="oauth:rate")
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tenants.services import sessions
+from tenants.services import counting
 from tenants.services.log import search_records
 from tenants.services.members import add_member
 from tenants.services.sessions import MAX_FAILURES, WINDOW_SECONDS
@@ -128,7 +128,7 @@ def test_a_failed_sign_in_is_logged_without_the_e_mail(team: Team, caplog: pytes
 
 def test_people_sign_in_while_redis_is_away(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
-    monkeypatch.setattr(sessions, "redis_client", lambda: nowhere)
+    monkeypatch.setattr(counting, "redis_client", lambda: nowhere)
     assert sign_in(Client(), team.owner_email).status_code == 302
 
 

@@ -125,6 +125,11 @@ def results(rows: Iterable[Any], *, next_url: str | None = None) -> Response:
     return Response({"results": list(rows), "next": next_url})
 
 
+def shown_once(made: serializers.Serializer[Any]) -> Response:
+    """The answer that holds a new secret: nothing on its way may keep it."""
+    return Response(made.data, status=201, headers={"Cache-Control": "no-store"})
+
+
 def list_of(item: type[serializers.Serializer[Any]], name: str) -> type[serializers.Serializer[Any]]:
     """The serializer of a list of ``item``, for the schema; ``name`` is the component's."""
     return type(

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants.api.base import StrictSerializer, TenantView, list_of, results, uuid_of
+from tenants.api.base import StrictSerializer, TenantView, list_of, results, shown_once, uuid_of
 from tenants.api.problems import problems
 from tenants.models import OAuthAuthorization, OAuthClient
 from tenants.services import oauth_apps
@@ -120,7 +120,7 @@ class OAuthClientsView(TenantView):
         given = self.read_input(OAuthClientInput)
         issued = oauth_apps.create_client(**given, caller=self.caller)
         context = {"client_secret": issued.secret}
-        return Response(IssuedOAuthClientSerializer(issued.row, context=context).data, status=201)
+        return shown_once(IssuedOAuthClientSerializer(issued.row, context=context))
 
 
 class OAuthClientView(TenantView):

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tenants.access import Caller, tenants_of_user
-from tenants.api.base import ApiView, TenantView, number_of, results, uuid_of
+from tenants.api.base import ApiView, TenantView, number_of, results, shown_once, uuid_of
 from tenants.api.problems import problems
 from tenants.api.serializers import (
     IssuedKeySerializer,
@@ -209,5 +209,4 @@ class KeyRollView(TenantView):
 
 
 def _issued(issued: keys.IssuedKey) -> Response:
-    shown = IssuedKeySerializer(issued.row, context={"key": issued.key})
-    return Response(shown.data, status=201, headers={"Cache-Control": "no-store"})
+    return shown_once(IssuedKeySerializer(issued.row, context={"key": issued.key}))

@@ -130,3 +130,9 @@ def test_service_client_needs_a_member_and_known_scopes(team: Team) -> None:
     viewer = Rest(email=email_of(team.member(Role.VIEWER)))
     assert viewer.post(path, {"name": "Report", "scopes": ["tools:read"]}).status == 403
     assert viewer.get(path).status == 403
+
+
+def test_nothing_on_its_way_keeps_the_answer_with_a_new_secret(team: Team) -> None:
+    owner = Rest(email=team.owner_email)
+    made = owner.post(f"/tenants/{team.slug}/oauth/clients", {"name": "Report", "scopes": ["tools:read"]})
+    assert (made.status, made.headers["Cache-Control"]) == (201, "no-store")

@@ -99,6 +99,13 @@ def one_of(value: object, path: str, known: Sequence[str]) -> str:
     return value
 
 
+def whole_number(value: object, path: str, *, low: int, high: int) -> int:
+    """``value`` where it is a whole number within the bounds, both included; otherwise an error that states them."""
+    if type(value) is not int or not low <= value <= high:
+        refuse(path, f"must be a whole number from {low} to {high}.")
+    return value
+
+
 @contextmanager
 def faults_below(path: str, *, but: str = "") -> Iterator[None]:
     """Say of the faults found inside, ``but`` those at one path, that they lie below ``path``.

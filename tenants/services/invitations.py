@@ -22,7 +22,7 @@ from tenants.models import ApiKey, Invitation, Membership, Tenant, User
 from tenants.roles import ALLOWED, Action, Role
 from tenants.scoping import directory_scope, tenant_scope
 from tenants.services.counting import Counter, count
-from tenants.services.inputs import name_taken, refuse
+from tenants.services.inputs import name_taken, whole_number
 from tenants.services.letters import invitation_letter
 from tenants.services.mail import HOUR, public_link, send
 from tenants.services.members import admit
@@ -309,9 +309,7 @@ def _claim_letter(caller: Caller) -> None:
 
 
 def _lifetime(days: object) -> timedelta:
-    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS:
-        refuse("expires_in_days", f"must be a whole number from 1 to {MAX_DAYS}.")
-    return timedelta(days=days)
+    return timedelta(days=whole_number(days, "expires_in_days", low=1, high=MAX_DAYS))
 
 
 def _invitation(invitation_id: UUID, *, lock: bool = False) -> Invitation:

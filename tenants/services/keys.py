@@ -20,7 +20,7 @@ from tenants.keyrights import with_makers
 from tenants.models import ApiKey
 from tenants.roles import NARROWING, SCOPE_ACTIONS, SCOPES, Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import clean_text, one_of, refuse
+from tenants.services.inputs import clean_text, one_of, refuse, whole_number
 from tenants.services.networks import all_within, clean_networks
 from tenants.services.recording import record_change
 
@@ -118,8 +118,7 @@ def roll_key(key_id: UUID, overlap_hours: int = OVERLAP_HOURS, *, caller: Caller
     Raises ``NotFound``, ``InvalidInput``, ``Conflict`` (it was replaced, revoked or has expired) and ``Forbidden``.
     """
     caller.require(Action.KEYS_CHANGE)
-    if type(overlap_hours) is not int or not 0 <= overlap_hours <= MAX_OVERLAP_HOURS:
-        refuse("overlap_hours", f"must be a whole number from 0 to {MAX_OVERLAP_HOURS}.")
+    hours = whole_number(overlap_hours, "overlap_hours", low=0, high=MAX_OVERLAP_HOURS)
     with tenant_scope(caller.tenant_id):
         row = _key(key_id, lock=True)
         if row.replaced_at is not None:
@@ -132,10 +131,10 @@ def roll_key(key_id: UUID, overlap_hours: int = OVERLAP_HOURS, *, caller: Caller
         now = timezone.now()
         lifetime = timedelta(days=DEFAULT_DAYS) if row.expires_at is None else row.expires_at - row.created_at
         row.replaced_at = now
-        if overlap_hours == 0:
+        if hours == 0:
             row.revoked_at = now
         else:
-            end = now + timedelta(hours=overlap_hours)
+            end = now + timedelta(hours=hours)
             row.expires_at = end if row.expires_at is None else min(row.expires_at, end)
         row.save(update_fields=["replaced_at", "revoked_at", "expires_at"])
         issued = _make(
@@ -277,9 +276,7 @@ def _clean_scopes(scopes: object) -> list[str]:
 
 
 def _lifetime(days: object) -> timedelta:
-    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_DAYS:
-        refuse("expires_in_days", f"must be a whole number from 1 to {MAX_DAYS}.")
-    return timedelta(days=days)
+    return timedelta(days=whole_number(days, "expires_in_days", low=1, high=MAX_DAYS))
 
 
 def require_within_rights(wanted: list[str], caller: Caller) -> None:

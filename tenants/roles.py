@@ -98,6 +98,9 @@ OAUTH_SCOPES: Final[dict[str, str]] = {
 """What an OAuth client may be given, in plain words: the use of one server. Configuration and the log take a key or a
 session."""
 
+OAUTH_DEFAULT: Final = ("tools:read", "tools:execute")
+"""What an OAuth client is told to ask for, and given where it asks for nothing in particular."""
+
 
 def within_role(scopes: Iterable[str], role: Role) -> frozenset[str]:
     """Those of ``scopes`` that allow nothing beyond ``role``; scopes that only narrow stay."""

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from config.env import get_env
 from config.logs import logging_config
 from core.crypto import derive_text
-from tenants.roles import OAUTH_SCOPES
+from tenants.roles import OAUTH_DEFAULT, OAUTH_SCOPES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ENV = get_env()
@@ -169,7 +169,7 @@ OAUTH2_PROVIDER_ID_TOKEN_MODEL = "tenants.OAuthAccessToken"  # noqa: S105
 OAUTH2_PROVIDER_DEVICE_GRANT_MODEL = "tenants.OAuthCode"
 OAUTH2_PROVIDER = {
     "SCOPES": OAUTH_SCOPES,
-    "DEFAULT_SCOPES": ["tools:read", "tools:execute"],
+    "DEFAULT_SCOPES": list(OAUTH_DEFAULT),
     "PKCE_REQUIRED": True,
     "AUTHORIZATION_CODE_EXPIRE_SECONDS": 60,
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,

@@ -15,10 +15,11 @@ from servers.services.reasons import log_unavailable
 from servers.services.runtime import Runtime
 from servers.services.visibility import may_use_server
 from tenants.access import Caller, key_digest
+from tenants.roles import OAUTH_DEFAULT
 from tenants.tokens import ACCESS_PREFIX
 
 _REALM: Final = "marina"
-WANTED: Final = "tools:read tools:execute"
+WANTED: Final = " ".join(OAUTH_DEFAULT)
 """The scopes that a client should ask for when it has no credential yet."""
 
 _QUOTABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")

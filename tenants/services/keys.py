@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import string
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from tenants.changes import announce_change
 from tenants.keyrights import with_makers
 from tenants.models import ApiKey
 from tenants.roles import NARROWING, SCOPE_ACTIONS, SCOPES, Action
+from tenants.scopenames import is_narrowing
 from tenants.scoping import tenant_scope
 from tenants.services.inputs import clean_text, one_of, refuse, whole_number
 from tenants.services.networks import all_within, clean_networks
@@ -37,7 +37,6 @@ _SECRET_CHARACTERS: Final = 43
 """43 characters of 62 hold 256 bits, and a double click selects them whole."""
 
 _PREFIX_BYTES: Final = 5
-_NARROWED: Final = re.compile(r"tool:[A-Za-z0-9_.-]{1,64}|server:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +260,7 @@ def _clean_scopes(scopes: object) -> list[str]:
             "server:<slug> to narrow them.",
         }
         for place, scope in enumerate(scopes)
-        if not isinstance(scope, str) or (scope not in SCOPES and not _NARROWED.fullmatch(scope))
+        if not isinstance(scope, str) or not (scope in SCOPES or is_narrowing(scope))
     ]
     if errors:
         first = errors[0]

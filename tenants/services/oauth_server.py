@@ -39,7 +39,7 @@ from tenants.models import (
     OAuthRefreshToken,
 )
 from tenants.models_oauth import digest_of
-from tenants.roles import NARROWING, OAUTH_SCOPES, Role, within_role
+from tenants.roles import NARROWING, OAUTH_DEFAULT, OAUTH_SCOPES, Role, within_role
 from tenants.scopenames import NARROWED_TOOL
 from tenants.tokens import ACCESS_PREFIX, REFRESH_PREFIX, membership_behind
 
@@ -111,7 +111,7 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
     def get_default_scopes(self, client_id: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
         if getattr(request, "grant_type", None) == "client_credentials":
             return list(request.client.scopes)
-        return ["tools:read", "tools:execute"]
+        return list(OAUTH_DEFAULT)
 
     # Codes: kept as hashes, and kept until they expire, so that a second use is known for what it is
 

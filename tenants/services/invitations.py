@@ -18,7 +18,7 @@ from django.utils import timezone
 from core.errors import Conflict, Forbidden, NotFound, RateLimited
 from tenants.access import Caller
 from tenants.changes import announce_change
-from tenants.models import ApiKey, Invitation, Membership, Tenant, User
+from tenants.models import ApiKey, Invitation, Membership, Tenant, User, lasting
 from tenants.roles import ALLOWED, Action, Role
 from tenants.scoping import directory_scope, tenant_scope
 from tenants.services.counting import Counter, count
@@ -27,7 +27,14 @@ from tenants.services.letters import invitation_letter
 from tenants.services.mail import HOUR, public_link, send
 from tenants.services.members import admit
 from tenants.services.recording import record_change, record_refusal
-from tenants.services.roster import clean_address, clean_end, clean_role, require_power_over, take_turn
+from tenants.services.roster import (
+    clean_address,
+    clean_end,
+    clean_role,
+    needed_to_give,
+    require_power_over,
+    take_turn,
+)
 
 DEFAULT_DAYS: Final = 7
 MAX_DAYS: Final = 30
@@ -216,7 +223,7 @@ def accept_invitation(invitation_id: UUID, *, user_id: int, email: str) -> Calle
     with tenant_scope(found.tenant_id):
         invitation = _invitation(invitation_id, lock=True)
         _require_open(invitation, now)
-        _require_power_of_inviter(invitation, now)
+        _require_power_of_inviter(invitation)
         if invitation.access_ends_at is not None and invitation.access_ends_at <= now:
             raise Conflict(
                 "The access that this invitation offers has ended. Ask the team to invite you anew.",
@@ -252,14 +259,14 @@ def _require_open(invitation: Invitation, now: datetime) -> None:
         raise Conflict(reason, code=f"invitation_{state}")
 
 
-def _require_power_of_inviter(invitation: Invitation, now: datetime) -> None:
+def _require_power_of_inviter(invitation: Invitation) -> None:
     """Nobody comes in by the word of somebody who has lost the right to give it. That of the team's own keys stands."""
     if invitation.invited_by_id is None:
         return
-    inviter = Membership.objects.filter(user_id=invitation.invited_by_id, user__is_active=True).first()
-    allowed = ALLOWED[Role(inviter.role)] if inviter is not None and inviter.is_live(now) else frozenset()
-    needed = {Action.MEMBERS_CHANGE} | ({Action.TENANT_CHANGE} if invitation.role == Role.OWNER else set())
-    if not needed <= allowed:
+    inviter = Membership.objects.filter(
+        lasting(), user_id=invitation.invited_by_id, user__is_active=True
+    ).first()
+    if inviter is None or not needed_to_give(Role(invitation.role)) <= ALLOWED[Role(inviter.role)]:
         raise Forbidden(
             "Whoever invited you may no longer do so. Ask the team to send the invitation again.",
             rule="invitation:inviter",

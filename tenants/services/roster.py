@@ -26,11 +26,15 @@ CAN_SIGN_IN: Final = Q(user__is_active=True) & (
 """True for members whose account somebody has taken: it has a password, or was signed in to another way."""
 
 
+def needed_to_give(role: Role) -> frozenset[Action]:
+    """What somebody has to be allowed who gives or takes a role: for an owner's, to do all that an owner may."""
+    needed = frozenset({Action.MEMBERS_CHANGE})
+    return needed | {Action.TENANT_CHANGE} if role is Role.OWNER else needed
+
+
 def roles_to_give(*, caller: Caller) -> list[Role]:
-    """The roles that the caller may give and take: all, but for who may not decide about owners."""
-    if not caller.may(Action.MEMBERS_CHANGE):
-        return []
-    return [role for role in Role if role is not Role.OWNER or caller.may(Action.TENANT_CHANGE)]
+    """The roles that the caller may give and take."""
+    return [role for role in Role if all(caller.may(action) for action in needed_to_give(role))]
 
 
 def require_power_over(role: Role, *, caller: Caller) -> None:

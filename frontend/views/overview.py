@@ -17,8 +17,9 @@ from servers.services.servers import list_servers
 from servers.services.sources import list_sources
 from servers.services.tools import list_tools
 from tenants.access import Caller
+from tenants.audit.records import KIND_CALL
 from tenants.roles import Action
-from tenants.services.activity import CALL, find_beginnings, measure_usage
+from tenants.services.activity import find_beginnings, measure_usage
 from tenants.services.log import search_records
 
 RECENT: Final = 8
@@ -133,4 +134,4 @@ def _stats(caller: Caller) -> dict[str, Any]:
 def _recent(caller: Caller) -> dict[str, Any]:
     if not caller.may(Action.AUDIT_READ):
         return {"recent": []}
-    return {"recent": search_records(caller=caller, kind=CALL, limit=RECENT, settled=True).records}
+    return {"recent": search_records(caller=caller, kind=KIND_CALL, limit=RECENT, settled=True).records}

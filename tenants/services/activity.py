@@ -10,13 +10,10 @@ from django.db.models import Aggregate, BigIntegerField, Count, Q
 from django.utils import timezone
 
 from tenants.access import Caller
-from tenants.audit.records import INTENT
+from tenants.audit.records import INTENT, KIND_CALL
 from tenants.models import ApiKey, AuditRecord
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
-
-CALL: Final = "tools/call"
-"""The kind of record that a call of a tool leaves."""
 
 WINDOW: Final = timedelta(hours=24)
 
@@ -62,7 +59,7 @@ def find_beginnings(*, caller: Caller) -> Beginnings:
         live = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
         has_key = ApiKey.objects.filter(live, revoked_at__isnull=True).exists()
         first = (
-            AuditRecord.objects.filter(kind=CALL, outcome="ok", credential_id__isnull=False)
+            AuditRecord.objects.filter(kind=KIND_CALL, outcome="ok", credential_id__isnull=False)
             .order_by("seq")
             .first()
         )
@@ -75,7 +72,7 @@ def measure_usage(*, caller: Caller) -> Usage:
     since = timezone.now() - WINDOW
     ran = Q(outcome__in=("ok", "error"))
     with tenant_scope(caller.tenant_id):
-        row = AuditRecord.objects.filter(kind=CALL, at__gte=since).aggregate(
+        row = AuditRecord.objects.filter(kind=KIND_CALL, at__gte=since).aggregate(
             # Neither is a call of its own: the record of how it ended follows, or its client asks again.
             calls=Count("seq", filter=~Q(outcome__in=(INTENT, "input_required"))),
             errors=Count("seq", filter=Q(outcome="error")),

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from core.errors import Unauthenticated
 from tenants.access import Caller, caller_for_key
+from tenants.audit.records import ACTOR_CHARACTERS
 from tenants.models import Membership, OAuthAccessToken, OAuthAuthorization, Tenant, lasting
 from tenants.models_oauth import digest_of
 from tenants.roles import Role, within_role
@@ -20,8 +21,6 @@ ACCESS_PREFIX: Final = "mcp_at_"
 REFRESH_PREFIX: Final = "mcp_rt_"
 MAX_TOKEN: Final = 200
 """Characters of the longest token that is looked up."""
-
-_ACTOR_CHARACTERS: Final = 200
 
 
 def caller_for_credential(token: str, *, tenant_slug: str) -> Caller:
@@ -43,37 +42,13 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
     )
     if tenant_id is None:
         raise unknown_token()
-    now = timezone.now()
     with tenant_scope(tenant_id):
-        row = (
-            OAuthAccessToken.objects.filter(token_checksum=digest_of(token))
-            .select_related("authorization__client", "authorization__user")
-            .first()
-        )
-        if row is None:
-            raise unknown_token()
-        authorization = row.authorization
-        if now >= row.expires:
-            raise Unauthenticated(
-                "This access token has expired. Refresh it, or authorize the client again.",
-                code="token_expired",
-            )
-        if not authorization.is_live(now) or not authorization.client.is_live(now):
-            raise Unauthenticated(
-                "This access token was revoked. Authorize the client again.", code="token_revoked"
-            )
-        membership = membership_behind(authorization)
-    if membership is None:
-        raise Unauthenticated(
-            "The member whose rights this access token has is not in this team any more.",
-            code="token_revoked",
-        )
-    name = authorization.client.shown_name
-    actor = f"client:{name}" if authorization.user is None else f"user:{authorization.user.email} via {name}"
+        row, membership = find_live_token(token)
+    authorization = row.authorization
     return Caller(
         tenant_id=tenant_id,
         tenant_slug=tenant_slug,
-        actor=actor[:_ACTOR_CHARACTERS],
+        actor=actor_of(authorization),
         user_id=authorization.user_id,
         credential_id=authorization.id,
         scopes=within_role(row.scope.split(), Role(membership.role)) | {f"server:{authorization.server}"},
@@ -83,17 +58,51 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
     )
 
 
+def find_live_token(token: str) -> tuple[OAuthAccessToken, Membership]:
+    """An access token that opens something now, with its authorization, and the membership behind it.
+
+    Raises ``Unauthenticated``, which says why it opens nothing. In the scope of the tenant.
+    """
+    now = timezone.now()
+    row = (
+        OAuthAccessToken.objects.filter(token_checksum=digest_of(token))
+        .select_related("authorization__client", "authorization__user")
+        .first()
+    )
+    if row is None:
+        raise unknown_token()
+    if now >= row.expires:
+        raise Unauthenticated(
+            "This access token has expired. Refresh it, or authorize the client again.", code="token_expired"
+        )
+    authorization = row.authorization
+    if not authorization.is_live(now) or not authorization.client.is_live(now):
+        raise Unauthenticated(
+            "This access token was revoked. Authorize the client again.", code="token_revoked"
+        )
+    membership = membership_behind(authorization)
+    if membership is None:
+        raise Unauthenticated(
+            "The member whose rights this access token has is not in this team any more.",
+            code="token_revoked",
+        )
+    return row, membership
+
+
 def membership_behind(authorization: OAuthAuthorization) -> Membership | None:
     """The membership whose rights an authorization has, as it is now; ``None``: it has ended, or the account is closed.
 
     A client that acts for itself has the rights of who made it. In the scope of the tenant.
     """
     person = authorization.user_id or authorization.client.user_id
-    return (
-        Membership.objects.select_related("user")
-        .filter(lasting(), user_id=person or 0, user__is_active=True)
-        .first()
-    )
+    return Membership.objects.filter(lasting(), user_id=person or 0, user__is_active=True).first()
+
+
+def actor_of(authorization: OAuthAuthorization) -> str:
+    """How the log names who acts with an authorization."""
+    name = authorization.client.shown_name
+    actor = f"client:{name}" if authorization.user is None else f"user:{authorization.user.email} via {name}"
+    return actor[:ACTOR_CHARACTERS]
 
 
 def unknown_token() -> Unauthenticated:

@@ -11,17 +11,16 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import orjson
-from django.utils import timezone
 from oauthlib.common import add_params_to_uri
 from oauthlib.oauth2.rfc6749 import errors
 
+from core.errors import Unauthenticated
 from core.requestid import current_request_id
 from tenants.access import Caller
 from tenants.audit.append import append_entry
-from tenants.audit.records import ACTOR_CHARACTERS, Entry, Reason
+from tenants.audit.records import Entry, Reason
 from tenants.changes import announce_change
-from tenants.models import OAuthAccessToken, OAuthAuthorization, OAuthClient, User
-from tenants.models_oauth import digest_of
+from tenants.models import OAuthAuthorization, OAuthClient, User
 from tenants.oauth_addresses import issuer
 from tenants.roles import OAUTH_SCOPES, Role, within_role
 from tenants.scoping import tenant_scope
@@ -35,7 +34,7 @@ from tenants.services.oauth_parameters import (
 )
 from tenants.services.oauth_server import IssuerServer, TenantValidator
 from tenants.services.recording import record_change
-from tenants.tokens import membership_behind
+from tenants.tokens import actor_of, find_live_token
 
 # oauthlib reads a request's URI; nothing is ever asked of this one.
 _OF_REVOCATIONS: Final = ("token", "token_type_hint", "client_id", "client_secret")
@@ -216,19 +215,12 @@ def revoke_token(
 
 def introspect_token(token: str, *, tenant_id: int, tenant_slug: str) -> dict[str, Any]:
     """What a resource server is told of an access token (RFC 7662); of any other, that it is not active."""
-    now = timezone.now()
     with tenant_scope(tenant_id):
-        row = (
-            OAuthAccessToken.objects.filter(token_checksum=digest_of(token), expires__gt=now)
-            .select_related("authorization__client", "authorization__user")
-            .first()
-        )
-        if row is None or not row.authorization.is_live(now) or not row.authorization.client.is_live(now):
+        try:
+            row, membership = find_live_token(token)
+        except Unauthenticated:
             return {"active": False}
-        authorization = row.authorization
-        membership = membership_behind(authorization)
-    if membership is None:
-        return {"active": False}
+    authorization = row.authorization
     scopes = within_role(row.scope.split(), Role(membership.role))
     return {
         "active": True,
@@ -251,13 +243,6 @@ def host_of(redirect_uri: str) -> str:
 def is_loopback(redirect_uri: str) -> bool:
     """Whether a redirect URI leads to the member's own machine."""
     return urlsplit(redirect_uri).hostname in {"localhost", "127.0.0.1", "::1"}
-
-
-def actor_of(authorization: OAuthAuthorization) -> str:
-    """How the log names who acts with an authorization."""
-    name = authorization.client.shown_name
-    actor = f"client:{name}" if authorization.user is None else f"user:{authorization.user.email} via {name}"
-    return actor[:ACTOR_CHARACTERS]
 
 
 def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:

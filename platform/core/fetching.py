@@ -13,13 +13,13 @@ import ssl
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx2
 
 from core.outbound import AddressRule
 
 DEFAULT_PORT: Final = 443
+_LAST_PORT: Final = 65_535
 
 
 class FetchRefused(Exception):
@@ -37,24 +37,38 @@ class Document:
 
 async def fetch_document(url: str, *, rule: AddressRule, seconds: float, most_bytes: int) -> Document:
     """Fetch an ``https`` URL. All of it must be there after ``seconds``. Raises ``FetchRefused``."""
-    parts = urlsplit(url)
-    host = parts.hostname
-    if parts.scheme != "https" or not host:
-        raise FetchRefused("it is not an https address")
+    target = _parse(url)
     try:
         async with asyncio.timeout(seconds):
-            address = await _resolve(host, parts.port or DEFAULT_PORT, rule)
-            return await _get(url, parts.netloc, host, address, most_bytes)
+            address = await _resolve(_host_of(target), target.port or DEFAULT_PORT, rule)
+            return await _get(target, address, most_bytes)
     except TimeoutError:
         raise FetchRefused(f"it did not answer within {seconds:g} seconds") from None
     except (httpx2.HTTPError, OSError, ssl.SSLError):
         raise FetchRefused("it could not be connected to securely") from None
 
 
+def _parse(url: str) -> httpx2.URL:
+    """The address as it will be asked for: nobody else's reading of it is judged in its place."""
+    try:
+        target = httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError):
+        raise FetchRefused("it is not an address") from None
+    if target.scheme != "https" or not target.raw_host:
+        raise FetchRefused("it is not an https address")
+    if target.userinfo or (target.port or DEFAULT_PORT) > _LAST_PORT:
+        raise FetchRefused("it holds a user name, or a port that there is not")
+    return target
+
+
+def _host_of(target: httpx2.URL) -> str:
+    return target.raw_host.decode("ascii")
+
+
 async def _resolve(host: str, port: int, rule: AddressRule) -> str:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         raise FetchRefused("its host has no address") from None
     addresses = [str(each[4][0]) for each in found]
     if not addresses or not all(rule.allows(address) for address in addresses):
@@ -62,15 +76,18 @@ async def _resolve(host: str, port: int, rule: AddressRule) -> str:
     return addresses[0]
 
 
-async def _get(url: str, netloc: str, host: str, address: str, most_bytes: int) -> Document:
-    pinned = httpx2.URL(url).copy_with(host=address)
+async def _get(target: httpx2.URL, address: str, most_bytes: int) -> Document:
     async with httpx2.AsyncClient(verify=_trust(), trust_env=False, follow_redirects=False) as client:
         request = client.build_request(
             "GET",
-            pinned,
-            headers={"Host": netloc, "Accept": "application/json", "Accept-Encoding": "identity"},
+            target.copy_with(host=address),
+            headers={
+                "Host": target.netloc.decode("ascii"),
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
             # The name in TLS, and what its certificate is checked against.
-            extensions={"sni_hostname": host},
+            extensions={"sni_hostname": _host_of(target)},
         )
         response = await client.send(request, stream=True)
         try:

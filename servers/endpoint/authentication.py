@@ -22,6 +22,9 @@ _REALM: Final = "marina"
 WANTED: Final = " ".join(OAUTH_DEFAULT)
 """The scopes that a client should ask for when it has no credential yet."""
 
+DESCRIPTION_CHARACTERS: Final = 300
+"""Of a challenge's description: it repeats the message for those who look at headers, whose room proxies bound."""
+
 _QUOTABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
 
 logger = logging.getLogger(__name__)
@@ -126,7 +129,10 @@ def challenge(
     """
     parts = [f'realm="{_REALM}"']
     if problem is not None:
-        parts += [f'error="{problem}"', f'error_description="{_QUOTABLE.sub("?", description)}"']
+        shown = _QUOTABLE.sub("?", description)
+        if len(shown) > DESCRIPTION_CHARACTERS:
+            shown = f"{shown[:DESCRIPTION_CHARACTERS]} ..."
+        parts += [f'error="{problem}"', f'error_description="{shown}"']
     if metadata:
         parts.append(f'resource_metadata="{metadata}"')
     parts.append(f'scope="{_QUOTABLE.sub("?", scope)}"')

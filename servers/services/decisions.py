@@ -16,7 +16,7 @@ from core.errors import Forbidden, InvalidInput, NotFound, SourceError
 from servers.execution.contract import Source
 from servers.services.redaction import mask_text
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
-from servers.services.visibility import require_server, require_tool, tools_left
+from servers.services.visibility import require_server, require_tool, scopes_of_tool, tools_left
 from tenants.access import Caller
 from tenants.roles import Action
 
@@ -147,7 +147,7 @@ def _name_all_needed(refusal: Forbidden, caller: Caller, tool_name: str) -> None
     """Who lacks the scope for calling and the tool's own too learns of both at once (MCP authorization, step-up)."""
     left = tools_left(caller)
     if left is not None and tool_name not in left and "needed_scopes" in refusal.data:
-        refusal.data["needed_scopes"] = [*refusal.data["needed_scopes"], f"tool:{tool_name}"]
+        refusal.data["needed_scopes"] = [*refusal.data["needed_scopes"], *scopes_of_tool(tool_name)]
 
 
 def _unknown_tool(caller: Caller, surface: Surface, tool_name: str) -> NotFound:

@@ -9,7 +9,9 @@ from tenants.audit.records import Reason
 
 def reason_of(error: MarinaError) -> Reason:
     """Why, as the log keeps it: code, rule and sentence, with anything like a secret masked."""
-    return Reason(code=error.code, rule=str(error.data.get("rule", "")), message=mask_text(error.message))
+    # A rule may end in a name that the client made up.
+    rule = mask_text(str(error.data.get("rule", "")))
+    return Reason(code=error.code, rule=rule, message=mask_text(error.message))
 
 
 def database_unavailable() -> Unavailable:

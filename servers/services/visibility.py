@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from core.errors import Forbidden
 from tenants.access import Caller
+from tenants.scopenames import NARROWED_TOOL
 
 
 @lru_cache(maxsize=4096)
@@ -47,14 +48,29 @@ def require_server(caller: Caller, slug: str) -> None:
         )
 
 
+def scopes_of_tool(name: str) -> list[str]:
+    """The scope that leaves this tool to a credential. None for a name that no tool can have: a client made it up."""
+    scope = f"tool:{name}"
+    return [scope] if NARROWED_TOOL.fullmatch(scope) else []
+
+
 def require_tool(caller: Caller, name: str) -> None:
     """Raise ``Forbidden`` when the caller is narrowed to other tools."""
     left = tools_left(caller)
-    if left is not None and name not in left:
+    if left is None or name in left:
+        return
+    may = f"It may call {', '.join(sorted(left))}."
+    needed = scopes_of_tool(name)
+    if not needed:
         raise Forbidden(
-            f"This credential is narrowed to other tools: it lacks the scope tool:{name}. "
-            f"It may call {', '.join(sorted(left))}. Issue a key that names this tool too.",
-            rule=f"scope:tool:{name}",
+            f"This credential is narrowed to other tools, and no tool can have the name that was sent. {may}",
+            rule="scope:tool",
             code="insufficient_scope",
-            data={"needed_scopes": [f"tool:{name}"]},
         )
+    raise Forbidden(
+        f"This credential is narrowed to other tools: it lacks the scope {needed[0]}. {may} "
+        "Issue a key that names this tool too.",
+        rule=f"scope:{needed[0]}",
+        code="insufficient_scope",
+        data={"needed_scopes": needed},
+    )

@@ -77,3 +77,42 @@ def test_admin_key_may_list_and_call(team: Team, endpoint: Endpoint) -> None:
     admin = endpoint.with_key(team.key("admin"))
     assert len(admin.modern("tools/list").result["tools"]) == 5
     assert admin.call("echo", {"text": "x"}).status == 200
+
+
+@pytest.mark.parametrize("name", ["x" * 100_000, "x" * 65, "a b", 'a"b', "a\\b", "a,b", "\u00e9", ""])
+@pytest.mark.parametrize("scopes", [["tools:execute", "tool:fail"], ["tools:read", "tool:fail"]])
+def test_name_that_no_tool_can_have_is_in_no_challenge(
+    team: Team, endpoint: Endpoint, records: Records, scopes: list[str], name: str
+) -> None:
+    narrowed = endpoint.with_key(team.key(*scopes))
+    answer = narrowed.legacy("tools/call", {"name": name, "arguments": {}})
+    assert (answer.status, answer.error["data"]["code"]) == (403, "insufficient_scope")
+    lacks = [scope for scope in ("tools:execute",) if scope not in scopes]
+    assert answer.error["data"].get("needed_scopes", []) == lacks
+    assert sum(len(line) for pair in answer.headers.items() for line in pair) < 1_500
+    assert len(answer.body) < 2_000
+    if lacks:
+        assert 'scope="tools:execute"' in answer.headers["WWW-Authenticate"]
+    else:
+        assert "WWW-Authenticate" not in answer.headers
+    (record,) = records(team)
+    assert record["outcome"] == "refused"
+
+
+def test_challenge_stays_short_where_a_key_names_many_tools(team: Team, endpoint: Endpoint) -> None:
+    many = [f"tool:{'x' * 60}{number}" for number in range(60)]
+    answer = endpoint.with_key(team.key("tools:execute", *many)).call("echo", {"text": "x"})
+    assert answer.status == 403
+    assert len(answer.headers["WWW-Authenticate"]) < 1_000
+    assert answer.headers["WWW-Authenticate"].endswith('scope="tool:echo"')
+
+
+def test_key_sent_as_the_name_of_a_tool_is_not_in_the_log(
+    team: Team, endpoint: Endpoint, records: Records
+) -> None:
+    secret = team.key()
+    answer = endpoint.with_key(team.key("tools:execute", "tool:fail")).call(secret)
+    assert answer.status == 403
+    (record,) = records(team)
+    assert secret not in str(record)
+    assert record["reason"]["rule"].startswith("scope:tool:")

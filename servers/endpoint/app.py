@@ -42,7 +42,7 @@ from servers.endpoint.standing import StandingStream
 from servers.endpoint.subscribers import Hub
 from servers.endpoint.view import Views
 from servers.endpoint.watch import Watch
-from servers.endpoint.wire import Reply, RpcError, error_bytes, glance, internal_error
+from servers.endpoint.wire import Reply, RpcError, error_bytes, glance, internal_error, process_ended
 from servers.services.runtime import Runtime, get_runtime
 
 Scope = MutableMapping[str, Any]
@@ -296,37 +296,24 @@ async def _end_early(watch: Watch, exchange: Exchange, send: Send, whole: Whole 
     watch.end()
     task = asyncio.current_task()
     if not watch.over or task is None:
-        await _cut_off(exchange, send, whole)
+        await _finish(exchange, send, Reply(503, error_bytes(exchange.rpc_id, process_ended())), whole)
         return False
     task.uncancel()
-    await _dismiss(exchange, send)
+    # One that its client cancelled gets no response.
+    reply = Reply(202, b"")
+    if watch.refusal is not None:
+        reply = await exchange.refuse(watch.refusal, rpc_id=exchange.rpc_id)
+    await _finish(exchange, send, reply, whole)
     return True
 
 
-async def _dismiss(exchange: Exchange, send: Send) -> None:
-    """End the answer to a request that nobody waits for: a cancelled one gets no response."""
+async def _finish(exchange: Exchange, send: Send, reply: Reply, whole: Whole | None) -> None:
+    """Answer where the answer has got to: as the end of its stream, or whole."""
     channel = exchange.opened
     if channel is not None and channel.opened:
-        await channel.finish(None)
+        await channel.finish(reply.body or None)
     else:
-        await send_reply(send, Reply(202, b""), exchange.request_id)
-
-
-async def _cut_off(exchange: Exchange, send: Send, whole: Whole | None) -> None:
-    """End the answer to a request that was cancelled because this process ends."""
-    error = RpcError(
-        503,
-        "This process ended before the request did, which was cancelled. Whether it took effect is in the log. "
-        "Send it again if it is safe to repeat.",
-        data={"code": "process_ended"},
-        status=503,
-    )
-    content = error_bytes(exchange.rpc_id, error)
-    channel = exchange.opened
-    if channel is not None and channel.opened:
-        await channel.finish(content)
-    else:
-        await send_reply(send, Reply(503, content), exchange.request_id, whole)
+        await send_reply(send, reply, exchange.request_id, whole)
 
 
 async def send_reply(send: Send, reply: Reply, request_id: str, whole: Whole | None = None) -> None:

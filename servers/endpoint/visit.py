@@ -106,11 +106,18 @@ class Visit:
         if not self.admit_held():
             await self._admit_with_care(again=again)
         if before is not None and any(before.may(each) and not self.caller.may(each) for each in _OF_CLIENTS):
-            raise Forbidden(
-                "What this credential may do has become less since this was opened. Open it anew.",
+            refusal = Forbidden(
+                "What this credential may do has become less since this was begun. Begin it anew.",
                 rule="rights:changed",
                 code="rights_changed",
             )
+            try:
+                await self._record(self.caller, refusal)
+            except Unavailable:
+                # Found again by the next look.
+                self.caller = before
+                raise
+            raise refusal
 
     async def _admit_with_care(self, *, again: bool) -> None:
         runtime = self.parts.runtime
@@ -125,19 +132,23 @@ class Visit:
             if surface is None:
                 surface = await self._find_surface(caller)
         except (Forbidden, NotFound) as refusal:
-            await runtime.refusals.refused_caller(
-                caller,
-                refusal,
-                kind=KIND_AUTH,
-                server=self.server_slug,
-                client=client_of(self.headers),
-                request_id=self.request_id,
-                bounded=True,
-            )
+            await self._record(caller, refusal)
             raise
         self.caller = caller
         self.surface = surface
         self.admitted = True
+
+    async def _record(self, caller: Caller, refusal: MarinaError) -> None:
+        """Record that the caller was turned away at the door."""
+        await self.parts.runtime.refusals.refused_caller(
+            caller,
+            refusal,
+            kind=KIND_AUTH,
+            server=self.server_slug,
+            client=client_of(self.headers),
+            request_id=self.request_id,
+            bounded=True,
+        )
 
     def enter(self) -> None:
         """Count it as under way, once it is admitted. Raises ``RpcError`` (429). ``leave`` must follow."""

@@ -36,14 +36,26 @@ class Watch:
     "cancel"; but where nothing was said that the client could come back to, nobody could ever fetch the result.
     """
 
-    __slots__ = ("_exchange", "_receive", "_returning", "_seen", "_task", "_tasks", "cancelled", "gone")
+    __slots__ = (
+        "_exchange",
+        "_receive",
+        "_returning",
+        "_seen",
+        "_task",
+        "_tasks",
+        "cancelled",
+        "gone",
+        "refusal",
+    )
 
     def __init__(self, receive: Receive, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
         self.gone = False
         """The client went away for good."""
         self.cancelled = False
-        """The client said that it does not want the result any more."""
+        """The client does not want the result any more, or may not have it."""
+        self.refusal: MarinaError | None = None
+        """Why the client may not have it any more, where that is so."""
         self._receive = receive
         self._exchange = exchange
         self._task = asyncio.current_task(loop)
@@ -163,9 +175,10 @@ class Watch:
                 await exchange.opened.hold()
             try:
                 await exchange.admit(again=True)
-            except (Unauthenticated, Forbidden, NotFound):
+            except (Unauthenticated, Forbidden, NotFound) as refusal:
                 # Its credential has ended, and what it streams with it. A database that is away ends nothing.
-                self._cancel()
+                self._cancel(refusal)
+                return
             except MarinaError:
                 continue
 
@@ -204,12 +217,14 @@ class Watch:
             self.gone = True
             self._stop()
 
-    def _cancel(self) -> None:
+    def _cancel(self, refusal: MarinaError | None = None) -> None:
         if not self.over:
             self.cancelled = True
+            self.refusal = refusal
             self._stop()
 
     def _stop(self) -> None:
         """Cancel the task: once, for a second time would interrupt what it does about the first."""
         if self._task is not None:
-            self._task.cancel()
+            # What is being run records the refusal as its end.
+            self._task.cancel(self.refusal)

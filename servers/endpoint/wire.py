@@ -36,6 +36,7 @@ __all__ = [
     "code_name",
     "error_bytes",
     "internal_error",
+    "process_ended",
     "result_bytes",
 ]
 
@@ -118,6 +119,17 @@ def internal_error(request_id: str) -> RpcError:
         INTERNAL_ERROR,
         f"Something failed inside Marina. Tell the operator the request id {request_id}.",
         data={"code": "internal", "request_id": request_id},
+    )
+
+
+def process_ended() -> RpcError:
+    """The answer to a request that was cancelled because this process ends."""
+    return RpcError(
+        503,
+        "This process ended before the request did, which was cancelled. Whether it took effect is in the log. "
+        "Send it again if it is safe to repeat.",
+        data={"code": "process_ended"},
+        status=503,
     )
 
 

@@ -110,11 +110,9 @@ class CallRecord:
             message = f"It asks the client for {methods}, and runs again from its beginning with the answer."
             await self.write("input_required", reason=Reason(code="input_required", message=message))
         elif isinstance(end, asyncio.CancelledError):
-            who = "process ended" if draining() else "client went away"
-            gone = MarinaError(f"The {who} before the call ended.", code="cancelled")
             # Nobody hears an answer any more, so a log that cannot be written refuses nothing here.
             with contextlib.suppress(MarinaError):
-                await self.write("cancelled", error=gone)
+                await self.write("cancelled", error=_cause_of(end))
         else:
             # A fault of ours: what ran is recorded all the same, then the outer boundary answers and logs it.
             fault = MarinaError("An internal fault ended the call.", code="internal")
@@ -182,3 +180,12 @@ class CallRecord:
             request_id=self.request_id,
             trace_id=self.trace_id,
         )
+
+
+def _cause_of(end: asyncio.CancelledError) -> MarinaError:
+    """Why a run was cancelled: what it was cancelled with, where that is a reason of ours."""
+    given = end.args[0] if end.args else None
+    if isinstance(given, MarinaError):
+        return given
+    who = "process ended" if draining() else "client went away"
+    return MarinaError(f"The {who} before the call ended.", code="cancelled")

@@ -13,19 +13,21 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from core.outbound import parse_networks
-from servers.endpoint import standing, websocket
+from servers.endpoint import standing, watch, websocket
 from servers.endpoint.handlers import subscriptions
 from servers.services.runtime import Runtime
 from tenants.access import Caller
 from tenants.models import ApiKey
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.keys import issue_key, restrict_key
+from tenants.services.keys import issue_key, restrict_key, revoke_key
 from tenants.services.members import change_role, list_members, remove_member
 from tests.factories import Team, make_team
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
 from tests.protocol.streamclient import Stream, begin, open_modern
+from tests.protocol.talker import TalkerBackend
+from tests.protocol.waiting import in_thread
 from tests.protocol.wireclient import Endpoint
 
 HERE, THERE = "203.0.113.7", "198.51.100.9"
@@ -145,6 +147,68 @@ def test_a_stream_outlasts_a_role_that_takes_nothing_of_it(
         set_role(talkers, maker, Role.ADMIN)
         hear_all()
         assert talk.with_key(key).modern("tools/list").status == 200
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_call_is_refused_and_recorded_with_the_cause_when_its_key_may_do_less(
+    talk: Endpoint,
+    talkers: Team,
+    talker: TalkerBackend,
+    records: Records,
+    monkeypatch: pytest.MonkeyPatch,
+    streams: bool,
+) -> None:
+    monkeypatch.setattr(watch, "HOLD_SECONDS", 0.2)
+    maker = talkers.member(Role.ADMIN)
+    key = issue_key("k", list(ALL_SCOPES), caller=maker).key
+    gate = f"shrinks-{streams}"
+    session = begin(talk.with_key(key))
+
+    def call() -> Any:
+        with session.call("steps", {"gate": gate}, rpc_id=7, token="t" if streams else None) as stream:
+            if stream.is_stream:
+                return stream.messages()[-1]
+            return {**stream.answer().json, "status": stream.status}
+
+    with in_thread(call) as result:
+        talker.wait_entered(gate)
+        set_role(talkers, maker, Role.AUDITOR)
+        talker.wait_cancelled(gate)
+        refused = result()
+    assert refused["id"] == 7
+    assert refused.get("status", 403) == 403
+    assert refused["error"]["code"] == 403
+    assert refused["error"]["data"]["code"] == "rights_changed"
+    recorded = {
+        record["kind"]: (record["outcome"], record["reason"]["code"], record["reason"]["rule"])
+        for record in records(talkers)
+        if record["reason"]
+    }
+    assert recorded == {
+        "auth": ("refused", "rights_changed", "rights:changed"),
+        "tools/call": ("cancelled", "rights_changed", "rights:changed"),
+    }
+
+
+def test_a_call_whose_key_is_revoked_meanwhile_is_refused_as_the_next_one_would_be(
+    talk: Endpoint,
+    talkers: Team,
+    talker: TalkerBackend,
+    records: Records,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "HOLD_SECONDS", 0.2)
+    issued = issue_key("k", list(ALL_SCOPES), caller=talkers.owner)
+    own = talk.with_key(issued.key)
+    with in_thread(lambda: own.call("steps", {"gate": "revoked"})) as result:
+        talker.wait_entered("revoked")
+        revoke_key(issued.row.pk, caller=talkers.owner)
+        talker.wait_cancelled("revoked")
+        refused = result()
+    assert (refused.status, refused.error["data"]["code"]) == (401, "key_revoked")
+    assert "WWW-Authenticate" in refused.headers
+    (ended,) = [record for record in records(talkers) if record["kind"] == "tools/call"]
+    assert (ended["outcome"], ended["reason"]["code"]) == ("cancelled", "key_revoked")
 
 
 # The address

@@ -121,7 +121,7 @@ class EndpointApp:
         except ClientGone:
             return
         except asyncio.CancelledError:
-            if watch is None or not await _end_early(watch, exchange, send, whole):
+            if not await _end_early(watch, exchange, send, whole):
                 raise
             return
         except (RpcError, MarinaError) as error:
@@ -291,8 +291,14 @@ def _require_events(exchange: Exchange) -> None:
         )
 
 
-async def _end_early(watch: Watch, exchange: Exchange, send: Send, whole: Whole | None) -> bool:
+async def _end_early(watch: Watch | None, exchange: Exchange, send: Send, whole: Whole | None) -> bool:
     """End the answer to a request that was cancelled. Whether that was its watch's doing: the task is not to end."""
+    if watch is None:
+        # It was being received. But a GET may be a stream that is open, and a carried message was accepted already.
+        if exchange.scope.get("method") == "POST" and not exchange.carried:
+            reply = await exchange.refuse(process_ended(begun=False))
+            await send_reply(send, reply, exchange.request_id, whole)
+        return False
     watch.end()
     task = asyncio.current_task()
     if not watch.over or task is None:

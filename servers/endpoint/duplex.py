@@ -23,7 +23,7 @@ from servers.endpoint.handlers.lifecycle import sessions_away
 from servers.endpoint.routes import MESSAGES
 from servers.endpoint.standing import LogChannel, StandingStream
 from servers.endpoint.watch import Watch
-from servers.endpoint.wire import id_bytes
+from servers.endpoint.wire import error_bytes, id_bytes, process_ended
 
 FIRST_VERSION: Final = "2024-11-05"
 """Spoken until ``initialize`` has agreed on another."""
@@ -84,18 +84,24 @@ async def post_message(exchange: Exchange, scope: Any, body: bytes, send: Send) 
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if not watch.over or task is None:
+            # The stream may be another replica's, which goes on.
+            await _tell(exchange, log, error_bytes(exchange.rpc_id, process_ended()))
             raise
         task.uncancel()
         return
     finally:
         watch.end()
     if reply.body:
-        try:
-            await log.add(reply.body, hint=True, instead=too_large(id_bytes(exchange.rpc_id)))
-        except (RedisError, OSError):
-            logger.warning(
-                "an answer was not delivered: Redis is away", extra={"request_id": exchange.request_id}
-            )
+        await _tell(exchange, log, reply.body)
+
+
+async def _tell(exchange: Exchange, log: EventLog, answer: bytes) -> None:
+    try:
+        await log.add(answer, hint=True, instead=too_large(id_bytes(exchange.rpc_id)))
+    except (RedisError, OSError):
+        logger.warning(
+            "an answer was not delivered: Redis is away", extra={"request_id": exchange.request_id}
+        )
 
 
 async def _never() -> Any:

@@ -122,8 +122,15 @@ def internal_error(request_id: str) -> RpcError:
     )
 
 
-def process_ended() -> RpcError:
-    """The answer to a request that was cancelled because this process ends."""
+def process_ended(*, begun: bool = True) -> RpcError:
+    """The answer to a request that was cancelled because this process ends. ``begun``: it may have had an effect."""
+    if not begun:
+        return RpcError(
+            503,
+            "This process ended before the request was read, so it was not acted upon. Send it again.",
+            data={"code": "process_ended", "rule": "process:ended", "retryable": True},
+            status=503,
+        )
     return RpcError(
         503,
         "This process ended before the request did, which was cancelled. Whether it took effect is in the log. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from mcp.client.sse import sse_client
 
 from servers.services.tools import list_tools, set_tool_enabled
 from tests.factories import Team
-from tests.protocol.conftest import ALL_SCOPES
+from tests.plugins.live_marina import LiveMarina
+from tests.protocol.conftest import ALL_SCOPES, Records
 from tests.protocol.streamclient import EVENTS, Stream
 from tests.protocol.talker import TalkerBackend
 from tests.protocol.waiting import wait_for
@@ -168,3 +170,27 @@ async def test_official_client_lists_and_calls(talk: Endpoint) -> None:
         called = await session.call_tool("steps", {}, progress_callback=heard)
         assert not called.is_error
         assert told == [1, 2, 3]
+
+
+@pytest.mark.timeout(120)
+def test_call_that_another_replica_took_along_when_it_ended_is_answered_so(
+    talk: Endpoint, talkers: Team, tmp_path: Path, records: Records
+) -> None:
+    there = LiveMarina(
+        tmp_path / "web.log",
+        module="tests.protocol.second_replica:application",
+        environment={"MARINA_DRAIN_SECONDS": "1"},
+    )
+    try:
+        there.start()
+        duplex = begin_duplex(talk)
+        with duplex.stream as stream:
+            call = {"name": "steps", "arguments": {"gate": "never"}, "_meta": {"progressToken": "p"}}
+            duplex.request("tools/call", call, rpc_id="lost", port=there.port)
+            assert [stream.message()["params"]["progress"] for _ in range(3)] == [1, 2, 3]
+            there.stop()
+            answer = stream.message()
+    finally:
+        there.stop()
+    assert (answer["id"], answer["error"]["data"]["code"]) == ("lost", "process_ended")
+    assert [record["outcome"] for record in records(talkers)][-1] == "cancelled"

@@ -59,7 +59,14 @@ if redis.call('exists', KEYS[1]) == 0 then return -1 end
 if redis.call('scard', KEYS[2]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('sadd', KEYS[2], ARGV[3])
 redis.call('expire', KEYS[2], ARGV[1])
+local now = redis.call('TIME')
+redis.call('hsetnx', KEYS[3], ARGV[4], now[1] * 1000000 + now[2])
+redis.call('expire', KEYS[3], ARGV[1])
 return 1"""
+
+TOLD: Final = "told"
+"""The field beside the digests of the lists: up to when its client was told of updated resources, in microseconds of
+Redis's clock."""
 
 _ANONYMOUS: Final = "anonymous "
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{32}")
@@ -225,8 +232,8 @@ class Sessions:
 
     async def subscribe(self, session: Session, uri: str, *, most: int) -> bool:
         """Subscribe to a resource. False: it has ended, or has as many as it may. Raises ``RedisError``."""
-        keys = session_key(session.id), subscriptions_key(session.id)
-        taken = await self._bus.redis.eval(_SUBSCRIBE, 2, *keys, session.seconds, most, uri)
+        keys = session_key(session.id), subscriptions_key(session.id), lists_key(session.id)
+        taken = await self._bus.redis.eval(_SUBSCRIBE, 3, *keys, session.seconds, most, uri, TOLD)
         if taken == 1:
             await self._bus.publish(session.channel, b"subscribed " + uri.encode())
         return bool(taken == 1)
@@ -286,7 +293,7 @@ def subscriptions_key(session_id: str) -> str:
 
 
 def lists_key(session_id: str) -> str:
-    """The digests of the lists that a session's client was last told of."""
+    """The digests of the lists that a session's client was last told of, and ``TOLD``."""
     return f"marina:lists:{session_id}"
 
 

@@ -23,6 +23,7 @@ from servers.endpoint.events import PAGE_EVENTS, PING, STANDALONE, Event, EventL
 from servers.endpoint.handlers.lifecycle import offered_to
 from servers.endpoint.sessions import Session, lists_key, subscriptions_key
 from servers.endpoint.subscribers import LISTS, Subscriber, change_bytes
+from servers.endpoint.updates import take_updates
 from servers.endpoint.visit import Visit
 from servers.endpoint.wire import INTERNAL_ERROR
 
@@ -189,7 +190,8 @@ class StandingStream:
 
     async def _tell(self) -> None:
         """Say what changed: into the log, from where it is delivered; straight away while there is no Redis."""
-        for kind, uri in self._subscriber.take():
+        taken = self._subscriber.take()
+        for kind, uri in taken:
             message = change_bytes(kind, uri)
             if self._after is None:
                 # Where this stream begins in the log is not known yet: from there it would not come back.
@@ -202,6 +204,10 @@ class StandingStream:
                     await self._remember_lists()
             except (RedisError, OSError):
                 await self._write(sse(message))
+        if any(uri for _, uri in taken):
+            with contextlib.suppress(RedisError, OSError):
+                # The next stream of this session is to tell of what comes after these.
+                await take_updates(self._bus.redis, self._session)
 
     async def _deliver(self) -> bool:
         """Send what the log has and the client has not. Says whether the stream ends here."""
@@ -301,6 +307,10 @@ class StandingStream:
         try:
             uris = await self._bus.redis.smembers(subscriptions_key(self._session.id))
             self._subscriber.uris = {uri.decode() for uri in uris}
+            # Asked for once the others are heard: none falls between.
+            for uri in await take_updates(self._bus.redis, self._session):
+                if uri in self._subscriber.uris:
+                    self._subscriber.tell("updated", uri)
         except (RedisError, OSError):
             self._reload = True
         self._loading = False

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from core.errors import MarinaError
 from servers.endpoint.load import Load
+from servers.endpoint.updates import keep_update
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, View, Views
 from servers.services.runtime import Runtime
 from servers.services.visibility import tools_left
@@ -152,9 +153,10 @@ class Hub:
                 subscriber.end()
 
     async def announce_resource(self, tenant_id: int, uri: str) -> None:
-        """Tell the subscribers of a resource, on every replica, that it changed."""
+        """Tell the subscribers of a resource, on every replica, that it changed, and keep that for who comes later."""
         try:
-            await self._runtime.bus.publish(CHANNEL, orjson.dumps([tenant_id, uri]))
+            message = orjson.dumps([tenant_id, uri])
+            await keep_update(self._runtime.bus.redis, tenant_id, uri, CHANNEL, message)
         except (RedisError, OSError):
             # Those of this process hear it all the same.
             self._updated(tenant_id, uri)
@@ -246,4 +248,4 @@ def change_bytes(kind: str, uri: str, meta: bytes | None = None) -> bytes:
 
 
 def _nothing() -> None:
-    """A missed update of a resource is not made up for: the next one will be heard."""
+    """What sessions missed they ask for (``updates``). Other streams hear the next update."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from servers.endpoint import standing, watch
+from servers.endpoint import standing, updates, watch
 from servers.endpoint.load import Load
+from servers.services.runtime import Runtime
 from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team
@@ -400,6 +401,39 @@ def test_update_of_a_resource_reaches_its_subscriber_on_another_replica(
             _touch(session, "talk://item/7")
             assert stream.message()["params"]["uri"] == "talk://item/7"
             _touch(session, "talk://plain")
+
+
+def test_update_that_no_stream_was_open_for_is_told_by_the_next_one_once(
+    talk: Endpoint, runtime: Runtime, second_port: int
+) -> None:
+    hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
+    session = begin(talk)
+    _touch(session, "talk://item/1")
+    for uri in ("talk://item/1", "talk://item/2", "talk://plain"):
+        assert session.request("resources/subscribe", {"uri": uri}).result == {}
+    # Before the first stream; by way of a replica that never has one.
+    _touch(session.on(second_port), "talk://plain")
+    _touch(session, "talk://item/9")
+    with session.listen() as stream:
+        assert stream.message()["params"] == {"uri": "talk://plain"}
+    wait_for(lambda: not hub.count)
+    # Between two streams.
+    _touch(session, "talk://item/2")
+    with session.listen() as stream:
+        assert stream.message()["params"] == {"uri": "talk://item/2"}
+        _touch(session, "talk://item/1")
+        assert stream.message()["params"] == {"uri": "talk://item/1"}
+
+
+def test_updates_that_are_kept_are_bounded_by_number(talk: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "MAX_UPDATED", 2)
+    session = begin(talk)
+    for number in range(3):
+        assert session.request("resources/subscribe", {"uri": f"talk://item/{number}"}).result == {}
+    for number in range(3):
+        _touch(session, f"talk://item/{number}")
+    with session.listen() as stream:
+        assert {stream.message()["params"]["uri"] for _ in range(2)} == {"talk://item/1", "talk://item/2"}
 
 
 def _touch(session: LegacySession, uri: str) -> None:

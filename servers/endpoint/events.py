@@ -36,7 +36,11 @@ TEAM_BYTES: Final = 256 * 1024 * 1024
 """The same for all sessions of a team."""
 
 TRANSPORT_BYTES: Final = 16 * 1024 * 1024
-"""What may wait on a stream that is read from here alone. Beyond it an error takes an answer's place."""
+"""What may wait on a stream that is read from here alone. Beyond it an error takes an answer's place. All of a team's
+together have ``TEAM_BYTES``."""
+
+PROMPT_BYTES: Final = 64 * 1024
+"""While less waits on such a stream, its reader keeps up, and nobody adds up what waits on the others."""
 
 PAGE_EVENTS: Final = 100
 """Events read at once."""
@@ -56,9 +60,21 @@ local stream, about, lease = KEYS[1], KEYS[2], KEYS[3]
 local data, last, missing = ARGV[1], ARGV[3] == '1', ARGV[4] == '1'
 local most, trims, seconds = tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7]
 local held = tonumber(redis.call('hget', about, 'bytes') or 0)
+local counters = trims and #KEYS or 3
 if not missing then
   missing = not trims and held + #data > most
-  for at = 4, #KEYS do
+  if not trims and not missing and held + #data > tonumber(ARGV[13]) then
+    local all = held + #data
+    for _, other in ipairs(redis.call('smembers', KEYS[4])) do
+      local bytes = redis.call('hget', other, 'bytes')
+      if not bytes then redis.call('srem', KEYS[4], other)
+      elseif other ~= about then all = all + bytes end
+    end
+    missing = all > tonumber(ARGV[14])
+    redis.call('sadd', KEYS[4], about)
+    redis.call('expire', KEYS[4], seconds)
+  end
+  for at = 4, counters do
     local kept = tonumber(redis.call('get', KEYS[at]) or 0)
     missing = missing or kept + #data > tonumber(ARGV[9 + at])
   end
@@ -69,7 +85,7 @@ if missing then fields[3], fields[4] = 'm', '1' end
 if last then fields[#fields + 1] = 'l'; fields[#fields + 1] = '1' end
 local id = redis.call('xadd', stream, '*', unpack(fields))
 held = held + #data
-for at = 4, #KEYS do
+for at = 4, counters do
   redis.call('set', KEYS[at], 0, 'EX', seconds, 'NX')
   redis.call('incrby', KEYS[at], #data)
 end
@@ -175,9 +191,12 @@ class EventLog:
         begins = not last and not self._begun
         self._begun = self._begun or begins
         keys, budgets = list(self._keys), []
-        # What waits on a transport is taken off it, and a session's own stream has small events only.
-        if self.stream != STANDALONE:
-            session = self._session
+        session = self._session
+        # A session's own stream has small events only.
+        if self._transport:
+            keys += [f"marina:waiting-team:{session.tenant_id}"]
+            budgets = [PROMPT_BYTES, TEAM_BYTES]
+        elif self.stream != STANDALONE:
             keys += [f"marina:kept:{session.id}", f"marina:kept-team:{session.tenant_id}"]
             budgets = [SESSION_BYTES, TEAM_BYTES]
         added = await self._redis.eval(
@@ -194,7 +213,7 @@ class EventLog:
             MAX_EVENTS,
             self._request if begins else b"",
             LEASE_SECONDS,
-            self._session.channel,
+            session.channel,
             b"event " + self.stream.encode() if hint else b"",
             *budgets,
         )

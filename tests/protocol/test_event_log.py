@@ -18,7 +18,11 @@ from tests.protocol.wireclient import Endpoint
 
 
 def _session() -> Session:
-    return Session(secrets.token_hex(16), secrets.randbelow(2**40) + 2**40, "default", "p", "2025-11-25")
+    return _session_of(secrets.randbelow(2**40) + 2**40)
+
+
+def _session_of(tenant_id: int) -> Session:
+    return Session(secrets.token_hex(16), tenant_id, "default", "p", "2025-11-25")
 
 
 def _log(runtime: Runtime, session: Session | None = None, stream: str = "", **more: Any) -> EventLog:
@@ -102,6 +106,42 @@ def test_stream_that_is_a_transport_keeps_what_was_not_delivered_up_to_its_budge
         found = await log.after(log.first_id)
         assert [event.data[:7] for event in found] == [b"no room", b"xxxxxxx"]
         assert not any(event.missing for event in found)
+
+    on_loop(use())
+
+
+def test_streams_that_are_transports_share_what_may_wait_for_a_team(
+    runtime: Runtime, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "TEAM_BYTES", 1_000)
+    monkeypatch.setattr(events, "PROMPT_BYTES", 100)
+
+    async def use() -> None:
+        one, foreign = _session(), _session()
+        two = _session_of(one.tenant_id)
+        first, second, elsewhere = (
+            _log(runtime, session, STANDALONE, request=b"", transport=True) for session in (one, two, foreign)
+        )
+
+        async def say(log: EventLog, size: int) -> bool:
+            added = await log.add(b"x" * size, hint=False, instead=b"no room")
+            (event,) = [each for each in await log.after(log.first_id) if each.id == added]
+            return event.data != b"no room"
+
+        assert await say(first, 600)
+        assert not await say(second, 600)
+        assert await say(second, 300)
+        # Who keeps up is in nobody's way, and nobody is in theirs.
+        third = _log(runtime, _session_of(one.tenant_id), STANDALONE, request=b"", transport=True)
+        for _ in range(20):
+            await third.forget(await third.add(b"x" * 90, hint=False))
+        assert not await say(first, 200)
+        assert await say(elsewhere, 900)
+        # What was delivered, and what ended, makes room.
+        await first.forget((await first.state()).newest)
+        assert await say(second, 500)
+        await runtime.bus.redis.delete(*second._keys)
+        assert await say(first, 900)
 
     on_loop(use())
 

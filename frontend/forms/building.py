@@ -12,13 +12,17 @@ from django.http import QueryDict
 
 from core.strictjson import BadJson, read_json
 from frontend.forms.base import ServiceForm, mono
+from servers.services.kinds import Kind
 
 PARAMETER_TYPES: Final = ("string", "integer", "number", "boolean")
 _EDITED_KEYS: Final = frozenset({"type", "description", "default", "required"})
 
 
 class SourceForm(ServiceForm):
-    """A PostgreSQL database. Settings are always given whole: a stored password is never reused."""
+    """A PostgreSQL database. Settings are always given whole: a stored password is never reused.
+
+    ``shown`` are the stored settings that may be shown, when a source is changed. Those without a field here stay.
+    """
 
     name = forms.CharField(
         max_length=64,
@@ -42,18 +46,27 @@ class SourceForm(ServiceForm):
     row_limit = forms.IntegerField(label="Most rows in a result", initial=1000, min_value=1)
     statement_timeout = forms.FloatField(label="Time limit of a query, seconds", initial=10, min_value=0)
 
-    def __init__(self, *args: Any, keep_settings: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, kind: Kind, shown: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if keep_settings:
-            self.fields["dsn"].required = False
-            self.fields[
-                "dsn"
-            ].help_text = "Leave empty to keep the stored one. To change any setting below, enter it again."
+        self._beside: dict[str, Any] = {}
+        if shown is None:
+            return
+        for name in kind.schema["properties"].keys() & shown.keys():
+            if name in self.fields:
+                stored = shown[name]
+                self.fields[name].initial = " ".join(stored) if isinstance(stored, list) else stored
+            else:
+                self._beside[name] = shown[name]
+        self.fields["dsn"].required = False
+        self.fields[
+            "dsn"
+        ].help_text = "Leave empty to keep the stored one. To change any setting below, enter it again."
 
     def settings(self) -> dict[str, Any]:
         """The settings as the kind ``postgres`` takes them."""
         data = self.cleaned_data
         return {
+            **self._beside,
             "dsn": data["dsn"],
             "schemas": data["schemas"].replace(",", " ").split(),
             "row_limit": data["row_limit"],

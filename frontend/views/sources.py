@@ -188,16 +188,6 @@ def _check_and_tell(request: HttpRequest, row: DataSource, caller: Caller) -> No
         messages.error(request, f"{row.name} is {health.state}: {health.reason}")
 
 
-def _initial(row: DataSource) -> dict[str, Any]:
-    shown = row.settings
-    return {
-        "name": row.name,
-        "schemas": " ".join(shown.get("schemas", [])),
-        "row_limit": shown.get("row_limit", 1000),
-        "statement_timeout": shown.get("statement_timeout", 10),
-    }
-
-
 def _kind_of(request: HttpRequest) -> Kind:
     """The kind that was chosen, PostgreSQL where none was. An unknown one raises ``NotFound``."""
     name = request.POST.get("kind") or request.GET.get("kind") or POSTGRES
@@ -209,12 +199,10 @@ def _kind_of(request: HttpRequest) -> Kind:
 
 def _form(request: HttpRequest, kind: Kind, row: DataSource | None = None) -> SourceForm | SettingsForm:
     """The form for a source of this kind: for a new one, or to change ``row``."""
-    data = request.POST or None
-    if kind.name == POSTGRES:
-        return SourceForm(data, keep_settings=row is not None, initial=_initial(row) if row else None)
+    form: type[SourceForm] | type[SettingsForm] = SourceForm if kind.name == POSTGRES else SettingsForm
     if row is None:
-        return SettingsForm(data, kind=kind)
-    return SettingsForm(data, kind=kind, shown=row.settings, initial={"name": row.name})
+        return form(request.POST or None, kind=kind)
+    return form(request.POST or None, kind=kind, shown=row.settings, initial={"name": row.name})
 
 
 def _refreshed_words(name: str, done: Refreshed) -> str:

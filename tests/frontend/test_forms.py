@@ -11,6 +11,10 @@ from core.errors import Conflict, InvalidInput, SourceError
 from frontend.arguments import argument_fields
 from frontend.forms.building import ServerForm, SourceForm, ToolForm, parameters_of
 from frontend.templatetags.marina import changed, duration, failure, who
+from servers.services.kinds import Kind
+
+POSTGRES = Kind("postgres", "PostgreSQL", {"properties": {}}, frozenset())
+FIELDS = {"name": "x", "dsn": "y", "row_limit": "1", "statement_timeout": "5"}
 
 
 def tool_form(**fields: object) -> ToolForm:
@@ -58,7 +62,7 @@ def test_what_the_editor_cannot_show_survives_an_edit() -> None:
 
 
 def test_a_services_faults_stand_beside_their_fields() -> None:
-    form = SourceForm({"name": "x", "dsn": "y", "row_limit": "1", "statement_timeout": "5"})
+    form = SourceForm(FIELDS, kind=POSTGRES)
     assert form.is_valid()
     form.refuse(
         InvalidInput(
@@ -74,7 +78,7 @@ def test_a_services_faults_stand_beside_their_fields() -> None:
 
 
 def test_a_taken_name_stands_beside_the_name() -> None:
-    form = SourceForm({"name": "x", "dsn": "y", "row_limit": "1", "statement_timeout": "5"})
+    form = SourceForm(FIELDS, kind=POSTGRES)
     assert form.is_valid()
     form.refuse(Conflict("There is one already.", code="name_taken"))
     assert form.errors["name"] == ["There is one already."]

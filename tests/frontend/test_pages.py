@@ -124,6 +124,21 @@ def test_renaming_a_source_needs_no_password_and_its_settings_stay(client: Clien
     assert (renamed.name, renamed.settings["row_limit"], renamed.version) == ("second", 77, source.version)
 
 
+def test_settings_that_the_form_does_not_show_survive_its_changes(client: Client, team: Team) -> None:
+    dsn = make_database("CREATE TABLE t (a int)")
+    beside = {"functions": ["public.season_of"], "max_bytes": 2048, "pool_max": 7}
+    source = create_source("db", "postgres", {"dsn": dsn, "schemas": ["public"], **beside}, caller=team.owner)
+    page = client.get(f"/app/{team.slug}/data-sources/{source.id}/")
+    assert "public.season_of" in page.content.decode()
+    client.post(
+        f"/app/{team.slug}/data-sources/{source.id}/",
+        {"name": "db", "dsn": dsn, "schemas": "public other", "row_limit": "5", "statement_timeout": "5"},
+    )
+    settings = list_sources(caller=team.owner)[0].settings
+    assert (settings["schemas"], settings["row_limit"]) == (["public", "other"], 5)
+    assert {name: settings[name] for name in beside} == beside
+
+
 def test_a_tool_that_fails_says_why_and_what_next(client: Client, team: Team) -> None:
     fields = {
         "name": "db",

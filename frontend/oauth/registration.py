@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from core.clientaddress import client_address
 from core.fetching import FetchRefused, fetch_document
 from core.loop import run_async
 from core.outbound import AddressRule
 from frontend.oauth.answers import json_answer, program_endpoint, read_body
+from frontend.sessions import visitor_address
 from tenants.access import Caller
 from tenants.services.oauth_clients import (
     FETCH_SECONDS,
@@ -27,12 +27,12 @@ def register(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResp
     """RFC 7591. Open to anyone: what was registered opens nothing until a member consents."""
     if request.content_type != "application/json":
         raise OAuthFault("invalid_client_metadata", "Send the client's metadata as application/json.")
-    address = client_address(
-        request.META.get("REMOTE_ADDR"),
-        [request.headers.get("X-Forwarded-For", "")],
-        settings.ENV.trusted_proxies,
+    told = register_client(
+        read_body(request),
+        address=visitor_address(request),
+        tenant_id=tenant_id,
+        tenant_slug=tenant_slug,
     )
-    told = register_client(read_body(request), address=address, tenant_id=tenant_id, tenant_slug=tenant_slug)
     return json_answer(told, status=201)
 
 

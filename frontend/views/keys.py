@@ -6,18 +6,17 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from core.clientaddress import address_of_meta
 from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.people import KeyForm, NetworksForm, RollForm
 from frontend.pages import form_status, fragment, page, wants_fragment
+from frontend.sessions import visitor_address
 from servers.services.servers import list_servers
 from servers.services.tools import list_tools
 from tenants.access import Caller
@@ -60,7 +59,7 @@ def key_new(request: HttpRequest, caller: Caller) -> HttpResponse:
         scopes=allowed,
         tools=tools,
         servers=servers,
-        address=_address(request),
+        address=visitor_address(request),
         initial={"scopes": ["tools:read", "tools:execute"]},
     )
     if request.method == "POST" and form.is_valid():
@@ -90,7 +89,6 @@ def key_revoke(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpRespon
 @tenant_page(Action.KEYS_CHANGE)
 def key_roll(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse:
     """Issue a key's successor, and show it this once."""
-    get_key(key_id, caller=caller)
     form = RollForm(request.POST)
     if form.is_valid():
         with form.refusals(partial(note_refusal, request, caller)):
@@ -104,8 +102,7 @@ def key_roll(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse
 @tenant_page(Action.KEYS_CHANGE)
 def key_networks(request: HttpRequest, caller: Caller, key_id: UUID) -> HttpResponse:
     """Set where a key may be used from."""
-    get_key(key_id, caller=caller)
-    form = NetworksForm(request.POST, address=_address(request))
+    form = NetworksForm(request.POST, address=visitor_address(request))
     if form.is_valid():
         with form.refusals(partial(note_refusal, request, caller)):
             restrict_key(key_id, form.cleaned_data["networks"], caller=caller)
@@ -140,16 +137,11 @@ def _key_page(
         "reduced_because": bound_of(key).reason if reduced else "",
         "successor": successor_of(key),
         "roll": roll or RollForm(),
-        "places": places or NetworksForm(address=_address(request), initial=listed),
+        "places": places or NetworksForm(address=visitor_address(request), initial=listed),
     }
     return page(
         request, caller, "key.html", "keys", context, status=max(form_status(roll), form_status(places))
     )
-
-
-def _address(request: HttpRequest) -> str:
-    """Where the person is."""
-    return address_of_meta(request.META, settings.ENV.trusted_proxies)
 
 
 def _maker(key: ApiKey) -> str:

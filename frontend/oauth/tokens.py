@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -16,25 +17,13 @@ from tenants.services.oauth_parameters import OAuthFault, read_parameters
 @program_endpoint
 def token(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
     """RFC 6749 section 3.2."""
-    answered = issue_tokens(
-        read_parameters(read_form(request)),
-        authorization=request.headers.get("Authorization"),
-        tenant_id=tenant_id,
-        tenant_slug=tenant_slug,
-    )
-    return _answer(answered, tenant_id, tenant_slug)
+    return _answer(issue_tokens, request, tenant_id, tenant_slug)
 
 
 @program_endpoint
 def revoke(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
     """RFC 7009."""
-    answered = revoke_token(
-        read_parameters(read_form(request)),
-        authorization=request.headers.get("Authorization"),
-        tenant_id=tenant_id,
-        tenant_slug=tenant_slug,
-    )
-    return _answer(answered, tenant_id, tenant_slug)
+    return _answer(revoke_token, request, tenant_id, tenant_slug)
 
 
 @program_endpoint
@@ -55,7 +44,16 @@ def introspection_secret(tenant_slug: str) -> str:
     return derive_text(settings.ENV.master_key, f"oauth-introspection:{tenant_slug}")
 
 
-def _answer(answered: Answered, tenant_id: int, tenant_slug: str) -> HttpResponse:
+def _answer(
+    ask: Callable[..., Answered], request: HttpRequest, tenant_id: int, tenant_slug: str
+) -> HttpResponse:
+    """What the service that is asked says to a client that may prove itself in a header."""
+    answered = ask(
+        read_parameters(read_form(request)),
+        authorization=request.headers.get("Authorization"),
+        tenant_id=tenant_id,
+        tenant_slug=tenant_slug,
+    )
     if answered.fault is not None:
         record_fault(answered.fault, tenant_id=tenant_id, tenant_slug=tenant_slug, actor=answered.actor)
     if answered.status == 200 and not answered.body:

@@ -60,6 +60,7 @@ def members(request: HttpRequest, caller: Caller) -> HttpResponse:
             return redirect("frontend:members", caller.tenant_slug)
     now = timezone.now()
     rows = list_members(caller=caller)
+    heirs = _heirs(rows, caller)
     context = {
         "form": form,
         "rows": [(member, member.role in givable) for member in rows],
@@ -67,7 +68,7 @@ def members(request: HttpRequest, caller: Caller) -> HttpResponse:
             (row, row.state(now), row.role in givable) for row in list_invitations(caller=caller)
         ],
         "ended": [member.pk for member in rows if not member.is_live(now)],
-        "heirs": HeirForm(members=_heirs(rows, caller)).fields["member"].choices,  # type: ignore[attr-defined]
+        "heir_form": HeirForm(members=heirs) if heirs else None,
         "roles": [role.value for role in givable],
         "role_words": [(role.value, words) for role, words in ROLE_WORDS.items()],
         "roles_table": roles_table(),

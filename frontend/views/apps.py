@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from core.errors import NotFound
 from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.people import AppForm
@@ -67,8 +68,12 @@ def connection_end(request: HttpRequest, caller: Caller, connection_id: UUID) ->
 @tenant_page(Action.KEYS_CHANGE)
 def client_revoke(request: HttpRequest, caller: Caller, client_id: UUID) -> HttpResponse:
     """Shut out a client whose name was typed."""
-    name = next((row.shown_name for row in list_clients(caller=caller) if row.pk == client_id), "")
-    if not name or confirmed(request, name, nothing="The client is not revoked"):
+    row = next((row for row in list_clients(caller=caller) if row.pk == client_id), None)
+    if row is None:
+        raise NotFound("There is no such client on this page.", code="client_not_found")
+    if confirmed(request, row.shown_name, nothing="The client is not shut out"):
         revoke_client(client_id, caller=caller)
-        messages.success(request, f"{name} is shut out of this team, with everything that members let it do.")
+        messages.success(
+            request, f"{row.shown_name} is shut out of this team, with everything that members let it do."
+        )
     return redirect("frontend:apps", caller.tenant_slug)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from core.errors import Unauthenticated
 from tenants.access import Caller
-from tenants.models import AuditRecord, OAuthAuthorization, User
+from tenants.models import AuditRecord, OAuthAuthorization, OAuthClient, User
 from tenants.oauth_addresses import resource
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
@@ -92,6 +94,14 @@ def test_client_that_is_shut_out_is_out_for_good(team: Team, app: App) -> None:
     assert app.exchange(code).body["error"] == "invalid_client"
     assert app.refresh(tokens["refresh_token"]).body["error"] == "invalid_client"
     assert Rest.admin(team).delete(f"/tenants/{team.slug}/oauth/clients/{app.row.pk}").status == 409
+
+
+def test_client_that_the_page_does_not_list_is_not_shut_out_unconfirmed(team: Team) -> None:
+    awaited = make_app(team, expires_at=timezone.now() + timedelta(hours=1))
+    address = f"/app/{team.slug}/apps/clients/{awaited.row.pk}/revoke"
+    assert client_of(team).post(address, {"confirm": ""}).status_code == 404
+    with tenant_scope(team.tenant_id):
+        assert OAuthClient.objects.get(pk=awaited.row.pk).revoked_at is None
 
 
 def test_service_client_of_the_dashboard_gets_tokens(team: Team) -> None:

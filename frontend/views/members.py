@@ -111,7 +111,8 @@ def member_remove(request: HttpRequest, caller: Caller, membership_id: int) -> H
     with _refusals(request, caller):
         remove_member(membership_id, caller=caller)
         messages.success(
-            request, f"{email} is no longer a member. Keys that they made may do nothing any more."
+            request,
+            f"{email} is no longer a member. Keys that they made may do nothing until somebody rolls them.",
         )
     return redirect("frontend:members", caller.tenant_slug)
 

@@ -62,6 +62,17 @@ class SourceForm(ServiceForm):
             "dsn"
         ].help_text = "Leave empty to keep the stored one. To change any setting below, enter it again."
 
+    def clean(self) -> dict[str, Any]:
+        """Ask for the connection string where only other settings were changed: nothing is dropped unsaid."""
+        data = super().clean() or self.cleaned_data
+        if data.get("dsn") == "" and set(self.changed_data) - {self.name_field}:
+            self.add_error(
+                "dsn",
+                "Settings below were changed, and they are stored with the connection string: enter it again, or "
+                "leave them as they were.",
+            )
+        return data
+
     def settings(self) -> dict[str, Any]:
         """The settings as the kind ``postgres`` takes them."""
         data = self.cleaned_data

@@ -118,10 +118,24 @@ def test_renaming_a_source_needs_no_password_and_its_settings_stay(client: Clien
     source = list_sources(caller=team.owner)[0]
     client.post(
         f"/app/{team.slug}/data-sources/{source.id}/",
-        {"name": "second", "dsn": "", "row_limit": "5", "statement_timeout": "5"},
+        {"name": "second", "dsn": "", "row_limit": "77", "statement_timeout": "9.0"},
     )
     renamed = list_sources(caller=team.owner)[0]
     assert (renamed.name, renamed.settings["row_limit"], renamed.version) == ("second", 77, source.version)
+
+
+def test_settings_changed_without_the_connection_string_are_asked_about_and_not_dropped(
+    client: Client, team: Team
+) -> None:
+    dsn = make_database("CREATE TABLE t (a int)")
+    source = create_source("db", "postgres", {"dsn": dsn, "row_limit": 77}, caller=team.owner)
+    answer = client.post(
+        f"/app/{team.slug}/data-sources/{source.id}/",
+        {"name": "other", "dsn": "", "row_limit": "5", "statement_timeout": "10"},
+    )
+    assert (answer.status_code, "enter it again" in answer.content.decode()) == (400, True)
+    (kept,) = list_sources(caller=team.owner)
+    assert (kept.name, kept.settings["row_limit"]) == ("db", 77)
 
 
 def test_settings_that_the_form_does_not_show_survive_its_changes(client: Client, team: Team) -> None:

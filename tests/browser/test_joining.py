@@ -32,12 +32,8 @@ def mailing_marina(
 ) -> Iterator[LiveMarina]:
     """A Marina that mails into that folder."""
     log = tmp_path_factory.mktemp("mailing") / "web.log"
-    marina = LiveMarina(log, environment={"EMAIL_URL": letters.as_uri()})
-    try:
-        marina.start()
+    with LiveMarina(log, environment={"EMAIL_URL": letters.as_uri()}).running() as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ LONG = "harbour_" + "x" * 56
 @pytest.fixture
 def marina(tmp_path: Path, database: None) -> Iterator[LiveMarina]:
     """A web process of this test's own, which has the shelf."""
-    live = LiveMarina(log=tmp_path / "marina.log", module="tests.browser.shelf_app:application")
-    live.start()
-    yield live
-    live.stop()
+    with LiveMarina(
+        log=tmp_path / "marina.log", module="tests.browser.shelf_app:application"
+    ).running() as live:
+        yield live
 
 
 @pytest.fixture

@@ -27,27 +27,21 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def web(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMarina]:
-    marina = LiveMarina(tmp_path_factory.mktemp("doors") / "web.log", module=APPLICATION, environment=SHORT)
-    try:
-        marina.start(wait_for="/")
+    with LiveMarina(
+        tmp_path_factory.mktemp("doors") / "web.log", module=APPLICATION, environment=SHORT
+    ).running(wait_for="/") as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture
 def own_web(database: None, tmp_path: Path) -> Iterator[LiveMarina]:
     """A web process that the test may end, with time to end in."""
-    marina = LiveMarina(
+    with LiveMarina(
         tmp_path / "web.log",
         module=APPLICATION,
         environment={"MARINA_IDLE_SECONDS": "60", "MARINA_DRAIN_SECONDS": "3"},
-    )
-    try:
-        marina.start(wait_for="/")
+    ).running(wait_for="/") as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture
@@ -282,31 +276,25 @@ def test_what_does_not_end_is_ended_when_the_time_to_drain_is_over(
 def test_several_processes_serve_one_port_and_end_together(
     database: None, tmp_path: Path, open_to: OpenTo
 ) -> None:
-    marina = LiveMarina(
+    with LiveMarina(
         tmp_path / "web.log",
         module=APPLICATION,
         environment={"WEB_CONCURRENCY": "2", "MARINA_DRAIN_SECONDS": "3"},
-    )
-    try:
-        marina.start(wait_for="/")
+    ).running(wait_for="/") as marina:
         assert ask(open_to(marina), "/") == b"served"
         assert marina.process is not None
         marina.process.terminate()
         assert marina.process.wait(LONGEST) == 0
         with pytest.raises(ConnectionRefusedError):
             open_to(marina)
-    finally:
-        marina.stop()
 
 
 def test_beyond_the_limit_of_connections_others_are_told_so_and_soon_not_even_heard(
     database: None, tmp_path: Path, open_to: OpenTo
 ) -> None:
-    marina = LiveMarina(
+    with LiveMarina(
         tmp_path / "web.log", module=APPLICATION, environment={"MARINA_MAX_CONNECTIONS": "16"}
-    )
-    try:
-        marina.start(wait_for="/")
+    ).running(wait_for="/") as marina:
         held = [open_to(marina) for _ in range(16)]
         over = open_to(marina)
         over.sendall(REQUEST)
@@ -316,8 +304,6 @@ def test_beyond_the_limit_of_connections_others_are_told_so_and_soon_not_even_he
         for connection in held:
             connection.close()
         wait_for(lambda: _is_served(open_to(marina)))
-    finally:
-        marina.stop()
 
 
 def _is_served(connection: socket.socket) -> bool:

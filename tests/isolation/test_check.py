@@ -36,14 +36,10 @@ FAMILIES = {
 
 @pytest.fixture(scope="module")
 def holed(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMarina]:
-    marina = LiveMarina(
+    with LiveMarina(
         tmp_path_factory.mktemp("holed") / "web.log", module="tests.isolation.holes:application"
-    )
-    try:
-        marina.start()
+    ).running() as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from config.local.process import describe_exit, start_process, stop_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB_MODULE = "config.asgi:application"
+NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+"""Settings of a Marina whose Redis is away: nothing listens there."""
+
 _START_SECONDS = 60.0
 _STOP_SECONDS = 8.0
 _POLL_SECONDS = 0.02
@@ -67,6 +71,15 @@ class LiveMarina:
         """Start the web process and wait until it serves."""
         self.spawn()
         self.wait(wait_for)
+
+    @contextmanager
+    def running(self, *, wait_for: str = "/ready") -> Iterator[LiveMarina]:
+        """It serves while the block runs, and is gone after it."""
+        try:
+            self.start(wait_for=wait_for)
+            yield self
+        finally:
+            self.stop()
 
     def spawn(self) -> None:
         """Start the web process and return at once."""
@@ -139,12 +152,8 @@ def wait_until(why_not: Callable[[], str | None], process: subprocess.Popen[byte
 @pytest.fixture(scope="session")
 def live_marina(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMarina]:
     """A running Marina, one for all tests of this process."""
-    marina = LiveMarina(tmp_path_factory.mktemp("live") / "web.log")
-    try:
-        marina.start()
+    with LiveMarina(tmp_path_factory.mktemp("live") / "web.log").running() as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture(scope="module")

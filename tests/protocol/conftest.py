@@ -97,14 +97,10 @@ def port(database: None, probe: ProbeBackend, talker: TalkerBackend) -> Iterator
 @pytest.fixture(scope="session")
 def second_port(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a second replica: a web process over the same database and Redis."""
-    marina = LiveMarina(
+    with LiveMarina(
         tmp_path_factory.mktemp("second") / "web.log", module="tests.protocol.second_replica:application"
-    )
-    try:
-        marina.start()
+    ).running() as marina:
         yield marina.port
-    finally:
-        marina.stop()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, restrict_key, revoke_key
 from tenants.services.members import change_role, list_members, remove_member
 from tests.factories import Team, make_team
-from tests.plugins.live_marina import LiveMarina
+from tests.plugins.live_marina import NO_REDIS, LiveMarina
 from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
 from tests.protocol.streamclient import Stream, begin, open_modern
 from tests.protocol.talker import TalkerBackend
@@ -111,9 +111,7 @@ def test_without_redis_a_key_loses_what_its_maker_loses_within_seconds(
     team = make_team()
     maker = team.member(Role.ADMIN)
     key = issue_key("k", ["tools:read"], caller=maker).key
-    marina = LiveMarina(tmp_path / "web.log", environment={"REDIS_URL": "redis://127.0.0.1:1/0"})
-    try:
-        marina.start(wait_for="/health")
+    with LiveMarina(tmp_path / "web.log", environment=NO_REDIS).running(wait_for="/health") as marina:
         endpoint = Endpoint(marina.port, f"/mcp/{team.slug}", key)
         assert endpoint.modern("tools/list").status == 200
         remove_member(membership_of(team, maker), caller=team.owner)
@@ -121,8 +119,6 @@ def test_without_redis_a_key_loses_what_its_maker_loses_within_seconds(
         while (answer := endpoint.modern("tools/list")).status != 403:
             assert monotonic() < deadline, "it still opens"
         assert answer.error["message"].startswith("The key's maker is no longer a member of the team")
-    finally:
-        marina.stop()
 
 
 @pytest.mark.parametrize("kind", ["session", "listen"])

@@ -13,7 +13,7 @@ import pytest
 from tenants.services.keys import issue_key, revoke_key
 from tenants.services.log import search_records
 from tests.factories import Team, make_team
-from tests.plugins.live_marina import LiveMarina
+from tests.plugins.live_marina import NO_REDIS, LiveMarina
 from tests.protocol.wireclient import Answer, Endpoint
 
 FAILURES = 5
@@ -40,15 +40,11 @@ def replicas(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def without_redis(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMarina]:
     """A web process that has no Redis to count with."""
-    marina = LiveMarina(
+    with LiveMarina(
         tmp_path_factory.mktemp("lockout") / "web.log",
-        environment={**ENVIRONMENT, "REDIS_URL": "redis://127.0.0.1:1/0"},
-    )
-    try:
-        marina.start(wait_for="/health")
+        environment={**ENVIRONMENT, **NO_REDIS},
+    ).running(wait_for="/health") as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture

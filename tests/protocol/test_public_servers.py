@@ -13,7 +13,7 @@ from servers.services.servers import create_server, list_servers, update_server
 from servers.services.surfaces import SurfaceCache
 from tenants.services.log import search_records
 from tests.factories import Team, make_team
-from tests.plugins.live_marina import LiveMarina
+from tests.plugins.live_marina import NO_REDIS, LiveMarina
 from tests.protocol.wireclient import Answer, Endpoint
 
 RATE = {"MARINA_PUBLIC_RATE": "12/120"}
@@ -24,29 +24,21 @@ BURST = 10
 @pytest.fixture(scope="module")
 def behind_proxy(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMarina]:
     """A Marina that believes what its proxy says: here, whoever connects over loopback."""
-    marina = LiveMarina(
+    with LiveMarina(
         tmp_path_factory.mktemp("public") / "web.log",
         environment={**RATE, "MARINA_TRUSTED_PROXIES": "127.0.0.0/8 10.0.0.0/8"},
-    )
-    try:
-        marina.start(wait_for="/health")
+    ).running(wait_for="/health") as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture(scope="module")
 def direct(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMarina]:
     """A Marina that trusts no proxy, and has no Redis to count with."""
-    marina = LiveMarina(
+    with LiveMarina(
         tmp_path_factory.mktemp("public") / "web.log",
-        environment={**RATE, "REDIS_URL": "redis://127.0.0.1:1/0"},
-    )
-    try:
-        marina.start(wait_for="/health")
+        environment={**RATE, **NO_REDIS},
+    ).running(wait_for="/health") as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture

@@ -174,11 +174,8 @@ def test_stream_ends_with_its_credential_even_while_it_has_much_to_say(
 def test_streams_end_in_order_when_their_process_does(
     talk: Endpoint, database: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    marina = LiveMarina(
-        tmp_path_factory.mktemp("drained") / "web.log", module="tests.protocol.second_replica:application"
-    )
-    marina.start()
-    try:
+    log = tmp_path_factory.mktemp("drained") / "web.log"
+    with LiveMarina(log, module="tests.protocol.second_replica:application").running() as marina:
         there = Endpoint(marina.port, talk.path, talk.key)
         session = begin(there)
         stream, _ = _listen(there, "drained", **ALL)
@@ -193,8 +190,6 @@ def test_streams_end_in_order_when_their_process_does(
             assert stream.message() is None
             assert standing.messages() == []
             assert marina.process.wait(10) in {0, -signal.SIGTERM}
-    finally:
-        marina.stop()
     # The session lives on where there is still somebody.
     with session.on(talk.port).listen() as again:
         assert again.status == 200

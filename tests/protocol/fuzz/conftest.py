@@ -26,12 +26,8 @@ SCOPES = ("tools:read", "tools:execute", "resources:read", "prompts:read")
 @pytest.fixture(scope="session")
 def web(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMarina]:
     """A web process, real from its socket on."""
-    marina = LiveMarina(tmp_path_factory.mktemp("fuzz") / "web.log", environment=ENVIRONMENT)
-    try:
-        marina.start()
+    with LiveMarina(tmp_path_factory.mktemp("fuzz") / "web.log", environment=ENVIRONMENT).running() as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.roles import Role
 from tenants.services.keys import issue_key
-from tenants.services.members import add_member
+from tenants.services.members import add_member, change_role, get_own_membership, remove_member
 
 _numbers = itertools.count(1)
 PASSWORD = "correct horse battery"
@@ -41,10 +41,23 @@ class Team:
         user = User.objects.get(email=email)
         return caller_for_user(user.pk, user.email, self.slug)
 
+    def give_role(self, member: Caller, role: Role) -> None:
+        """Make a member's role this one, whatever it was."""
+        change_role(get_own_membership(caller=member).pk, role.value, caller=self.owner)
+
+    def part_with(self, member: Caller) -> None:
+        """End a membership."""
+        remove_member(get_own_membership(caller=member).pk, caller=self.owner)
+
     def key(self, *scopes: str, name: str = "test key", expires_in_days: int = 1) -> str:
         """A new API key's text. All of reading and calling tools when no scope is given."""
         wanted = list(scopes) or ["tools:read", "tools:execute"]
         return issue_key(name, wanted, expires_in_days=expires_in_days, caller=self.owner).key
+
+
+def email_of(caller: Caller) -> str:
+    """The address of a person's account."""
+    return User.objects.get(pk=caller.user_id or 0).email
 
 
 def make_user(**values: str) -> User:

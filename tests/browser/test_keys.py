@@ -7,7 +7,6 @@ from playwright.sync_api import Browser, expect
 
 from tenants.roles import Role
 from tenants.services.keys import issue_key
-from tenants.services.members import change_role, list_members
 from tests.browser.conftest import NARROW, WIDE, Visitor, aside, new_context
 from tests.factories import PASSWORD, Team, make_team
 from tests.plugins.live_marina import LiveMarina
@@ -18,8 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
 def make_reduced_key(team: Team) -> str:
     maker = team.member(Role.ADMIN)
     key = issue_key("left behind", ["audit:read", "tools:read"], mode="test", caller=maker).row
-    row = next(row for row in list_members(caller=team.owner) if row.user_id == maker.user_id)
-    change_role(row.pk, Role.VIEWER.value, caller=team.owner)
+    team.give_role(maker, Role.VIEWER)
     return str(key.pk)
 
 

@@ -12,7 +12,6 @@ from tenants.access import Caller, caller_for_key
 from tenants.models import ApiKey
 from tenants.roles import Role
 from tenants.services.keys import get_key, issue_key, list_keys, roll_key
-from tenants.services.members import change_role, list_members
 from tests.factories import Team, make_team
 from tests.frontend.visitor import client_of
 
@@ -42,16 +41,11 @@ def text_of(answer: Any) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode()))
 
 
-def demote(team: Team, maker: Caller, role: Role) -> None:
-    row = next(row for row in list_members(caller=team.owner) if row.user_id == maker.user_id)
-    change_role(row.pk, role.value, caller=team.owner)
-
-
 def test_the_page_says_what_is_void_and_why(client: Client, team: Team) -> None:
     maker = team.member(Role.OWNER)
     key = issue(team, "audit:read", "tools:read", caller=maker)
     whole = issue(team, "admin", caller=maker)
-    demote(team, maker, Role.VIEWER)
+    team.give_role(maker, Role.VIEWER)
     words = text_of(client.get(url_of(team, key)))
     assert "The key's maker is now a viewer, and a key may do no more than its maker." in words.replace(
         "&#x27;", "'"

@@ -10,13 +10,12 @@ import pytest
 from django.utils import timezone
 
 from core.errors import Unauthenticated
-from tenants.access import Caller
-from tenants.models import AuditRecord, OAuthAuthorization, OAuthClient, User
+from tenants.models import AuditRecord, OAuthAuthorization, OAuthClient
 from tenants.oauth_addresses import resource
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.tokens import caller_for_token
-from tests.factories import Team, make_team
+from tests.factories import Team, email_of, make_team
 from tests.frontend.visitor import client_of
 from tests.oauth.flows import App, make_app
 from tests.oauth.test_endpoints import form
@@ -31,10 +30,6 @@ def team() -> Team:
 @pytest.fixture
 def app(team: Team) -> App:
     return make_app(team)
-
-
-def email_of(caller: Caller) -> str:
-    return User.objects.get(pk=caller.user_id or 0).email
 
 
 def connections(rest: Rest, team: Team) -> list[dict[str, Any]]:

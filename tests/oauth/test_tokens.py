@@ -25,7 +25,6 @@ from tenants.models_oauth import digest_of
 from tenants.oauth_addresses import resource
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.members import change_role, list_members, remove_member
 from tenants.services.oauth_flow import introspect_token, revoke_token
 from tenants.services.oauth_parameters import OAuthFault, read_parameters
 from tenants.tokens import caller_for_token
@@ -254,10 +253,9 @@ def test_another_teams_tokens_codes_and_clients_are_unknown(team: Team, app: App
 def test_token_does_what_the_members_role_allows_now(team: Team, app: App) -> None:
     editor = team.member(Role.EDITOR)
     token = app.tokens(editor)["access_token"]
-    (row,) = [each for each in list_members(caller=team.owner) if each.user_id == editor.user_id]
-    change_role(row.pk, "auditor", caller=team.owner)
+    team.give_role(editor, Role.AUDITOR)
     assert caller_for_token(token, tenant_slug=team.slug).scopes == {"server:default"}
-    remove_member(row.pk, caller=team.owner)
+    team.part_with(editor)
     with pytest.raises(Unauthenticated, match="not in this team"):
         caller_for_token(token, tenant_slug=team.slug)
 
@@ -265,8 +263,7 @@ def test_token_does_what_the_members_role_allows_now(team: Team, app: App) -> No
 def test_refresh_of_a_member_who_left_is_refused(team: Team, app: App) -> None:
     editor = team.member(Role.EDITOR)
     token = app.tokens(editor)["refresh_token"]
-    (row,) = [each for each in list_members(caller=team.owner) if each.user_id == editor.user_id]
-    remove_member(row.pk, caller=team.owner)
+    team.part_with(editor)
     assert app.refresh(token).body["error"] == "invalid_grant"
 
 

@@ -16,12 +16,10 @@ from core.outbound import parse_networks
 from servers.endpoint import standing, watch, websocket
 from servers.endpoint.handlers import subscriptions
 from servers.services.runtime import Runtime
-from tenants.access import Caller
 from tenants.models import ApiKey
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, restrict_key, revoke_key
-from tenants.services.members import change_role, list_members, remove_member
 from tests.factories import Team, make_team
 from tests.plugins.live_marina import NO_REDIS, LiveMarina
 from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
@@ -51,14 +49,6 @@ def come_from(address: str) -> dict[str, str | None]:
     return {"X-Forwarded-For": address}
 
 
-def membership_of(team: Team, member: Caller) -> int:
-    return next(row.pk for row in list_members(caller=team.owner) if row.user_id == member.user_id)
-
-
-def set_role(team: Team, member: Caller, role: Role) -> None:
-    change_role(membership_of(team, member), role.value, caller=team.owner)
-
-
 # The maker
 
 
@@ -71,7 +61,7 @@ def test_a_key_in_use_loses_what_its_maker_loses_as_soon_as_that_is_heard(
     hear_all()
     assert held.call("echo", {"text": "x"}).status == 200
     assert runtime.grants.peek(issued.key, team.slug) is not None
-    set_role(team, maker, Role.AUDITOR)
+    team.give_role(maker, Role.AUDITOR)
     hear_all()
     refused = held.call("echo", {"text": "x"})
     assert refused.status == 403
@@ -93,7 +83,7 @@ def test_a_grant_that_was_held_ends_within_its_seconds_where_nothing_is_heard(
     before = runtime.grants.drop_tenant
     runtime.grants.drop_tenant = lambda tenant_id: None  # type: ignore[method-assign]
     try:
-        remove_member(membership_of(team, maker), caller=team.owner)
+        team.part_with(maker)
         hear_all()
         (grant,) = [
             each for each in runtime.grants._grants.values() if each.caller.credential_id == issued.row.pk
@@ -114,7 +104,7 @@ def test_without_redis_a_key_loses_what_its_maker_loses_within_seconds(
     with LiveMarina(tmp_path / "web.log", environment=NO_REDIS).running(wait_for="/health") as marina:
         endpoint = Endpoint(marina.port, f"/mcp/{team.slug}", key)
         assert endpoint.modern("tools/list").status == 200
-        remove_member(membership_of(team, maker), caller=team.owner)
+        team.part_with(maker)
         deadline = monotonic() + 30
         while (answer := endpoint.modern("tools/list")).status != 403:
             assert monotonic() < deadline, "it still opens"
@@ -129,7 +119,7 @@ def test_a_stream_ends_when_its_key_may_do_less(
     key = issue_key("k", list(ALL_SCOPES), caller=maker).key
     with open_stream(talk.with_key(key), kind, {}) as stream:
         assert stream.next() is not None
-        set_role(talkers, maker, Role.AUDITOR)
+        talkers.give_role(maker, Role.AUDITOR)
         assert all("method" not in message for message in stream.messages())
 
 
@@ -140,7 +130,7 @@ def test_a_stream_outlasts_a_role_that_takes_nothing_of_it(
     key = issue_key("k", ["admin"], caller=maker).key
     with open_stream(talk.with_key(key), "session", {}) as stream:
         assert stream.next() is not None
-        set_role(talkers, maker, Role.ADMIN)
+        talkers.give_role(maker, Role.ADMIN)
         hear_all()
         assert talk.with_key(key).modern("tools/list").status == 200
 

@@ -8,7 +8,7 @@ import pytest
 
 from tenants.roles import Role
 from tenants.services.log import search_records
-from tests.factories import Team, make_team
+from tests.factories import Team, email_of, make_team
 from tests.rest import Rest
 
 DSN = "postgresql://reader:secret@db.example.com/airports"
@@ -117,7 +117,7 @@ def test_opening_a_server_to_everybody_and_closing_it_have_records_of_their_own(
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR])
 def test_only_an_owner_makes_a_server_public_yet_others_may_close_it(team: Team, role: Role) -> None:
-    member = Rest(email=team.member(role).actor.removeprefix("user:"))
+    member = Rest(email=email_of(team.member(role)))
     made = member.post(f"/tenants/{team.slug}/servers", {"slug": "mine", "title": "Mine"}).body
     path = f"/tenants/{team.slug}/servers/{made['id']}"
     refusals = [

@@ -15,7 +15,7 @@ from tenants.audit.records import decode
 from tenants.models import AuditRecord
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tests.factories import Team, make_database, make_team
+from tests.factories import Team, email_of, make_database, make_team
 from tests.rest import Rest
 
 TABLE = (
@@ -221,7 +221,7 @@ def test_settings_that_no_longer_open_are_named_as_that(team: Team, dsn: str) ->
 
 
 def test_a_viewer_reads_sources_and_changes_none(team: Team, dsn: str) -> None:
-    viewer = Rest(email=team.member(Role.VIEWER).actor.removeprefix("user:"))
+    viewer = Rest(email=email_of(team.member(Role.VIEWER)))
     assert viewer.get(f"/tenants/{team.slug}/data-sources").status == 200
     body = {"name": "airports", "kind": "postgres", "settings": {"dsn": dsn}}
     assert viewer.post(f"/tenants/{team.slug}/data-sources", body).status == 403

@@ -31,7 +31,7 @@ from tenants.services.invitations import (
 )
 from tenants.services.log import search_records
 from tenants.services.members import change_member, get_own_membership
-from tests.factories import Team, make_team, make_user
+from tests.factories import Team, email_of, make_team, make_user
 from tests.mailbox import letters_to, link_of
 from tests.rest import Rest
 
@@ -105,7 +105,7 @@ def test_nobody_invites_to_more_than_they_may_give(
     team: Team, role: Role, offered: str, allowed: bool
 ) -> None:
     caller = team.member(role)
-    rest = Rest(email=User.objects.get(pk=caller.user_id or 0).email)
+    rest = Rest(email=email_of(caller))
     given = {"email": f"guest-{team.slug}@example.com", "role": offered}
     answer = rest.post(f"/tenants/{team.slug}/invitations", given)
     assert answer.status == (201 if allowed else 403)
@@ -164,7 +164,7 @@ def test_an_address_has_one_open_invitation_of_a_team(team: Team) -> None:
     invite(email, "admin", caller=team.owner)
     member = team.member(Role.VIEWER)
     with pytest.raises(Conflict, match="member of this team already"):
-        invite(User.objects.get(pk=member.user_id or 0).email, "admin", caller=team.owner)
+        invite(email_of(member), "admin", caller=team.owner)
 
 
 def test_who_has_lost_the_right_to_invite_lets_nobody_in_any_more(team: Team) -> None:

@@ -16,8 +16,8 @@ from tenants.models import ApiKey, Membership, User
 from tenants.roles import ALLOWED, SCOPES, Action, Role
 from tenants.scoping import directory_scope, tenant_scope
 from tenants.services.keys import issue_key, roll_key
-from tenants.services.members import add_member, change_role, list_members, remove_member
-from tests.factories import Team, make_team
+from tenants.services.members import add_member
+from tests.factories import Team, email_of, make_team
 from tests.rest import Rest
 
 
@@ -26,19 +26,11 @@ def team() -> Team:
     return make_team()
 
 
-def membership_of(team: Team, member: Caller) -> int:
-    return next(row.pk for row in list_members(caller=team.owner) if row.user_id == member.user_id)
-
-
-def set_role(team: Team, member: Caller, role: Role) -> None:
-    change_role(membership_of(team, member), role.value, caller=team.owner)
-
-
 @pytest.mark.parametrize("role", list(Role))
 def test_a_key_may_do_what_its_scopes_and_its_makers_role_both_allow(team: Team, role: Role) -> None:
     maker = team.member(Role.OWNER)
     key = issue_key("k", ["admin"], caller=maker).key
-    set_role(team, maker, role)
+    team.give_role(maker, role)
     caller = caller_for_key(key)
     assert {action for action in Action if caller.may(action)} == ALLOWED[role]
 
@@ -46,14 +38,10 @@ def test_a_key_may_do_what_its_scopes_and_its_makers_role_both_allow(team: Team,
 def test_a_role_that_grows_again_gives_the_rights_back(team: Team) -> None:
     maker = team.member(Role.ADMIN)
     key = issue_key("k", ["audit:read"], caller=maker).key
-    set_role(team, maker, Role.EDITOR)
+    team.give_role(maker, Role.EDITOR)
     assert not caller_for_key(key).may(Action.AUDIT_READ)
-    set_role(team, maker, Role.ADMIN)
+    team.give_role(maker, Role.ADMIN)
     assert caller_for_key(key).may(Action.AUDIT_READ)
-
-
-def leave(team: Team, maker: Caller) -> None:
-    remove_member(membership_of(team, maker), caller=team.owner)
 
 
 def close_account(team: Team, maker: Caller) -> None:
@@ -69,7 +57,7 @@ def forget(team: Team, maker: Caller) -> None:
 @pytest.mark.parametrize(
     ("happens", "because"),
     [
-        (leave, "The key's maker is no longer a member of the team"),
+        (Team.part_with, "The key's maker is no longer a member of the team"),
         (close_account, "The account of the key's maker is closed"),
         (forget, "It is not known who made this key"),
     ],
@@ -93,9 +81,9 @@ def test_a_key_whose_maker_is_gone_may_do_nothing_and_says_why(
 def test_a_role_elsewhere_gives_a_key_nothing(team: Team) -> None:
     maker = team.member(Role.ADMIN)
     key = issue_key("k", ["audit:read"], caller=maker).key
-    leave(team, maker)
+    team.part_with(maker)
     other = make_team()
-    add_member(maker.actor.removeprefix("user:"), "owner", caller=other.owner)
+    add_member(email_of(maker), "owner", caller=other.owner)
     assert not caller_for_key(key).may(Action.AUDIT_READ)
 
 
@@ -104,7 +92,7 @@ def test_rest_refuses_a_key_whose_makers_role_shrank_and_names_the_reason(team: 
     key = issue_key("k", ["audit:read", "tools:read"], caller=maker).key
     path = f"/tenants/{team.slug}/audit/records"
     assert Rest(key).get(path).status == 200
-    set_role(team, maker, Role.VIEWER)
+    team.give_role(maker, Role.VIEWER)
     refused = Rest(key).get(path)
     assert (refused.status, refused.body["code"]) == (403, "maker_bound")
     assert refused.body["detail"].startswith("The key's maker is now a viewer")
@@ -118,9 +106,9 @@ def test_a_key_made_by_a_key_is_bound_to_the_person_behind_it(team: Team) -> Non
     path = f"/tenants/{team.slug}/api-keys"
     second = rest.post(path, {"name": "second", "scopes": ["admin"]}).body
     third = Rest(second["key"]).post(path, {"name": "third", "scopes": ["audit:read", "tools:read"]}).body
-    assert third["created_by"] == maker.actor.removeprefix("user:")
+    assert third["created_by"] == email_of(maker)
     assert (second["made_with"], third["made_with"]) == (str(first.row.pk), second["id"])
-    set_role(team, maker, Role.VIEWER)
+    team.give_role(maker, Role.VIEWER)
     caller = caller_for_key(third["key"])
     assert (caller.may(Action.AUDIT_READ), caller.may(Action.TOOLS_READ)) == (False, True)
     assert rest.post(path, {"name": "fourth", "scopes": ["tools:read"]}).body["code"] == "maker_bound"
@@ -138,7 +126,7 @@ def test_a_key_of_the_team_itself_depends_on_nobody(team: Team) -> None:
 def test_who_rolls_a_key_becomes_its_maker(team: Team) -> None:
     maker, heir = team.member(Role.ADMIN), team.member(Role.ADMIN)
     row = issue_key("k", ["audit:read"], caller=maker).row
-    leave(team, maker)
+    team.part_with(maker)
     rolled = roll_key(row.pk, caller=heir)
     assert caller_for_key(rolled.key).may(Action.AUDIT_READ)
     assert rolled.row.created_by_id == heir.user_id
@@ -166,7 +154,7 @@ def test_a_key_is_looked_up_by_one_query(team: Team) -> None:
 
 def test_the_look_up_of_a_key_shows_its_makers_membership_and_no_other(team: Team) -> None:
     maker = team.member(Role.ADMIN)
-    add_member(maker.actor.removeprefix("user:"), "viewer", caller=make_team().owner)
+    add_member(email_of(maker), "viewer", caller=make_team().owner)
     issued = issue_key("k", ["tools:read"], caller=maker)
     with tenant_scope(team.tenant_id):
         digest = bytes(ApiKey.objects.get(pk=issued.row.pk).digest)

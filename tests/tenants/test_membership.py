@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from tenants.access import Caller, caller_for_user, tenants_of_user
-from tenants.models import Membership, User
+from tenants.models import Membership
 from tenants.models_oauth import OAuthAccessToken, OAuthAuthorization, OAuthClient, digest_of
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
@@ -30,7 +30,7 @@ from tenants.services.members import (
     remove_member,
 )
 from tenants.tokens import ACCESS_PREFIX, caller_for_token
-from tests.factories import Team, make_team
+from tests.factories import Team, email_of, make_team
 from tests.rest import Rest
 
 DAY = timedelta(days=1)
@@ -43,10 +43,6 @@ def team() -> Team:
 
 def membership_of(caller: Caller) -> Membership:
     return get_own_membership(caller=caller)
-
-
-def email_of(caller: Caller) -> str:
-    return User.objects.get(pk=caller.user_id or 0).email
 
 
 def end_now(caller: Caller) -> None:

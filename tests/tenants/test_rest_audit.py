@@ -17,7 +17,7 @@ from tenants.exports import make_export
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.log import open_export, start_export
-from tests.factories import Team, make_team
+from tests.factories import Team, email_of, make_team
 from tests.rest import API, Rest
 
 
@@ -167,6 +167,6 @@ def test_an_export_of_an_empty_range_is_an_empty_file_that_says_so(team: Team) -
 
 @pytest.mark.parametrize(("role", "status"), [(Role.AUDITOR, 200), (Role.VIEWER, 403), (Role.EDITOR, 403)])
 def test_the_log_is_for_those_who_may_read_it(team: Team, role: Role, status: int) -> None:
-    rest = Rest(email=team.member(role).actor.removeprefix("user:"))
+    rest = Rest(email=email_of(team.member(role)))
     assert rest.get(f"/tenants/{team.slug}/audit/records").status == status
     assert rest.get(f"/tenants/{team.slug}/audit/exports").status == status

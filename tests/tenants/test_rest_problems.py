@@ -14,7 +14,7 @@ from tenants.api.problems import problem_response
 from tenants.models import ApiKey
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tests.factories import Team, make_team
+from tests.factories import Team, email_of, make_team
 from tests.rest import API, Rest
 
 
@@ -125,7 +125,7 @@ def test_a_key_that_lacks_a_scope_is_told_which_one_in_the_challenge(team: Team)
 
 
 def test_a_person_whose_role_does_not_do_is_not_asked_for_a_key(team: Team) -> None:
-    email = team.member(Role.VIEWER).actor.removeprefix("user:")
+    email = email_of(team.member(Role.VIEWER))
     answer = Rest(email=email).get(f"/tenants/{team.slug}/members")
     assert (answer.status, answer.body["code"]) == (403, "role_missing")
     assert "WWW-Authenticate" not in answer.headers

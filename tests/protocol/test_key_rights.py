@@ -158,7 +158,7 @@ def test_a_call_is_refused_and_recorded_with_the_cause_when_its_key_may_do_less(
 
     with in_thread(call) as result:
         talker.wait_entered(gate)
-        set_role(talkers, maker, Role.AUDITOR)
+        talkers.give_role(maker, Role.AUDITOR)
         talker.wait_cancelled(gate)
         refused = result()
     assert refused["id"] == 7

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-from django.test import Client
 from django.urls import reverse
 
-from tenants.models import User
 from tenants.roles import Role
 from tenants.services.keys import issue_key
-from tests.factories import Team, make_team
+from tests.factories import Team
+from tests.frontend.visitor import client_of
 
 
-@pytest.fixture
-def team(database: None) -> Team:
-    return make_team()
-
-
-def visit(team: Team, asked: dict[str, str], user_id: int | None = None) -> tuple[int, str]:
-    client = Client()
-    member = user_id or team.owner.user_id
-    assert member is not None
-    client.force_login(User.objects.get(pk=member))
-    answer = client.get(reverse("frontend:access", args=[team.slug]), asked)
+def visit(team: Team, asked: dict[str, str], role: Role = Role.OWNER) -> tuple[int, str]:
+    answer = client_of(team, role).get(reverse("frontend:access", args=[team.slug]), asked)
     return answer.status_code, answer.content.decode()
 
 
@@ -53,8 +42,8 @@ def test_what_cannot_be_asked_is_named_beside_its_field(team: Team) -> None:
 def test_an_auditor_may_ask_and_a_viewer_may_not(team: Team) -> None:
     key = issue_key("reader", ["tools:read"], caller=team.owner).row
     asked = {"credential": str(key.pk), "server": "default", "tool": "x"}
-    assert visit(team, asked, team.member(Role.AUDITOR).user_id)[0] == 200
-    assert visit(team, asked, team.member(Role.VIEWER).user_id)[0] == 403
+    assert visit(team, asked, Role.AUDITOR)[0] == 200
+    assert visit(team, asked, Role.VIEWER)[0] == 403
 
 
 def test_a_team_without_keys_is_told_the_next_step(team: Team) -> None:

@@ -15,15 +15,11 @@ from tenants.roles import Role
 from tenants.services import sessions
 from tenants.services.members import add_member
 from tests.factories import PASSWORD, Team, make_team
+from tests.frontend.visitor import client_of
 
 ACCOUNT = "/app/account/"
 NEW = "another horse battery"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 def browser_of(team: Team, *, agent: str = FIREFOX, address: str = "192.0.2.1") -> Client:
@@ -156,9 +152,7 @@ def test_switching_to_another_team_gives_the_session_another_key(team: Team) -> 
 
 
 def test_a_viewer_leaves_from_their_account(team: Team) -> None:
-    member = team.member(Role.VIEWER)
-    client = Client()
-    client.force_login(User.objects.get(pk=member.user_id or 0))
+    client = client_of(team, Role.VIEWER)
     assert f"/app/{team.slug}/members/leave" in client.get(ACCOUNT).content.decode()
     assert client.post(f"/app/{team.slug}/members/leave", {"confirm": "no"}).status_code == 302
     assert client.get(f"/app/{team.slug}/").status_code == 200

@@ -17,18 +17,14 @@ from tenants.scoping import tenant_scope
 from tenants.services.invitations import invite, withdraw_invitation
 from tenants.services.log import search_records
 from tenants.services.members import add_member
-from tests.factories import PASSWORD, Team, make_team, make_user
+from tests.factories import PASSWORD, Team, make_user
+from tests.frontend.visitor import client_of, signed_in
 from tests.mailbox import letters_to, link_of
 
 SIGN_UP = "/app/sign-up"
 ACCOUNT = {"name": "Ada", "password": "another horse battery", "again": "another horse battery"}
 
 SignUp = Callable[[str], None]
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 @pytest.fixture
@@ -55,12 +51,6 @@ def open_link(client: Client, email: str) -> str:
     answer = client.get(link_of(letters_to(email)[-1]))
     assert answer.status_code == 302, answer.content.decode()
     return answer["Location"]
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def test_where_sign_up_is_open_a_stranger_signs_up_and_makes_a_team(
@@ -243,7 +233,7 @@ def test_who_is_signed_in_sees_what_they_are_invited_to_without_a_letter(team: T
 
 
 def test_the_members_page_invites_sends_again_and_withdraws(team: Team, stranger: str) -> None:
-    client = signed_in(User.objects.get(email=team.owner_email))
+    client = client_of(team)
     page = f"/app/{team.slug}/members/"
     client.post(page, {"email": stranger, "role": "auditor", "last_day": "2030-01-31"})
     [(row, state, _)] = client.get(page).context["invitations"]
@@ -257,9 +247,6 @@ def test_the_members_page_invites_sends_again_and_withdraws(team: Team, stranger
 
 def test_an_editor_sees_invitations_and_no_button(team: Team, stranger: str) -> None:
     invite(stranger, "viewer", caller=team.owner)
-    member = team.member(Role.EDITOR)
-    body = (
-        signed_in(User.objects.get(pk=member.user_id or 0)).get(f"/app/{team.slug}/members/").content.decode()
-    )
+    body = client_of(team, Role.EDITOR).get(f"/app/{team.slug}/members/").content.decode()
     assert stranger in body
     assert "Withdraw" not in body

@@ -5,27 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
 from django.test import Client
 
 from tenants.access import Caller, caller_for_key
 from tenants.models import ApiKey
 from tenants.roles import Role
 from tenants.services.keys import get_key, issue_key, list_keys, roll_key
-from tests.factories import Team, make_team
+from tests.factories import Team
 from tests.frontend.visitor import client_of
 
 FIELDS = {"name": "laptop", "scopes": ["tools:read"], "expiry": "90"}
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def client(team: Team) -> Client:
-    return client_of(team)
 
 
 def issue(team: Team, *scopes: str, caller: Caller | None = None) -> ApiKey:

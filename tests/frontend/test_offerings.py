@@ -33,11 +33,6 @@ def team() -> Team:
 
 
 @pytest.fixture
-def client(team: Team) -> Client:
-    return client_of(team)
-
-
-@pytest.fixture
 def shelf() -> str:
     name = f"shelf-{secrets.token_hex(4)}"
     fill_shelf(

@@ -19,20 +19,9 @@ from tenants.exports import make_export
 from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, list_keys
 from tenants.services.log import search_records, start_export
-from tests.factories import Team, make_database, make_team, make_user
-from tests.frontend.visitor import client_of
+from tests.factories import Team, make_database, make_user
 
 HTMX = {"HX-Request": "true"}
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def client(team: Team) -> Client:
-    return client_of(team)
 
 
 def make_key(client: Client, team: Team, **fields: object) -> str:

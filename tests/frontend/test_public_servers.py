@@ -6,13 +6,8 @@ import pytest
 
 from servers.services.servers import list_servers
 from tenants.roles import Role
-from tests.factories import Team, make_team
+from tests.factories import Team
 from tests.frontend.visitor import client_of
-
-
-@pytest.fixture
-def team(database: None) -> Team:
-    return make_team()
 
 
 def page_of_default(team: Team) -> str:

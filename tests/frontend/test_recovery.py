@@ -17,11 +17,6 @@ FORGOTTEN = "/app/password/forgotten"
 NEW = "another horse battery"
 
 
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
 def link_for(team: Team) -> str:
     Client().post(FORGOTTEN, {"email": team.owner_email})
     return link_of(letters_to(team.owner_email)[-1])

@@ -17,13 +17,9 @@ from tenants.services.log import search_records
 from tenants.services.members import add_member
 from tenants.services.sessions import MAX_FAILURES, WINDOW_SECONDS
 from tests.factories import PASSWORD, Team, make_team, make_user
+from tests.frontend.visitor import signed_in
 
 SIGN_IN = "/app/sign-in"
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 def sign_in(client: Client, email: str, password: str = PASSWORD, *, then: str = "") -> Any:
@@ -173,9 +169,7 @@ def test_signing_in_without_the_forms_token_is_refused_with_a_page(team: Team) -
 
 
 def test_a_person_without_a_team_is_told_so() -> None:
-    client = Client()
-    client.force_login(make_user())
-    assert "belongs to no team" in client.get("/app/").content.decode()
+    assert "belongs to no team" in signed_in(make_user()).get("/app/").content.decode()
 
 
 def test_a_part_asked_for_after_the_session_ended_sends_the_whole_page_to_the_sign_in(team: Team) -> None:

@@ -15,21 +15,11 @@ from tenants.oauth_addresses import resource
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.tokens import caller_for_token
-from tests.factories import Team, email_of, make_team
+from tests.factories import Team, email_of
 from tests.frontend.visitor import client_of
+from tests.oauth.asking import form
 from tests.oauth.flows import App, make_app
-from tests.oauth.test_endpoints import form
 from tests.rest import Rest
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def app(team: Team) -> App:
-    return make_app(team)
 
 
 def connections(rest: Rest, team: Team) -> list[dict[str, Any]]:

@@ -52,11 +52,6 @@ __all__ = [
 BASE = settings.ENV.base_url
 
 
-@pytest.fixture
-def app(team: Team) -> App:
-    return make_app(team)
-
-
 def test_bare_request_is_told_where_tokens_come_from(team: Team, endpoint: Endpoint) -> None:
     for path, tail in ((endpoint.path, ""), (f"{endpoint.path}/reports", "/reports")):
         answer = endpoint.at(path).with_key(None).legacy("ping")

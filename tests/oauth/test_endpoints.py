@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
@@ -18,52 +18,10 @@ from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tests.factories import PASSWORD, Team, make_team, make_user
 from tests.frontend.visitor import client_of
+from tests.oauth.asking import begin, decide, form, number_of, query_of
 from tests.oauth.flows import REDIRECT, App, make_app
 
 BASE = settings.ENV.base_url
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def app(team: Team) -> App:
-    return make_app(team)
-
-
-def begin(browser: Client, app: App, **changes: str) -> Any:
-    return browser.get(f"/oauth/{app.team.slug}/authorize", app.request(**changes))
-
-
-def number_of(page: Any) -> str:
-    found = re.search(r'name="request" value="([^"]+)"', page.content.decode())
-    assert found, page.content.decode()
-    return found[1]
-
-
-def decide(browser: Client, app: App, number: str, decision: str = "allow", *scopes: str) -> Any:
-    return browser.post(
-        f"/oauth/{app.team.slug}/authorize",
-        {"request": number, "decision": decision, "scopes": list(scopes or ("tools:read", "tools:execute"))},
-    )
-
-
-def query_of(response: Any) -> dict[str, str]:
-    assert response.status_code == 303, response.content
-    assert response["Location"].startswith(REDIRECT)
-    return {name: values[0] for name, values in parse_qs(urlsplit(response["Location"]).query).items()}
-
-
-def form(team: Team, endpoint: str, parameters: dict[str, str] | str, **headers: str) -> Any:
-    body = parameters if isinstance(parameters, str) else urlencode(parameters)
-    return Client(raise_request_exception=False).post(
-        f"/oauth/{team.slug}/{endpoint}",
-        body,
-        content_type="application/x-www-form-urlencoded",
-        headers=headers,
-    )
 
 
 def test_metadata_names_the_base_url_whatever_host_was_asked(team: Team) -> None:

@@ -23,14 +23,9 @@ from tenants.scoping import tenant_scope
 from tenants.services import oauth_clients
 from tests.factories import Team, make_team
 from tests.frontend.visitor import client_of
+from tests.oauth.asking import begin, decide, number_of, query_of
 from tests.oauth.documents import Documents
 from tests.oauth.flows import REDIRECT, App
-from tests.oauth.test_endpoints import begin, decide, number_of, query_of
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 def register(team: Team, document: Any, address: str = "198.51.100.7") -> Any:

@@ -32,16 +32,6 @@ from tests.factories import Team, make_team
 from tests.oauth.flows import App, make_app, make_service
 
 
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def app(team: Team) -> App:
-    return make_app(team)
-
-
 def live(team: Team) -> int:
     """Tokens of the team that open something."""
     with tenant_scope(team.tenant_id):

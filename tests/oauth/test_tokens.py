@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ from tenants.services.oauth_parameters import OAuthFault, read_parameters
 from tenants.tokens import caller_for_token
 from tests.factories import Team, make_team
 from tests.oauth.flows import App, make_app, make_service
+from tests.together import do_at_once
 
 
 def live(team: Team) -> int:
@@ -188,33 +189,15 @@ def test_refresh_token_used_twice_ends_the_family(team: Team, app: App) -> None:
 
 def test_parallel_refreshes_of_one_token_leave_no_live_token(team: Team, app: App) -> None:
     for _ in range(50):
-        token = app.tokens()["refresh_token"]
-
-        def refresh(_: int, token: str = token) -> int:
-            try:
-                return app.refresh(token).status
-            finally:
-                connection.close()
-
-        with ThreadPoolExecutor(8) as pool:
-            statuses = list(pool.map(refresh, range(8)))
-        assert sorted(statuses) == [200] + [400] * 7
+        answers = do_at_once([partial(app.refresh, app.tokens()["refresh_token"])] * 8)
+        assert sorted(answer.status for answer in answers) == [200] + [400] * 7
         assert live(team) == 0
 
 
 def test_parallel_uses_of_one_code_leave_no_live_token(team: Team, app: App) -> None:
     for _ in range(10):
-        code = app.code()
-
-        def exchange(_: int, code: str = code) -> int:
-            try:
-                return app.exchange(code).status
-            finally:
-                connection.close()
-
-        with ThreadPoolExecutor(8) as pool:
-            statuses = list(pool.map(exchange, range(8)))
-        assert sorted(statuses) == [200] + [400] * 7
+        answers = do_at_once([partial(app.exchange, app.code())] * 8)
+        assert sorted(answer.status for answer in answers) == [200] + [400] * 7
         assert live(team) == 0
 
 

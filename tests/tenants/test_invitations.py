@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from threading import Barrier
 
 import pytest
 from django.conf import settings
 from django.core import mail
-from django.db import connection
 from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, MarinaError, NotFound
@@ -34,6 +31,7 @@ from tenants.services.members import change_member, get_own_membership
 from tests.factories import Team, email_of, make_team, make_user
 from tests.mailbox import letters_to, link_of
 from tests.rest import Rest
+from tests.together import do_at_once
 
 
 @pytest.fixture
@@ -186,20 +184,15 @@ def test_an_invitation_to_access_for_a_time_gives_that(team: Team) -> None:
 def test_of_two_who_accept_at_once_one_does(team: Team) -> None:
     user = make_user()
     invitation = invite(user.email, "viewer", caller=team.owner)
-    start = Barrier(4)
 
-    def attempt(start: Barrier) -> bool:
-        start.wait()
+    def attempt() -> bool:
         try:
             accept(invitation, user)
         except MarinaError:
             return False
-        finally:
-            connection.close()
         return True
 
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(attempt, [start] * 4)) == 1
+    assert sum(do_at_once([attempt] * 4)) == 1
     with tenant_scope(team.tenant_id):
         assert Membership.objects.filter(user=user).count() == 1
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from threading import Barrier
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -32,6 +29,7 @@ from tenants.services.members import (
 from tenants.tokens import ACCESS_PREFIX, caller_for_token
 from tests.factories import Team, email_of, make_team
 from tests.rest import Rest
+from tests.together import do_at_once
 
 DAY = timedelta(days=1)
 
@@ -209,15 +207,11 @@ def test_the_last_owner_neither_leaves_nor_is_removed_demoted_or_given_an_end(te
     assert (answer.status, answer.body["code"]) == (409, "last_owner")
 
 
-def alone(act: Callable[[], object], start: Barrier) -> bool:
-    """Whether ``act`` went through, begun in a thread of its own at the same moment as others."""
-    start.wait()
+def went_through(act: Callable[[], object]) -> bool:
     try:
         act()
     except (Conflict, NotFound, Forbidden):
         return False
-    finally:
-        connection.close()
     return True
 
 
@@ -230,9 +224,7 @@ def test_of_two_owners_who_leave_remove_and_demote_each_other_at_once_one_stays(
             partial(remove_member, membership_of(one).pk, caller=other),
             partial(change_member, membership_of(other).pk, role="viewer", caller=one),
         ]
-        start = Barrier(len(acts))
-        with ThreadPoolExecutor(len(acts)) as pool:
-            assert sum(pool.map(partial(alone, start=start), acts)) == 1
+        assert sum(do_at_once([partial(went_through, act) for act in acts])) == 1
         with tenant_scope(team.tenant_id):
             assert Membership.objects.filter(role="owner").count() == 1
 

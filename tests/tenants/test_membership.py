@@ -219,7 +219,7 @@ def test_of_two_owners_who_leave_remove_and_demote_each_other_at_once_one_stays(
     for _ in range(5):
         team = make_team()
         one, other = team.owner, team.member(Role.OWNER)
-        acts = [
+        acts: list[Callable[[], object]] = [
             partial(leave_tenant, caller=one),
             partial(remove_member, membership_of(one).pk, caller=other),
             partial(change_member, membership_of(other).pk, role="viewer", caller=one),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
-from servers.services.onboarding import DEFAULT_SERVER
+from tenants.oauth_addresses import DEFAULT_SERVER, resource
 
 
 def mcp_url(tenant: str, server: str = DEFAULT_SERVER) -> str:
     """Where an MCP client connects."""
-    base = f"{settings.ENV.base_url}/mcp/{tenant}"
-    return base if server == DEFAULT_SERVER else f"{base}/{server}"
+    return resource(tenant, server)

@@ -12,6 +12,7 @@ from django.db.models import Value
 from django.utils import timezone
 
 from tenants.models import SLUG_PATTERN, User
+from tenants.oauth_addresses import RESERVED_SERVERS
 from tenants.scoping import TenantOwned
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
@@ -19,9 +20,6 @@ NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 MAX_URI = 1_024
 """Characters of a resource's URI or URI template: it stands in an index, whose entries are bounded."""
-
-RESERVED_SERVER_SLUGS = ("ws", "sse", "messages")
-"""Path segments below a tenant's URL that are transports, never servers."""
 
 
 class DataSource(TenantOwned):
@@ -205,7 +203,7 @@ class Server(TenantOwned):
                 condition=models.Q(slug__regex=SLUG_PATTERN), name="servers_server_slug_valid"
             ),
             models.CheckConstraint(
-                condition=~models.Q(slug__in=RESERVED_SERVER_SLUGS), name="servers_server_slug_free"
+                condition=~models.Q(slug__in=RESERVED_SERVERS), name="servers_server_slug_free"
             ),
             models.CheckConstraint(
                 condition=models.Q(access__in=["private", "public"]), name="servers_server_access_valid"

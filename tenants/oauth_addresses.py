@@ -14,8 +14,10 @@ from django.conf import settings
 from tenants.models import SLUG_PATTERN
 
 DEFAULT_SERVER: Final = "default"
-RESERVED_SERVERS: Final = frozenset({"ws", "sse", "messages"})
-"""Segments of paths below ``/mcp/{tenant}`` that name a transport."""
+"""The slug of the server that every tenant has, and that its bare URL stands for."""
+
+RESERVED_SERVERS: Final = ("ws", "sse", "messages")
+"""Segments of paths below ``/mcp/{tenant}`` that name a transport, and so no server."""
 
 _SLUG: Final = re.compile(SLUG_PATTERN)
 

@@ -12,10 +12,10 @@ from frontend.access import tenant_page
 from frontend.forms.people import AccessForm
 from frontend.pages import form_status, page
 from servers.services.explaining import explain_call
-from servers.services.onboarding import DEFAULT_SERVER
 from servers.services.servers import list_servers
 from servers.services.tools import list_tools
 from tenants.access import Caller
+from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Action
 from tenants.services.keys import list_keys
 

@@ -15,10 +15,10 @@ from frontend.listing import offers
 from frontend.pages import fragment, page, wants_fragment
 from servers.models import Server, Tool
 from servers.services.connection import check_connection
-from servers.services.onboarding import DEFAULT_SERVER
 from servers.services.servers import list_servers
 from servers.services.tools import list_tools
 from tenants.access import Caller
+from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Action
 
 

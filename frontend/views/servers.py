@@ -17,7 +17,6 @@ from frontend.addresses import mcp_url
 from frontend.confirm import confirmed
 from frontend.forms.building import ServerForm
 from frontend.pages import form_status, page
-from servers.services.onboarding import DEFAULT_SERVER
 from servers.services.servers import (
     count_offered,
     create_server,
@@ -28,6 +27,7 @@ from servers.services.servers import (
 )
 from servers.services.sources import list_sources
 from tenants.access import Caller
+from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Action
 
 

@@ -9,9 +9,8 @@ from rest_framework import serializers
 
 from servers.models import DataSource, Server, ToolVersion
 from servers.services.explaining import QUESTIONS
-from servers.services.onboarding import DEFAULT_SERVER
 from tenants.api.base import StrictSerializer, list_of
-from tenants.api.serializers import public_url
+from tenants.oauth_addresses import DEFAULT_SERVER, resource
 
 
 class HealthSerializer(serializers.Serializer[Any]):
@@ -242,8 +241,7 @@ class ServerSerializer(serializers.Serializer[Any]):
         return [source.name for source in server.sources.all()]
 
     def get_mcp_url(self, server: Server) -> str:
-        base = public_url(f"/mcp/{self.context['tenant']}")
-        return base if server.slug == DEFAULT_SERVER else f"{base}/{server.slug}"
+        return resource(self.context["tenant"], server.slug)
 
 
 class ServerInput(StrictSerializer):

@@ -8,8 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from servers.endpoint.wire import RpcError
 from tenants.models import SLUG_PATTERN
-
-DEFAULT_SERVER: Final = "default"
+from tenants.oauth_addresses import DEFAULT_SERVER
 
 STREAMABLE: Final = ""
 SSE: Final = "sse"

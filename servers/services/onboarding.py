@@ -11,14 +11,11 @@ from core.errors import Conflict, Forbidden, NotFound
 from servers.models import Server
 from tenants.access import Caller, tenants_of_user
 from tenants.models import SLUG_PATTERN, Membership, Tenant, User
+from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.inputs import clean_text, matching, name_taken, refuse
 from tenants.services.recording import record_change
-
-DEFAULT_SERVER: Final = "default"
-"""The slug of the server that every tenant has, and that its bare URL stands for."""
-
 
 RESERVED_SLUGS: Final = frozenset(
     {

@@ -10,13 +10,13 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from core.errors import Conflict, NotFound
-from servers.models import RESERVED_SERVER_SLUGS, DataSource, Prompt, Resource, Server, ServerSource, Tool
+from servers.models import DataSource, Prompt, Resource, Server, ServerSource, Tool
 from servers.services.changes import publish_change
-from servers.services.onboarding import DEFAULT_SERVER
 from servers.services.reach import offered_by
 from servers.services.visibility import servers_left
 from tenants.access import Caller
 from tenants.models import SLUG_PATTERN
+from tenants.oauth_addresses import DEFAULT_SERVER, RESERVED_SERVERS
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
 from tenants.services.inputs import clean_text, matching, name_taken, one_of, refuse
@@ -87,7 +87,7 @@ def create_server(
         SLUG_PATTERN,
         "must be lower-case letters, digits and inner hyphens, at most 40: like sales.",
     )
-    if slug in RESERVED_SERVER_SLUGS:
+    if slug in RESERVED_SERVERS:
         refuse("slug", f"{slug} is reserved for MCP's transports. Choose another.")
     with tenant_scope(caller.tenant_id):
         rows = None if sources is None else _sources(sources)

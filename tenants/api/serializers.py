@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from django.conf import settings
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -15,6 +14,7 @@ from tenants.audit.query import OUTCOME_FILTERS
 from tenants.audit.records import OUTCOMES
 from tenants.keyrights import bound_of, reduced_scopes, successor_of
 from tenants.models import ApiKey, AuditExport, Tenant
+from tenants.oauth_addresses import base_url, resource
 from tenants.roles import Role
 from tenants.services.keys import DEFAULT_DAYS, MAX_DAYS, MAX_OVERLAP_HOURS, OVERLAP_HOURS
 from tenants.services.log import DEFAULT_LIMIT, MAX_LIMIT, describe_export
@@ -26,7 +26,7 @@ KEY_STATUSES: Final = ["live", "expired", "revoked"]
 
 def public_url(path: str) -> str:
     """An absolute URL under the configured base, whatever Host the request named."""
-    return f"{settings.ENV.base_url}{path}"
+    return f"{base_url()}{path}"
 
 
 class TenantSerializer(serializers.Serializer[Any]):
@@ -38,7 +38,7 @@ class TenantSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
     def get_mcp_url(self, tenant: Tenant) -> str:
-        return public_url(f"/mcp/{tenant.slug}")
+        return resource(tenant.slug)
 
 
 class TenantInput(StrictSerializer):

@@ -23,7 +23,6 @@ from servers.endpoint.app import EndpointApp
 from servers.execution.contract import Offered, Source
 from servers.execution.engine import Engine
 from servers.services.grants import _Grant
-from servers.services.onboarding import DEFAULT_SERVER
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.schemas import compile_schema
 from servers.services.surfaces import Surface, SurfaceTool, _Held
@@ -31,6 +30,7 @@ from tenants.access import Caller
 from tenants.audit.chain import EMPTY, Head
 from tenants.audit.waiting import Waiting
 from tenants.audit.writer import AuditWriter, _append, _chain
+from tenants.oauth_addresses import DEFAULT_SERVER
 from tests.bench.echo_kind import KIND, EchoBackend
 from tests.bench.works import Target, Work, WrongAnswer, prepare
 

@@ -8,7 +8,6 @@ asked.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +15,7 @@ from typing import Final
 
 import httpx2
 
-from core.outbound import AddressRule
+from core.outbound import AddressRule, Denied, Unresolved, resolve
 
 DEFAULT_PORT: Final = 443
 _LAST_PORT: Final = 65_535
@@ -67,13 +66,11 @@ def _host_of(target: httpx2.URL) -> str:
 
 async def _resolve(host: str, port: int, rule: AddressRule) -> str:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):
+        return (await resolve(host, port, allow=rule.allows))[0]
+    except Unresolved:
         raise FetchRefused("its host has no address") from None
-    addresses = [str(each[4][0]) for each in found]
-    if not addresses or not all(rule.allows(address) for address in addresses):
-        raise FetchRefused("its host is at an address that Marina does not connect to")
-    return addresses[0]
+    except Denied:
+        raise FetchRefused("its host is at an address that Marina does not connect to") from None
 
 
 async def _get(target: httpx2.URL, address: str, most_bytes: int) -> Document:

@@ -1,16 +1,21 @@
 """The rule of outbound connections: which addresses this installation connects to. Opens none itself.
 
-Addresses are judged after the name was resolved, and the judged address is what is connected to: a name
-that changes its answer in between changes nothing. Everything outbound goes by this rule.
+Addresses are judged after the name was resolved, here and nowhere else, and the judged address is what is connected
+to: a name that changes its answer in between (DNS rebinding) changes nothing. Everything outbound goes by this rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 Network = IPv4Network | IPv6Network
+
+AllowAddress = Callable[[str], bool]
+"""Says whether an IP address, in its text form, may be connected to."""
 
 _IPV4_SPECIAL: Final = tuple(
     IPv4Network(text)
@@ -60,6 +65,14 @@ def parse_networks(words: Iterable[str]) -> tuple[Network, ...]:
     return tuple(networks)
 
 
+class Unresolved(Exception):
+    """The host's name has no address."""
+
+
+class Denied(Exception):
+    """An address of the host is none that this installation connects to."""
+
+
 class AddressRule:
     """Public addresses, and the networks that the operator allows besides."""
 
@@ -77,3 +90,21 @@ class AddressRule:
         if isinstance(parsed, IPv6Address):
             return parsed in _IPV6_GLOBAL and not any(parsed in network for network in _IPV6_SPECIAL)
         return not any(parsed in network for network in _IPV4_SPECIAL)
+
+
+async def resolve(host: str, port: int, *, allow: AllowAddress) -> list[str]:
+    """The addresses of ``host``, each once, in the resolver's order. Connect to one of these, never to the name again.
+
+    Raises ``Unresolved``, and ``Denied`` when any answer is not allowed: one bad answer among good ones is how
+    rebinding begins.
+    """
+    try:
+        answers = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+    except (OSError, ValueError):  # a host that cannot be one: a NUL in it, a label too long
+        raise Unresolved from None
+    addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+    if not addresses or not all(allow(address) for address in addresses):
+        raise Denied
+    return addresses

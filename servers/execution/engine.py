@@ -14,7 +14,8 @@ import orjson
 
 from core.eager import Started
 from core.errors import InvalidInput, SourceError
-from servers.execution.addresses import AllowAddress, allow_public
+from core.outbound import AllowAddress
+from servers.execution.addresses import allow_public
 from servers.execution.backends import build_backends
 from servers.execution.context import NOBODY
 from servers.execution.contract import Backend, Completion, Context, Health, Operation, Outcome, Source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.outbound import AddressRule, parse_networks
+from core.outbound import AddressRule, Denied, Unresolved, parse_networks, resolve
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,21 @@ def test_the_operator_allows_networks_and_nothing_beside_them() -> None:
 def test_a_word_that_is_no_network_is_named() -> None:
     with pytest.raises(ValueError, match=r"'db\.internal' is not an IP address or network"):
         parse_networks(["10.0.0.0/8", "db.internal"])
+
+
+@pytest.mark.anyio
+async def test_a_host_resolves_to_what_is_allowed() -> None:
+    assert await resolve("127.0.0.1", 443, allow=lambda address: True) == ["127.0.0.1"]
+
+
+@pytest.mark.anyio
+async def test_a_host_with_an_address_that_is_not_allowed_is_denied() -> None:
+    with pytest.raises(Denied):
+        await resolve("127.0.0.1", 443, allow=AddressRule().allows)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["a..b", "a\x00b", "no-such-host.invalid"])
+async def test_a_name_without_an_address_is_unresolved(host: str) -> None:
+    with pytest.raises(Unresolved):
+        await resolve(host, 443, allow=lambda address: True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servers.execution.addresses import AllowAddress
+from core.outbound import AllowAddress
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.contract import Backend

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.errors import InvalidInput
-from servers.execution.addresses import AllowAddress, allow_public
+from core.outbound import AllowAddress
+from servers.execution.addresses import allow_public
 from servers.execution.backends.postgres.health import check_source
 from servers.execution.backends.postgres.operations import (
     describe_table,

@@ -12,7 +12,8 @@ from typing import Any, Final
 import psycopg
 
 from core.errors import SourceError
-from servers.execution.addresses import AllowAddress, resolve_host
+from core.outbound import AllowAddress
+from servers.execution.addresses import resolve_host
 from servers.execution.backends.postgres.errors import translate_connect_error
 from servers.execution.backends.postgres.pipeline import Limits, run_read_only
 from servers.execution.backends.postgres.settings import PostgresSettings

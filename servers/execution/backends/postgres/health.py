@@ -8,7 +8,7 @@ from typing import Any, Final
 import psycopg
 
 from core.errors import InvalidInput, SourceError
-from servers.execution.addresses import AllowAddress
+from core.outbound import AllowAddress
 from servers.execution.backends.postgres.connect import open_connection
 from servers.execution.backends.postgres.errors import translate_query_error
 from servers.execution.backends.postgres.pipeline import Limits, run_read_only

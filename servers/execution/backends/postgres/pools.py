@@ -19,7 +19,7 @@ import psycopg
 from psycopg import pq
 
 from core.errors import SourceError
-from servers.execution.addresses import AllowAddress
+from core.outbound import AllowAddress
 from servers.execution.backends.postgres.connect import list_callable_names, open_connection
 from servers.execution.backends.postgres.parsing import Statement
 from servers.execution.backends.postgres.settings import PostgresSettings, read_settings

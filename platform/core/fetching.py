@@ -1,6 +1,6 @@
-"""Fetches a small public document over HTTPS: from an address that the rule allows, within bounds, never elsewhere.
+"""Asks for one small document over HTTPS: at an address that the rule allows, within bounds, never elsewhere.
 
-For documents that a stranger names. The host is resolved once and refused if any of its addresses is; what was judged
+For addresses that a stranger names. The host is resolved once and refused if any of its addresses is; what was judged
 is what is connected to, with the host's name in TLS. Redirects are not followed, and no proxy of the environment is
 asked.
 """
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
+from urllib.parse import urlencode
 
 import httpx2
 
@@ -22,7 +24,14 @@ _LAST_PORT: Final = 65_535
 
 
 class FetchRefused(Exception):
-    """The document was not fetched. The message says why, in words that are safe to show."""
+    """The document was not fetched. The message says why, in words that are safe to show.
+
+    ``status`` is the answer's, where there was one and it was not 200.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +45,56 @@ class Document:
 
 async def fetch_document(url: str, *, rule: AddressRule, seconds: float, most_bytes: int) -> Document:
     """Fetch an ``https`` URL. All of it must be there after ``seconds``. Raises ``FetchRefused``."""
+    return await _ask(url, rule, seconds, most_bytes, method="GET")
+
+
+async def post_form(
+    url: str,
+    form: Mapping[str, str],
+    *,
+    headers: Mapping[str, str],
+    rule: AddressRule,
+    seconds: float,
+    most_bytes: int,
+) -> Document:
+    """Send a form to an ``https`` URL and take its answer, as ``fetch_document`` does. Raises ``FetchRefused``."""
+    content = urlencode(form).encode()
+    headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+    return await _ask(url, rule, seconds, most_bytes, method="POST", headers=headers, content=content)
+
+
+async def _ask(
+    url: str,
+    rule: AddressRule,
+    seconds: float,
+    most_bytes: int,
+    *,
+    method: str,
+    headers: Mapping[str, str] | None = None,
+    content: bytes | None = None,
+) -> Document:
     target = _parse(url)
     try:
         async with asyncio.timeout(seconds):
             address = await _resolve(_host_of(target), target.port or DEFAULT_PORT, rule)
-            return await _get(target, address, most_bytes)
+            request = httpx2.Request(
+                method,
+                target.copy_with(host=address),
+                headers={
+                    **(headers or {}),
+                    "Host": target.netloc.decode("ascii"),
+                    "Accept": "application/json",
+                    "Accept-Encoding": "identity",
+                    "User-Agent": "Marina",
+                },
+                content=content,
+                # The name in TLS, and what its certificate is checked against.
+                extensions={"sni_hostname": _host_of(target)},
+            )
+            return await _send(request, most_bytes)
     except TimeoutError:
         raise FetchRefused(f"it did not answer within {seconds:g} seconds") from None
-    except (httpx2.HTTPError, OSError, ssl.SSLError):
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError):
         raise FetchRefused("it could not be connected to securely") from None
 
 
@@ -73,23 +124,13 @@ async def _resolve(host: str, port: int, rule: AddressRule) -> str:
         raise FetchRefused("its host is at an address that Marina does not connect to") from None
 
 
-async def _get(target: httpx2.URL, address: str, most_bytes: int) -> Document:
+async def _send(request: httpx2.Request, most_bytes: int) -> Document:
     async with httpx2.AsyncClient(verify=_trust(), trust_env=False, follow_redirects=False) as client:
-        request = client.build_request(
-            "GET",
-            target.copy_with(host=address),
-            headers={
-                "Host": target.netloc.decode("ascii"),
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-            # The name in TLS, and what its certificate is checked against.
-            extensions={"sni_hostname": _host_of(target)},
-        )
         response = await client.send(request, stream=True)
         try:
             if response.status_code != httpx2.codes.OK:
-                raise FetchRefused(f"it answered with status {response.status_code}")
+                status = response.status_code
+                raise FetchRefused(f"it answered with status {status}", status=status)
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise FetchRefused("its answer is compressed")
             body = bytearray()

@@ -25,7 +25,7 @@ class Documents:
         self.asked: list[str] = []
         self.answer: Callable[[BaseHTTPRequestHandler], None] = lambda handler: handler.send_error(404)
         self.authority = folder / "authority.pem"
-        _certify(folder)
+        certify(folder)
         documents = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,7 +76,8 @@ class Documents:
         self._thread.join(10)
 
 
-def _certify(folder: Path) -> None:
+def certify(folder: Path) -> None:
+    """Make ``authority.pem``, and a certificate by it for this machine's own name: ``server.pem``, ``server.key``."""
     now = dt.datetime.now(dt.UTC)
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tests")])

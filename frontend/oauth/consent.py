@@ -34,6 +34,7 @@ from tenants.services.oauth_flow import (
     grant,
     host_of,
     is_loopback,
+    is_trusted,
     location_of,
     offered_scopes,
 )
@@ -69,7 +70,7 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
         except OAuthFault as fault:
             record_fault(fault, tenant_id=caller.tenant_id, tenant_slug=tenant, actor=caller.actor)
             if fault.location is not None:
-                return SeeOther(fault.location)
+                return _lead_back(request, fault, fault.location, caller)
             raise InvalidInput(fault.description, code=fault.code) from None
     except MarinaError as error:
         return error_page(request, error)
@@ -152,6 +153,22 @@ def _page(
     return response
 
 
+def _lead_back(request: HttpRequest, fault: OAuthFault, location: str, caller: Caller) -> HttpResponse:
+    """To the client with a fault; at once only where the member knows the client (RFC 9700 section 4.11.2).
+
+    Otherwise any address that somebody registers could have browsers sent to it by a link that names Marina.
+    """
+    if is_trusted(fault.client_id, caller=caller):
+        return SeeOther(location)
+    context = {
+        "fault": fault,
+        "location": location,
+        "host": host_of(location),
+        "loopback": is_loopback(location),
+    }
+    return own_page(render(request, "marina/consent_refused.html", context, status=400))
+
+
 def _require_server(asked: Asked, caller: Caller) -> None:
     """Raise ``OAuthFault`` unless the team has the server that the resource names."""
     if not caller.may(Action.SERVERS_READ) or asked.server not in {
@@ -164,7 +181,7 @@ def _require_server(asked: Asked, caller: Caller) -> None:
 def _back(fault: OAuthFault, asked: Asked, caller: Caller) -> OAuthFault:
     state = asked.parameters.get("state")
     location = location_of(fault, asked.redirect_uri, state, caller.tenant_slug)
-    return OAuthFault(fault.code, fault.description, location=location)
+    return OAuthFault(fault.code, fault.description, location=location, client_id=asked.client_id)
 
 
 def _query(request: HttpRequest) -> list[tuple[str, str]]:

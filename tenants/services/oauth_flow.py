@@ -156,6 +156,21 @@ def offered_scopes(asked: Asked, caller: Caller) -> list[str]:
     return [scope for scope in asked.scopes if scope in allowed]
 
 
+def is_trusted(client_id: str, *, caller: Caller) -> bool:
+    """Whether a browser may be sent to the client's address before its member was asked (RFC 9700 section 4.11.2).
+
+    Anyone can register an address, so one that came that way is trusted by those alone who have let its client in.
+    """
+    with tenant_scope(caller.tenant_id):
+        client = OAuthClient.objects.filter(client_id=client_id).first()
+        if client is None:
+            return False
+        if client.registration_source == OAuthClient.RegistrationSource.MANUAL:
+            return True
+        own = OAuthAuthorization.objects.filter(client=client, user_id=caller.user_id or 0)
+        return own.filter(revoked_at=None).exists()
+
+
 def location_of(fault: OAuthFault, redirect_uri: str, state: str | None, tenant_slug: str) -> str:
     """Where a browser goes with a fault: the client's redirect URI, with ``iss`` (RFC 9207)."""
     parameters = [("error", fault.code), ("error_description", fault.description)]
@@ -289,7 +304,9 @@ def _redirected(
     fault: OAuthFault, redirect_uri: str, parameters: Mapping[str, str], caller: Caller
 ) -> OAuthFault:
     location = location_of(fault, redirect_uri, parameters.get("state"), caller.tenant_slug)
-    return OAuthFault(fault.code, fault.description, location=location)
+    return OAuthFault(
+        fault.code, fault.description, location=location, client_id=parameters.get("client_id", "")
+    )
 
 
 def _with_issuer(location: str, tenant_slug: str) -> str:

@@ -27,17 +27,25 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 class OAuthFault(Exception):
     """A request that breaks a rule of the protocol: the registered error code, and a sentence for its developer.
 
-    ``location`` is where the browser is to be sent with it; ``None``: it is answered here.
+    ``location`` is where the browser is to go with it, which is the address of the client ``client_id``; ``None``: it
+    is answered here.
     """
 
     def __init__(
-        self, code: str, description: str, *, status: int = 400, location: str | None = None
+        self,
+        code: str,
+        description: str,
+        *,
+        status: int = 400,
+        location: str | None = None,
+        client_id: str = "",
     ) -> None:
         super().__init__(f"{code}: {description}")
         self.code = code
         self.description = description
         self.status = status
         self.location = location
+        self.client_id = client_id
 
 
 def read_parameters(given: Iterable[tuple[str, str]]) -> dict[str, str]:

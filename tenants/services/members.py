@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
+from django.db.models import Q
+
 from core.errors import Conflict, Forbidden, NotFound
 from tenants.access import Caller
 from tenants.changes import announce_change
@@ -13,6 +15,7 @@ from tenants.models import Membership, User
 from tenants.roles import Action, Role
 from tenants.scoping import tenant_scope
 from tenants.services.inputs import name_taken, refuse
+from tenants.services.oauth_ending import end_all, shown_authorization
 from tenants.services.recording import record_change
 from tenants.services.roster import (
     CAN_SIGN_IN,
@@ -193,9 +196,24 @@ def shown(membership: Membership) -> dict[str, Any]:
 def _end(membership: Membership, kind: str, *, caller: Caller) -> None:
     if membership.role == Role.OWNER:
         require_owner_besides(membership)
-    record_change(kind, caller=caller, before=shown(membership))
+    before = shown(membership)
+    # Before the first record: a refresh holds its authorization when it waits for the log.
+    ended = end_all(_acting_for(membership.user_id), "member_left")
     membership.delete()
+    record_change(kind, caller=caller, before=before)
+    for authorization in ended:
+        record_change(
+            "oauth.revoked",
+            caller=caller,
+            before=shown_authorization(authorization),
+            server=authorization.server,
+        )
     announce_change(caller.tenant_id)
+
+
+def _acting_for(user_id: int) -> Q:
+    """What clients may do for the person, and what those may do for themselves that the person made."""
+    return Q(user_id=user_id) | Q(user=None, client__user_id=user_id)
 
 
 def _require_lasting(heir: Membership) -> None:

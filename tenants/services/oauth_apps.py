@@ -22,7 +22,7 @@ from tenants.models_oauth import digest_of
 from tenants.roles import OAUTH_SCOPES, Action, within_role
 from tenants.scoping import tenant_scope
 from tenants.services.inputs import clean_text, refuse
-from tenants.services.oauth_server import end_authorization
+from tenants.services.oauth_ending import end_all, end_authorization, shown_authorization
 from tenants.services.recording import record_change
 
 SHOWN: Final = 200
@@ -59,7 +59,7 @@ def end_connection(connection_id: UUID, *, caller: Caller) -> OAuthAuthorization
         if row is None:
             raise NotFound("There is no such connected app in this team.", code="connection_not_found")
         if end_authorization(row, "member"):
-            record_change("oauth.revoked", caller=caller, before=_shown(row), server=row.server)
+            record_change("oauth.revoked", caller=caller, before=shown_authorization(row), server=row.server)
             announce_change(caller.tenant_id)
     return row
 
@@ -116,8 +116,7 @@ def revoke_client(client_id: UUID, *, caller: Caller) -> OAuthClient:
             raise Conflict("This client is revoked already.", code="client_revoked")
         row.revoked_at = timezone.now()
         row.save(update_fields=["revoked_at"])
-        for authorization in OAuthAuthorization.objects.filter(client=row, revoked_at=None):
-            end_authorization(authorization, "client_revoked")
+        end_all(Q(client=row), "client_revoked")
         record_change("oauth.client_revoked", caller=caller, before=_client_shown(row))
         announce_change(caller.tenant_id)
     return row
@@ -126,16 +125,6 @@ def revoke_client(client_id: UUID, *, caller: Caller) -> OAuthClient:
 def _own(caller: Caller, needed: Action = Action.KEYS_READ) -> Q:
     """The rows that the caller may have: all, or their own."""
     return Q() if caller.may(needed) else Q(user_id=caller.user_id or 0)
-
-
-def _shown(row: OAuthAuthorization) -> dict[str, Any]:
-    return {
-        "id": str(row.id),
-        "name": row.client.shown_name,
-        "client_id": row.client.client_id,
-        "email": None if row.user is None else row.user.email,
-        "scopes": list(row.scopes),
-    }
 
 
 def _client_shown(row: OAuthClient) -> dict[str, Any]:

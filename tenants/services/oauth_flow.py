@@ -16,11 +16,11 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from core.errors import Unauthenticated
 from core.requestid import current_request_id
-from tenants.access import Caller
+from tenants.access import Caller, tenant_not_found
 from tenants.audit.append import append_entry
 from tenants.audit.records import Entry, Reason
 from tenants.changes import announce_change
-from tenants.models import OAuthAuthorization, OAuthClient, User
+from tenants.models import Membership, OAuthAuthorization, OAuthClient, User, lasting
 from tenants.oauth_addresses import issuer
 from tenants.roles import OAUTH_SCOPES, Role, within_role
 from tenants.scoping import tenant_scope
@@ -113,7 +113,8 @@ def grant(
     if not any(scope in OAUTH_SCOPES for scope in scopes):
         raise OAuthFault("invalid_scope", "Leave at least one of the rights ticked, or refuse.")
     with tenant_scope(caller.tenant_id):
-        # Once more: minutes passed, and the client may have been revoked meanwhile.
+        # Once more: minutes passed, and the client may have been revoked meanwhile, or the member removed.
+        _require_member(caller)
         again = _check(asked.parameters, caller)
         validator = TenantValidator(server=again.server, resource=asked.parameters["resource"])
         headers, _, _ = IssuerServer(validator).create_authorization_response(
@@ -258,6 +259,16 @@ def host_of(redirect_uri: str) -> str:
 def is_loopback(redirect_uri: str) -> bool:
     """Whether a redirect URI leads to the member's own machine."""
     return urlsplit(redirect_uri).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
+def _require_member(caller: Caller) -> None:
+    """Raise as for an outsider unless the caller is a member, and keep them one until the transaction ends.
+
+    Whoever removes them waits, and then ends what they agreed to here.
+    """
+    own = Membership.objects.select_for_update(no_key=True).filter(lasting(), user_id=caller.user_id or 0)
+    if not list(own.values_list("pk")):
+        raise tenant_not_found()
 
 
 def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:

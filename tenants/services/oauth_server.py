@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from django.db.models import F
+from django.db.models import QuerySet
 from django.utils import timezone
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.oauth2.rfc6749 import errors
@@ -41,6 +41,7 @@ from tenants.models import (
 from tenants.models_oauth import digest_of
 from tenants.roles import NARROWING, OAUTH_DEFAULT, OAUTH_SCOPES, Role, within_role
 from tenants.scopenames import NARROWED_TOOL
+from tenants.services.oauth_ending import end_authorization
 from tenants.tokens import ACCESS_PREFIX, REFRESH_PREFIX, membership_behind
 
 ACCESS_SECONDS: Final = 3600
@@ -145,14 +146,15 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
     def validate_code(
         self, client_id: str, code: str, client: OAuthClient, request: Any, *args: Any, **kwargs: Any
     ) -> bool:
-        """Takes the code's row until the request ends: two uses of it take turns.
+        """Takes the authorization's row until the request ends, and looks at the code then: two uses of it take turns.
 
         A used code ends what came of it (RFC 6749 section 4.1.2). The toolkit deletes it and forgets.
         """
-        row = OAuthCode.objects.select_for_update().filter(code=digest_of(code), application=client).first()
-        if row is None:
+        digest = digest_of(code)
+        authorization = _take_family(OAuthCode.objects.filter(code=digest, application=client))
+        row = OAuthCode.objects.filter(code=digest).first()
+        if authorization is None or row is None:
             return False
-        authorization = OAuthAuthorization.objects.select_for_update().get(pk=row.authorization_id)
         if row.used_at is not None:
             self._end_replayed(authorization, "code_replayed")
             return False
@@ -193,15 +195,12 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         The toolkit looks first and locks later, which left live tokens after a replay and answered 500.
         """
         digest = digest_of(refresh_token)
-        family = (
+        authorization = _take_family(
             OAuthRefreshToken.objects.filter(token_checksum=digest, application=client)
-            .values_list("authorization_id", flat=True)
-            .first()
         )
-        if family is None:
+        row = OAuthRefreshToken.objects.filter(token_checksum=digest).first()
+        if authorization is None or row is None:
             return False
-        authorization = OAuthAuthorization.objects.select_for_update().get(pk=family)
-        row = OAuthRefreshToken.objects.get(token_checksum=digest)
         if row.revoked is not None:
             self._end_replayed(authorization, "refresh_token_replayed")
             return False
@@ -333,17 +332,12 @@ class _S256CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         return {**code, "state": request.state} if request.state else code
 
 
-def end_authorization(authorization: OAuthAuthorization, why: str) -> bool:
-    """End an authorization and every token of it, in the scope of its tenant. False: it had ended before."""
-    now = timezone.now()
-    ended = OAuthAuthorization.objects.filter(pk=authorization.pk, revoked_at=None).update(
-        revoked_at=now, revoked_for=why
-    )
-    OAuthRefreshToken.objects.filter(authorization=authorization, revoked=None).update(
-        revoked=now, updated=F("updated")
-    )
-    OAuthAccessToken.objects.filter(authorization=authorization).delete()
-    return ended == 1
+def _take_family(rows: QuerySet[Any]) -> OAuthAuthorization | None:
+    """Lock what a code or token hangs on. ``None``: there is no such row, or it was swept meanwhile."""
+    family = rows.values_list("authorization_id", flat=True).first()
+    if family is None:
+        return None
+    return OAuthAuthorization.objects.select_for_update().filter(pk=family).first()
 
 
 def _within_rights(scopes: list[str], authorization: OAuthAuthorization, request: Any) -> list[str]:

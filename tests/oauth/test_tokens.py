@@ -229,7 +229,7 @@ def test_token_does_what_the_members_role_allows_now(team: Team, app: App) -> No
     team.give_role(editor, Role.AUDITOR)
     assert caller_for_token(token, tenant_slug=team.slug).scopes == {"server:default"}
     team.part_with(editor)
-    with pytest.raises(Unauthenticated, match="not in this team"):
+    with pytest.raises(Unauthenticated, match="not known here"):
         caller_for_token(token, tenant_slug=team.slug)
 
 

@@ -109,7 +109,7 @@ def revoke_client(client_id: UUID, *, caller: Caller) -> OAuthClient:
     """Shut a client out of the team for good, with everything that members let it do. Raises ``NotFound``."""
     caller.require(Action.KEYS_CHANGE)
     with tenant_scope(caller.tenant_id):
-        row = OAuthClient.objects.select_for_update().filter(pk=client_id).first()
+        row = OAuthClient.objects.select_for_update(no_key=True).filter(pk=client_id).first()
         if row is None:
             raise NotFound("There is no such client in this team.", code="client_not_found")
         if row.revoked_at is not None:

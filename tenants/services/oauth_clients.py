@@ -140,7 +140,7 @@ def take_document(client_id: str, document: Document, *, caller: Caller) -> None
     uris = " ".join(described.redirect_uris)
     stale_at = timezone.now() + timedelta(seconds=_age(document.cache_control))
     with tenant_scope(caller.tenant_id):
-        row = OAuthClient.objects.select_for_update().filter(client_id=client_id).first()
+        row = OAuthClient.objects.select_for_update(no_key=True).filter(client_id=client_id).first()
         if row is not None:
             before = _shown(row)
             row.name, row.redirect_uris, row.cimd_expires_at = described.name, uris, stale_at

@@ -259,7 +259,7 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
     def _own_authorization(self, request: Any) -> OAuthAuthorization:
         """The authorization of a client that acts for itself at this server; the same one as long as it is live."""
         # Two requests at once would both make one.
-        client = OAuthClient.objects.select_for_update().get(pk=request.client.pk)
+        client = OAuthClient.objects.select_for_update(no_key=True).get(pk=request.client.pk)
         live = OAuthAuthorization.objects.filter(
             client=client, user=None, server=self.server, revoked_at=None
         ).first()

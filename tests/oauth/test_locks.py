@@ -1,0 +1,88 @@
+"""Who ends what clients may do, and who asks for tokens meanwhile, take turns, and never wait for each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from core.errors import Unauthenticated
+from tenants.models import Membership
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+from tenants.services import oauth_server
+from tenants.services.oauth_apps import revoke_client
+from tenants.services.oauth_flow import Answered
+from tenants.tokens import caller_for_token
+from tests.factories import Team
+from tests.oauth.flows import App
+
+
+class Held:
+    """A token request that stands still, with its locks, until another connection waits for one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached = threading.Event()
+        within = oauth_server._within_rights
+
+        def held(*arguments: Any) -> list[str]:
+            self.reached.set()
+            self._until_somebody_waits()
+            return within(*arguments)
+
+        monkeypatch.setattr(oauth_server, "_within_rights", held)
+
+    def _until_somebody_waits(self) -> None:
+        pause = threading.Event()
+        for _ in range(500):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid() = ANY(pg_blocking_pids(pid)) FROM pg_stat_activity")
+                if (True,) in cursor.fetchall():
+                    return
+            pause.wait(0.02)
+
+
+def meanwhile(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Future[Any]:
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connection.close()
+
+    return pool.submit(run)
+
+
+@pytest.mark.parametrize("ending", ["client", "member"])
+@pytest.mark.parametrize("asking", ["refresh", "code"])
+def test_ending_during_a_token_request_waits_for_it_and_ends_what_it_gave(
+    team: Team, app: App, monkeypatch: pytest.MonkeyPatch, ending: str, asking: str
+) -> None:
+    member = team.member(Role.EDITOR)
+    if asking == "code":
+        code = app.code(member)
+        ask: Callable[[], Answered] = lambda: app.exchange(code)  # noqa: E731
+    else:
+        token = app.tokens(member)["refresh_token"]
+        ask = lambda: app.refresh(token)  # noqa: E731
+    held = Held(monkeypatch)
+    with ThreadPoolExecutor(2) as pool:
+        asked = meanwhile(pool, ask)
+        assert held.reached.wait(20)
+        ended = meanwhile(
+            pool,
+            (lambda: revoke_client(app.row.pk, caller=team.owner))
+            if ending == "client"
+            else (lambda: team.part_with(member)),
+        )
+        answer = asked.result(30)
+        ended.result(30)
+    assert answer.status == 200
+    with pytest.raises(Unauthenticated):
+        caller_for_token(answer.body["access_token"], tenant_slug=team.slug)
+    if ending == "member":
+        with tenant_scope(team.tenant_id):
+            assert not Membership.objects.filter(user_id=member.user_id or 0).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -12,9 +13,11 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from core.clientaddress import UNKNOWN, address_block
 from core.errors import Forbidden, RateLimited, Unavailable
 from core.loop import run_async
 from core.requestid import current_request_id
+from frontend.sessions import visitor_address
 from servers.services.runtime import get_runtime
 from servers.services.surfaces import find_tenant
 from tenants.access import Caller
@@ -78,6 +81,31 @@ def tenant_named(slug: str) -> int | None:
     return find_tenant(slug) if re.fullmatch(SLUG_PATTERN, slug) else None
 
 
+def take_turn(request: HttpRequest, tenant_id: int, tenant_slug: str) -> None:
+    """Count a request that programs make, by its address at the team. Raises ``RateLimited``, recorded (bounded)."""
+    address = visitor_address(request)
+    if address == UNKNOWN:
+        return
+    caller = Caller(tenant_id=tenant_id, tenant_slug=tenant_slug, actor=f"anonymous ({address})")
+    run_async(_take_turn(caller, address, current_request_id()), timeout=_SECONDS)
+
+
+async def _take_turn(caller: Caller, address: str, request_id: str) -> None:
+    limiter = get_runtime().token_limiter
+    wait = await limiter.take(f"oauth/{caller.tenant_id}/{address_block(address)}")
+    if wait <= 0:
+        return
+    seconds = math.ceil(wait)
+    refusal = RateLimited(
+        f"Your address asked this issuer more than {limiter.pace.requests} times in {limiter.pace.seconds} seconds. "
+        f"Try again in {seconds} second{'' if seconds == 1 else 's'}.",
+        retry_after=seconds,
+        rule="oauth:rate",
+    )
+    await _record(caller, refusal, "", request_id)
+    raise refusal
+
+
 def read_form(request: HttpRequest) -> list[tuple[str, str]]:
     """The body's parameters, as they came. Raises ``OAuthFault``."""
     if request.content_type != "application/x-www-form-urlencoded":
@@ -139,7 +167,7 @@ def record_fault(
     run_async(_record(caller, refusal, server, current_request_id()), timeout=_SECONDS)
 
 
-async def _record(caller: Caller, refusal: Forbidden, server: str, request_id: str) -> None:
+async def _record(caller: Caller, refusal: Forbidden | RateLimited, server: str, request_id: str) -> None:
     runtime = get_runtime()
     await runtime.start()
     await runtime.refusals.refused_caller(

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from core.crypto import derive_text
-from frontend.oauth.answers import json_answer, program_endpoint, read_form, record_fault
+from frontend.oauth.answers import json_answer, program_endpoint, read_form, record_fault, take_turn
 from tenants.services.oauth_flow import Answered, introspect_token, issue_tokens, revoke_token
 from tenants.services.oauth_parameters import OAuthFault, read_parameters
 
@@ -32,6 +32,8 @@ def introspect(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpRe
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     known = introspection_secret(tenant_slug)
     if scheme.lower() != "bearer" or not hmac.compare_digest(secret.strip().encode(), known.encode()):
+        # A resource server asks for each token that it is shown; who has not its secret asks for none.
+        take_turn(request, tenant_id, tenant_slug)
         raise OAuthFault("invalid_client", "Introspection is for Marina's own resource servers.", status=401)
     parameters = read_parameters(read_form(request))
     if not parameters.get("token"):
@@ -48,6 +50,7 @@ def _answer(
     ask: Callable[..., Answered], request: HttpRequest, tenant_id: int, tenant_slug: str
 ) -> HttpResponse:
     """What the service that is asked says to a client that may prove itself in a header."""
+    take_turn(request, tenant_id, tenant_slug)
     answered = ask(
         read_parameters(read_form(request)),
         authorization=request.headers.get("Authorization"),

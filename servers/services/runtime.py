@@ -34,6 +34,10 @@ FLUSH_SECONDS: Final = 10.0
 
 MAX_TENANTS: Final = 10_000
 
+TOKEN_PACE: Final = Pace(600, 60)
+"""What one address may ask of one team's token, revocation and introspection endpoints. A client asks once an hour, so
+this is room for many behind one address."""
+
 
 class Runtime:
     """The parts a call needs. Building it opens nothing; ``start`` does, on the loop that runs it."""
@@ -54,6 +58,7 @@ class Runtime:
         self.tenants = TenantIds()
         rate = settings.ENV.public_rate
         self.limiter = Limiter(settings.ENV.redis_url, Pace(rate.requests, rate.seconds))
+        self.token_limiter = Limiter(settings.ENV.redis_url, TOKEN_PACE)
         failures = settings.ENV.key_failures
         self.lockout = Lockout(
             Limiter(
@@ -87,6 +92,7 @@ class Runtime:
         await self.refusals.close()
         await self.uses.flush()
         await self.limiter.close()
+        await self.token_limiter.close()
         await self.lockout.close()
         await self.writer.close()
         await self.engine.close()

@@ -1,4 +1,6 @@
-"""Celery's side of exports: hints in, work out. The row is the truth; a lost or doubled hint harms nothing."""
+"""Celery's side of exports and of sweeping: hints in, work out. The row is the truth; a lost or doubled hint harms
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,10 @@ from redis import RedisError
 
 from tenants.exports import find_unclaimed, make_export
 from tenants.models import AuditExport, Tenant
+from tenants.sweeping import sweep_people, sweep_tenant
+
+# Older than that, a run is pointless: the next is due.
+_EXPIRES_SECONDS = 540
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +44,16 @@ def sweep_exports() -> None:
     for tenant_id in Tenant.objects.order_by("id").values_list("id", flat=True):
         for export_id in find_unclaimed(tenant_id):
             _hint(tenant_id, export_id)
+
+
+@shared_task(name="tenants.tasks.sweep_expired", expires=_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+def sweep_expired() -> None:
+    """Delete what expired long enough ago: every tenant's, one after another, and what is of no tenant."""
+    for tenant_id in Tenant.objects.order_by("id").values_list("id", flat=True):
+        gone = sweep_tenant(tenant_id)
+        if gone:
+            _log.info("expired rows deleted", extra={"tenant_id": tenant_id, "rows": gone})
+    sweep_people()
 
 
 def _hint(tenant_id: int, export_id: UUID) -> None:

@@ -244,6 +244,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BEAT_SCHEDULE = {
     "sweep-exports": {"task": "tenants.tasks.sweep_exports", "schedule": 15.0},
+    "sweep-expired": {"task": "tenants.tasks.sweep_expired", "schedule": 600.0},
     "check-sources": {"task": "servers.tasks.check_sources", "schedule": 60.0},
 }
 

@@ -62,9 +62,9 @@ def is_offered(scope: str) -> bool:
 class TenantValidator(OAuth2Validator):  # type: ignore[misc]
     """The toolkit's validator for one request at one tenant's token endpoint or authorization endpoint.
 
-    ``tenant_slug`` names the issuer, ``server`` the server of the request's one ``resource`` and ``resource`` its
-    identifier, both checked before. After a request, ``issued`` is the authorization that tokens were issued for,
-    ``refreshed`` says whether it was by a refresh, and ``replayed`` is one that a replay ended.
+    ``server`` is the server of the request's one ``resource`` and ``resource`` its identifier, both checked before.
+    After a request, ``issued`` is the authorization that tokens were issued for, ``refreshed`` says whether it was by a
+    refresh, ``replayed`` is one that a replay ended, and ``revoked`` one that its client ended.
     """
 
     def __init__(self, *, server: str = "", resource: str = "") -> None:
@@ -175,10 +175,10 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         return request.marina_code.code_challenge_method or None
 
     def confirm_redirect_uri(
-        self, client_id: str, code: str, redirect_uri: str, client: OAuthClient, *args: Any, **kwargs: Any
+        self, client_id: str, code: str, redirect_uri: str, client: OAuthClient, request: Any
     ) -> bool:
-        grant = OAuthCode.objects.filter(code=digest_of(code), application=client).first()
-        return grant is not None and bool(grant.redirect_uri_allowed(redirect_uri))
+        """The toolkit would read the code once more; here it is the one that was just found valid."""
+        return bool(request.marina_code.redirect_uri_allowed(redirect_uri))
 
     def invalidate_authorization_code(
         self, client_id: str, code: str, request: Any, *args: Any, **kwargs: Any

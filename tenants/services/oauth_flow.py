@@ -1,6 +1,6 @@
 """Authorizing a client, and what its tokens become: each use case one function, one transaction and its record.
 
-Knows no page. The rules are ``oauth_server``'s; what a request may look like, ``oauth_parameters``' .
+Knows no page. The rules are ``oauth_server``'s; what a request may look like, ``oauth_parameters``'s.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tenants.models import Membership, OAuthAuthorization, OAuthClient, User, la
 from tenants.oauth_addresses import issuer
 from tenants.roles import OAUTH_SCOPES, Role, within_role
 from tenants.scoping import tenant_scope
+from tenants.services.oauth_clients import LOOPBACK
 from tenants.services.oauth_parameters import (
     OAuthFault,
     check_challenge,
@@ -36,7 +37,6 @@ from tenants.services.oauth_server import IssuerServer, TenantValidator
 from tenants.services.recording import record_change
 from tenants.tokens import actor_of, find_live_token
 
-# oauthlib reads a request's URI; nothing is ever asked of this one.
 _OF_REVOCATIONS: Final = ("token", "token_type_hint", "client_id", "client_secret")
 _OF_TOKEN_REQUESTS: Final = frozenset(
     {
@@ -52,6 +52,7 @@ _OF_TOKEN_REQUESTS: Final = frozenset(
 )
 
 _NOWHERE: Final = "https://issuer.invalid/"
+"""oauthlib reads a request's URI; nothing is ever asked of this one."""
 
 _REPLAYED: Final = {
     "code_replayed": "An authorization code was used twice: somebody else may have it. Everything that came of it "
@@ -66,7 +67,6 @@ class Asked:
     """A sound authorization request: what the member is to decide about."""
 
     parameters: Mapping[str, str] = field(repr=False)
-    client_pk: Any
     client_name: str
     client_id: str
     redirect_uri: str
@@ -104,12 +104,8 @@ def grant(
     asked: Asked, chosen: Iterable[str], *, caller: Caller, user: User
 ) -> tuple[str, OAuthAuthorization]:
     """The member agrees. Where the browser goes with the code. Raises ``OAuthFault``."""
-    wanted = frozenset(chosen)
-    scopes = [
-        scope
-        for scope in asked.scopes
-        if scope not in OAUTH_SCOPES or (scope in wanted and scope in offered_scopes(asked, caller))
-    ]
+    agreed = frozenset(chosen).intersection(offered_scopes(asked, caller))
+    scopes = [scope for scope in asked.scopes if scope not in OAUTH_SCOPES or scope in agreed]
     if not any(scope in OAUTH_SCOPES for scope in scopes):
         raise OAuthFault("invalid_scope", "Leave at least one of the rights ticked, or refuse.")
     with tenant_scope(caller.tenant_id):
@@ -258,7 +254,7 @@ def host_of(redirect_uri: str) -> str:
 
 def is_loopback(redirect_uri: str) -> bool:
     """Whether a redirect URI leads to the member's own machine."""
-    return urlsplit(redirect_uri).hostname in {"localhost", "127.0.0.1", "::1"}
+    return urlsplit(redirect_uri).hostname in LOOPBACK
 
 
 def _require_member(caller: Caller) -> None:
@@ -293,7 +289,6 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
         raise _redirected(fault, redirect_uri, parameters, caller) from None
     return Asked(
         parameters=dict(parameters),
-        client_pk=client.pk,
         client_name=client.shown_name,
         client_id=client.client_id,
         redirect_uri=redirect_uri,

@@ -7,6 +7,9 @@ client, its authorizations by id, then their codes and tokens, and the log's hea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from uuid import UUID
+
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -15,15 +18,7 @@ from tenants.models import OAuthAccessToken, OAuthAuthorization, OAuthRefreshTok
 
 def end_authorization(authorization: OAuthAuthorization, why: str) -> bool:
     """End an authorization and every token of it, in the scope of its tenant. False: it had ended before."""
-    now = timezone.now()
-    ended = OAuthAuthorization.objects.filter(pk=authorization.pk, revoked_at=None).update(
-        revoked_at=now, revoked_for=why
-    )
-    OAuthRefreshToken.objects.filter(authorization=authorization, revoked=None).update(
-        revoked=now, updated=F("updated")
-    )
-    OAuthAccessToken.objects.filter(authorization=authorization).delete()
-    return ended == 1
+    return _end([authorization.pk], why) == 1
 
 
 def end_all(which: Q, why: str) -> list[OAuthAuthorization]:
@@ -31,15 +26,10 @@ def end_all(which: Q, why: str) -> list[OAuthAuthorization]:
 
     One that waits for a code, or lies idle, ends as well: its member may come back, and it must not.
     """
-    now = timezone.now()
     rows = OAuthAuthorization.objects.filter(which, revoked_at=None).select_for_update(of=("self",))
     standing = list(rows.select_related("client", "user").order_by("pk"))
-    numbers = [row.pk for row in standing]
-    OAuthAuthorization.objects.filter(pk__in=numbers).update(revoked_at=now, revoked_for=why)
-    OAuthRefreshToken.objects.filter(authorization__in=numbers, revoked=None).update(
-        revoked=now, updated=F("updated")
-    )
-    OAuthAccessToken.objects.filter(authorization__in=numbers).delete()
+    _end([row.pk for row in standing], why)
+    now = timezone.now()
     return [row for row in standing if now < row.expires_at]
 
 
@@ -52,3 +42,16 @@ def shown_authorization(row: OAuthAuthorization) -> dict[str, object]:
         "email": None if row.user is None else row.user.email,
         "scopes": list(row.scopes),
     }
+
+
+def _end(numbers: Sequence[UUID], why: str) -> int:
+    """End these with every token of theirs. How many had not ended before."""
+    now = timezone.now()
+    ended = OAuthAuthorization.objects.filter(pk__in=numbers, revoked_at=None).update(
+        revoked_at=now, revoked_for=why
+    )
+    OAuthRefreshToken.objects.filter(authorization__in=numbers, revoked=None).update(
+        revoked=now, updated=F("updated")
+    )
+    OAuthAccessToken.objects.filter(authorization__in=numbers).delete()
+    return ended

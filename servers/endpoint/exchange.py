@@ -323,11 +323,8 @@ class Exchange(Visit):
             questions=questions,
             framed=self._carrier is None,
             begin=self._note_session,
-            check_again=self._look_again,
+            check_again=self.look_again,
         )
-
-    async def _look_again(self) -> None:
-        await self.admit(again=True)
 
     def _note_session(self, session: Session) -> None:
         self._new_session = session

@@ -46,14 +46,14 @@ class Incoming:
     headers: dict[bytes, bytes]
     request_id: str
     channel: Callable[[], Channel]
+    check_again: Callable[[], Awaitable[None]]
+    """Raises ``MarinaError`` when the caller may not be served any more: for what stays open."""
     session: Session | None = None
     questions: Questions | None = None
     begin: Callable[[Session], None] | None = None
     """Takes the session that ``initialize`` began."""
     framed: bool = True
     """Whether the request came with headers of its own, which must repeat what it says."""
-    check_again: Callable[[], Awaitable[None]] | None = None
-    """Raises ``MarinaError`` when the caller may not be served any more: for what stays open."""
 
     @property
     def runtime(self) -> Runtime:

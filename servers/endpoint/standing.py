@@ -16,19 +16,16 @@ from typing import Any, Final
 import orjson
 from redis.exceptions import RedisError
 
-from core.errors import MarinaError, Unavailable
-from servers.endpoint import subscribers
+from core.errors import MarinaError
 from servers.endpoint.channel import RETRY_MS, SSE_HEADERS, Send
 from servers.endpoint.events import PAGE_EVENTS, PING, STANDALONE, Event, EventLog, sse
 from servers.endpoint.handlers.lifecycle import offered_to
 from servers.endpoint.sessions import Session, lists_key, subscriptions_key
 from servers.endpoint.subscribers import LISTS, Subscriber, change_bytes
+from servers.endpoint.tenure import CHECK_SECONDS, Tenure
 from servers.endpoint.updates import take_updates
 from servers.endpoint.visit import Visit
 from servers.endpoint.wire import INTERNAL_ERROR
-
-CHECK_SECONDS: Final = 5.0
-"""How long a stream may stay open after its credential has ended."""
 
 PING_SECONDS: Final = 15.0
 REFRESH_SECONDS: Final = 60.0
@@ -108,7 +105,7 @@ class StandingStream:
         self._loading = False
         self._opened = False
         self._uncertain = False
-        self._admitted = 0.0
+        self._tenure = Tenure(visit.look_again)
         self._over = False
         self._gone = False
 
@@ -160,7 +157,7 @@ class StandingStream:
             self._opened = True
 
     async def _run(self) -> None:
-        pinged = refreshed = checked = self._admitted = monotonic()
+        pinged = refreshed = checked = monotonic()
         if not self._standalone and (await self._deliver() or await self._is_orphaned()):
             return
         while not self._over:
@@ -249,11 +246,7 @@ class StandingStream:
     async def _holds(self) -> bool:
         """Whether the stream may stay open: for its credential, its session, and what it waits for."""
         try:
-            await self._visit.admit(again=True)
-            self._admitted = monotonic()
-        except Unavailable:
-            if monotonic() - self._admitted >= subscribers.OUTAGE_SECONDS:
-                return False
+            await self._tenure.check()
         except MarinaError:
             return False
         with contextlib.suppress(RedisError, OSError):

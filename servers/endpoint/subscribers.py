@@ -29,9 +29,6 @@ LISTS: Final = (TOOLS, RESOURCES, PROMPTS)
 MAX_URIS: Final = 1_000
 """Resources that one stream or session is told of."""
 
-OUTAGE_SECONDS: Final = 30.0
-"""How long a stream outlasts that nobody can say whether its credential still holds."""
-
 _AGAIN_SECONDS: Final = 5.0
 """How soon a comparison is tried again that the database did not answer."""
 

@@ -119,6 +119,10 @@ class Visit:
                 raise
             raise refusal
 
+    async def look_again(self) -> None:
+        """``admit`` again: for what stands open."""
+        await self.admit(again=True)
+
     async def _admit_with_care(self, *, again: bool) -> None:
         runtime = self.parts.runtime
         caller = await self._identify(self.headers.get(b"authorization"), counted=not again)

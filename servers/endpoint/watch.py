@@ -174,7 +174,7 @@ class Watch:
             if exchange.opened is not None:
                 await exchange.opened.hold()
             try:
-                await exchange.admit(again=True)
+                await exchange.look_again()
             except (Unauthenticated, Forbidden, NotFound) as refusal:
                 # Its credential has ended, and what it streams with it. A database that is away ends nothing.
                 self._cancel(refusal)

@@ -19,13 +19,13 @@ from servers.endpoint.channel import Send
 from servers.endpoint.exchange import Exchange
 from servers.endpoint.handlers.answers import client_of
 from servers.endpoint.handlers.lifecycle import offered_to
-from servers.endpoint.handlers.subscriptions import CHECK_SECONDS
 from servers.endpoint.headers import fold, refuse_doubled, request_id_of
 from servers.endpoint.notices import request_name
 from servers.endpoint.questions import LocalQuestions
 from servers.endpoint.routes import find_socket
 from servers.endpoint.sessions import Session, principal_of
 from servers.endpoint.subscribers import Subscriber, change_bytes
+from servers.endpoint.tenure import CHECK_SECONDS, Tenure
 from servers.endpoint.wire import RpcError, error_bytes, glance
 
 MAX_IN_FLIGHT: Final = 64
@@ -42,9 +42,6 @@ READ_BYTES: Final = 64 * 1024
 
 REFUSAL_SECONDS: Final = 1.0
 """How long a refusal may take to be sent."""
-
-AWAY_SECONDS: Final = 30.0
-"""How long a connection stands while nobody can say whether its credential does."""
 
 GOING_AWAY: Final = 1001
 UNSUPPORTED: Final = 1003
@@ -281,23 +278,17 @@ class Connection:
         subscriber = self.subscriber
         loop = asyncio.get_running_loop()
         check_at = loop.time() + CHECK_SECONDS
-        away_since: float | None = None
+        tenure = Tenure(self.visit.look_again)
         while not subscriber.ended:
             for kind, uri in subscriber.take():
                 await self.send(change_bytes(kind, uri))
             if loop.time() >= check_at:
                 check_at = loop.time() + CHECK_SECONDS
                 try:
-                    await self.visit.admit(again=True)
-                    away_since = None
-                except Unavailable:
-                    # What cannot be known now may be known in a moment; a request is refused meanwhile.
-                    away_since = away_since or loop.time()
-                    if loop.time() - away_since >= AWAY_SECONDS:
-                        await self.close(TRY_AGAIN_LATER)
-                        return
-                except MarinaError:
-                    await self.close(POLICY)
+                    await tenure.check()
+                except MarinaError as over:
+                    # What cannot be known now may be known in a moment.
+                    await self.close(TRY_AGAIN_LATER if isinstance(over, Unavailable) else POLICY)
                     return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(check_at):

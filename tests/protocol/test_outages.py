@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from config.local.ports import find_free_port
 from core.errors import Unavailable
-from servers.endpoint import standing, subscribers
+from servers.endpoint import standing, tenure
 from servers.endpoint.handlers import subscriptions
 from servers.endpoint.visit import Visit
 from servers.services.runtime import Runtime
@@ -78,6 +78,6 @@ def test_stream_outlasts_a_database_that_is_away_for_a_moment_but_not_for_long(
         assert talk.call("touch", {"uri": "talk://plain"}).status == 200
         for each in (stream, modern):
             assert each.message()["params"]["uri"] == "talk://plain"
-        monkeypatch.setattr(subscribers, "OUTAGE_SECONDS", 0.0)
+        monkeypatch.setattr(tenure, "OUTAGE_SECONDS", 0.0)
         assert stream.messages() == []
         assert ["result" in message for message in modern.messages()] == [True]

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from core.errors import Unavailable
-from servers.endpoint import websocket
+from servers.endpoint import tenure, websocket
 from servers.endpoint.exchange import Exchange
 from servers.services.runtime import Runtime
 from servers.services.tools import list_tools, set_tool_enabled
@@ -293,7 +293,7 @@ def test_database_that_is_away_for_a_moment_ends_no_connection(
             assert looked.acquire(timeout=15)
         socket.ask("ping")
         assert socket.take()["result"] == {}
-        monkeypatch.setattr(websocket, "AWAY_SECONDS", 0.0)
+        monkeypatch.setattr(tenure, "OUTAGE_SECONDS", 0.0)
         assert socket.closed_with() == 1013
 
 

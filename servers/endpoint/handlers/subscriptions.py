@@ -8,19 +8,16 @@ from typing import Any, Final
 
 import orjson
 
-from core.errors import MarinaError, Unavailable
-from servers.endpoint import subscribers
+from core.errors import MarinaError
 from servers.endpoint.handlers.answers import invalid
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.subscribers import MAX_URIS, Subscriber, change_bytes
+from servers.endpoint.tenure import CHECK_SECONDS, Tenure
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS
 from servers.endpoint.wire import RpcError
 from tenants.roles import Action
 
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
-
-CHECK_SECONDS: Final = 5.0
-"""How long a stream may stay open after its credential has ended."""
 
 _LISTS: Final = {
     "toolsListChanged": (TOOLS, Action.TOOLS_READ),
@@ -58,17 +55,17 @@ async def listen(incoming: Incoming) -> bytes:
         )
         hub.join(subscriber, incoming.view)
         loop = asyncio.get_running_loop()
-        admitted = loop.time()
-        check_at = admitted + CHECK_SECONDS
+        tenure = Tenure(incoming.check_again)
+        check_at = loop.time() + CHECK_SECONDS
         while not subscriber.ended:
             for kind, uri in subscriber.take():
                 await channel.send(change_bytes(kind, uri, meta))
             # By the clock, not by quiet: a stream that always has something to say is looked at as often.
             if loop.time() >= check_at:
                 check_at = loop.time() + CHECK_SECONDS
-                if await _holds(subscriber, incoming):
-                    admitted = loop.time()
-                elif loop.time() - admitted >= subscribers.OUTAGE_SECONDS:
+                try:
+                    await tenure.check()
+                except MarinaError:
                     subscriber.end()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(check_at):
@@ -82,18 +79,6 @@ async def listen(incoming: Incoming) -> bytes:
             "_meta": orjson.Fragment(incoming.view.identity[:-1] + b"," + meta[1:]),
         }
     )
-
-
-async def _holds(subscriber: Subscriber, incoming: Incoming) -> bool:
-    """Whether the credential is known to hold. End the stream with it."""
-    if incoming.check_again is not None:
-        try:
-            await incoming.check_again()
-        except Unavailable:
-            return False
-        except MarinaError:
-            subscriber.end()
-    return True
 
 
 def _filter(incoming: Incoming) -> tuple[list[str], list[str], dict[str, Any]]:

@@ -87,6 +87,8 @@ class Connection:
         self.scope = scope
         self.base_send = send
         self.closed = False
+        self.ended: MarinaError | None = None
+        """The refusal that ended it, if one did."""
         self.visit = self._exchange()
         self.requests: dict[bytes, asyncio.Task[None]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -115,7 +117,8 @@ class Connection:
             hub.dismiss(self.visit.caller)
             self.telling.cancel()
             for task in list(self.tasks):
-                task.cancel()
+                # What is being run records the refusal as its end.
+                task.cancel(self.ended)
 
     async def connect(self) -> bool:
         """Admit the caller, or refuse with the HTTP status that a POST would get."""
@@ -156,9 +159,11 @@ class Connection:
         """Send a message: JSON."""
         await self._put({"type": "websocket.send", "text": message.decode()})
 
-    async def close(self, code: int) -> None:
-        """Close the connection. What is sent afterwards is dropped."""
-        await self._put({"type": "websocket.close", "code": code})
+    async def close(self, code: int, ended: MarinaError | None = None) -> None:
+        """Close the connection, and name the refusal that ended it, if one did. What is sent afterwards is dropped."""
+        self.ended = self.ended or ended
+        reason = "" if ended is None else ended.code
+        await self._put({"type": "websocket.close", "code": code, "reason": reason})
         self.closed = True
 
     async def _put(self, message: Any) -> None:
@@ -239,7 +244,7 @@ class Connection:
             await self.send(reply.body)
             # What may be over in a moment (a rate, a database that is away) ends no connection.
             if isinstance(error, Unauthenticated | Forbidden | NotFound):
-                await self.close(POLICY)
+                await self.close(POLICY, error)
             return
         try:
             if counted:
@@ -288,7 +293,7 @@ class Connection:
                     await tenure.check()
                 except MarinaError as over:
                     # What cannot be known now may be known in a moment.
-                    await self.close(TRY_AGAIN_LATER if isinstance(over, Unavailable) else POLICY)
+                    await self.close(TRY_AGAIN_LATER if isinstance(over, Unavailable) else POLICY, over)
                     return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(check_at):

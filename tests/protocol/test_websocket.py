@@ -241,6 +241,30 @@ def test_connection_ends_with_its_credential(
         assert socket.closed_with() == 1008
 
 
+def test_call_that_its_credential_ends_before_is_recorded_with_the_cause(
+    talk: Endpoint,
+    talkers: Team,
+    talker: TalkerBackend,
+    records: Records,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websocket, "CHECK_SECONDS", 0.2)
+    issued = issue_key("short-lived", list(ALL_SCOPES), expires_in_days=1, caller=talkers.owner)
+    with _begun(talk.with_key(issued.key)) as socket:
+        socket.call("steps", {"gate": "ws-revoked"})
+        talker.wait_entered("ws-revoked")
+        revoke_key(issued.row.pk, caller=talkers.owner)
+        assert socket.closed_with() == 1008
+        assert socket.connection.close_reason == "key_revoked"
+    talker.wait_cancelled("ws-revoked")
+
+    def ended() -> list[Any]:
+        return [record for record in records(talkers) if record["kind"] == "tools/call"]
+
+    wait_for(lambda: len(ended()) == 1)
+    assert [(each["outcome"], each["reason"]["code"]) for each in ended()] == [("cancelled", "key_revoked")]
+
+
 def test_closed_connection_cancels_what_it_asked_for(
     talk: Endpoint, talkers: Team, talker: TalkerBackend, records: Records
 ) -> None:

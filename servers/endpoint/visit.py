@@ -30,7 +30,7 @@ from tenants.audit.records import KIND_CALL
 from tenants.oauth_addresses import DEFAULT_SERVER, metadata_url
 from tenants.roles import Action
 
-PUBLIC_SCOPES: Final = ("tools:read", "tools:execute", "resources:read", "prompts:read")
+PUBLIC_SCOPES: Final = frozenset({"tools:read", "tools:execute", "resources:read", "prompts:read"})
 """What anyone may do on a server that its team made public."""
 
 _OF_CLIENTS: Final = (Action.TOOLS_READ, Action.TOOLS_CALL, Action.RESOURCES_READ, Action.PROMPTS_READ)
@@ -125,8 +125,8 @@ class Visit:
 
     async def _admit_with_care(self, *, again: bool) -> None:
         runtime = self.parts.runtime
-        caller = await self._identify(self.headers.get(b"authorization"), counted=not again)
         address = self.address()
+        caller = await self._identify(self.headers.get(b"authorization"), address, counted=not again)
         try:
             require_address(caller, address)
             # A grant is held for seconds, so a key in use passes here often enough.
@@ -202,22 +202,22 @@ class Visit:
             self.tenant_slug, None if self.server_slug == DEFAULT_SERVER else self.server_slug
         )
 
-    async def _identify(self, authorization: bytes | None, *, counted: bool) -> Caller:
+    async def _identify(self, authorization: bytes | None, address: str, *, counted: bool) -> Caller:
         if authorization is None:
-            anonymous = await self._anonymous(counted=counted)
+            anonymous = await self._anonymous(address, counted=counted)
             if anonymous is not None:
                 return anonymous
         return await identify(
             self.parts.runtime,
             self.tenant_slug,
             authorization,
-            address=self.address(),
+            address=address,
             server=self.server_slug,
             client=client_of(self.headers),
             request_id=self.request_id,
         )
 
-    async def _anonymous(self, *, counted: bool) -> Caller | None:
+    async def _anonymous(self, address: str, *, counted: bool) -> Caller | None:
         """Anyone, on a server that its team made public; elsewhere ``None``. Raises ``RateLimited``, recorded."""
         runtime = self.parts.runtime
         if not runtime.writer.accepting:
@@ -225,9 +225,7 @@ class Visit:
         tenant_id = await runtime.tenants.get(self.tenant_slug)
         if tenant_id is None or not await runtime.surfaces.is_public(tenant_id, self.server_slug):
             return None
-        address = self.address()
-        scopes = frozenset(PUBLIC_SCOPES)
-        caller = anonymous_caller(tenant_id, self.tenant_slug, self.server_slug, address, scopes)
+        caller = anonymous_caller(tenant_id, self.tenant_slug, self.server_slug, address, PUBLIC_SCOPES)
         if counted:
             await admit_anonymous(
                 runtime,

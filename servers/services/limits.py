@@ -144,6 +144,11 @@ class Limiter:
         return 0.0
 
 
+def in_seconds(seconds: int) -> str:
+    """When to try again, in words."""
+    return f"in {seconds} second{'' if seconds == 1 else 's'}"
+
+
 _ANONYMOUS: Final = "anonymous ("
 
 
@@ -178,7 +183,7 @@ async def admit_anonymous(
     seconds = math.ceil(wait)
     refusal = RateLimited(
         f"Without a key, {pace.requests} requests in {pace.seconds} seconds are allowed from one address, "
-        f"evenly spread. Try again in {seconds} second{'' if seconds == 1 else 's'}, or ask the team for a key.",
+        f"evenly spread. Try again {in_seconds(seconds)}, or ask the team for a key.",
         retry_after=seconds,
         rule="rate:address",
     )

@@ -15,7 +15,7 @@ from typing import Final
 
 from core.clientaddress import UNKNOWN, address_block
 from core.errors import RateLimited, Unauthenticated
-from servers.services.limits import Limiter
+from servers.services.limits import Limiter, in_seconds
 from tenants.access import KeyOfElsewhere
 
 LOCK_SECONDS: Final = 60
@@ -68,7 +68,7 @@ class Lockout:
             seconds = math.ceil(wait)
             raise RateLimited(
                 "Too many requests from your address had a key that Marina does not know. Check the key, and try again "
-                f"in {seconds} second{'' if seconds == 1 else 's'}.",
+                f"{in_seconds(seconds)}.",
                 retry_after=seconds,
                 rule="lockout:address",
                 code=CODE,

@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated, Unavailable
-from servers.endpoint.app import EndpointApp, Receive, Scope
+from servers.endpoint.app import EndpointApp, Receive, Scope, send_reply
 from servers.endpoint.channel import Send
 from servers.endpoint.exchange import Exchange
 from servers.endpoint.handlers.answers import client_of
@@ -26,7 +26,7 @@ from servers.endpoint.routes import find_socket
 from servers.endpoint.sessions import Session, principal_of
 from servers.endpoint.subscribers import Subscriber, change_bytes
 from servers.endpoint.tenure import CHECK_SECONDS, Tenure
-from servers.endpoint.wire import RpcError, error_bytes, glance
+from servers.endpoint.wire import Reply, RpcError, error_bytes, glance
 
 MAX_IN_FLIGHT: Final = 64
 """Requests of one connection that are being served at once. More wait; what is no request never does."""
@@ -134,8 +134,7 @@ class Connection:
             await visit.admit()
             visit.parts.hub.admit(visit.caller)
         except (RpcError, MarinaError) as error:
-            reply = await visit.refuse(error)
-            await self._refuse(reply.status, reply.body, reply.headers)
+            await self._refuse(await visit.refuse(error))
             return False
         caller = visit.caller
         self.session = Session(
@@ -309,19 +308,14 @@ class Connection:
                 while self.tasks:
                     await asyncio.wait(self.tasks)
 
-    async def _refuse(self, status: int, body: bytes, headers: Any) -> None:
+    async def _refuse(self, reply: Reply) -> None:
         if "websocket.http.response" not in self.scope.get("extensions", {}):
             await self.close(POLICY)
             return
-        request_id = (b"x-request-id", self.visit.request_id.encode("ascii"))
-        content = [
-            request_id,
-            *headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        await self.base_send({"type": "websocket.http.response.start", "status": status, "headers": content})
-        await self.base_send({"type": "websocket.http.response.body", "body": body})
+        await send_reply(self._send_http, reply, self.visit.request_id)
+
+    async def _send_http(self, message: Any) -> None:
+        await self.base_send({**message, "type": f"websocket.{message['type']}"})
 
     def _exchange(self) -> Exchange:
         return Exchange(self.endpoint.parts(), _nowhere)

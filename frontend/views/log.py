@@ -81,6 +81,7 @@ KINDS: Final = (
     "invitation.resent",
     "invitation.withdrawn",
     "invitation.accepted",
+    "tenant.created",
     "tenant.changed",
     "operator.entered",
     "export.created",

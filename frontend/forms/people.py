@@ -86,6 +86,7 @@ class ForgottenForm(PasswordResetForm):
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         self.fields["email"].label = "E-mail"
+        self.fields["email"].widget.attrs["autofocus"] = True
 
     def send_mail(self, *args: Any, **kwargs: Any) -> None:
         """Called for the account, if there is one, with Django's template names and what they would show."""

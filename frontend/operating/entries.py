@@ -66,7 +66,8 @@ class OfATeam(Shown):
 class TenantEntry(Shown):
     """Every team, and the way to look into one."""
 
-    list_display = ("slug", "name", "created_at", "look")
+    # The link before the date: a narrow window shows it without being scrolled.
+    list_display = ("slug", "name", "look", "created_at")
     search_fields = ("slug", "name")
     ordering = ("slug",)
 

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from tenants.access import Caller, tenants_of_user
 from tenants.api.base import ApiView, TenantView, number_of, results, shown_once, uuid_of
+from tenants.api.invitations import InvitationSerializer
 from tenants.api.problems import problems
 from tenants.api.serializers import (
     IssuedKeySerializer,
@@ -26,7 +27,7 @@ from tenants.api.serializers import (
     TenantSerializer,
 )
 from tenants.models import User
-from tenants.services import keys, members, teams
+from tenants.services import invitations, keys, members, teams
 
 
 class TenantsView(ApiView):
@@ -78,13 +79,13 @@ class MembersView(TenantView):
     @extend_schema(
         operation_id="add_member",
         request=MemberInput,
-        responses={201: MemberSerializer, **problems(400, 409)},
+        responses={202: InvitationSerializer, **problems(400, 409, 429)},
         tags=["members"],
     )
     def post(self, request: Request, tenant: str) -> Response:
-        """Make a person a member, without asking them; an invitation asks."""
-        given = self.read_input(MemberInput)
-        return Response(MemberSerializer(members.add_member(**given, caller=self.caller)).data, status=201)
+        """Ask a person to become a member: the answer is their invitation, which they accept in the dashboard."""
+        invited = invitations.invite(**self.read_input(MemberInput), caller=self.caller)
+        return Response(InvitationSerializer(invited).data, status=202)
 
 
 class MemberView(TenantView):

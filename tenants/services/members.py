@@ -60,7 +60,7 @@ def get_own_membership(*, caller: Caller) -> Membership:
 def add_member(
     email: str, role: str, *, access_ends_at: datetime | None = None, caller: Caller
 ) -> Membership:
-    """Make a person a member without asking them; ``invitations`` asks.
+    """Make a person a member without asking them: for the operator's own commands. People are asked (``invitations``).
 
     Whether the address already has an account, through another team, shows in no answer: an unknown
     address gets an account that nobody can sign in to until its password is set.

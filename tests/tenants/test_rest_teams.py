@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
-from tenants.access import caller_for_key
+from tenants.access import caller_for_key, tenants_of_user
 from tenants.audit.records import decode
 from tenants.models import AuditRecord, Membership, User
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
+from tenants.services.invitations import accept_invitation
 from tenants.services.members import add_member
 from tests.factories import Team, make_team, make_user
 from tests.rest import Rest
@@ -77,31 +80,45 @@ def test_an_admin_does_not_rename_the_team_and_the_refusal_is_in_the_log(team: T
     assert record["arguments"] == {"operation": "PATCH api/v1/tenants/<str:tenant>"}
 
 
-def test_a_member_is_added_changed_and_removed(team: Team) -> None:
-    rest, email = Rest.admin(team), make_user().email
-    added = rest.post(f"/tenants/{team.slug}/members", {"email": email.upper(), "role": "viewer"})
-    assert (added.status, added.body["email"], added.body["role"]) == (201, email, "viewer")
-    path = f"/tenants/{team.slug}/members/{added.body['id']}"
+def test_a_member_is_asked_changed_and_removed(team: Team) -> None:
+    rest, person = Rest.admin(team), make_user()
+    asked = rest.post(f"/tenants/{team.slug}/members", {"email": person.email.upper(), "role": "viewer"})
+    assert (asked.status, asked.body["email"], asked.body["role"]) == (202, person.email, "viewer")
+    assert asked.body["status"] == "open"
+    accept_invitation(UUID(asked.body["id"]), user_id=person.pk, email=person.email)
+    rows = rest.get(f"/tenants/{team.slug}/members").body["results"]
+    (own,) = [row["id"] for row in rows if row["email"] == person.email]
+    path = f"/tenants/{team.slug}/members/{own}"
     assert rest.patch(path, {"role": "editor"}).body["role"] == "editor"
     assert rest.get(path).body["role"] == "editor"
-    assert email in [row["email"] for row in rest.get(f"/tenants/{team.slug}/members").body["results"]]
     assert rest.delete(path).status == 204
     assert rest.get(path).status == 404
-    for kind in ("member.added", "member.changed", "member.removed"):
+    for kind in ("invitation.accepted", "member.changed", "member.removed"):
         assert len(newest_records(team, kind)) == 1
+
+
+@pytest.mark.parametrize("role", ["viewer", "owner"])
+def test_nobody_becomes_a_member_without_having_agreed(team: Team, role: str) -> None:
+    person = make_user()
+    asked = Rest.admin(team).post(f"/tenants/{team.slug}/members", {"email": person.email, "role": role})
+    assert asked.status == 202
+    assert tenants_of_user(person.pk) == []
+    with tenant_scope(team.tenant_id):
+        assert Membership.objects.count() == 1
+    assert Rest(email=person.email).get(f"/tenants/{team.slug}").status == 404
 
 
 def test_a_members_name_from_elsewhere_is_not_shown(team: Team) -> None:
     stranger = make_user(name="Ada Secret-Name")
     rest = Rest.admin(team)
-    rest.post(f"/tenants/{team.slug}/members", {"email": stranger.email, "role": "viewer"})
+    add_member(stranger.email, "viewer", caller=team.owner)
     answer = rest.get(f"/tenants/{team.slug}/members")
     assert stranger.email in str(answer.body)
     assert "Secret-Name" not in str(answer.body)
     assert set(answer.body["results"][0]) == {"id", "email", "role", "access_ends_at", "created_at"}
 
 
-def test_an_address_without_an_account_gets_the_same_answer_and_an_account_that_opens_nothing(
+def test_an_address_without_an_account_gets_the_same_answer_and_no_account(
     team: Team,
 ) -> None:
     rest = Rest.admin(team)
@@ -109,9 +126,9 @@ def test_an_address_without_an_account_gets_the_same_answer_and_an_account_that_
         f"/tenants/{team.slug}/members", {"email": f"new-{team.slug}@example.com", "role": "viewer"}
     )
     known = rest.post(f"/tenants/{team.slug}/members", {"email": make_user().email, "role": "viewer"})
-    assert answer.status == known.status == 201
+    assert answer.status == known.status == 202
     assert set(answer.body) == set(known.body)
-    assert not User.objects.get(email=f"new-{team.slug}@example.com").has_usable_password()
+    assert not User.objects.filter(email=f"new-{team.slug}@example.com").exists()
 
 
 @pytest.mark.parametrize(

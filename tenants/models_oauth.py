@@ -39,7 +39,8 @@ class OAuthClient(TenantOwned, AbstractApplication):  # type: ignore[misc]
     """A program that asks for tokens of one tenant. The same program at another tenant is another row.
 
     ``client_secret`` holds the secret's hash, empty for public clients. ``scopes`` is the most that a client may ask
-    for by itself (client credentials). ``expires_at`` ends a registration that nobody consented to.
+    for by itself (client credentials). ``expires_at`` ends a registration that nobody consented to; ``registered_from``
+    is the address block that it came from.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -47,6 +48,7 @@ class OAuthClient(TenantOwned, AbstractApplication):  # type: ignore[misc]
     client_secret = models.CharField(max_length=64, blank=True, default="")
     hash_client_secret = models.BooleanField(default=False)
     scopes = ArrayField(models.CharField(max_length=140), default=list)
+    registered_from = models.CharField(max_length=50, default="", db_default="")
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 

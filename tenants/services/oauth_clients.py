@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from core.clientaddress import address_block
@@ -24,7 +26,7 @@ from tenants.access import Caller
 from tenants.models import OAuthClient
 from tenants.models_oauth import MAX_CLIENT_ID, digest_of
 from tenants.scoping import tenant_scope
-from tenants.services.counting import Counter, count
+from tenants.services import counting
 from tenants.services.inputs import clean_text, name_taken
 from tenants.services.oauth_parameters import OAuthFault
 from tenants.services.recording import record_change
@@ -32,6 +34,9 @@ from tenants.services.recording import record_change
 UNUSED_HOURS: Final = 24
 MAX_UNUSED: Final = 200
 """Registrations of one team that wait for a consent."""
+
+MAX_UNUSED_OF_ADDRESS: Final = 20
+"""Of one address block. Beyond either bound the oldest makes room, so that strangers shut nobody out."""
 
 REGISTRATIONS: Final = (20, 3600)
 """So many in so many seconds from one address block at one team."""
@@ -67,19 +72,13 @@ def register_client(body: bytes, *, address: str, tenant_id: int, tenant_slug: s
     """Register a client of a team (RFC 7591 section 3). Raises ``OAuthFault`` and ``RateLimited``."""
     described = _describe(_read_object(body), default_method="client_secret_basic")
     too_many = "Too many clients were registered from your address."
-    _claim(REGISTRATIONS, too_many, "register", tenant_slug, address_block(address))
+    block = address_block(address)
+    _claim(REGISTRATIONS, too_many, "register", tenant_slug, block)
     secret = "" if described.method == "none" else secrets.token_urlsafe(32)
     now = timezone.now()
     caller = Caller(tenant_id=tenant_id, tenant_slug=tenant_slug, actor=f"anonymous ({address})")
     with tenant_scope(tenant_id):
-        OAuthClient.objects.filter(expires_at__lte=now).delete()
-        if OAuthClient.objects.filter(expires_at__gt=now).count() >= MAX_UNUSED:
-            raise RateLimited(
-                f"{MAX_UNUSED} registered clients of this team wait for a member's consent. Try again when some have "
-                "been consented to or have ended, after a day.",
-                retry_after=3600,
-                rule="oauth:registrations",
-            )
+        _make_room(block, now)
         row = OAuthClient.objects.create(
             client_id=secrets.token_urlsafe(24),
             client_secret=digest_of(secret) if secret else "",
@@ -88,6 +87,7 @@ def register_client(body: bytes, *, address: str, tenant_id: int, tenant_slug: s
             registration_source=OAuthClient.RegistrationSource.DCR,
             name=described.name,
             redirect_uris=" ".join(described.redirect_uris),
+            registered_from=block,
             expires_at=now + timedelta(hours=UNUSED_HOURS),
         )
         record_change("oauth.client_registered", caller=caller, after=_shown(row))
@@ -102,6 +102,29 @@ def register_client(body: bytes, *, address: str, tenant_id: int, tenant_slug: s
         "application_type": described.application_type,
     }
     return {**told, "client_secret": secret, "client_secret_expires_at": 0} if secret else told
+
+
+def _make_room(block: str, now: datetime) -> None:
+    """Delete registrations that have ended, and of those that wait the ones that are too many.
+
+    Of an address block that has its share, the oldest goes. Of a team that has no more room, the oldest of the block
+    that has the most: whoever registers many clients pushes out their own.
+    """
+    ended = OAuthClient.objects.filter(expires_at__lte=now).select_for_update(skip_locked=True)
+    OAuthClient.objects.filter(pk__in=list(ended.values_list("pk", flat=True))).delete()
+    waiting = OAuthClient.objects.filter(expires_at__gt=now).order_by("created")
+    of_blocks = Counter(waiting.values_list("registered_from", flat=True))
+    if of_blocks[block] >= MAX_UNUSED_OF_ADDRESS:
+        _drop_first(waiting.filter(registered_from=block))
+    elif of_blocks.total() >= MAX_UNUSED:
+        _drop_first(waiting.filter(registered_from=of_blocks.most_common(1)[0][0]))
+
+
+def _drop_first(rows: QuerySet[OAuthClient]) -> None:
+    """Delete the first of the rows that nobody is just letting in."""
+    row = rows.select_for_update(skip_locked=True).first()
+    if row is not None:
+        row.delete()
 
 
 def is_document_address(client_id: str) -> bool:
@@ -261,7 +284,7 @@ def _age(cache_control: str) -> int:
 def _claim(limit: tuple[int, int], words: str, kind: str, *names: str) -> None:
     """Count one more. Raises ``RateLimited``. Without Redis nothing is counted; the team's own bound still holds."""
     most, seconds = limit
-    if wait := count([Counter(f"oauth:{kind}", names, most)], seconds=seconds):
+    if wait := counting.count([counting.Counter(f"oauth:{kind}", names, most)], seconds=seconds):
         raise RateLimited(f"{words} Try again in {wait} seconds.", retry_after=wait, rule="oauth:rate")
 
 

@@ -111,6 +111,8 @@ def grant(
     with tenant_scope(caller.tenant_id):
         # Once more: minutes passed, and the client may have been revoked meanwhile, or the member removed.
         _require_member(caller)
+        # Nobody deletes it before there is something that hangs on it.
+        list(OAuthClient.objects.select_for_update(no_key=True).filter(client_id=asked.client_id))
         again = _check(asked.parameters, caller)
         validator = TenantValidator(server=again.server, resource=asked.parameters["resource"])
         headers, _, _ = IssuerServer(validator).create_authorization_response(

@@ -6,12 +6,14 @@ import dataclasses
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -143,9 +145,8 @@ def test_unsound_registration_is_refused(team: Team, document: Any) -> None:
     assert answer.json()["error"] in {"invalid_client_metadata", "invalid_redirect_uri"}
 
 
-def test_registrations_are_limited_by_address_and_team(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registrations_are_limited_by_address(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oauth_clients, "REGISTRATIONS", (2, 60))
-    monkeypatch.setattr(oauth_clients, "MAX_UNUSED", 3)
     first, second = "2001:db8::1", "2001:db8::2"  # one customer's network
     assert [register(team, asked(), each).status_code for each in (first, second)] == [201, 201]
     refused = register(team, asked(), first)
@@ -153,7 +154,53 @@ def test_registrations_are_limited_by_address_and_team(team: Team, monkeypatch: 
     assert int(refused["Retry-After"]) > 0
     assert register(make_team(), asked(), first).status_code == 201
     assert register(team, asked(), "203.0.113.1").status_code == 201
-    assert register(team, asked(), "203.0.113.2").status_code == 429
+
+
+def waiting(team: Team) -> list[str]:
+    """Names of the registrations that wait, the oldest first."""
+    with tenant_scope(team.tenant_id):
+        rows = OAuthClient.objects.filter(expires_at__isnull=False).order_by("created")
+        return list(rows.values_list("name", flat=True))
+
+
+def test_stranger_who_registers_many_clients_pushes_out_their_own(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth_clients, "MAX_UNUSED_OF_ADDRESS", 3)
+    monkeypatch.setattr(oauth_clients, "MAX_UNUSED", 5)
+    stranger, neighbour = "2001:db8::1", "2001:db8::2"
+
+    def come(name: str, address: str) -> None:
+        assert register(team, asked(client_name=name), address).status_code == 201
+
+    come("early", "203.0.113.1")
+    for number in range(4):
+        come(f"many {number}", (stranger, neighbour)[number % 2])
+    assert waiting(team) == ["early", "many 1", "many 2", "many 3"]
+    come("other", "203.0.113.2")
+    come("late", "203.0.113.3")
+    assert waiting(team) == ["early", "many 2", "many 3", "other", "late"]
+
+
+def test_client_that_a_member_is_just_letting_in_is_not_pushed_out(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth_clients, "MAX_UNUSED_OF_ADDRESS", 1)
+    told = register(team, asked(client_name="first")).json()
+    row = row_of(team, told["client_id"])
+    assert row is not None
+
+    def come() -> int:
+        try:
+            return int(register(team, asked(client_name="second")).status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool, tenant_scope(team.tenant_id):
+        list(OAuthClient.objects.select_for_update(no_key=True).filter(pk=row.pk))
+        assert pool.submit(come).result(20) == 201
+    assert waiting(team) == ["first", "second"]
+    assert App(team, row).tokens()["access_token"]
 
 
 def test_registration_nobody_consented_to_ends_and_goes(team: Team) -> None:

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from django.db.models import Q
 from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, InvalidInput, NotFound
-from tenants.access import Caller, key_digest
+from tenants.access import Caller, caller_of_key, key_digest
 from tenants.changes import announce_change
 from tenants.keyrights import with_makers
 from tenants.models import ApiKey
@@ -56,9 +57,10 @@ def issue_key(
     *,
     caller: Caller,
 ) -> IssuedKey:
-    """Make a key that may do no more than its maker. Raises ``InvalidInput`` and ``Forbidden``.
+    """Make a key that may do no more than its maker. Raises ``InvalidInput``, ``Forbidden`` and ``Unauthenticated``.
 
-    Without ``networks`` it may be used from anywhere, or from where the key may that makes it.
+    One that a key makes ends with that key at the latest. Without ``networks`` it may be used from anywhere, or from
+    where the key may that makes it.
     """
     caller.require(Action.KEYS_CHANGE)
     label = clean_text(name, "name", longest=80)
@@ -73,7 +75,12 @@ def issue_key(
             places = maker.networks
         maker.require_within(places)
         issued = _make(
-            maker, name=label, scopes=wanted, mode=kind, networks=places, expires_at=timezone.now() + lifetime
+            maker,
+            name=label,
+            scopes=wanted,
+            mode=kind,
+            networks=places,
+            expires_at=maker.cap(timezone.now() + lifetime),
         )
         record_change("key.created", caller=caller, after=_shown(issued.row))
     return issued
@@ -119,12 +126,12 @@ def roll_key(key_id: UUID, overlap_hours: int = OVERLAP_HOURS, *, caller: Caller
     caller.require(Action.KEYS_CHANGE)
     hours = whole_number(overlap_hours, "overlap_hours", low=0, high=MAX_OVERLAP_HOURS)
     with tenant_scope(caller.tenant_id):
+        maker = _Maker.of(caller)
         row = _key(key_id, lock=True)
         if row.replaced_at is not None:
             raise Conflict("This key was rolled already. Roll the key that replaced it.", code="key_replaced")
         _require_live(row)
         require_within_rights(row.scopes, caller)
-        maker = _Maker.of(caller)
         maker.require_within(row.networks)
         before = _shown(row)
         now = timezone.now()
@@ -142,7 +149,8 @@ def roll_key(key_id: UUID, overlap_hours: int = OVERLAP_HOURS, *, caller: Caller
             scopes=row.scopes,
             mode=row.mode,
             networks=row.networks,
-            expires_at=now + lifetime,
+            # A key that rolls itself goes on as its successor; another is the maker's, and ends with it.
+            expires_at=now + lifetime if caller.credential_id == row.pk else maker.cap(now + lifetime),
             predecessor=row,
         )
         record_change(
@@ -153,16 +161,22 @@ def roll_key(key_id: UUID, overlap_hours: int = OVERLAP_HOURS, *, caller: Caller
 
 
 def revoke_key(key_id: UUID, *, caller: Caller) -> ApiKey:
-    """End a key for good, everywhere. Revoking a revoked key changes nothing. Raises ``NotFound``."""
+    """End a key for good, everywhere, and with it the keys that it made, and theirs.
+
+    Revoking a revoked key changes nothing. Raises ``NotFound``.
+    """
     caller.require(Action.KEYS_CHANGE)
     with tenant_scope(caller.tenant_id):
         row = _key(key_id, lock=True)
         if row.revoked_at is not None:
             return row
-        before = _shown(row)
-        row.revoked_at = timezone.now()
-        row.save(update_fields=["revoked_at"])
-        record_change("key.revoked", caller=caller, before=before, after=_shown(row))
+        now = timezone.now()
+        for each in (row, *_made_of(row)):
+            before = _shown(each)
+            each.revoked_at = now
+            each.save(update_fields=["revoked_at"])
+            because = {} if each is row else {"revoked_with": str(row.id)}
+            record_change("key.revoked", caller=caller, before=before, after={**_shown(each), **because})
         announce_change(caller.tenant_id)
     return row
 
@@ -180,12 +194,20 @@ class _Maker:
         if caller.credential_id is None:
             # The operator's command has nobody's account.
             return cls(caller.user_id, team_owned=caller.user_id is None)
+        # Whoever revokes it waits, and then ends what is made here too.
+        list(ApiKey.objects.select_for_update(no_key=True).filter(pk=caller.credential_id))
         key = _key(caller.credential_id)
+        caller_of_key(key)
         return cls(key.created_by_id, key.team_owned, key)
 
     @property
     def networks(self) -> list[str]:
         return [] if self.made_with is None else list(self.made_with.networks)
+
+    def cap(self, end: datetime) -> datetime:
+        """``end``, or that of the key that makes, where that comes first."""
+        own = None if self.made_with is None else self.made_with.expires_at
+        return end if own is None else min(end, own)
 
     def require_within(self, networks: Sequence[str]) -> None:
         """A key that may be used from some addresses must not make one for others."""
@@ -233,13 +255,35 @@ def _make(
 def _key(key_id: UUID, *, lock: bool = False) -> ApiKey:
     rows = ApiKey.objects.filter(pk=key_id)
     if lock:
-        rows = rows.select_for_update()
+        # A key that another makes points at that one, which locks its key alone.
+        rows = rows.select_for_update(no_key=True)
     else:
         rows = with_makers(rows.select_related("made_with", "predecessor", "successor"))
     row = rows.first()
     if row is None:
         raise NotFound("There is no such API key in this team.", code="key_not_found")
     return row
+
+
+def _made_of(row: ApiKey) -> list[ApiKey]:
+    """The keys not yet revoked that a key made, and that those made: also before it was rolled, under its former text.
+
+    Not its own successor, which goes on in its place.
+    """
+    lineage = {row.pk}
+    former = row.predecessor_id
+    while former is not None and former not in lineage:
+        lineage.add(former)
+        former = ApiKey.objects.filter(pk=former).values_list("predecessor_id", flat=True).first()
+    rows = ApiKey.objects.filter(revoked_at=None).select_for_update(no_key=True).order_by("pk")
+    found: dict[UUID, ApiKey] = {}
+    makers, own = lineage, Q(predecessor__in=lineage)
+    while makers:
+        young = {each.pk: each for each in rows.filter(made_with__in=makers).exclude(own)}
+        makers = {pk for pk in young if pk not in found}
+        found |= young
+        own = Q(pk__in=lineage)
+    return list(found.values())
 
 
 def _require_live(row: ApiKey) -> None:

@@ -22,7 +22,7 @@ from tenants.audit.records import Entry, Reason
 from tenants.changes import announce_change
 from tenants.models import Membership, OAuthAuthorization, OAuthClient, User, lasting
 from tenants.oauth_addresses import issuer
-from tenants.roles import OAUTH_SCOPES, Role, within_role
+from tenants.roles import OAUTH_SCOPES, within_role
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_clients import LOOPBACK
 from tenants.services.oauth_parameters import (
@@ -231,11 +231,11 @@ def introspect_token(token: str, *, tenant_id: int, tenant_slug: str) -> dict[st
     """What a resource server is told of an access token (RFC 7662); of any other, that it is not active."""
     with tenant_scope(tenant_id):
         try:
-            row, membership = find_live_token(token)
+            row, role, _ = find_live_token(token)
         except Unauthenticated:
             return {"active": False}
     authorization = row.authorization
-    scopes = within_role(row.scope.split(), Role(membership.role))
+    scopes = within_role(row.scope.split(), role)
     return {
         "active": True,
         "scope": " ".join(scope for scope in row.scope.split() if scope in scopes),

@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from core.challenges import quotable
 from core.clientaddress import UNKNOWN, address_block
 from core.errors import Forbidden, RateLimited, Unavailable
 from core.loop import run_async
@@ -30,7 +31,6 @@ KIND: Final = "oauth"
 MAX_BODY_BYTES: Final = 64 * 1024
 _FIELDS: Final = 64
 _SECONDS: Final = 10.0
-_QUOTABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
 
 Endpoint = Callable[[HttpRequest, int, str], HttpResponse]
 
@@ -143,7 +143,7 @@ def json_answer(
 def fault_answer(fault: OAuthFault) -> HttpResponse:
     """A fault as the protocol words it (RFC 6749 section 5.2)."""
     response = json_answer(
-        {"error": fault.code, "error_description": _QUOTABLE.sub("?", fault.description)}, status=fault.status
+        {"error": fault.code, "error_description": quotable(fault.description)}, status=fault.status
     )
     if fault.status == 401:
         response["WWW-Authenticate"] = 'Basic realm="marina"'

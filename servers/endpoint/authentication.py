@@ -7,9 +7,9 @@ byte but for the request id. Sources: RFC 6750 (Bearer), RFC 9110 section 11, MC
 from __future__ import annotations
 
 import logging
-import re
 from typing import Final
 
+from core.challenges import quotable
 from core.errors import RateLimited, Unauthenticated
 from servers.services.reasons import log_unavailable
 from servers.services.runtime import Runtime
@@ -24,8 +24,6 @@ WANTED: Final = " ".join(OAUTH_DEFAULT)
 
 DESCRIPTION_CHARACTERS: Final = 300
 """Of a challenge's description: it repeats the message for those who look at headers, whose room proxies bound."""
-
-_QUOTABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
 
 logger = logging.getLogger(__name__)
 
@@ -129,11 +127,11 @@ def challenge(
     """
     parts = [f'realm="{_REALM}"']
     if problem is not None:
-        shown = _QUOTABLE.sub("?", description)
+        shown = quotable(description)
         if len(shown) > DESCRIPTION_CHARACTERS:
             shown = f"{shown[:DESCRIPTION_CHARACTERS]} ..."
         parts += [f'error="{problem}"', f'error_description="{shown}"']
     if metadata:
         parts.append(f'resource_metadata="{metadata}"')
-    parts.append(f'scope="{_QUOTABLE.sub("?", scope)}"')
+    parts.append(f'scope="{quotable(scope)}"')
     return (b"www-authenticate", f"Bearer {', '.join(parts)}".encode("ascii"))

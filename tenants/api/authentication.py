@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from core.challenges import quotable
 from core.clientaddress import address_of_meta
 from core.errors import Forbidden, Unauthenticated
 from tenants.access import Caller, caller_for_key, require_address
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 CHALLENGE: Final = 'Bearer realm="marina"'
 """What a 401 asks for when no key was sent (RFC 6750 section 3)."""
-
-_QUOTABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +84,7 @@ def challenge(error: Unauthenticated | Forbidden) -> str | None:
 
 def _challenge(problem: str, description: str, scopes: Iterable[str] = ()) -> str:
     parts = {"error": problem, "error_description": description, "scope": " ".join(scopes)}
-    return ", ".join(
-        (CHALLENGE, *(f'{name}="{_QUOTABLE.sub("?", value)}"' for name, value in parts.items() if value))
-    )
+    return ", ".join((CHALLENGE, *(f'{name}="{quotable(value)}"' for name, value in parts.items() if value)))
 
 
 def _tenant_of(request: Request) -> str | None:

@@ -114,11 +114,14 @@ class Watch:
         name = request_name(exchange.rpc_id) or b""
         bus = exchange.parts.runtime.bus
         woken = asyncio.Event()
-        unheard, resumed = True, False
+        unheard, resumed, ended = True, False, False
 
         def heard(message: bytes) -> None:
-            nonlocal resumed
-            if message == b"end" or (name and message == b"cancel " + name):
+            nonlocal resumed, ended
+            if message == b"end":
+                ended = True
+                woken.set()
+            elif name and message == b"cancel " + name:
                 self._cancel()
             elif message.startswith((b"stream ", b"left ")) and self._is_own(message):
                 if message.startswith(b"left "):
@@ -140,6 +143,9 @@ class Watch:
                     unheard = not await self._ask_whether_over(session.id, name)
                 await woken.wait()
                 woken.clear()
+                if ended:
+                    await self._end_with_session()
+                    return
                 if resumed:
                     resumed = False
                     self._came_back()
@@ -156,9 +162,24 @@ class Watch:
                 cancelled, stands = await pipe.execute()
         except (RedisError, OSError):
             return False
-        if cancelled or not stands:
+        if cancelled:
             self._cancel()
+        elif not stands:
+            await self._end_with_session()
         return True
+
+    async def _end_with_session(self) -> None:
+        """End the request, whose session has ended: perhaps with its credential, which is the cause then."""
+        refusal: MarinaError | None = None
+        try:
+            await self._exchange.look_again()
+        except (Unauthenticated, Forbidden, NotFound) as found:
+            refusal = found
+        except MarinaError:
+            logger.info(
+                "why a session ended is not known now", extra={"request_id": self._exchange.request_id}
+            )
+        self._cancel(refusal)
 
     async def _keep_alive(self) -> None:
         exchange = self._exchange

@@ -11,7 +11,9 @@ import pytest
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 
+from servers.endpoint import standing
 from servers.services.tools import list_tools, set_tool_enabled
+from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol.conftest import ALL_SCOPES, Records
@@ -170,6 +172,30 @@ async def test_official_client_lists_and_calls(talk: Endpoint) -> None:
         called = await session.call_tool("steps", {}, progress_callback=heard)
         assert not called.is_error
         assert told == [1, 2, 3]
+
+
+def test_call_is_recorded_with_the_cause_when_the_stream_ends_with_its_credential(
+    talk: Endpoint,
+    talkers: Team,
+    talker: TalkerBackend,
+    records: Records,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.2)
+    issued = issue_key("short-lived", list(ALL_SCOPES), caller=talkers.owner)
+    duplex = begin_duplex(talk.with_key(issued.key))
+    with duplex.stream as stream:
+        duplex.request("tools/call", {"name": "steps", "arguments": {"gate": "sse-revoked"}})
+        talker.wait_entered("sse-revoked")
+        revoke_key(issued.row.pk, caller=talkers.owner)
+        assert stream.messages() == []
+        talker.wait_cancelled("sse-revoked")
+
+    def ended() -> list[Any]:
+        return [record for record in records(talkers) if record["kind"] == "tools/call"]
+
+    wait_for(lambda: len(ended()) == 1)
+    assert [(each["outcome"], each["reason"]["code"]) for each in ended()] == [("cancelled", "key_revoked")]
 
 
 @pytest.mark.timeout(120)

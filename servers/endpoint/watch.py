@@ -36,24 +36,13 @@ class Watch:
     "cancel"; but where nothing was said that the client could come back to, nobody could ever fetch the result.
     """
 
-    __slots__ = (
-        "_exchange",
-        "_receive",
-        "_returning",
-        "_seen",
-        "_task",
-        "_tasks",
-        "cancelled",
-        "gone",
-        "refusal",
-    )
+    __slots__ = ("_exchange", "_receive", "_returning", "_seen", "_task", "_tasks", "over", "refusal")
 
     def __init__(self, receive: Receive, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
-        self.gone = False
-        """The client went away for good."""
-        self.cancelled = False
-        """The client does not want the result any more, or may not have it."""
+        self.over = False
+        """Whether this watch cancelled the task: the client went away for good, or said that it does not want the
+        result, or may not have it any more."""
         self.refusal: MarinaError | None = None
         """Why the client may not have it any more, where that is so."""
         self._receive = receive
@@ -63,11 +52,6 @@ class Watch:
         self._returning: asyncio.TimerHandle | None = None
         self._seen = False
         exchange.parts.guard.watch(self)
-
-    @property
-    def over(self) -> bool:
-        """Whether it was this watch that cancelled the task."""
-        return self.gone or self.cancelled
 
     def end(self) -> None:
         """Stop watching: the answer is ready."""
@@ -105,7 +89,7 @@ class Watch:
             await self._hint()
             self._await_return()
         else:
-            self._give_up()
+            self._cancel()
 
     async def _until_cancelled(self, session: Session) -> None:
         """Hear what other replicas say of this request."""
@@ -212,7 +196,7 @@ class Watch:
     def _await_return(self) -> None:
         """Go on for a while: the client may come back for the rest."""
         if self._returning is None:
-            self._returning = asyncio.get_running_loop().call_later(RETURN_SECONDS, self._give_up)
+            self._returning = asyncio.get_running_loop().call_later(RETURN_SECONDS, self._cancel)
 
     def _came_back(self) -> None:
         channel = self._exchange.opened
@@ -233,19 +217,12 @@ class Watch:
                 session.channel, b"event " + channel.log.stream.encode()
             )
 
-    def _give_up(self) -> None:
-        if not self.over:
-            self.gone = True
-            self._stop()
-
     def _cancel(self, refusal: MarinaError | None = None) -> None:
-        if not self.over:
-            self.cancelled = True
-            self.refusal = refusal
-            self._stop()
-
-    def _stop(self) -> None:
         """Cancel the task: once, for a second time would interrupt what it does about the first."""
+        if self.over:
+            return
+        self.over = True
+        self.refusal = refusal
         if self._task is not None:
             # What is being run records the refusal as its end.
-            self._task.cancel(self.refusal)
+            self._task.cancel(refusal)

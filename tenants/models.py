@@ -58,11 +58,15 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class Tenant(models.Model):
-    """A team. ``surface_version`` grows with each change of what its servers offer."""
+    """A team. ``surface_version`` grows with each change of what its servers offer.
+
+    Where ``require_second_factor`` holds, a session opens nothing of it while its person has no second factor.
+    """
 
     slug = models.CharField(max_length=40, unique=True)
     name = models.CharField(max_length=120)
     surface_version = models.BigIntegerField(default=1)
+    require_second_factor = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -77,12 +81,16 @@ class Tenant(models.Model):
 
 
 class Membership(TenantOwned):
-    """A user's role in a tenant, for good or until ``ends_at``, from which on it opens nothing."""
+    """A user's role in a tenant, for good or until ``ends_at``, from which on it opens nothing.
+
+    ``visited_at`` is when its person last came with a new session; never, for whom somebody added and who has not come.
+    """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     role = models.CharField(max_length=16, choices=[(role.value, role.value.title()) for role in Role])
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     ends_at = models.DateTimeField(null=True)
+    visited_at = models.DateTimeField(null=True)
 
     class Meta(TenantOwned.Meta):
         constraints = [

@@ -8,6 +8,7 @@ import { startForms } from "./forms";
 import { startLive } from "./live";
 import { startNavigation } from "./navigation";
 import { startParameters } from "./parameters";
+import { startPasskeys } from "./passkeys";
 import { startPlayground } from "./playground";
 import { startTheme } from "./theme";
 
@@ -18,5 +19,6 @@ startDialogs();
 startConfirmations();
 startForms();
 startParameters();
+startPasskeys();
 startPlayground();
 startLive();

@@ -25,7 +25,9 @@ from frontend.sessions import visitor_address
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
 from tenants.models import User
+from tenants.services.factors import list_factors
 from tenants.services.invitations import list_own_invitations
+from tenants.services.passkeys import why_no_passkeys
 from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
 from tenants.services.signins import SESSION_KEY, end_sign_in, end_sign_ins, list_sign_ins
 
@@ -55,6 +57,8 @@ def account(request: HttpRequest, user: User) -> HttpResponse:
         "teams": tenants_of_user(user.pk),
         "invitations": list_own_invitations(user.email),
         "may_found": settings.ENV.signup == "open",
+        "factors": list_factors(user.pk),
+        "why_no_passkeys": why_no_passkeys(),
         "sign_ins": [
             (row, browser_words(row.browser), str(row.pk) == here) for row in list_sign_ins(user.pk)
         ],

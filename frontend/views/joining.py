@@ -21,6 +21,7 @@ from core.requestid import serving_request
 from frontend.access import signed_in
 from frontend.forms.people import ROLE_WORDS, NewAccountForm, NewTeamForm, SignUpForm
 from frontend.pages import form_status, own_page
+from frontend.proof import note_proof
 from frontend.sessions import drop_sign_in, visitor_address
 from frontend.views.account import person_page
 from frontend.waiting import asked_to_wait
@@ -204,6 +205,7 @@ def _sign_in(request: HttpRequest, user: User) -> None:
     drop_sign_in(request)
     request.session.pop(_EMAIL, None)
     login(request, user, backend=_BACKEND)  # cycles the session's key, or begins anew over another person's
+    note_proof(request)
     if opened is not None:
         request.session[_INVITATION] = opened
 

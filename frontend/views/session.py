@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from django.conf import settings
-from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth import authenticate, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -13,14 +13,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from frontend.access import LAST_TENANT, OPENED, signed_in, to_sign_in
+from frontend.access import LAST_TENANT, signed_in, to_sign_in
+from frontend.entering import enter
 from frontend.forms.people import SignInForm
 from frontend.sessions import drop_sign_in, visitor_address
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
 from tenants.models import User
 from tenants.services.invitations import list_own_invitations
-from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
+from tenants.services.passkeys import why_no_passkeys
+from tenants.services.sessions import claim_attempt, note_failure
 
 HOME = "/app/"
 OPERATORS = "/operator/"
@@ -35,16 +37,17 @@ _log = logging.getLogger(__name__)
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Ask for e-mail and password. A right pair gets a new session; anything else the same sentence."""
-    target = _safe_target(request)
+    target = safe_target(request)
     if signed_in(request) is not None and request.method != "POST":
         return HttpResponseRedirect(target)
     form = SignInForm(request.POST or None)
+    context = {"form": form, "next": target, "signup": settings.ENV.signup, "passkeys": not why_no_passkeys()}
     if request.method == "POST" and form.is_valid():
         email = form.cleaned_data["email"].lower()
         address = visitor_address(request)
         wait = claim_attempt(email, address=address)
         if wait:
-            _log_failure(request, address, throttled=True)
+            log_failure(request, address, throttled=True)
             failed = "sign-ins failed for this e-mail or from your address"
             return asked_to_wait(
                 request,
@@ -52,24 +55,19 @@ def sign_in(request: HttpRequest) -> HttpResponse:
                 "sign_in.html",
                 wait,
                 what=failed,
-                context={"next": target, "signup": settings.ENV.signup},
+                context=context,
             )
         user = authenticate(request, username=email, password=form.cleaned_data["password"])
         if isinstance(user, User):
-            forgive_attempts(email, address=address)
-            drop_sign_in(request)
-            login(request, user)  # cycles the session's key
-            # Who signs in again over a session that lasts is new to every team's log.
-            request.session.pop(OPENED, None)
-            return HttpResponseRedirect(target)
+            return enter(request, user, target)
         note_failure(email, address=address)
-        _log_failure(request, address, throttled=False)
+        log_failure(request, address, throttled=False)
         form.add_error(None, "E-mail and password do not fit. Check both and try again.")
-    context = {"form": form, "next": target, "signup": settings.ENV.signup}
     return render(request, "marina/sign_in.html", context)
 
 
-def _log_failure(request: HttpRequest, address: str, *, throttled: bool) -> None:
+def log_failure(request: HttpRequest, address: str, *, throttled: bool) -> None:
+    """Tell the operator of a failed sign-in."""
     # Without the e-mail: people type passwords into the wrong field.
     request_id = getattr(request, "request_id", "")
     _log.warning(
@@ -107,7 +105,7 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "marina/teams.html", context)
 
 
-def _safe_target(request: HttpRequest) -> str:
+def safe_target(request: HttpRequest) -> str:
     """Where to go after signing in: a path of this site, never an address elsewhere."""
     target = request.POST.get("next") or request.GET.get("next") or HOME
     safe = url_has_allowed_host_and_scheme(

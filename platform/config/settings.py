@@ -36,6 +36,9 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_vite",
     "oauth2_provider",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "config",
     "core",
     "tenants",
@@ -54,6 +57,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "frontend.sessions.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -198,6 +202,15 @@ OAUTH2_PROVIDER = {
         )
     },
 }
+
+# Of allauth, what keeps and checks second factors; signing in is the dashboard's own, so none of its pages are served.
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+MFA_ADAPTER = "tenants.services.factor_sealing.SealingAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+# A clock may be half a minute off. A code that was used, or an older one, is refused whatever the time.
+MFA_TOTP_TOLERANCE = 1
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

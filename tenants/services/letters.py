@@ -50,3 +50,14 @@ def invitation_letter(
         f"Join here, until {expires_at:%d %B %Y, %H:%M} UTC:\n{link}\n\n"
         "The link is for you alone: it works once, and only for this address." + _FOOT,
     )
+
+
+def factor_letter(to: str, words: str, account: str) -> Letter:
+    """To somebody whose ways of signing in have changed. ``words`` say how."""
+    return Letter(
+        to,
+        "How you sign in to Marina has changed",
+        f"{words}\n\nYour ways of signing in, and where you are signed in:\n{account}\n\n"
+        "If this was not you: choose a new password there at once, sign all other browsers out, and look at your "
+        "second factors. If you cannot get in, tell the operator of this Marina.\n",
+    )

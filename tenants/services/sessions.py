@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from django.utils import timezone
+
 from tenants.access import Caller
+from tenants.models import Membership
 from tenants.scoping import tenant_scope
 from tenants.services.counting import Counter, count, forget
 from tenants.services.recording import record_change
@@ -28,6 +31,8 @@ WINDOW_SECONDS: Final = 15 * 60
 def record_session(*, caller: Caller) -> None:
     """Append ``session.signed_in``: a signed-in person came to this tenant. No other tenant of theirs hears of it."""
     with tenant_scope(caller.tenant_id):
+        if caller.user_id is not None:
+            Membership.objects.filter(user_id=caller.user_id).update(visited_at=timezone.now())
         record_change("session.signed_in", caller=caller)
 
 

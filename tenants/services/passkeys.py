@@ -1,0 +1,222 @@
+"""Passkeys (WebAuthn): adding one, and signing in with one. The ceremonies' states come and go; none is kept here.
+
+Identity and origin of the relying party are the configured base URL's, never what a request says of itself.
+Source: https://www.w3.org/TR/webauthn-3/, sections 7.1 and 7.2; fido2 does the checks.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.internal.auth import WebAuthn, get_credentials
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from fido2.cose import CoseKey
+from fido2.server import Fido2Server
+from fido2.utils import websafe_encode
+from fido2.webauthn import (
+    AuthenticationResponse,
+    PublicKeyCredentialRpEntity,
+    PublicKeyCredentialUserEntity,
+    RegistrationResponse,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+from core.errors import Conflict, InvalidInput, Unauthenticated
+from core.strictjson import BadJson, read_json
+from tenants.factors import PASSKEY
+from tenants.models import User
+from tenants.services.factors import changed, ensure_codes, lock_person, remove_factor
+from tenants.services.inputs import clean_text, refuse
+
+MAX_PASSKEYS: Final = 20
+CEREMONY_SECONDS: Final = 300
+LARGEST_ANSWER: Final = 16 * 1024
+"""Characters of what a browser sends at the end of a ceremony."""
+
+_MALFORMED: Final = (
+    *(TypeError, ValueError, KeyError, AttributeError, IndexError, AssertionError, OverflowError),
+    *(struct.error, RecursionError, NotImplementedError),
+)
+"""What fido2 raises for bytes that are no answer of an authenticator."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Ceremony:
+    """A ceremony that has begun: what the browser is asked for, and what must be kept until it answers."""
+
+    options: dict[str, Any]
+    state: dict[str, Any]
+
+
+def why_no_passkeys() -> str:
+    """Why this Marina can have none, in a sentence; empty where it can. Browsers allow them to sites with a name."""
+    parts = urlsplit(settings.ENV.base_url)
+    host = parts.hostname or ""
+    if _is_address(host):
+        return "Browsers give passkeys to names only, and MARINA_BASE_URL names an address. Ask the operator."
+    if parts.scheme != "https" and host != "localhost" and not host.endswith(".localhost"):
+        return "Browsers give passkeys to https:// only, and MARINA_BASE_URL is http://. Ask the operator."
+    return ""
+
+
+def begin_adding(user: User) -> Ceremony:
+    """Begin to add a passkey of this person's. Raises ``Conflict`` where there can be none, or no more."""
+    credentials = get_credentials(user)
+    if len(credentials) >= MAX_PASSKEYS:
+        raise Conflict(f"You have {MAX_PASSKEYS} passkeys. Remove one first.", code="too_many_passkeys")
+    options, state = _server().register_begin(
+        user=PublicKeyCredentialUserEntity(
+            id=str(user.pk).encode(), name=user.email, display_name=user.name or user.email
+        ),
+        credentials=credentials,
+        # So that it can do without a password too, where the authenticator can keep it.
+        resident_key_requirement=ResidentKeyRequirement.PREFERRED,
+        user_verification=UserVerificationRequirement.PREFERRED,
+        extensions={"credProps": True},
+    )
+    return _ceremony(options, state, user.pk)
+
+
+def add_passkey(user: User, name: str, answer: str, state: Mapping[str, Any] | None) -> list[str] | None:
+    """Add the passkey that the browser made. The new recovery codes, if it is the first factor.
+
+    Raises ``InvalidInput`` for a bad name and for an answer that does not belong to ``state``, and ``Conflict``.
+    """
+    shown = clean_text(name, "name", longest=60)
+    begun = _begun(state, user.pk)
+    try:
+        given = RegistrationResponse.from_dict(_object(answer))
+        made = _server().register_complete(begun, given).credential_data
+        if made is None or made.credential_id != given.raw_id:
+            raise ValueError
+        if made.public_key.ALGORITHM not in CoseKey.supported_algorithms():
+            raise ValueError
+    except _MALFORMED:
+        raise InvalidInput(_NOT_MADE, errors=[], code="passkey_invalid") from None
+    number = websafe_encode(made.credential_id)
+    credential = {
+        "id": number,
+        "rawId": number,
+        "type": "public-key",
+        "response": {
+            "clientDataJSON": websafe_encode(given.response.client_data),
+            "attestationObject": websafe_encode(given.response.attestation_object),
+        },
+    }
+    with transaction.atomic():
+        lock_person(user)
+        rows = Authenticator.objects.filter(type=PASSKEY)
+        if rows.filter(data__credential__id=number).exists():
+            raise Conflict("This passkey is in use already.", code="factor_exists")
+        if rows.filter(user_id=user.pk).count() >= MAX_PASSKEYS:
+            raise Conflict(f"You have {MAX_PASSKEYS} passkeys. Remove one first.", code="too_many_passkeys")
+        WebAuthn.add(user, shown, credential)
+        codes = ensure_codes(user)
+        changed(user, "factor.added", PASSKEY, name=shown)
+    return codes
+
+
+def remove_passkey(user: User, passkey_id: int) -> None:
+    """Remove one. Raises ``NotFound``."""
+    remove_factor(user, {"type": PASSKEY, "pk": passkey_id})
+
+
+def begin_using(user: User | None) -> Ceremony:
+    """Begin to sign in: as this person, after their password, or as whoever has a passkey and proves it is them."""
+    verification = UserVerificationRequirement
+    options, state = _server().authenticate_begin(
+        credentials=None if user is None else get_credentials(user),
+        user_verification=verification.REQUIRED if user is None else verification.PREFERRED,
+    )
+    return _ceremony(options, state, None if user is None else user.pk)
+
+
+def use_passkey(user: User | None, answer: str, state: Mapping[str, Any] | None) -> User:
+    """Whose passkey answered. Raises ``Unauthenticated`` for every answer that is none to ``state``."""
+    try:
+        begun = _begun(state, None if user is None else user.pk)
+        given = AuthenticationResponse.from_dict(_object(answer))
+        person = user or _whose(given)
+        used = _server().authenticate_complete(begun, get_credentials(person), given)
+    except (*_MALFORMED, InvalidInput):
+        raise Unauthenticated(_NOT_USED, code="passkey_invalid") from None
+    number = websafe_encode(used.credential_id)
+    Authenticator.objects.filter(user_id=person.pk, type=PASSKEY, data__credential__id=number).update(
+        last_used_at=timezone.now()
+    )
+    return person
+
+
+_NOT_MADE: Final = (
+    "The passkey was not added: the browser's answer does not fit, or came too late. Try again."
+)
+_NOT_USED: Final = (
+    "This passkey opens nothing here, or the answer came too late. Try again, or sign in otherwise."
+)
+
+
+def _server() -> Fido2Server:
+    """The relying party. Raises ``Conflict`` where it can be none."""
+    if why := why_no_passkeys():
+        raise Conflict(why, code="no_passkeys")
+    parts = urlsplit(settings.ENV.base_url)
+    port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
+    origin = f"{parts.scheme}://{parts.hostname}{port}"
+    return Fido2Server(
+        PublicKeyCredentialRpEntity(id=parts.hostname, name="Marina"),
+        verify_origin=lambda given: given == origin,
+    )
+
+
+def _ceremony(options: Mapping[str, Any], state: Mapping[str, Any], user_id: int | None) -> Ceremony:
+    return Ceremony(dict(options)["publicKey"], {**state, "user": user_id, "at": time.time()})
+
+
+def _begun(state: Mapping[str, Any] | None, user_id: int | None) -> Mapping[str, Any]:
+    if state is None or state["user"] != user_id or time.time() - state["at"] > CEREMONY_SECONDS:
+        raise InvalidInput(_NOT_MADE, code="passkey_invalid")
+    return state
+
+
+def _object(answer: str) -> dict[str, Any]:
+    if len(answer) > LARGEST_ANSWER:
+        refuse("credential", "is larger than any passkey's answer.")
+    try:
+        value = read_json(answer.encode())
+    except (BadJson, UnicodeEncodeError):
+        value = None
+    if not isinstance(value, dict):
+        refuse("credential", "is no answer of a passkey.")
+    return value
+
+
+def _whose(given: AuthenticationResponse) -> User:
+    """The person whom the passkey names. Whether it is theirs, its signature says."""
+    handle = (given.response.user_handle or b"").decode()
+    if not re.fullmatch(r"[0-9]{1,18}", handle):
+        raise ValueError("no handle of ours")
+    person = User.objects.filter(pk=int(handle), is_active=True).first()
+    if person is None:
+        raise ValueError("nobody")
+    return person
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -8,14 +8,16 @@ from typing import Concatenate, ParamSpec
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from core.errors import Forbidden
 from core.requestid import serving_request
 from frontend.pages import wants_fragment
-from tenants.access import Caller, caller_for_user
+from tenants.access import Caller, SecondFactorNeeded, caller_for_user
 from tenants.models import User
 from tenants.roles import Action
 from tenants.services.recording import record_refusal
@@ -95,6 +97,15 @@ def _operation(request: HttpRequest) -> str:
 def signed_in(request: HttpRequest) -> User | None:
     """The signed-in person, if any."""
     return request.user if isinstance(request.user, User) else None
+
+
+def to_second_factor(request: HttpRequest, needed: SecondFactorNeeded) -> HttpResponse:
+    """Send to where a second factor is set up, and say what for."""
+    url = f"{reverse('frontend:account')}#second-factor"
+    if request.headers.get("HX-Request") == "true":
+        return HttpResponse(headers={"HX-Redirect": url})
+    messages.warning(request, needed.message)
+    return HttpResponseRedirect(url)
 
 
 def to_sign_in(request: HttpRequest) -> HttpResponse:

@@ -13,8 +13,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from core.errors import MarinaError, Unauthenticated
-from frontend.access import to_sign_in
+from frontend.access import to_second_factor, to_sign_in
 from frontend.errors import error_page, status_page
+from tenants.access import SecondFactorNeeded
 
 _NOT_PAGES: Final = ("/api/", "/mcp", "/static/", "/.well-known/", "/oauth/", "/health", "/ready", "/metrics")
 
@@ -39,4 +40,6 @@ class ErrorPageMiddleware:
             return None
         if isinstance(exception, Unauthenticated):
             return to_sign_in(request)
+        if isinstance(exception, SecondFactorNeeded):
+            return to_second_factor(request, exception)
         return error_page(request, exception)

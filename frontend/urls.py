@@ -86,6 +86,7 @@ _TENANT = [
         members.invitation_withdraw,
         name="invitation_withdraw",
     ),
+    path("members/second-factor", members.second_factor, name="members_second_factor"),
     path("members/transfer", members.transfer, name="members_transfer"),
     path("members/leave", members.leave, name="members_leave"),
     path("members/<int:membership_id>/remove", members.member_remove, name="member_remove"),

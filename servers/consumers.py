@@ -19,7 +19,7 @@ from core.errors import NotFound
 from core.threads import run_sync
 from servers.services.live import SEEN_SECONDS, WATCHING
 from servers.services.runtime import get_runtime
-from tenants.access import Caller, caller_for_user
+from tenants.access import Caller, SecondFactorNeeded, caller_for_user
 from tenants.models import User
 from tenants.services.signins import SESSION_KEY, sign_in_lives
 
@@ -91,7 +91,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
         slug = self.scope["url_route"]["kwargs"]["tenant"]
         try:
             caller = await run_sync(_caller, self.scope["session"], user, slug)
-        except NotFound:
+        except (NotFound, SecondFactorNeeded):
             return None
         self.checked_at = time.monotonic()
         return None if caller is None else caller.tenant_id

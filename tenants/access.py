@@ -14,6 +14,7 @@ from django.utils import timezone
 from core.clientaddress import is_within
 from core.errors import Forbidden, NotFound, Unauthenticated
 from core.outbound import Network
+from tenants.factors import has_second_factor
 from tenants.keyrights import actions_of, actions_within, bound_of, end_of_maker, with_makers
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.roles import ALLOWED, SCOPE_ACTIONS, Action, Role
@@ -96,11 +97,27 @@ def tenant_not_found() -> NotFound:
     return NotFound("There is no such team, or you are not a member of it.", code="tenant_not_found")
 
 
-def caller_for_user(user_id: int, email: str, tenant_slug: str) -> Caller:
-    """A signed-in person as a member of a tenant. Raises ``NotFound`` when they are not one, or no longer.
+class SecondFactorNeeded(Forbidden):
+    """The member has to set a second factor up before anything of this tenant opens."""
 
-    Asked anew by each request, so a membership ends on every replica at its time.
+    code = "second_factor_required"
+
+
+def caller_for_user(user_id: int, email: str, tenant_slug: str) -> Caller:
+    """A signed-in person as a member of a tenant, for a session of theirs.
+
+    Raises ``NotFound`` when they are not one, or no longer, and ``SecondFactorNeeded`` where the tenant requires a
+    second factor and they have none. Asked anew by each request, so a membership ends on every replica at its time.
     """
+    return _caller_of(_membership(user_id, tenant_slug, session=True), email)
+
+
+def caller_of_member(user_id: int, email: str, tenant_slug: str) -> Caller:
+    """As ``caller_for_user``, where no session asks: what Marina itself does in a member's name."""
+    return _caller_of(_membership(user_id, tenant_slug, session=False), email)
+
+
+def _membership(user_id: int, tenant_slug: str, *, session: bool) -> Membership:
     with directory_scope(user_id=user_id):
         membership = (
             Membership.directory.select_related("tenant")
@@ -109,11 +126,20 @@ def caller_for_user(user_id: int, email: str, tenant_slug: str) -> Caller:
         )
     if membership is None or not membership.is_live(timezone.now()):
         raise tenant_not_found()
+    if session and membership.tenant.require_second_factor and not has_second_factor(user_id):
+        raise SecondFactorNeeded(
+            f"The team {tenant_slug} asks for a second factor of all its members. Set one up on your account's page.",
+            rule="team:second_factor",
+        )
+    return membership
+
+
+def _caller_of(membership: Membership, email: str) -> Caller:
     return Caller(
         tenant_id=membership.tenant_id,
-        tenant_slug=tenant_slug,
+        tenant_slug=membership.tenant.slug,
         actor=f"user:{email}",
-        user_id=user_id,
+        user_id=membership.user_id,
         role=Role(membership.role),
         access_ends_at=membership.ends_at,
     )

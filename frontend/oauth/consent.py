@@ -18,13 +18,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from core.errors import InvalidInput, MarinaError
-from frontend.access import signed_in, to_sign_in
+from frontend.access import signed_in, to_second_factor, to_sign_in
 from frontend.errors import error_page
 from frontend.oauth.answers import record_fault
 from frontend.oauth.registration import learn_client
 from frontend.pages import own_page
 from servers.services.servers import list_servers
-from tenants.access import Caller, caller_for_user
+from tenants.access import Caller, SecondFactorNeeded, caller_for_user
 from tenants.models import User
 from tenants.roles import OAUTH_SCOPES, Action
 from tenants.services.oauth_flow import (
@@ -72,6 +72,8 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
             if fault.location is not None:
                 return _lead_back(request, fault, fault.location, caller)
             raise InvalidInput(fault.description, code=fault.code) from None
+    except SecondFactorNeeded as needed:
+        return to_second_factor(request, needed)
     except MarinaError as error:
         return error_page(request, error)
 

@@ -31,6 +31,7 @@ from tenants.services.invitations import (
 from tenants.services.members import (
     change_member,
     change_role,
+    find_lacking,
     get_member,
     leave_tenant,
     list_members,
@@ -38,6 +39,7 @@ from tenants.services.members import (
     transfer_ownership,
 )
 from tenants.services.roster import roles_to_give
+from tenants.services.teams import change_tenant, get_tenant
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -68,6 +70,8 @@ def members(request: HttpRequest, caller: Caller) -> HttpResponse:
             (row, row.state(now), row.role in givable) for row in list_invitations(caller=caller)
         ],
         "ended": [member.pk for member in rows if not member.is_live(now)],
+        "lacking": find_lacking(rows, caller=caller),
+        "required": get_tenant(caller=caller).require_second_factor,
         "heir_form": HeirForm(members=heirs) if heirs else None,
         "roles": [role.value for role in givable],
         "role_words": [(role.value, words) for role, words in ROLE_WORDS.items()],
@@ -135,6 +139,22 @@ def invitation_withdraw(request: HttpRequest, caller: Caller, invitation_id: UUI
         messages.success(
             request, f"The invitation of {withdrawn.email} is withdrawn. Its link opens nothing."
         )
+    return redirect("frontend:members", caller.tenant_slug)
+
+
+@require_POST
+@tenant_page(Action.TENANT_CHANGE)
+def second_factor(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Require a second factor of the whole team, or no more."""
+    wanted = request.POST.get("required") == "on"
+    with _refusals(request, caller):
+        change_tenant(require_second_factor=wanted, caller=caller)
+        words = (
+            "Members without a second factor get in once they have one."
+            if wanted
+            else "None is required now."
+        )
+        messages.success(request, words)
     return redirect("frontend:members", caller.tenant_slug)
 
 

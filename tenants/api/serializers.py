@@ -13,7 +13,7 @@ from tenants.api.base import StrictSerializer, list_of
 from tenants.audit.query import OUTCOME_FILTERS
 from tenants.audit.records import OUTCOMES
 from tenants.keyrights import bound_of, reduced_scopes, successor_of
-from tenants.models import ApiKey, AuditExport, Tenant
+from tenants.models import ApiKey, AuditExport, Membership, Tenant
 from tenants.oauth_addresses import base_url, resource
 from tenants.roles import Role
 from tenants.services.keys import DEFAULT_DAYS, MAX_DAYS, MAX_OVERLAP_HOURS, OVERLAP_HOURS
@@ -35,6 +35,9 @@ class TenantSerializer(serializers.Serializer[Any]):
     slug = serializers.CharField()
     name = serializers.CharField()
     mcp_url = serializers.SerializerMethodField(help_text="Where MCP clients connect to its default server.")
+    require_second_factor = serializers.BooleanField(
+        help_text="Whether sessions of members without a second factor open nothing of the team."
+    )
     created_at = serializers.DateTimeField()
 
     def get_mcp_url(self, tenant: Tenant) -> str:
@@ -42,9 +45,16 @@ class TenantSerializer(serializers.Serializer[Any]):
 
 
 class TenantInput(StrictSerializer):
-    """What can be changed of a team."""
+    """What can be changed of a team: what is left out stays."""
 
-    name = serializers.CharField(max_length=120)
+    name = serializers.CharField(required=False, max_length=120)
+    require_second_factor = serializers.BooleanField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Something has to change."""
+        if not attrs:
+            raise serializers.ValidationError({"name": ["Give name, require_second_factor, or both."]})
+        return attrs
 
 
 class MemberSerializer(serializers.Serializer[Any]):
@@ -59,6 +69,18 @@ class MemberSerializer(serializers.Serializer[Any]):
         help_text="From then on the membership opens nothing; null: no end.",
     )
     created_at = serializers.DateTimeField()
+
+
+class ListedMemberSerializer(MemberSerializer):
+    """A member as the list shows them. The context has ``lacking``: the ids of people without a second factor."""
+
+    second_factor = serializers.SerializerMethodField(
+        help_text="Whether they sign in with two factors; null where you may neither change members nor read the log."
+    )
+
+    def get_second_factor(self, member: Membership) -> bool | None:
+        lacking = self.context["lacking"]
+        return None if lacking is None else member.user_id not in lacking
 
 
 class MemberInput(StrictSerializer):
@@ -339,7 +361,7 @@ class ExportSerializer(serializers.Serializer[Any]):
 
 
 TenantList = list_of(TenantSerializer, "TenantList")
-MemberList = list_of(MemberSerializer, "MemberList")
+MemberList = list_of(ListedMemberSerializer, "MemberList")
 KeyList = list_of(KeySerializer, "KeyList")
 RecordList = list_of(RecordSerializer, "RecordList")
 ExportList = list_of(ExportSerializer, "ExportList")

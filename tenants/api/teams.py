@@ -16,6 +16,7 @@ from tenants.api.serializers import (
     KeyInput,
     KeyList,
     KeySerializer,
+    ListedMemberSerializer,
     MemberChange,
     MemberInput,
     MemberList,
@@ -59,13 +60,13 @@ class TenantDetailView(TenantView):
     @extend_schema(
         operation_id="update_tenant",
         request=TenantInput,
-        responses={200: TenantSerializer, **problems(400)},
+        responses={200: TenantSerializer, **problems(400, 409)},
         tags=["tenants"],
     )
     def patch(self, request: Request, tenant: str) -> Response:
-        """Rename a team; its URLs stay."""
+        """Rename a team, whose URLs stay, or require a second factor of its members; what is left out stays."""
         given = self.read_input(TenantInput)
-        return Response(TenantSerializer(teams.rename_tenant(**given, caller=self.caller)).data)
+        return Response(TenantSerializer(teams.change_tenant(**given, caller=self.caller)).data)
 
 
 class MembersView(TenantView):
@@ -74,7 +75,9 @@ class MembersView(TenantView):
     @extend_schema(operation_id="list_members", responses={200: MemberList, **problems()}, tags=["members"])
     def get(self, request: Request, tenant: str) -> Response:
         """List the members."""
-        return results(MemberSerializer(members.list_members(caller=self.caller), many=True).data)
+        rows = members.list_members(caller=self.caller)
+        context = {"lacking": members.find_lacking(rows, caller=self.caller)}
+        return results(ListedMemberSerializer(rows, many=True, context=context).data)
 
     @extend_schema(
         operation_id="add_member",

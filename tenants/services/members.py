@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final
@@ -11,6 +12,7 @@ from django.db.models import Q
 from core.errors import Conflict, Forbidden, NotFound
 from tenants.access import Caller
 from tenants.changes import announce_change
+from tenants.factors import those_with_second_factor
 from tenants.models import Membership, User
 from tenants.roles import Action, Role
 from tenants.scoping import tenant_scope
@@ -42,6 +44,17 @@ def list_members(*, caller: Caller) -> list[Membership]:
     caller.require(Action.MEMBERS_READ)
     with tenant_scope(caller.tenant_id):
         return list(Membership.objects.select_related("user").order_by("user__email"))
+
+
+def find_lacking(rows: Sequence[Membership], *, caller: Caller) -> frozenset[int] | None:
+    """The ids of those people who have no second factor; ``None`` where the caller may not know.
+
+    Whom it is easiest to break in as is for those who answer for the members, and for auditors.
+    """
+    if not (caller.may(Action.MEMBERS_CHANGE) or caller.may(Action.AUDIT_READ)):
+        return None
+    people = frozenset(row.user_id for row in rows)
+    return people - those_with_second_factor(people)
 
 
 def get_member(membership_id: int, *, caller: Caller) -> Membership:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from core.errors import Conflict
 from tenants.access import Caller
+from tenants.factors import has_second_factor
 from tenants.models import Tenant
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -16,16 +20,31 @@ def get_tenant(*, caller: Caller) -> Tenant:
     return Tenant.objects.get(pk=caller.tenant_id)
 
 
-def rename_tenant(name: str, *, caller: Caller) -> Tenant:
-    """Give the tenant another name; its slug, and so its URLs, stay. Raises ``InvalidInput``."""
+def change_tenant(
+    *, name: str | None = None, require_second_factor: bool | None = None, caller: Caller
+) -> Tenant:
+    """Give the tenant another name, or say whether its members need a second factor; what is ``None`` stays.
+
+    Its slug, and so its URLs, stay. Raises ``InvalidInput``, and ``Conflict`` for who would shut themselves out.
+    """
     caller.require(Action.TENANT_CHANGE)
-    wanted = clean_text(name, "name", longest=120)
+    wanted: dict[str, Any] = {}
+    if name is not None:
+        wanted["name"] = clean_text(name, "name", longest=120)
+    if require_second_factor is not None:
+        wanted["require_second_factor"] = require_second_factor
+    if require_second_factor and caller.user_id is not None and not has_second_factor(caller.user_id):
+        raise Conflict(
+            "You have no second factor yourself, and would shut yourself out. Set one up on your account's page first.",
+            code="second_factor_required",
+        )
     with tenant_scope(caller.tenant_id):
         tenant = Tenant.objects.select_for_update().get(pk=caller.tenant_id)
-        before = tenant.name
+        before = {field: getattr(tenant, field) for field in wanted}
         if wanted == before:
             return tenant
-        tenant.name = wanted
-        tenant.save(update_fields=["name"])
-        record_change("tenant.changed", caller=caller, before={"name": before}, after={"name": wanted})
+        for field, value in wanted.items():
+            setattr(tenant, field, value)
+        tenant.save(update_fields=list(wanted))
+        record_change("tenant.changed", caller=caller, before=before, after=wanted)
     return tenant

@@ -101,7 +101,7 @@ class Visitor:
         self.page.goto(f"{self.base_url}/app/")
         self.page.get_by_label("E-mail").fill(email)
         self.page.get_by_label("Password").fill(password)
-        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("button", name="Sign in", exact=True).click()
         self.page.wait_for_url(lambda url: "sign-in" not in url)
 
     def overflow(self) -> int:

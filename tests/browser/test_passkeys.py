@@ -1,4 +1,4 @@
-"""Passkeys in Chromium, with an authenticator that its DevTools protocol makes: adding, both ways of using, removing."""
+"""Passkeys in Chromium, with an authenticator that its DevTools protocol makes: added, used both ways, removed."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from servers.services.onboarding import found_tenant
 from servers.services.servers import create_server
 from servers.services.sources import create_source
 from servers.services.tools import create_tool
-from tenants.access import Caller, caller_for_user
+from tenants.access import Caller, caller_of_member
 from tenants.models import (
     AuditExport,
     AuditHead,
@@ -81,7 +81,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
     tenant = Tenant.objects.filter(slug=slug).first() or found_tenant(
         slug, f"Isolation check {word}", owner.pk
     )
-    caller = caller_for_user(owner.pk, owner.email, slug)
+    caller = caller_of_member(owner.pk, owner.email, slug)
     member = _user(f"member@{slug}.{_DOMAIN}")
     names = {
         "server": f"server-of-{slug}",

@@ -20,7 +20,7 @@ from core.errors import Unauthenticated
 from servers.services.onboarding import found_tenant
 from servers.services.sources import create_source, list_sources, test_source, update_source
 from servers.services.tools import create_tool, list_tools
-from tenants.access import Caller, caller_for_key, caller_for_user
+from tenants.access import Caller, caller_for_key, caller_of_member
 from tenants.models import Tenant, User
 from tenants.roles import SCOPES, Role
 from tenants.services.keys import issue_key
@@ -106,7 +106,7 @@ class Command(BaseCommand):
         owner = User.objects.get(email=user["email"])
         if not Tenant.objects.filter(slug=plan[0]).exists():
             found_tenant(plan[0], plan[1], owner.pk)
-        return caller_for_user(owner.pk, owner.email, plan[0])
+        return caller_of_member(owner.pk, owner.email, plan[0])
 
     def _member(self, email: str, role: Role, caller: Caller) -> None:
         if all(member.user.email != email for member in list_members(caller=caller)):

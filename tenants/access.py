@@ -34,6 +34,7 @@ class Caller:
     ``access_ends_at`` is the end of the membership that stands behind the caller: the person's, or the key's maker's.
     ``principal`` is whose sessions are, where that is not the credential: a client that asks its member for one more
     right goes on with another credential in the session that it has.
+    ``issuer_id`` is the outside issuer that vouches for the caller, ``audience`` the one server that its token is for.
     """
 
     tenant_id: int
@@ -49,6 +50,8 @@ class Caller:
     networks: tuple[Network, ...] | None = None
     access_ends_at: datetime | None = None
     principal: str = ""
+    issuer_id: UUID | None = None
+    audience: str = ""
 
     @property
     def anonymous(self) -> bool:
@@ -83,6 +86,14 @@ class Caller:
                 code="maker_bound",
             )
         needed = [scope for scope, actions in SCOPE_ACTIONS.items() if action in actions]
+        if self.issuer_id is not None:
+            raise Forbidden(
+                f"{self.bound} that allows {action.value}; it needs {needed[0]}. Ask its issuer for a token with more, "
+                "or an owner or admin of the team to add a value to the table.",
+                rule=f"scope:{needed[0]}",
+                code="insufficient_scope",
+                data={"needed_scopes": needed[:1]},
+            )
         raise Forbidden(
             f"This credential lacks a scope that allows {action.value}: one of {', '.join(needed)}. "
             "Issue a key with that scope.",

@@ -349,6 +349,7 @@ class AuditExport(TenantOwned):
         return f"export {self.id} ({self.status})"
 
 
+from tenants.models_issuers import TrustedIssuer  # noqa: E402 - likewise
 from tenants.models_oauth import (  # noqa: E402 - their own module, of this app; they point at the models above
     OAuthAccessToken,
     OAuthAuthorization,
@@ -370,6 +371,7 @@ __all__ = [
     "OAuthCode",
     "OAuthRefreshToken",
     "Tenant",
+    "TrustedIssuer",
     "User",
     "UserManager",
 ]

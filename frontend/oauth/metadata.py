@@ -13,6 +13,7 @@ from tenants.models import SLUG_PATTERN
 from tenants.oauth_addresses import DEFAULT_SERVER, RESERVED_SERVERS, base_url, issuer, resource
 from tenants.roles import OAUTH_SCOPES
 from tenants.services.oauth_parameters import GRANTS, OAuthFault
+from tenants.services.outside_issuers import outside_identifiers
 
 _SECRETS = ["client_secret_basic", "client_secret_post"]
 
@@ -59,7 +60,7 @@ def resource_metadata(request: HttpRequest, tenant: str, server: str | None = No
         {
             "resource": identifier,
             "resource_name": f"{tenant} / {server or DEFAULT_SERVER} on Marina",
-            "authorization_servers": [issuer(tenant)],
+            "authorization_servers": [issuer(tenant), *outside_identifiers(tenant)],
             "scopes_supported": list(OAUTH_SCOPES),
             "bearer_methods_supported": ["header"],
         }

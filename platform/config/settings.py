@@ -232,6 +232,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "ENUM_NAME_OVERRIDES": {
         "InvitationStatus": "tenants.api.invitations.INVITATION_STATUSES",
+        "RoleEnum": "tenants.api.serializers.ROLES",
         "KeyStatus": "tenants.api.serializers.KEY_STATUSES",
         "ExportStatus": "tenants.models.AuditExport.Status",
     },

@@ -15,6 +15,7 @@ from servers.services.reasons import log_unavailable
 from servers.services.runtime import Runtime
 from servers.services.visibility import may_use_server
 from tenants.access import Caller, key_digest
+from tenants.outsiders import IssuerAway
 from tenants.roles import OAUTH_DEFAULT
 from tenants.tokens import ACCESS_PREFIX
 
@@ -58,8 +59,8 @@ async def identify(
 ) -> Caller:
     """The caller behind the credential. Records a refusal in the tenant's log before it raises.
 
-    Raises ``Unauthenticated``, ``RateLimited`` where ``address`` is locked out, or ``Unavailable`` when the refusal
-    cannot be recorded.
+    Raises ``Unauthenticated``, ``RateLimited`` where ``address`` is locked out, or ``Unavailable`` when an outside
+    issuer cannot be asked, or the refusal not be recorded.
     """
     token: str | None = None
     try:
@@ -71,7 +72,7 @@ async def identify(
             caller = await _look_up(runtime, token, tenant_slug, address)
         _require_audience(token, caller, server)
         return caller
-    except (Unauthenticated, RateLimited) as refusal:
+    except (Unauthenticated, RateLimited, IssuerAway) as refusal:
         if isinstance(refusal, Unauthenticated):
             await runtime.lockout.count(address, key_digest(token or ""), refusal)
         # Asked before the tenant is looked up: the same answer whether or not there is such a tenant.
@@ -101,7 +102,8 @@ async def _look_up(runtime: Runtime, token: str, tenant_slug: str, address: str)
 
 def _require_audience(token: str, caller: Caller, server: str) -> None:
     """An access token is for one server (RFC 8707): anywhere else it is no credential, rather than a weak one."""
-    if token.startswith(ACCESS_PREFIX) and not may_use_server(caller, server):
+    elsewhere = caller.audience not in {"", server}
+    if elsewhere or (token.startswith(ACCESS_PREFIX) and not may_use_server(caller, server)):
         raise Unauthenticated(
             "This access token is for another server of the team. Authorize the client for this one.",
             code="token_audience",

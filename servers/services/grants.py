@@ -21,7 +21,8 @@ from django.db import DatabaseError
 from core.errors import Unauthenticated, Unavailable
 from servers.services.reading import look_up
 from tenants.access import Caller, key_digest
-from tenants.models import ApiKey, OAuthAuthorization
+from tenants.models import ApiKey, OAuthAuthorization, TrustedIssuer
+from tenants.outsiders import caller_for_outsider, is_outside, rules_of
 from tenants.scoping import tenant_scope
 from tenants.tokens import caller_for_credential
 
@@ -103,7 +104,7 @@ class GrantCache:
     async def _ask(self, place: _Place, token: str) -> Caller:
         me = asyncio.current_task()
         try:
-            caller = await look_up(caller_for_credential, token, tenant_slug=place[1])
+            caller = await _find_caller(token, place[1])
         except Unauthenticated as refused:
             if self._asking.get(place) is me:
                 self._refusals[place] = (monotonic() + REFUSAL_SECONDS, refused)
@@ -125,6 +126,16 @@ class GrantCache:
             task.exception()
 
 
+async def _find_caller(token: str, tenant_slug: str) -> Caller:
+    if is_outside(token):
+        # Asked anew for each grant, so an issuer that is switched off vouches for nobody when the grant ends.
+        rules = await look_up(rules_of, tenant_slug)
+        caller = await caller_for_outsider(token, rules) if rules else None
+        if caller is not None:
+            return caller
+    return await look_up(caller_for_credential, token, tenant_slug=tenant_slug)
+
+
 def _again(refused: Unauthenticated) -> Unauthenticated:
     """The same refusal as a new exception: one object raised in two tasks would mix their tracebacks."""
     return type(refused)(refused.message, code=refused.code, data=refused.data)
@@ -139,7 +150,7 @@ class KeyUses:
 
     def note(self, caller: Caller, address: str) -> None:
         """Remember that the credential was used now, from this address."""
-        key_id = caller.credential_id
+        key_id = caller.issuer_id or caller.credential_id
         if key_id is None:
             return
         now = monotonic()
@@ -164,5 +175,7 @@ def _write_uses(pending: dict[int, dict[UUID, tuple[datetime, str]]]) -> None:
     for tenant_id, keys in pending.items():
         with tenant_scope(tenant_id):
             for key_id, (used_at, address) in keys.items():
-                if not ApiKey.objects.filter(pk=key_id).update(last_used_at=used_at, last_used_from=address):
-                    OAuthAuthorization.objects.filter(pk=key_id).update(last_used_at=used_at)
+                if ApiKey.objects.filter(pk=key_id).update(last_used_at=used_at, last_used_from=address):
+                    continue
+                if not OAuthAuthorization.objects.filter(pk=key_id).update(last_used_at=used_at):
+                    TrustedIssuer.objects.filter(pk=key_id).update(last_used_at=used_at)

@@ -19,6 +19,7 @@ from servers.services.reasons import log_unavailable, reason_of
 from servers.services.redaction import mask_secrets, mask_text
 from tenants.access import KEY_PREFIXES, Caller
 from tenants.audit.records import Entry, Reason
+from tenants.outsiders import is_outside
 from tenants.tokens import ACCESS_PREFIX
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ _FORMER: Final = {
     "token_expired": "expired",
 }
 """Codes of keys and tokens that were the team's own once, and how the log calls them."""
+
+_OF_KEYS: Final = frozenset({"key_malformed", "key_unknown", "key_missing", "locked_out"})
+"""Codes of what may have been meant as a key."""
 
 _TOOL_CHARACTERS: Final = 128
 
@@ -67,7 +71,7 @@ class RefusalLog:
     async def refused_credential(
         self,
         tenant_id: int,
-        error: Unauthenticated | RateLimited,
+        error: Unauthenticated | RateLimited | Unavailable,
         *,
         token: str | None,
         server: str,
@@ -189,5 +193,7 @@ def name_of_refused(token: str | None, code: str) -> str:
     state = _FORMER.get(code, "unknown")
     if token.startswith(ACCESS_PREFIX):
         return f"{state} access token"
+    if is_outside(token) and code not in _OF_KEYS:
+        return f"{state} outside token"
     shown = _SHOWN_PREFIX.match(token)
     return f"{state} key ({shown[1]})" if shown else f"{state} key"

@@ -6,6 +6,7 @@ from django.urls import path
 
 from tenants.api.audit import DownloadView, ExportsView, ExportView, RecordsView, RecordView
 from tenants.api.invitations import InvitationsView, InvitationView, ResendView
+from tenants.api.issuers import OutsideIssuersView, OutsideIssuerTestView, OutsideIssuerView
 from tenants.api.oauth import ConnectionsView, ConnectionView, OAuthClientsView, OAuthClientView
 from tenants.api.teams import (
     KeyRollView,
@@ -36,6 +37,9 @@ urlpatterns = [
     path("tenants/<str:tenant>/oauth/connections/<str:connection>", ConnectionView.as_view()),
     path("tenants/<str:tenant>/oauth/clients", OAuthClientsView.as_view()),
     path("tenants/<str:tenant>/oauth/clients/<str:client>", OAuthClientView.as_view()),
+    path("tenants/<str:tenant>/outside-issuers", OutsideIssuersView.as_view()),
+    path("tenants/<str:tenant>/outside-issuers/<str:issuer>", OutsideIssuerView.as_view()),
+    path("tenants/<str:tenant>/outside-issuers/<str:issuer>/test", OutsideIssuerTestView.as_view()),
     path("tenants/<str:tenant>/audit/records", RecordsView.as_view()),
     path("tenants/<str:tenant>/audit/records/<str:seq>", RecordView.as_view()),
     path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),

@@ -17,6 +17,7 @@ from tenants.services.invitations import invite
 from tenants.services.keys import list_keys
 from tenants.services.log import start_export
 from tenants.services.oauth_apps import list_connections
+from tenants.services.outside_issuers import create_issuer
 from tests.factories import Team, make_database, make_team
 from tests.oauth.flows import make_app
 from tests.shelf import add_shelf_kind, fill_shelf
@@ -59,7 +60,9 @@ def furnish() -> Furnished:
         membership = Membership.objects.get(user_id=member.user_id)
     connected = make_app(team)
     connected.tokens()
+    issuer = create_issuer({"name": "corp", "issuer": f"https://{team.slug}.example.com"}, caller=caller)
     ids = {
+        "issuer": issuer.pk,
         "connection": list_connections(caller=caller)[0].pk,
         "client": connected.row.pk,
         "member": membership.pk,

@@ -12,6 +12,7 @@ from servers.models import DataSource, Prompt, Resource, Server, Tool
 from tenants.api.urls import urlpatterns as tenants_urls
 from tenants.models import ApiKey, AuditExport, Membership, OAuthAuthorization, OAuthClient
 from tenants.scoping import tenant_scope
+from tenants.services.outside_issuers import create_issuer
 from tests.factories import Team, make_team
 from tests.oauth.flows import make_app
 from tests.rest import Rest
@@ -27,7 +28,7 @@ UNKNOWN = {
     **dict.fromkeys(
         (
             *("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
-            *("connection", "client"),
+            *("connection", "client", "issuer"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
@@ -57,8 +58,10 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     invited = {"email": f"guest-of-{other.slug}@example.com", "role": "viewer"}
     invitation = rest.post(f"/tenants/{other.slug}/invitations", invited).body["id"]
     make_app(other).tokens()
+    trusted = create_issuer({"name": "corp", "issuer": "https://id.example.com"}, caller=other.owner)
     with tenant_scope(other.tenant_id):
         foreign = {
+            "issuer": str(trusted.pk),
             "connection": str(OAuthAuthorization.objects.get().pk),
             "client": str(OAuthClient.objects.get().pk),
             "invitation": invitation,

@@ -32,6 +32,7 @@ from tenants.models import (
     OAuthAuthorization,
     OAuthClient,
     Tenant,
+    TrustedIssuer,
     User,
 )
 from tenants.roles import Role
@@ -133,6 +134,9 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             scopes=["tools:read"],
             expires_at=datetime.now(UTC),
         )
+        issuer = TrustedIssuer.objects.first() or TrustedIssuer.objects.create(
+            name=f"of-{slug}", issuer=f"https://{slug}.{_DOMAIN}", enabled=False
+        )
         tool = Tool.objects.get(name=names["tool"])
         server = Server.objects.get(slug=names["server"])
         membership = Membership.objects.get(user=member)
@@ -145,6 +149,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "client": client.pk,
         "connection": connection.pk,
         "key": issued.row.pk,
+        "issuer": issuer.pk,
         "seq": seq,
         "export": export.pk,
         "source": source.pk,

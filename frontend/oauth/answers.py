@@ -12,17 +12,20 @@ from urllib.parse import parse_qsl
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 
 from core.challenges import quotable
 from core.clientaddress import UNKNOWN, address_block
 from core.errors import Forbidden, RateLimited, Unavailable
 from core.loop import run_async
 from core.requestid import current_request_id
+from frontend.oauth.noting import note_answer, pad_of
 from frontend.sessions import visitor_address
 from servers.services.runtime import get_runtime
 from servers.services.surfaces import find_tenant
 from tenants.access import Caller
 from tenants.models import SLUG_PATTERN
+from tenants.oauth_steps import Kind
 from tenants.services.oauth_parameters import OAuthFault
 
 KIND: Final = "oauth"
@@ -35,27 +38,38 @@ _SECONDS: Final = 10.0
 Endpoint = Callable[[HttpRequest, int, str], HttpResponse]
 
 
-def program_endpoint(view: Endpoint) -> Callable[..., HttpResponse]:
+def program_endpoint(kind: Kind | None) -> Callable[[Endpoint], Callable[..., HttpResponse]]:
     """Make a view that programs POST to, from anywhere: it gets the tenant's id and slug, and no session counts.
 
-    Its faults become the protocol's errors, recorded; an unknown tenant has no such endpoint.
+    Its faults become the protocol's errors, recorded; an unknown tenant has no such endpoint. ``kind`` is what a
+    request is in a client's timeline; ``None``: no step of it.
     """
 
-    @csrf_exempt
-    @wraps(view)
-    def answer(request: HttpRequest, tenant: str) -> HttpResponse:
-        if request.method == "OPTIONS":
-            return open_to_all(HttpResponse(status=204))
-        tenant_id = tenant_named(tenant)
-        if tenant_id is None:
-            return open_to_all(fault_answer(OAuthFault("not_found", "There is no such issuer.", status=404)))
-        if request.method != "POST":
-            return open_to_all(
-                fault_answer(OAuthFault("invalid_request", "This endpoint takes a POST.", status=405))
-            )
-        return open_to_all(_answer(view, request, tenant_id, tenant))
+    def decorate(view: Endpoint) -> Callable[..., HttpResponse]:
+        @csrf_exempt
+        @wraps(view)
+        def answer(request: HttpRequest, tenant: str) -> HttpResponse:
+            if request.method == "OPTIONS":
+                return open_to_all(HttpResponse(status=204))
+            tenant_id = tenant_named(tenant)
+            if tenant_id is None:
+                return open_to_all(
+                    fault_answer(OAuthFault("not_found", "There is no such issuer.", status=404))
+                )
+            if request.method != "POST":
+                response = fault_answer(
+                    OAuthFault("invalid_request", "This endpoint takes a POST.", status=405)
+                )
+            else:
+                response = _answer(view, request, tenant_id, tenant)
+            if kind is not None:
+                pad = pad_of(request)
+                note_answer(request, tenant_id, pad.kind or kind, response)
+            return open_to_all(response)
 
-    return answer
+        return answer
+
+    return decorate
 
 
 def _answer(view: Endpoint, request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
@@ -156,6 +170,18 @@ def open_to_all(response: HttpResponse) -> HttpResponse:
     response["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
     response["Access-Control-Allow-Headers"] = "Authorization, Content-Type, MCP-Protocol-Version"
     return response
+
+
+def public_document(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Make a view that anyone reads, pages of any origin included: browsers ask whether they may, before they do."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method == "OPTIONS":
+            return open_to_all(HttpResponse(status=204))
+        return open_to_all(require_safe(view)(request, *args, **kwargs))
+
+    return answer
 
 
 def record_fault(

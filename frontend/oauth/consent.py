@@ -6,6 +6,7 @@ change it, and a form of another browser answers nothing.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -17,15 +18,17 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from core.errors import InvalidInput, MarinaError
+from core.errors import InvalidInput, MarinaError, NotFound, RateLimited
 from frontend.access import signed_in, to_second_factor, to_sign_in
 from frontend.errors import error_page
-from frontend.oauth.answers import record_fault
+from frontend.oauth.answers import record_fault, tenant_named
+from frontend.oauth.noting import note, pad_of
 from frontend.oauth.registration import learn_client
 from frontend.pages import own_page
 from servers.services.servers import list_servers
 from tenants.access import Caller, SecondFactorNeeded, caller_for_user
 from tenants.models import User
+from tenants.oauth_steps import Kind, mark_of
 from tenants.roles import OAUTH_SCOPES, Action
 from tenants.services.oauth_flow import (
     Asked,
@@ -60,27 +63,45 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
     """The authorization endpoint (RFC 6749 section 3.1), for members of the tenant alone."""
     user = signed_in(request)
     if user is None:
+        _note_stranger(request, tenant, ok=True, status=302, told="Sent to the sign-in page.")
         return to_sign_in(request)
     try:
-        caller = caller_for_user(user.pk, user.email, tenant)
         try:
+            caller = caller_for_user(user.pk, user.email, tenant)
+        except NotFound:
+            _note_stranger(request, tenant, ok=False, status=404, code="not_a_member")
+            raise
+        try:
+            pad = pad_of(request)
+            # Forms come with a token of the session: what one says is a member's.
+            pad.known, pad.member = True, user.email
             if request.method == "POST":
                 return _decide(request, caller, user)
             return _ask(request, caller)
-        except OAuthFault as fault:
+        except (OAuthFault, RateLimited) as refusal:
+            _note_fault(request, caller, refusal)
+            if isinstance(refusal, RateLimited):
+                raise
+            fault = refusal
             record_fault(fault, tenant_id=caller.tenant_id, tenant_slug=tenant, actor=caller.actor)
             if fault.location is not None:
                 return _lead_back(request, fault, fault.location, caller)
             raise InvalidInput(fault.description, code=fault.code) from None
     except SecondFactorNeeded as needed:
+        _note_stranger(request, tenant, ok=True, status=302, told="Sent to set a second factor up.")
         return to_second_factor(request, needed)
     except MarinaError as error:
         return error_page(request, error)
 
 
 def _ask(request: HttpRequest, caller: Caller) -> HttpResponse:
+    pad = pad_of(request)
     parameters = read_parameters(_query(request))
-    learn_client(parameters.get("client_id", ""), caller=caller)
+    pad.take_parameters(parameters)
+    pad.kind = Kind.CLIENT_DOCUMENT
+    if learn_client(parameters.get("client_id", ""), caller=caller):
+        note(request, caller.tenant_id, Kind.CLIENT_DOCUMENT, ok=True, status=200)
+    pad.kind = None
     asked = check_authorization(parameters, caller=caller)
     _require_server(asked, caller)
     offered = offered_scopes(asked, caller)
@@ -99,11 +120,17 @@ def _ask(request: HttpRequest, caller: Caller) -> HttpResponse:
         "at": time.time(),
     }
     request.session[PENDING] = dict(list(waiting.items())[-MAX_PENDING:])
+    pad.consent_mark = mark_of(number)
+    note(
+        request, caller.tenant_id, Kind.AUTHORIZATION, ok=True, status=200, told="The consent page is shown."
+    )
     return _page(request, asked, caller, number, offered)
 
 
 def _decide(request: HttpRequest, caller: Caller, user: User) -> HttpResponse:
     number = request.POST.get("request", "")
+    pad = pad_of(request)
+    pad.consent_mark = mark_of(number)
     waiting = _waiting(request)
     kept = waiting.pop(number, None)
     if kept is None or kept["tenant"] != caller.tenant_slug or kept["user"] != caller.user_id:
@@ -112,19 +139,45 @@ def _decide(request: HttpRequest, caller: Caller, user: User) -> HttpResponse:
             "This request was answered already, is older than ten minutes, or began in another browser. Begin again "
             "in the client.",
         )
+    pad.take_parameters(kept["parameters"])
     asked = check_authorization(kept["parameters"], caller=caller)
     _require_server(asked, caller)
     if request.POST.get("decision") != "allow":
         request.session[PENDING] = waiting
+        note(request, caller.tenant_id, Kind.CONSENT, ok=False, status=303, code="access_denied")
         return SeeOther(deny(asked, caller=caller))
     chosen = request.POST.getlist("scopes")
     offered = offered_scopes(asked, caller)
     if not set(chosen) & set(offered):
         words = "Leave at least one of the rights ticked, or refuse."
+        note(request, caller.tenant_id, Kind.CONSENT, ok=False, status=400, code="nothing_ticked")
         return _page(request, asked, caller, number, offered, problem=words)
     request.session[PENDING] = waiting
-    location, _ = grant(asked, chosen, caller=caller, user=user)
+    location, authorization = grant(asked, chosen, caller=caller, user=user)
+    pad.take_location(location)
+    pad.grant = str(authorization.pk)
+    pad.asked["agreed to"] = " ".join(authorization.scopes)
+    note(request, caller.tenant_id, Kind.CONSENT, ok=True, status=303)
     return SeeOther(location)
+
+
+def _note_stranger(
+    request: HttpRequest, tenant: str, *, ok: bool, status: int, code: str = "", told: str = ""
+) -> None:
+    """Take down a visit of whoever is no member, as far as it is known, of a team that there is."""
+    tenant_id = tenant_named(tenant)
+    if tenant_id is None or request.method == "POST":
+        return
+    with contextlib.suppress(OAuthFault):
+        pad_of(request).take_parameters(read_parameters(_query(request)))
+    note(request, tenant_id, Kind.AUTHORIZATION, ok=ok, status=status, code=code, told=told)
+
+
+def _note_fault(request: HttpRequest, caller: Caller, refusal: OAuthFault | RateLimited) -> None:
+    kind = Kind.CONSENT if request.method == "POST" else Kind.AUTHORIZATION
+    told = refusal.description if isinstance(refusal, OAuthFault) else refusal.message
+    status = 303 if isinstance(refusal, OAuthFault) and refusal.location is not None else refusal.status
+    note(request, caller.tenant_id, kind, ok=False, status=status, code=refusal.code, told=told)
 
 
 def _page(

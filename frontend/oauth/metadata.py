@@ -6,23 +6,34 @@ import re
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.http import require_safe
 
-from frontend.oauth.answers import fault_answer, open_to_all, tenant_named
+from frontend.oauth.answers import fault_answer, public_document, tenant_named
+from frontend.oauth.noting import note
 from tenants.models import SLUG_PATTERN
 from tenants.oauth_addresses import DEFAULT_SERVER, RESERVED_SERVERS, base_url, issuer, resource
+from tenants.oauth_steps import Kind
 from tenants.roles import OAUTH_SCOPES
 from tenants.services.oauth_parameters import GRANTS, OAuthFault
 from tenants.services.outside_issuers import outside_identifiers
 
+_LOOKED_AT = 4
+"""Segments of a misplaced address that may be a team's name."""
+
+_ELSEWHERE = (
+    "There is no metadata here. A server's stands at /.well-known/oauth-protected-resource followed by the path of its "
+    "MCP URL; its issuer's at /.well-known/oauth-authorization-server followed by the path of the issuer that it names."
+)
+
 _SECRETS = ["client_secret_basic", "client_secret_post"]
 
 
-@require_safe
+@public_document
 def issuer_metadata(request: HttpRequest, tenant: str) -> HttpResponse:
     """The authorization server's metadata; 404 for a tenant that there is not."""
-    if tenant_named(tenant) is None:
+    tenant_id = tenant_named(tenant)
+    if tenant_id is None:
         return _nothing()
+    note(request, tenant_id, Kind.ISSUER_METADATA, ok=True, status=200)
     name = issuer(tenant)
     return _document(
         {
@@ -46,15 +57,20 @@ def issuer_metadata(request: HttpRequest, tenant: str) -> HttpResponse:
     )
 
 
-@require_safe
+@public_document
 def resource_metadata(request: HttpRequest, tenant: str, server: str | None = None) -> HttpResponse:
     """A server's protected resource metadata.
 
     Whether a team has a server of this name is not told here: who is no member learns it nowhere.
     """
     named = server is None or (re.fullmatch(SLUG_PATTERN, server) and server not in RESERVED_SERVERS)
-    if not named or tenant_named(tenant) is None:
+    tenant_id = tenant_named(tenant)
+    if tenant_id is None:
         return _nothing()
+    if not named:
+        note(request, tenant_id, Kind.RESOURCE_METADATA, ok=False, status=404, code="server_unknown")
+        return _nothing()
+    note(request, tenant_id, Kind.RESOURCE_METADATA, ok=True, status=200)
     identifier = resource(tenant) if server is None else f"{base_url()}/mcp/{tenant}/{server}"
     return _document(
         {
@@ -67,11 +83,23 @@ def resource_metadata(request: HttpRequest, tenant: str, server: str | None = No
     )
 
 
+@public_document
+def misplaced(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """Where clients look for metadata that stands elsewhere. The answer tells nothing of any team.
+
+    A team's timeline does, where its name stands in the address.
+    """
+    named = (tenant_named(part) for part in rest.split("/")[:_LOOKED_AT])
+    tenant_id = next((each for each in named if each is not None), None)
+    note(request, tenant_id, Kind.MISPLACED, ok=False, status=404, code="nothing_here")
+    return fault_answer(OAuthFault("not_found", _ELSEWHERE, status=404))
+
+
 def _document(body: dict[str, Any]) -> HttpResponse:
     response = JsonResponse(body)
     response["Cache-Control"] = "public, max-age=300"
-    return open_to_all(response)
+    return response
 
 
 def _nothing() -> HttpResponse:
-    return open_to_all(fault_answer(OAuthFault("not_found", "There is no such issuer.", status=404)))
+    return fault_answer(OAuthFault("not_found", "There is no such issuer.", status=404))

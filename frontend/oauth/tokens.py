@@ -10,23 +10,25 @@ from django.http import HttpRequest, HttpResponse
 
 from core.crypto import derive_text
 from frontend.oauth.answers import json_answer, program_endpoint, read_form, record_fault, take_turn
+from frontend.oauth.noting import pad_of
+from tenants.oauth_steps import Kind
 from tenants.services.oauth_flow import Answered, introspect_token, issue_tokens, revoke_token
 from tenants.services.oauth_parameters import OAuthFault, read_parameters
 
 
-@program_endpoint
+@program_endpoint(Kind.TOKEN)
 def token(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
     """RFC 6749 section 3.2."""
     return _answer(issue_tokens, request, tenant_id, tenant_slug)
 
 
-@program_endpoint
+@program_endpoint(Kind.REVOCATION)
 def revoke(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
     """RFC 7009."""
     return _answer(revoke_token, request, tenant_id, tenant_slug)
 
 
-@program_endpoint
+@program_endpoint(None)
 def introspect(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
     """RFC 7662, for resource servers of this installation alone: a client learns nothing of others' tokens."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
@@ -46,17 +48,31 @@ def introspection_secret(tenant_slug: str) -> str:
     return derive_text(settings.ENV.master_key, f"oauth-introspection:{tenant_slug}")
 
 
+def _read(request: HttpRequest) -> dict[str, str]:
+    """The parameters, noted without their secrets. Raises ``OAuthFault``."""
+    pad = pad_of(request)
+    scheme = request.headers.get("Authorization", "").partition(" ")[0]
+    if scheme:
+        pad.asked["authorization header"] = scheme
+    parameters = read_parameters(read_form(request))
+    pad.take_parameters(parameters)
+    if parameters.get("grant_type") == "refresh_token":
+        pad.kind = Kind.REFRESH
+    return parameters
+
+
 def _answer(
     ask: Callable[..., Answered], request: HttpRequest, tenant_id: int, tenant_slug: str
 ) -> HttpResponse:
     """What the service that is asked says to a client that may prove itself in a header."""
     take_turn(request, tenant_id, tenant_slug)
     answered = ask(
-        read_parameters(read_form(request)),
+        _read(request),
         authorization=request.headers.get("Authorization"),
         tenant_id=tenant_id,
         tenant_slug=tenant_slug,
     )
+    pad_of(request).take_answer(answered)
     if answered.fault is not None:
         record_fault(answered.fault, tenant_id=tenant_id, tenant_slug=tenant_slug, actor=answered.actor)
     if answered.status == 200 and not answered.body:

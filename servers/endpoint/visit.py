@@ -13,12 +13,13 @@ from typing import Any, Final
 from django.conf import settings
 
 from core.clientaddress import address_of_scope, is_within
-from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, Unavailable
+from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, Unauthenticated, Unavailable
 from servers.endpoint.authentication import identify
 from servers.endpoint.errors import translate
 from servers.endpoint.handlers.answers import client_of
 from servers.endpoint.incoming import Parts
 from servers.endpoint.load import Cells
+from servers.endpoint.noting import note_call, note_misplaced, note_missing_scopes, note_refusal
 from servers.endpoint.wire import RpcError, code_name
 from servers.services.limits import admit_anonymous, anonymous_caller
 from servers.services.reasons import log_unavailable
@@ -168,11 +169,14 @@ class Visit:
     async def recorded(self, error: RpcError | MarinaError, message: object) -> RpcError:
         """What is to be told: the error once the log has it, or that the log cannot be written."""
         if isinstance(error, MarinaError):
+            if isinstance(error, Forbidden) and self.admitted:
+                note_missing_scopes(self, error)
             return translate(error, self._metadata())
         if error.recorded:
             return error
         if not self.admitted:
             # Nobody knows whose it is: a wrong path, a foreign Host, a wrong content type.
+            await note_misplaced(self)
             return error
         asked: Mapping[str, Any] = message if isinstance(message, dict) else {}
         method, params = asked.get("method"), asked.get("params")
@@ -207,15 +211,21 @@ class Visit:
             anonymous = await self._anonymous(address, counted=counted)
             if anonymous is not None:
                 return anonymous
-        return await identify(
-            self.parts.runtime,
-            self.tenant_slug,
-            authorization,
-            address=address,
-            server=self.server_slug,
-            client=client_of(self.headers),
-            request_id=self.request_id,
-        )
+        try:
+            caller = await identify(
+                self.parts.runtime,
+                self.tenant_slug,
+                authorization,
+                address=address,
+                server=self.server_slug,
+                client=client_of(self.headers),
+                request_id=self.request_id,
+            )
+        except Unauthenticated as refusal:
+            await note_refusal(self, authorization, refusal)
+            raise
+        note_call(self, authorization, caller)
+        return caller
 
     async def _anonymous(self, address: str, *, counted: bool) -> Caller | None:
         """Anyone, on a server that its team made public; elsewhere ``None``. Raises ``RateLimited``, recorded."""

@@ -23,6 +23,7 @@ from servers.services.grants import GrantCache, KeyUses
 from servers.services.limits import Limiter, Pace
 from servers.services.live import WATCHING, note_watched
 from servers.services.lockout import LOCK_SECONDS, Lockout
+from servers.services.oauth_notes import StepNotes
 from servers.services.reading import look_up
 from servers.services.refusals import RefusalLog
 from servers.services.surfaces import RECHECK_SECONDS, SurfaceCache, find_tenant
@@ -55,6 +56,7 @@ class Runtime:
         self.grants = GrantCache()
         self.uses = KeyUses()
         self.refusals = RefusalLog(self.writer)
+        self.oauth_steps = StepNotes()
         self.tenants = TenantIds()
         rate = settings.ENV.public_rate
         self.limiter = Limiter(settings.ENV.redis_url, Pace(rate.requests, rate.seconds))
@@ -90,6 +92,7 @@ class Runtime:
         self._tasks.clear()
         await self.bus.close()
         await self.refusals.close()
+        await self.oauth_steps.close()
         await self.uses.flush()
         await self.limiter.close()
         await self.token_limiter.close()

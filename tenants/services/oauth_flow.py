@@ -76,12 +76,19 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer of an endpoint that programs ask. ``actor`` is who it was, as far as known, for a refusal's record."""
+    """An answer of an endpoint that programs ask. ``actor`` is who it was, as far as known, for a refusal's record.
+
+    ``client_id`` and ``grant`` are the client and the authorization that are known here, and ``why`` says more of a
+    refusal than the client may learn: for the team's own eyes.
+    """
 
     status: int
     body: Mapping[str, Any] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     actor: str = "unknown client"
+    client_id: str = ""
+    grant: str = ""
+    why: str = ""
 
     @property
     def fault(self) -> OAuthFault | None:
@@ -187,7 +194,7 @@ def issue_tokens(
         check_verifier(parameters)
         server = read_server(parameters, tenant_slug)
     except OAuthFault as fault:
-        return _refused(fault)
+        return _refused(fault, _OUTSIDE.get(fault.code, ""))
     validator = TenantValidator(server=server, resource=parameters["resource"])
     # No other names: oauthlib takes any parameter for an attribute of its request.
     body = {name: value for name, value in parameters.items() if name in _OF_TOKEN_REQUESTS}
@@ -201,7 +208,15 @@ def issue_tokens(
         _record_outcome(validator, tenant_id=tenant_id, tenant_slug=tenant_slug)
         known = validator.issued or validator.authorization or validator.replayed
         actor = "unknown client" if known is None else actor_of(known)
-    return Answered(status, orjson.loads(text), dict(headers), actor=actor)
+    return Answered(
+        status,
+        orjson.loads(text),
+        dict(headers),
+        actor=actor,
+        client_id="" if validator.asking is None else validator.asking.client_id,
+        grant="" if validator.seen is None else str(validator.seen.pk),
+        why=_why(validator, status),
+    )
 
 
 def revoke_token(
@@ -224,7 +239,13 @@ def revoke_token(
                 server=ended.server,
             )
             announce_change(tenant_id)
-    return Answered(status, orjson.loads(text) if text else {}, dict(headers))
+    return Answered(
+        status,
+        orjson.loads(text) if text else {},
+        dict(headers),
+        client_id="" if validator.asking is None else validator.asking.client_id,
+        grant="" if ended is None else str(ended.pk),
+    )
 
 
 def introspect_token(token: str, *, tenant_id: int, tenant_slug: str) -> dict[str, Any]:
@@ -277,7 +298,8 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
             f"{_NOWHERE}?{urlencode(query)}", "GET"
         )
     except errors.FatalClientError as error:
-        raise OAuthFault(error.error, _FATAL.get(error.error, error.description)) from None
+        code, words = _FATAL.get(type(error), (error.error, error.description))
+        raise OAuthFault(code, words) from None
     except errors.OAuth2Error as error:
         fault = OAuthFault(error.error, error.description)
         raise _redirected(fault, error.redirect_uri, parameters, caller) from None
@@ -299,13 +321,29 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
     )
 
 
+_OUTSIDE: Final = {"invalid_grant": "verifier_malformed", "invalid_target": "resource_wrong"}
+"""What a token request breaks before anything is looked up, by its error's code."""
+
 _FATAL: Final = {
-    "invalid_client_id": "This client is not known to the team, or was removed. Begin again in the client.",
-    "mismatching_redirect_uri": "The address that the client wants you sent back to is none that it registered.",
-    "missing_client_id": "The request names no client.",
-    "missing_redirect_uri": "The request does not say where to send you back to.",
-    "invalid_redirect_uri": "The address that the client wants you sent back to is not an address.",
+    errors.InvalidClientIdError: (
+        "invalid_client_id",
+        "This client is not known to the team, or was removed. Begin again in the client.",
+    ),
+    errors.MismatchingRedirectURIError: (
+        "mismatching_redirect_uri",
+        "The address that the client wants you sent back to is none that it registered.",
+    ),
+    errors.MissingClientIdError: ("missing_client_id", "The request names no client."),
+    errors.MissingRedirectURIError: (
+        "missing_redirect_uri",
+        "The request does not say where to send you back to.",
+    ),
+    errors.InvalidRedirectURIError: (
+        "invalid_redirect_uri",
+        "The address that the client wants you sent back to is not an address.",
+    ),
 }
+"""What is told on the page, by oauthlib's error: all have one and the same code there."""
 
 
 def _redirected(
@@ -326,8 +364,14 @@ def _headers(authorization: str | None) -> dict[str, str]:
     return {} if authorization is None else {"HTTP_AUTHORIZATION": authorization}
 
 
-def _refused(fault: OAuthFault) -> Answered:
-    return Answered(fault.status, {"error": fault.code, "error_description": fault.description})
+def _why(validator: TenantValidator, status: int) -> str:
+    if status == 401 and validator.asking is None:
+        return "client_unknown"
+    return validator.why if status >= 400 else ""
+
+
+def _refused(fault: OAuthFault, why: str) -> Answered:
+    return Answered(fault.status, {"error": fault.code, "error_description": fault.description}, why=why)
 
 
 def _record_outcome(validator: TenantValidator, *, tenant_id: int, tenant_slug: str) -> None:

@@ -64,7 +64,8 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
 
     ``server`` is the server of the request's one ``resource`` and ``resource`` its identifier, both checked before.
     After a request, ``issued`` is the authorization that tokens were issued for, ``refreshed`` says whether it was by a
-    refresh, ``replayed`` is one that a replay ended, and ``revoked`` one that its client ended.
+    refresh, ``replayed`` is one that a replay ended, and ``revoked`` one that its client ended. ``asking`` is the
+    client and ``seen`` the authorization, as far as they are known, and ``why`` what a refusal does not tell.
     """
 
     def __init__(self, *, server: str = "", resource: str = "") -> None:
@@ -75,6 +76,9 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         self.refreshed = False
         self.replayed: OAuthAuthorization | None = None
         self.revoked: OAuthAuthorization | None = None
+        self.asking: OAuthClient | None = None
+        self.seen: OAuthAuthorization | None = None
+        self.why = ""
 
     # Clients
 
@@ -86,7 +90,7 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
             sound = bool(client_id) and "\x00" not in str(client_id)
             client = OAuthClient.objects.filter(client_id=client_id).first() if sound else None
         client = client if client is not None and client.is_usable(request) else None
-        request.client = client
+        request.client = self.asking = client
         return client
 
     def _check_secret(self, provided_secret: str, stored_secret: str) -> bool:
@@ -154,17 +158,24 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         authorization = _take_family(OAuthCode.objects.filter(code=digest, application=client))
         row = OAuthCode.objects.filter(code=digest).first()
         if authorization is None or row is None:
+            self.why = "code_unknown"
             return False
+        self.seen = authorization
         if row.used_at is not None:
+            self.why = "code_replayed"
             self._end_replayed(authorization, "code_replayed")
             return False
         if row.is_expired() or not authorization.is_live(timezone.now()):
+            self.why = "code_expired" if row.is_expired() else "authorization_ended"
             return False
         if list(row.resource) != [self.resource]:
+            self.why = "resource_changed"
             raise _other_resource(request)
         request.user = row.user
         request.scopes = row.scope.split()
         request.marina_code = row
+        # What is left to be wrong, unless something else says what it is.
+        self.why = "verifier_wrong"
         self.authorization = authorization
         return True
 
@@ -200,13 +211,18 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         )
         row = OAuthRefreshToken.objects.filter(token_checksum=digest).first()
         if authorization is None or row is None:
+            self.why = "refresh_token_unknown"
             return False
+        self.seen = authorization
         if row.revoked is not None:
+            self.why = "refresh_token_replayed" if authorization.revoked_at is None else "authorization_ended"
             self._end_replayed(authorization, "refresh_token_replayed")
             return False
         if not authorization.is_live(timezone.now()):
+            self.why = "authorization_ended"
             return False
         if authorization.resource != self.resource:
+            self.why = "resource_changed"
             raise _other_resource(request)
         request.user = row.user
         request.refresh_token_instance = row
@@ -220,6 +236,7 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         """The toolkit ties pairs of tokens together; here all of a consent's hang on its authorization."""
         now = timezone.now()
         authorization = self.authorization or self._own_authorization(request)
+        self.seen, self.why = authorization, "rights_gone"
         scopes = _within_rights(token["scope"].split(), authorization, request)
         token["scope"] = " ".join(scopes)
         used = getattr(request, "refresh_token_instance", None)
@@ -254,7 +271,7 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
             )
         authorization.expires_at = now + timedelta(days=IDLE_DAYS)
         authorization.save(update_fields=["expires_at"])
-        self.issued, self.refreshed = authorization, used is not None
+        self.issued, self.refreshed, self.why = authorization, used is not None, ""
 
     def _own_authorization(self, request: Any) -> OAuthAuthorization:
         """The authorization of a client that acts for itself at this server; the same one as long as it is live."""

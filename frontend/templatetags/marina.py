@@ -31,6 +31,10 @@ _TONES: Final = {
     "cancelled": "warn",
     "no outcome yet": "warn",
     "outcome unknown": "bad",
+    "connected": "ok",
+    "stopped": "warn",
+    "under way": "warn",
+    "at fault": "bad",
 }
 
 _FAILURES: Final = {

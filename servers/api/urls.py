@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from servers.api.access import AccessView
+from servers.api.doctor import SelfTestView, TimelinesView, TimelineView
 from servers.api.prompts import PromptsView, PromptView
 from servers.api.resources import ResourcesView, ResourceView
 from servers.api.servers import ServersView, ServerView
@@ -26,6 +27,9 @@ from servers.api.tools import (
 from tenants.api.base import NoSuchAddress
 
 urlpatterns = [
+    path("tenants/<str:tenant>/oauth/timelines", TimelinesView.as_view()),
+    path("tenants/<str:tenant>/oauth/timelines/<str:timeline>", TimelineView.as_view()),
+    path("tenants/<str:tenant>/oauth/self-test", SelfTestView.as_view()),
     path("tenants/<str:tenant>/data-sources", SourcesView.as_view()),
     path("tenants/<str:tenant>/data-sources/test", SettingsTestView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>", SourceView.as_view()),

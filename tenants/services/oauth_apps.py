@@ -122,6 +122,16 @@ def revoke_client(client_id: UUID, *, caller: Caller) -> OAuthClient:
     return row
 
 
+def remove_tried_client(client_id: str, *, caller: Caller) -> None:
+    """Remove a client that was registered for a moment, to see whether clients can: nobody consented to it."""
+    caller.require(Action.KEYS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = OAuthClient.objects.filter(client_id=client_id, expires_at__isnull=False).first()
+        if row is not None:
+            record_change("oauth.client_revoked", caller=caller, before=_client_shown(row))
+            row.delete()
+
+
 def _own(caller: Caller, needed: Action = Action.KEYS_READ) -> Q:
     """The rows that the caller may have: all, or their own."""
     return Q() if caller.may(needed) else Q(user_id=caller.user_id or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,12 +12,14 @@ from servers.services.servers import create_server
 from servers.services.sources import create_source
 from servers.services.tools import list_tools
 from tenants.models import Membership
+from tenants.oauth_steps import Kind, Step, sealed
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.invitations import invite
 from tenants.services.keys import list_keys
 from tenants.services.log import start_export
 from tenants.services.oauth_apps import list_connections
+from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
 from tests.factories import Team, make_database, make_team
 from tests.oauth.flows import make_app
@@ -61,10 +64,13 @@ def furnish() -> Furnished:
     connected = make_app(team)
     connected.tokens()
     issuer = create_issuer({"name": "corp", "issuer": f"https://{team.slug}.example.com"}, caller=caller)
+    step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=team.slug))
+    keep_steps([Noted(team.tenant_id, step)])
     ids = {
         "issuer": issuer.pk,
         "connection": list_connections(caller=caller)[0].pk,
         "client": connected.row.pk,
+        "timeline": step.id,
         "member": membership.pk,
         "invitation": invitation.pk,
         "key": list_keys(caller=caller)[0].pk,

@@ -23,6 +23,7 @@ IDS = {
     "key_id": "key",
     "connection_id": "connection",
     "client_id": "client",
+    "timeline_id": "timeline",
     "membership_id": "member",
     "invitation_id": "invitation",
     "export_id": "export",

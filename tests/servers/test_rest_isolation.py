@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from servers.api.urls import urlpatterns as servers_urls
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from tenants.api.urls import urlpatterns as tenants_urls
 from tenants.models import ApiKey, AuditExport, Membership, OAuthAuthorization, OAuthClient
+from tenants.oauth_steps import Kind, Step, sealed
 from tenants.scoping import tenant_scope
+from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
 from tests.factories import Team, make_team
 from tests.oauth.flows import make_app
@@ -28,7 +31,7 @@ UNKNOWN = {
     **dict.fromkeys(
         (
             *("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
-            *("connection", "client", "issuer"),
+            *("connection", "client", "issuer", "timeline"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
@@ -59,11 +62,14 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     invitation = rest.post(f"/tenants/{other.slug}/invitations", invited).body["id"]
     make_app(other).tokens()
     trusted = create_issuer({"name": "corp", "issuer": "https://id.example.com"}, caller=other.owner)
+    step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=other.slug))
+    keep_steps([Noted(other.tenant_id, step)])
     with tenant_scope(other.tenant_id):
         foreign = {
             "issuer": str(trusted.pk),
             "connection": str(OAuthAuthorization.objects.get().pk),
             "client": str(OAuthClient.objects.get().pk),
+            "timeline": step.id,
             "invitation": invitation,
             "member": str(Membership.objects.get().pk),
             "key": str(ApiKey.objects.all()[0].pk),

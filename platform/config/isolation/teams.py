@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,11 +36,13 @@ from tenants.models import (
     TrustedIssuer,
     User,
 )
+from tenants.oauth_steps import Kind, Step, sealed
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, revoke_key
 from tenants.services.log import start_export
 from tenants.services.members import add_member
+from tenants.services.oauth_steps import Noted, keep_steps
 
 SLUGS: Final = ("isolation-check-asking", "isolation-check-other")
 
@@ -137,6 +140,10 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         issuer = TrustedIssuer.objects.first() or TrustedIssuer.objects.create(
             name=f"of-{slug}", issuer=f"https://{slug}.{_DOMAIN}", enabled=False
         )
+        step = sealed(
+            Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=word, address="192.0.2.1")
+        )
+        keep_steps([Noted(tenant.pk, step)])
         tool = Tool.objects.get(name=names["tool"])
         server = Server.objects.get(slug=names["server"])
         membership = Membership.objects.get(user=member)
@@ -148,6 +155,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "invitation": invitation.pk,
         "client": client.pk,
         "connection": connection.pk,
+        "timeline": step.id,
         "key": issued.row.pk,
         "issuer": issuer.pk,
         "seq": seq,

@@ -117,7 +117,8 @@ def lasting() -> models.Q:
 class Invitation(TenantOwned):
     """An offer of a role to whoever reads the mail of one address. Of the link's token only the SHA-256 is kept.
 
-    ``sent_at`` is when the newest mail left; ``access_ends_at`` becomes the membership's end.
+    ``sent_at`` is when the newest mail left; ``access_ends_at`` becomes the membership's end. Somebody stands behind
+    it: ``invited_by``, or the team itself (``vouched_by_team``) where a key of its own sent it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -126,6 +127,7 @@ class Invitation(TenantOwned):
     access_ends_at = models.DateTimeField(null=True)
     digest = models.BinaryField(unique=True)
     invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    vouched_by_team = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     sent_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField()

@@ -85,6 +85,7 @@ def invite(
     now = timezone.now()
     with tenant_scope(caller.tenant_id):
         take_turn(caller=caller)
+        inviter, by_team = _inviter(caller)
         if Membership.objects.filter(user__email=address).exists():
             raise Conflict(
                 f"{address} is a member of this team already. Change their role or the end of their access instead.",
@@ -103,7 +104,8 @@ def invite(
                 role=wanted.value,
                 access_ends_at=ends_at,
                 digest=token_digest(token),
-                invited_by_id=_inviter(caller),
+                invited_by_id=inviter,
+                vouched_by_team=by_team,
                 created_at=now,
                 expires_at=now + lifetime,
             )
@@ -134,8 +136,8 @@ def resend_invitation(
         invitation.digest = token_digest(token)
         invitation.expires_at = now + lifetime
         invitation.sent_at = None
-        invitation.invited_by_id = _inviter(caller)
-        invitation.save(update_fields=["digest", "expires_at", "sent_at", "invited_by"])
+        invitation.invited_by_id, invitation.vouched_by_team = _inviter(caller)
+        invitation.save(update_fields=["digest", "expires_at", "sent_at", "invited_by", "vouched_by_team"])
         _claim_letter(caller)
         record_change("invitation.resent", caller=caller, before=before, after=_shown(invitation))
     return _mail(invitation, token, caller=caller)
@@ -260,28 +262,37 @@ def _require_open(invitation: Invitation, now: datetime) -> None:
 
 
 def _require_power_of_inviter(invitation: Invitation) -> None:
-    """Nobody comes in by the word of somebody who has lost the right to give it. That of the team's own keys stands."""
-    if invitation.invited_by_id is None:
+    """Nobody comes in by the word of somebody who has lost the right to give it, or whose account is gone.
+
+    That of the team's own keys stands.
+    """
+    if invitation.vouched_by_team:
         return
     inviter = Membership.objects.filter(
-        lasting(), user_id=invitation.invited_by_id, user__is_active=True
+        lasting(), user_id=invitation.invited_by_id or 0, user__is_active=True
     ).first()
     if inviter is None or not needed_to_give(Role(invitation.role)) <= ALLOWED[Role(inviter.role)]:
+        gone = invitation.invited_by_id is None
+        why = (
+            "The account of whoever invited you is gone"
+            if gone
+            else "Whoever invited you may no longer do so"
+        )
         raise Forbidden(
-            "Whoever invited you may no longer do so. Ask the team to send the invitation again.",
+            f"{why}. Ask the team to send the invitation again.",
             rule="invitation:inviter",
             code="invitation_void",
         )
 
 
-def _inviter(caller: Caller) -> int | None:
-    """The person who invites: the caller, or whoever made the key that does. ``None`` for a key of the team itself."""
-    if caller.user_id is not None or caller.credential_id is None:
-        return caller.user_id
-    made_by = ApiKey.objects.filter(pk=caller.credential_id, team_owned=False).values_list(
-        "created_by_id", flat=True
-    )
-    return made_by.first()
+def _inviter(caller: Caller) -> tuple[int | None, bool]:
+    """The person who invites, the caller or whoever made the key that does, and whether the team itself invites."""
+    if caller.user_id is not None:
+        return caller.user_id, False
+    if caller.credential_id is None:
+        return None, True
+    key = ApiKey.objects.filter(pk=caller.credential_id).first()
+    return (None, False) if key is None else (key.created_by_id, key.team_owned)
 
 
 def _mail(invitation: Invitation, token: str, *, caller: Caller) -> Invitation:

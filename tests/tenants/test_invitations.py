@@ -11,7 +11,7 @@ from django.core import mail
 from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, MarinaError, NotFound
-from tenants.access import Caller, caller_for_user
+from tenants.access import Caller, caller_for_key, caller_for_user
 from tenants.models import Invitation, Membership, User
 from tenants.roles import Role
 from tenants.scoping import directory_scope, tenant_scope
@@ -26,6 +26,7 @@ from tenants.services.invitations import (
     token_digest,
     withdraw_invitation,
 )
+from tenants.services.keys import issue_key
 from tenants.services.log import search_records
 from tenants.services.members import change_member, get_own_membership
 from tests.factories import Team, email_of, make_team, make_user
@@ -173,6 +174,33 @@ def test_who_has_lost_the_right_to_invite_lets_nobody_in_any_more(team: Team) ->
         accept(invitation, user)
     resend_invitation(invitation.pk, caller=team.owner)
     assert accept(invitation, user).role is Role.ADMIN
+
+
+def test_by_the_word_of_a_deleted_account_nobody_comes_in(team: Team) -> None:
+    user = make_user()
+    invitation = invite(user.email, "admin", caller=team.member(Role.ADMIN))
+    with tenant_scope(team.tenant_id):
+        # As the database does when the account goes.
+        Invitation.objects.update(invited_by=None)
+    with pytest.raises(Forbidden, match="account of whoever invited you is gone") as refused:
+        accept(invitation, user)
+    assert refused.value.code == "invitation_void"
+    resend_invitation(invitation.pk, caller=team.owner)
+    assert accept(invitation, user).role is Role.ADMIN
+
+
+def test_the_word_of_the_teams_own_key_counts_and_that_of_a_persons_key_is_theirs(team: Team) -> None:
+    operator = Caller(team.tenant_id, team.slug, actor="operator", role=Role.OWNER)
+    own = issue_key("team", ["admin"], caller=operator)
+    assert own.row.team_owned
+    user = make_user()
+    accept(invite(user.email, "viewer", caller=caller_for_key(own.key)), user)
+    admin, other = team.member(Role.OWNER), make_user()
+    sent = invite(other.email, "viewer", caller=caller_for_key(issue_key("k", ["admin"], caller=admin).key))
+    assert sent.invited_by_id == admin.user_id
+    team.part_with(admin)
+    with pytest.raises(Forbidden, match="may no longer"):
+        accept(sent, other)
 
 
 def test_an_invitation_to_access_for_a_time_gives_that(team: Team) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
+from core.lookups import OF_STRANGERS, Crowded
 from core.outbound import AddressRule, Denied, Unresolved, resolve
 
 DEFAULT_PORT: Final = 443
@@ -117,7 +118,9 @@ def _host_of(target: httpx2.URL) -> str:
 
 async def _resolve(host: str, port: int, rule: AddressRule) -> str:
     try:
-        return (await resolve(host, port, allow=rule.allows))[0]
+        return (await resolve(host, port, allow=rule.allows, lookups=OF_STRANGERS))[0]
+    except Crowded:
+        raise FetchRefused("its host was not looked up: too many are just now. Try again shortly") from None
     except Unresolved:
         raise FetchRefused("its host has no address") from None
     except Denied:

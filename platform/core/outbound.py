@@ -6,11 +6,11 @@ to: a name that changes its answer in between (DNS rebinding) changes nothing. E
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
+
+from core.lookups import OF_SOURCES, Lookups
 
 Network = IPv4Network | IPv6Network
 
@@ -92,19 +92,16 @@ class AddressRule:
         return not any(parsed in network for network in _IPV4_SPECIAL)
 
 
-async def resolve(host: str, port: int, *, allow: AllowAddress) -> list[str]:
+async def resolve(host: str, port: int, *, allow: AllowAddress, lookups: Lookups = OF_SOURCES) -> list[str]:
     """The addresses of ``host``, each once, in the resolver's order. Connect to one of these, never to the name again.
 
     Raises ``Unresolved``, and ``Denied`` when any answer is not allowed: one bad answer among good ones is how
-    rebinding begins.
+    rebinding begins. Raises ``Crowded`` while too many hosts of its kind are looked up.
     """
     try:
-        answers = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-        )
+        addresses = await lookups.addresses(host, port)
     except (OSError, ValueError):  # a host that cannot be one: a NUL in it, a label too long
         raise Unresolved from None
-    addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
     if not addresses or not all(allow(address) for address in addresses):
         raise Denied
     return addresses

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.errors import SourceError
+from core.lookups import Crowded
 from core.outbound import AddressRule, AllowAddress, Denied, Unresolved, resolve
 
 allow_public: Final[AllowAddress] = AddressRule().allows
@@ -19,7 +20,7 @@ async def resolve_host(host: str, port: int, *, allow: AllowAddress) -> Sequence
     """As ``core.outbound.resolve``.
 
     Raises ``SourceError``: ``source_missing`` when the name does not resolve, ``source_denied`` when any answer is not
-    allowed.
+    allowed, ``source_unreachable`` while too many names are looked up.
     """
     try:
         return await resolve(host, port, allow=allow)
@@ -27,6 +28,13 @@ async def resolve_host(host: str, port: int, *, allow: AllowAddress) -> Sequence
         raise SourceError(
             f"The host name {host} does not resolve. Check its spelling in the settings of the data source.",
             code="source_missing",
+            data={"host": host},
+            retryable=True,
+        ) from None
+    except Crowded:
+        raise SourceError(
+            "Too many host names are being looked up just now: a name server answers slowly. Try again shortly.",
+            code="source_unreachable",
             data={"host": host},
             retryable=True,
         ) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -46,10 +47,23 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
     if tenant_id is None:
         raise unknown_token()
     with tenant_scope(tenant_id):
-        row, role, ends_at = find_live_token(token)
+        return _caller(*find_live_token(token), tenant_slug)
+
+
+def caller_of_newest_token(authorization_id: UUID, *, caller: Caller) -> Caller:
+    """What an authorization's newest access token is now, as ``caller_for_token``, for who has no sight of the token.
+
+    Raises ``Unauthenticated``, also where no token is left: whichever the client holds is unknown then.
+    """
+    with tenant_scope(caller.tenant_id):
+        newest = OAuthAccessToken.objects.filter(authorization=authorization_id).order_by("-created", "-pk")
+        return _caller(*_require_live(newest), caller.tenant_slug)
+
+
+def _caller(row: OAuthAccessToken, role: Role, ends_at: datetime | None, tenant_slug: str) -> Caller:
     authorization = row.authorization
     return Caller(
-        tenant_id=tenant_id,
+        tenant_id=authorization.tenant_id,
         tenant_slug=tenant_slug,
         actor=actor_of(authorization),
         user_id=authorization.user_id,
@@ -58,6 +72,7 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
         expires_at=row.expires,
         access_ends_at=ends_at,
         principal=f"client:{authorization.client_id}:{authorization.user_id or ''}",
+        audience=authorization.server,
     )
 
 
@@ -66,11 +81,15 @@ def find_live_token(token: str) -> tuple[OAuthAccessToken, Role, datetime | None
 
     One read. Raises ``Unauthenticated``, which says why it opens nothing. In the scope of the tenant.
     """
+    return _require_live(OAuthAccessToken.objects.filter(token_checksum=digest_of(token)))
+
+
+def _require_live(rows: QuerySet[OAuthAccessToken]) -> tuple[OAuthAccessToken, Role, datetime | None]:
+    """The first of the rows, as ``find_live_token`` gives one."""
     now = timezone.now()
     behind = _lasting_of(OuterRef("person"))
     row = (
-        OAuthAccessToken.objects.filter(token_checksum=digest_of(token))
-        .select_related("authorization__client", "authorization__user")
+        rows.select_related("authorization__client", "authorization__user")
         .annotate(person=Coalesce("authorization__user_id", "authorization__client__user_id"))
         .annotate(
             role=Subquery(behind.values("role")[:1]), role_ends_at=Subquery(behind.values("ends_at")[:1])

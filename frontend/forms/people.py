@@ -284,7 +284,7 @@ def _at_line(fault: dict[str, str]) -> str:
 class AccessForm(ServiceForm):
     """A call that is asked about."""
 
-    credential = forms.ChoiceField(label="API key")
+    credential = forms.ChoiceField(label="API key or connected app")
     server = forms.ChoiceField(label="Server")
     tool = forms.CharField(label="Tool", max_length=64, widget=forms.TextInput(attrs=mono(list="tools")))
     address = forms.GenericIPAddressField(
@@ -292,10 +292,14 @@ class AccessForm(ServiceForm):
     )
 
     def __init__(
-        self, *args: Any, keys: Collection[tuple[str, str]], servers: Collection[str], **kwargs: Any
+        self,
+        *args: Any,
+        credentials: Collection[tuple[str, Collection[tuple[str, str]]]],
+        servers: Collection[str],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["credential"].choices = keys  # type: ignore[attr-defined]
+        self.fields["credential"].choices = credentials  # type: ignore[attr-defined]
         self.fields["server"].choices = [(slug, slug) for slug in servers]  # type: ignore[attr-defined]
 
 

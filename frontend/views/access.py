@@ -18,6 +18,7 @@ from tenants.access import Caller
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Action
 from tenants.services.keys import list_keys
+from tenants.services.oauth_apps import list_connections
 
 
 @require_safe
@@ -29,13 +30,17 @@ def explain(request: HttpRequest, caller: Caller) -> HttpResponse:
         (str(key.pk), f"{key.name} ({key.public_part}{'' if key.is_live(now) else ', ended'})")
         for key in list_keys(caller=caller)
     ]
+    apps = [
+        (str(row.pk), f"{row.client.shown_name}, for {row.user or 'itself'}, at {row.server}")
+        for row in list_connections(caller=caller)
+    ]
     # An auditor sees keys, and neither servers nor tools: their names can be typed all the same.
     servers = [row.slug for row in list_servers(caller=caller)] if caller.may(Action.SERVERS_READ) else []
     tools = [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else []
     asked = request.GET.get("server", "") or DEFAULT_SERVER
     form = AccessForm(
         request.GET if "tool" in request.GET else None,
-        keys=keys,
+        credentials=[group for group in (("API keys", keys), ("Connected apps", apps)) if group[1]],
         servers=sorted({DEFAULT_SERVER, asked, *servers}),
         initial={"credential": request.GET.get("credential", ""), "server": asked},
     )
@@ -50,5 +55,5 @@ def explain(request: HttpRequest, caller: Caller) -> HttpResponse:
                 address=data["address"] or "",
                 caller=caller,
             )
-    context = {"form": form, "explanation": explanation, "tools": tools, "has_keys": bool(keys)}
+    context = {"form": form, "explanation": explanation, "tools": tools, "has_any": bool(keys or apps)}
     return page(request, caller, "access.html", "access", context, status=form_status(form))

@@ -21,6 +21,7 @@ from tenants.audit.query import OUTCOME_FILTERS
 from tenants.roles import Action
 from tenants.services.keys import list_keys
 from tenants.services.log import LogPage, get_record, search_records
+from tenants.services.oauth_apps import list_connections
 
 PAGE: Final = 50
 
@@ -158,6 +159,7 @@ def filter_choices(caller: Caller) -> dict[str, Any]:
         "kinds": KINDS,
         "tools": [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else [],
         "keys": list_keys(caller=caller) if caller.may(Action.KEYS_READ) else [],
+        "apps": list_connections(caller=caller) if caller.may(Action.KEYS_READ) else [],
     }
 
 

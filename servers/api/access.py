@@ -22,7 +22,7 @@ class AccessView(TenantView):
         tags=["api-keys"],
     )
     def get(self, request: Request, tenant: str) -> Response:
-        """Say why an API key can or cannot call a tool now: each step of the decision, in its order."""
+        """Say why an API key or a connected app can or cannot call a tool now: the decision's steps, in its order."""
         asked = self.read_query(AccessQuery)
         explanation = explain_call(
             asked["credential_id"],

@@ -283,7 +283,7 @@ ServerList = list_of(ServerSerializer, "ServerList")
 class AccessQuery(StrictSerializer):
     """Which call is asked about."""
 
-    credential_id = serializers.UUIDField()
+    credential_id = serializers.UUIDField(help_text="Of an API key, or of a connected app.")
     tool = serializers.CharField(max_length=64)
     server = serializers.CharField(default=DEFAULT_SERVER, max_length=40)
     address = serializers.IPAddressField(required=False, help_text="Where the client is; left out: anywhere.")

@@ -13,11 +13,10 @@ from core.challenges import quotable
 from core.errors import RateLimited, Unauthenticated
 from servers.services.reasons import log_unavailable
 from servers.services.runtime import Runtime
-from servers.services.visibility import may_use_server
+from servers.services.visibility import require_audience
 from tenants.access import Caller, key_digest
 from tenants.outsiders import IssuerAway
 from tenants.roles import OAUTH_DEFAULT
-from tenants.tokens import ACCESS_PREFIX
 
 _REALM: Final = "marina"
 WANTED: Final = " ".join(OAUTH_DEFAULT)
@@ -70,7 +69,7 @@ async def identify(
         caller = runtime.grants.peek(token, tenant_slug)
         if caller is None:
             caller = await _look_up(runtime, token, tenant_slug, address)
-        _require_audience(token, caller, server)
+        require_audience(caller, server)
         return caller
     except (Unauthenticated, RateLimited, IssuerAway) as refusal:
         if isinstance(refusal, Unauthenticated):
@@ -98,16 +97,6 @@ async def _look_up(runtime: Runtime, token: str, tenant_slug: str, address: str)
     caller = await runtime.grants.get(token, tenant_slug)
     runtime.lockout.remember(digest, tenant_slug)
     return caller
-
-
-def _require_audience(token: str, caller: Caller, server: str) -> None:
-    """An access token is for one server (RFC 8707): anywhere else it is no credential, rather than a weak one."""
-    elsewhere = caller.audience not in {"", server}
-    if elsewhere or (token.startswith(ACCESS_PREFIX) and not may_use_server(caller, server)):
-        raise Unauthenticated(
-            "This access token is for another server of the team. Authorize the client for this one.",
-            code="token_audience",
-        )
 
 
 def missing_key() -> Unauthenticated:

@@ -8,16 +8,20 @@ from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
+from django.utils import timezone
+
 from core.errors import Forbidden, MarinaError, NotFound
 from core.sealing import sealer
 from servers.models import Server, Tool
 from servers.services.decisions import CHECKS, require_usable
 from servers.services.surfaces import Surface, load_surface
-from servers.services.visibility import require_server
+from servers.services.visibility import require_audience, require_server
 from tenants.access import Caller, caller_of_key, require_address
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
 from tenants.services.keys import get_key
+from tenants.services.oauth_apps import get_connection
+from tenants.tokens import caller_of_newest_token
 
 T = TypeVar("T")
 
@@ -26,7 +30,7 @@ QUESTIONS: Final[dict[str, str]] = {
     "address": "May it be used from there?",
     "reach": "May it use this server?",
     "exists": "Is there such a server?",
-    "scope": "Do its scopes, and what its maker may do, allow calling tools?",
+    "scope": "Do its scopes, and what the person behind it may do, allow calling tools?",
     "server": "Do its scopes leave this server to it?",
     "tool": "Do its scopes leave this tool to it?",
     "offered": "Does the server offer the tool?",
@@ -68,16 +72,19 @@ def explain_call(
 ) -> Explanation:
     """What would become of a call of ``tool`` at ``server`` with this credential now, from ``address`` if one is named.
 
-    Arguments are not looked at, nor how busy anybody is. Raises ``NotFound`` for a credential that the team has not.
+    A credential is an API key or a connected app, which stands for the newest access token that it got. Arguments are
+    not looked at, nor how busy anybody is. Raises ``NotFound`` for a credential that the team has not.
     """
     caller.require(Action.KEYS_READ)
-    key = get_key(credential_id, caller=caller)
+    credential = _credential(credential_id, caller)
     asked = _Asking()
-    who = asked.step("credential", lambda: caller_of_key(key), "It does.")
+    who = asked.step("credential", credential.caller, "It does.")
     if who is None:
+        if credential.ended:
+            asked.add("credential", credential.ended)
         return asked.explanation()
     asked.step("address", lambda: _judge_address(who, address), _from_where(who, address))
-    asked.step("reach", lambda: require_server(who, server), "It may.")
+    asked.step("reach", lambda: _judge_server(who, server), "It may.")
     surface = asked.step("exists", lambda: _surface_of(caller.tenant_id, server), "There is.")
     if surface is None:
         return asked.explanation()
@@ -122,6 +129,38 @@ class _Asking:
 
     def _note(self, name: str, *, passed: bool | None, answer: str, code: str = "", rule: str = "") -> None:
         self._steps[name] = Step(name, QUESTIONS[name], passed, answer, code, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Credential:
+    """What an id stands for: the caller that it is now, and that it has ended, where it is known."""
+
+    caller: Callable[[], Caller]
+    ended: str = ""
+
+
+def _credential(credential_id: UUID, caller: Caller) -> _Credential:
+    try:
+        key = get_key(credential_id, caller=caller)
+    except NotFound:
+        pass
+    else:
+        return _Credential(lambda: caller_of_key(key))
+    try:
+        row = get_connection(credential_id, caller=caller)
+    except NotFound:
+        raise NotFound(
+            "There is no such API key or connected app in this team.", code="credential_not_found"
+        ) from None
+    return _Credential(
+        lambda: caller_of_newest_token(row.pk, caller=caller),
+        "" if row.is_live(timezone.now()) else "What its member agreed to has ended.",
+    )
+
+
+def _judge_server(who: Caller, server: str) -> None:
+    require_audience(who, server)
+    require_server(who, server)
 
 
 def _judge_address(who: Caller, address: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from core.errors import Forbidden
+from core.errors import Forbidden, Unauthenticated
 from tenants.access import Caller
 from tenants.scopenames import NARROWED_TOOL
 
@@ -52,6 +52,18 @@ def scopes_of_tool(name: str) -> list[str]:
     """The scope that leaves this tool to a credential. None for a name that no tool can have: a client made it up."""
     scope = f"tool:{name}"
     return [scope] if NARROWED_TOOL.fullmatch(scope) else []
+
+
+def require_audience(caller: Caller, slug: str) -> None:
+    """Raise ``Unauthenticated`` where an access token's caller is asked for at another server than the token is for.
+
+    A token is for one server (RFC 8707): anywhere else it is no credential, rather than a weak one.
+    """
+    if caller.audience not in {"", slug}:
+        raise Unauthenticated(
+            "This access token is for another server of the team. Authorize the client for this one.",
+            code="token_audience",
+        )
 
 
 def require_tool(caller: Caller, name: str) -> None:

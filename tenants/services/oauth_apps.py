@@ -47,6 +47,17 @@ def list_connections(*, caller: Caller) -> list[OAuthAuthorization]:
         return list(rows.select_related("client", "user")[:SHOWN])
 
 
+def get_connection(connection_id: UUID, *, caller: Caller) -> OAuthAuthorization:
+    """What one client may do, or might: it may have ended. Raises ``NotFound``, also for another member's."""
+    caller.require(Action.TENANT_READ)
+    with tenant_scope(caller.tenant_id):
+        rows = OAuthAuthorization.objects.filter(_own(caller), pk=connection_id)
+        row = rows.select_related("client", "user").first()
+    if row is None:
+        raise _no_connection()
+    return row
+
+
 def end_connection(connection_id: UUID, *, caller: Caller) -> OAuthAuthorization:
     """End what a client may do, everywhere. Raises ``NotFound``, also for another member's."""
     caller.require(Action.TENANT_READ)
@@ -57,7 +68,7 @@ def end_connection(connection_id: UUID, *, caller: Caller) -> OAuthAuthorization
             .first()
         )
         if row is None:
-            raise NotFound("There is no such connected app in this team.", code="connection_not_found")
+            raise _no_connection()
         if end_authorization(row, "member"):
             record_change("oauth.revoked", caller=caller, before=shown_authorization(row), server=row.server)
             announce_change(caller.tenant_id)
@@ -130,6 +141,10 @@ def remove_tried_client(client_id: str, *, caller: Caller) -> None:
         if row is not None:
             record_change("oauth.client_revoked", caller=caller, before=_client_shown(row))
             row.delete()
+
+
+def _no_connection() -> NotFound:
+    return NotFound("There is no such connected app in this team.", code="connection_not_found")
 
 
 def _own(caller: Caller, needed: Action = Action.KEYS_READ) -> Q:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from django.urls import reverse
 
+from tenants.models import OAuthAuthorization
 from tenants.roles import Role
+from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key
 from tests.factories import Team
 from tests.frontend.visitor import client_of
+from tests.oauth.flows import make_app
 
 
 def visit(team: Team, asked: dict[str, str], role: Role = Role.OWNER) -> tuple[int, str]:
@@ -37,6 +40,22 @@ def test_what_cannot_be_asked_is_named_beside_its_field(team: Team) -> None:
         status, text = visit(team, {"server": "default", **asked})
         assert status == 400, asked
         assert 'aria-invalid="true"' in text
+
+
+def test_a_connected_app_is_asked_about_and_looked_for_in_the_log(team: Team) -> None:
+    make_app(team, name="Claude").tokens()
+    with tenant_scope(team.tenant_id):
+        number = str(OAuthAuthorization.objects.get().pk)
+    status, text = visit(team, {"credential": number, "server": "default", "tool": "gone"})
+    assert status == 200
+    assert f"Claude, for {team.owner_email}, at default" in text
+    assert "A call is refused" in text
+    assert "tool_unknown" in text
+    browser = client_of(team)
+    apps = browser.get(reverse("frontend:apps", args=[team.slug])).content.decode()
+    assert f"{reverse('frontend:access', args=[team.slug])}?credential={number}" in apps
+    log = browser.get(reverse("frontend:log", args=[team.slug]), {"credential": number}).content.decode()
+    assert f'<option value="{number}" selected>' in log
 
 
 def test_an_auditor_may_ask_and_a_viewer_may_not(team: Team) -> None:

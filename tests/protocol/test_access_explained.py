@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,11 +16,15 @@ from servers.services.explaining import QUESTIONS, explain_call
 from servers.services.servers import create_server
 from servers.services.sources import create_source
 from servers.services.tools import set_tool_enabled
-from tenants.models import ApiKey, Membership
+from tenants.models import ApiKey, Membership, OAuthAccessToken, OAuthAuthorization
+from tenants.oauth_addresses import resource
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, restrict_key, revoke_key
+from tenants.services.log import search_records
+from tenants.services.oauth_apps import end_connection, revoke_client
 from tests.factories import Team, make_team
+from tests.oauth.flows import make_app
 from tests.protocol import probe
 from tests.protocol.wireclient import Endpoint
 from tests.rest import Rest
@@ -91,6 +98,89 @@ def test_explanation_and_call_agree(
         if refusal.name not in {"exists", "offered"}:
             assert answer.error["message"] == refusal.answer
     assert [step.name for step in explained.steps] == list(QUESTIONS)
+
+
+APPS = st.fixed_dictionaries(
+    {
+        "scopes": st.sets(st.sampled_from(["tools:read", "tools:execute", "prompts:read"]), min_size=1),
+        "tools": st.sets(st.sampled_from(["tool:echo", "tool:routed"]), max_size=2),
+        "at": st.sampled_from(["default", "bare"]),
+        "then": st.sampled_from(
+            ["", "", "", "refreshed", "narrowed", "disconnected", "shut out", "expired", "idle"]
+        ),
+        "member": st.sampled_from([None, *Role]),
+    }
+)
+
+
+def make_connection(team: Team, drawn: dict[str, Any]) -> tuple[UUID, str]:
+    """A connected app as drawn, and the access token that it holds: of an owner who becomes what was drawn."""
+    member, app = team.member(Role.OWNER), make_app(team)
+    target = resource(team.slug, drawn["at"]) if drawn["at"] != "default" else resource(team.slug)
+    tokens = app.tokens(member, scope=" ".join(sorted(drawn["scopes"] | drawn["tools"])), resource=target)
+    with tenant_scope(team.tenant_id):
+        row = OAuthAuthorization.objects.get(client=app.row)
+    past = timezone.now() - timedelta(seconds=1)
+    if drawn["then"] in {"refreshed", "narrowed"}:
+        less = {"scope": min(drawn["scopes"])} if drawn["then"] == "narrowed" else {}
+        tokens = dict(app.refresh(tokens["refresh_token"], resource=target, **less).body)
+    elif drawn["then"] == "disconnected":
+        end_connection(row.pk, caller=team.owner)
+    elif drawn["then"] == "shut out":
+        revoke_client(app.row.pk, caller=team.owner)
+    with tenant_scope(team.tenant_id):
+        if drawn["then"] == "expired":
+            OAuthAccessToken.objects.filter(authorization=row).update(expires=past)
+        elif drawn["then"] == "idle":
+            OAuthAuthorization.objects.filter(pk=row.pk).update(expires_at=past)
+        membership = Membership.objects.filter(user_id=member.user_id or 0)
+        if drawn["member"] is None:
+            membership.update(ends_at=past)
+        else:
+            membership.update(role=drawn["member"].value)
+    return row.pk, tokens["access_token"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    drawn=APPS,
+    server=st.sampled_from(["default", "bare", "gone"]),
+    tool=st.sampled_from(["echo", "routed", "gone"]),
+)
+def test_explanation_and_call_of_a_connected_app_agree(
+    port: int, shop: Team, drawn: dict[str, Any], server: str, tool: str
+) -> None:
+    number, token = make_connection(shop, drawn)
+    explained = explain_call(number, server, tool, address=LOOPBACK, caller=shop.owner)
+    answer = Endpoint(port, f"/mcp/{shop.slug}/{server}", token).call(tool, {"text": "x"})
+    refusal = explained.refusal
+    if explained.allowed:
+        assert answer.status == 200
+        assert answer.result["isError"] is False
+    else:
+        assert refusal is not None
+        assert answer.error["data"]["code"] == refusal.code
+        if refusal.name not in {"credential", "exists", "offered"}:
+            assert answer.error["message"] == refusal.answer
+    assert [step.name for step in explained.steps] == list(QUESTIONS)
+
+
+def test_app_that_was_disconnected_is_explained_as_that_and_the_log_is_filtered_by_it(
+    port: int, shop: Team
+) -> None:
+    drawn = {"scopes": {"tools:execute"}, "tools": set(), "at": "default", "then": "", "member": Role.OWNER}
+    number, token = make_connection(shop, drawn)
+    assert Endpoint(port, f"/mcp/{shop.slug}", token).call("echo", {"text": "x"}).status == 200
+    end_connection(number, caller=shop.owner)
+    (step, *_) = explain_call(number, "default", "echo", caller=shop.owner).steps
+    assert (step.passed, step.code) == (False, "token_unknown")
+    assert step.answer.endswith("What its member agreed to has ended.")
+    found = search_records(credential_id=number, tool="echo", caller=shop.owner).records
+    assert {record.credential_id for record in found} == {number}
+    path = f"/tenants/{shop.slug}/access?credential_id={number}&tool=echo"
+    assert Rest.admin(shop).get(path).body["allowed"] is False
+    other = Rest.admin(make_team())
+    assert other.get(path).status == 404
 
 
 def test_each_reason_for_a_missing_tool_is_told(shop: Team) -> None:

@@ -38,3 +38,31 @@ def grant(privileges: str, table: str, role: str) -> RunSQL:
         f'GRANT {privileges} ON "{table}" TO {role}',
         f'REVOKE {privileges} ON "{table}" FROM {role}',
     )
+
+
+def nameable(table: str) -> RunSQL:
+    """Let rows of ``table`` be named together with their tenant, as ``same_tenant`` does."""
+    name = f"{table}_of_tenant"
+    return RunSQL(
+        f'ALTER TABLE "{table}" ADD CONSTRAINT "{name}" UNIQUE (tenant_id, id)',
+        f'ALTER TABLE "{table}" DROP CONSTRAINT "{name}"',
+    )
+
+
+def same_tenant(table: str, column: str, target: str) -> RunSQL:
+    """Let ``column`` of a row point at rows of ``target`` that are the same tenant's: a key of both columns.
+
+    Row-level security does not see where a foreign key points. Django's own key, of the column alone, stays.
+    """
+    name = f"{table}_{column}_same_tenant"[:63]
+    both = sorted({table, target})
+    # The rows that are there already are looked at as the owner, who may see them all for this one moment.
+    forward = [
+        *(f'ALTER TABLE "{each}" NO FORCE ROW LEVEL SECURITY' for each in both),
+        (
+            f'ALTER TABLE "{table}" ADD CONSTRAINT "{name}" FOREIGN KEY (tenant_id, "{column}") '
+            f'REFERENCES "{target}" (tenant_id, id) DEFERRABLE INITIALLY DEFERRED'
+        ),
+        *(f'ALTER TABLE "{each}" FORCE ROW LEVEL SECURITY' for each in both),
+    ]
+    return RunSQL(";\n".join(forward), f'ALTER TABLE "{table}" DROP CONSTRAINT "{name}"')

@@ -40,6 +40,9 @@ def tenant_scope(tenant_id: int) -> Iterator[None]:
 
     A scope inside a scope of the same tenant joins it; of another tenant, it raises.
     """
+    # The number may come out of a queue.
+    if type(tenant_id) is not int:
+        raise TenantScopeMissing("a tenant is named by its number")
     outer = _tenant.get()
     if outer is not None and outer != tenant_id:
         raise TenantScopeMissing("a scope of one tenant was opened inside another tenant's scope")

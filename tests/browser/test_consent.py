@@ -91,3 +91,35 @@ def test_member_signs_in_agrees_to_less_and_arrives_at_the_client(
     expect(page.get_by_text("is disconnected")).to_be_visible()
     assert visitor.faults == []
     context.close()
+
+
+@pytest.mark.parametrize(("width", "theme"), [(WIDE, "light"), (NARROW, "dark")])
+def test_error_of_a_client_that_was_not_let_in_waits_for_a_click(
+    live_marina: LiveMarina,
+    browser: Browser,
+    callback: tuple[str, list[str]],
+    screenshots: Path,
+    width: int,
+    theme: str,
+) -> None:
+    address, called = callback
+    team = aside(make_team, "Harbour office")
+    app = aside(make_app, team, redirect_uris=address, registration_source="dcr")
+    asked = app.request(redirect_uri=address, scope="nonsense")
+    context = new_context(browser, width=width, theme=theme)
+    page = context.new_page()
+    visitor = Visitor(page, live_marina.base_url)
+    page.goto(f"{live_marina.base_url}/oauth/{team.slug}/authorize?{urlencode(asked)}")
+    page.get_by_label("E-mail").fill(team.owner_email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="This request cannot be answered")).to_be_visible()
+    assert called == []
+    assert visitor.overflow() == 0
+    assert visitor.inaccessible() == []
+    page.screenshot(path=screenshots / f"consent-refused-{theme}.png", full_page=True)
+    page.get_by_role("link", name="Go on to").click()
+    expect(page.get_by_text("You may close this window.")).to_be_visible()
+    (path,) = called
+    assert parse_qs(urlsplit(path).query)["error"] == ["invalid_scope"]
+    context.close()

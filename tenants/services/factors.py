@@ -183,7 +183,8 @@ def ensure_codes(user: User) -> list[str] | None:
     """Recovery codes beside the first factor; ``None`` where there are some. The caller has locked the person."""
     if Authenticator.objects.filter(user_id=user.pk, type=CODES).exists():
         return None
-    codes: list[str] = RecoveryCodes.activate(user).generate_codes()
+    with sealed_for(user.pk):
+        codes: list[str] = RecoveryCodes.activate(user).generate_codes()
     return codes
 
 

@@ -51,6 +51,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
             Item("keys", "API keys", "key", "frontend:keys", Action.KEYS_READ),
             Item("access", "Access explained", "search", "frontend:access", Action.KEYS_READ),
             Item("apps", "Connected apps", "lock", "frontend:apps", Action.TENANT_READ),
+            Item("issuers", "Outside issuers", "globe", "frontend:issuers", Action.KEYS_READ),
             Item("members", "Members", "people", "frontend:members", Action.MEMBERS_READ),
         ),
     ),

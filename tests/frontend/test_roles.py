@@ -26,6 +26,7 @@ SECTIONS = (
     "API keys",
     "Access explained",
     "Connected apps",
+    "Outside issuers",
     "Members",
     "Log",
     "Exports",
@@ -54,7 +55,15 @@ SEEN = {
         "Connect",
         "Connected apps",
     ),
-    Role.AUDITOR: ("API keys", "Access explained", "Connected apps", "Members", "Log", "Exports"),
+    Role.AUDITOR: (
+        "API keys",
+        "Access explained",
+        "Connected apps",
+        "Outside issuers",
+        "Members",
+        "Log",
+        "Exports",
+    ),
 }
 
 

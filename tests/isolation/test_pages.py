@@ -27,6 +27,7 @@ IDS = {
     "membership_id": "member",
     "invitation_id": "invitation",
     "export_id": "export",
+    "issuer_id": "issuer",
     "seq": "seq",
 }
 # (name, its parameters besides the tenant)

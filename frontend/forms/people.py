@@ -284,9 +284,16 @@ def _at_line(fault: dict[str, str]) -> str:
 class AccessForm(ServiceForm):
     """A call that is asked about."""
 
-    credential = forms.ChoiceField(label="API key or connected app")
+    credential = forms.ChoiceField(label="API key, connected app or outside issuer")
     server = forms.ChoiceField(label="Server")
     tool = forms.CharField(label="Tool", max_length=64, widget=forms.TextInput(attrs=mono(list="tools")))
+    values = forms.CharField(
+        label="Values in its claim",
+        required=False,
+        max_length=2000,
+        help_text="Of an outside issuer: what the token has in the claim that counts, separated by spaces.",
+        widget=forms.TextInput(attrs=mono()),
+    )
     address = forms.GenericIPAddressField(
         label="From the address", required=False, help_text="Optional: where the client is."
     )

@@ -19,6 +19,7 @@ from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Action
 from tenants.services.keys import list_keys
 from tenants.services.oauth_apps import list_connections
+from tenants.services.outside_issuers import list_issuers
 
 
 @require_safe
@@ -34,13 +35,21 @@ def explain(request: HttpRequest, caller: Caller) -> HttpResponse:
         (str(row.pk), f"{row.client.shown_name}, for {row.user or 'itself'}, at {row.server}")
         for row in list_connections(caller=caller)
     ]
+    outside = [
+        (str(row.pk), f"{row.name} (outside issuer{'' if row.enabled else ', off'})")
+        for row in list_issuers(caller=caller)
+    ]
     # An auditor sees keys, and neither servers nor tools: their names can be typed all the same.
     servers = [row.slug for row in list_servers(caller=caller)] if caller.may(Action.SERVERS_READ) else []
     tools = [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else []
     asked = request.GET.get("server", "") or DEFAULT_SERVER
     form = AccessForm(
         request.GET if "tool" in request.GET else None,
-        credentials=[group for group in (("API keys", keys), ("Connected apps", apps)) if group[1]],
+        credentials=[
+            group
+            for group in (("API keys", keys), ("Connected apps", apps), ("Outside issuers", outside))
+            if group[1]
+        ],
         servers=sorted({DEFAULT_SERVER, asked, *servers}),
         initial={"credential": request.GET.get("credential", ""), "server": asked},
     )
@@ -53,7 +62,13 @@ def explain(request: HttpRequest, caller: Caller) -> HttpResponse:
                 data["server"],
                 data["tool"],
                 address=data["address"] or "",
+                values=data["values"].split(),
                 caller=caller,
             )
-    context = {"form": form, "explanation": explanation, "tools": tools, "has_any": bool(keys or apps)}
+    context = {
+        "form": form,
+        "explanation": explanation,
+        "tools": tools,
+        "has_any": bool(keys or apps or outside),
+    }
     return page(request, caller, "access.html", "access", context, status=form_status(form))

@@ -22,13 +22,14 @@ class AccessView(TenantView):
         tags=["api-keys"],
     )
     def get(self, request: Request, tenant: str) -> Response:
-        """Say why an API key or a connected app can or cannot call a tool now: the decision's steps, in its order."""
+        """Say why a key, a connected app or an outside issuer's token can or cannot call a tool now, step by step."""
         asked = self.read_query(AccessQuery)
         explanation = explain_call(
             asked["credential_id"],
             asked["server"],
             asked["tool"],
             address=asked.get("address", ""),
+            values=asked.get("values", "").split(),
             caller=self.caller,
         )
         return Response(ExplanationSerializer(explanation).data)

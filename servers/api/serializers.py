@@ -283,9 +283,16 @@ ServerList = list_of(ServerSerializer, "ServerList")
 class AccessQuery(StrictSerializer):
     """Which call is asked about."""
 
-    credential_id = serializers.UUIDField(help_text="Of an API key, or of a connected app.")
+    credential_id = serializers.UUIDField(
+        help_text="Of an API key, of a connected app, or of an outside issuer."
+    )
     tool = serializers.CharField(max_length=64)
     server = serializers.CharField(default=DEFAULT_SERVER, max_length=40)
+    values = serializers.CharField(
+        required=False,
+        max_length=2000,
+        help_text="Of an outside issuer: what a token has in the claim that counts, separated by spaces.",
+    )
     address = serializers.IPAddressField(required=False, help_text="Where the client is; left out: anywhere.")
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 from uuid import UUID
 
 from django.utils import timezone
 
-from core.errors import Forbidden, MarinaError, NotFound
+from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated
 from core.sealing import sealer
 from servers.models import Server, Tool
 from servers.services.decisions import CHECKS, require_usable
@@ -21,6 +21,7 @@ from tenants.roles import Action
 from tenants.scoping import tenant_scope
 from tenants.services.keys import get_key
 from tenants.services.oauth_apps import get_connection
+from tenants.services.outside_issuers import caller_with_values
 from tenants.tokens import caller_of_newest_token
 
 T = TypeVar("T")
@@ -68,15 +69,22 @@ class Explanation:
 
 
 def explain_call(
-    credential_id: UUID, server: str, tool: str, *, address: str = "", caller: Caller
+    credential_id: UUID,
+    server: str,
+    tool: str,
+    *,
+    address: str = "",
+    values: Sequence[str] = (),
+    caller: Caller,
 ) -> Explanation:
     """What would become of a call of ``tool`` at ``server`` with this credential now, from ``address`` if one is named.
 
     A credential is an API key or a connected app, which stands for the newest access token that it got. Arguments are
-    not looked at, nor how busy anybody is. Raises ``NotFound`` for a credential that the team has not.
+    not looked at, nor how busy anybody is. Of an outside issuer, a token is meant that is for the server and has these
+    ``values`` in the claim that counts. Raises ``NotFound`` for a credential that the team has not.
     """
     caller.require(Action.KEYS_READ)
-    credential = _credential(credential_id, caller)
+    credential = _credential(credential_id, values, server, caller)
     asked = _Asking()
     who = asked.step("credential", credential.caller, "It does.")
     if who is None:
@@ -96,6 +104,10 @@ def explain_call(
     else:
         asked.step("usable", lambda: require_usable(found), "It can.")
     return asked.explanation()
+
+
+def _refuse(refusal: MarinaError) -> NoReturn:
+    raise refusal
 
 
 class _Asking:
@@ -139,7 +151,7 @@ class _Credential:
     ended: str = ""
 
 
-def _credential(credential_id: UUID, caller: Caller) -> _Credential:
+def _credential(credential_id: UUID, values: Sequence[str], server: str, caller: Caller) -> _Credential:
     try:
         key = get_key(credential_id, caller=caller)
     except NotFound:
@@ -149,13 +161,24 @@ def _credential(credential_id: UUID, caller: Caller) -> _Credential:
     try:
         row = get_connection(credential_id, caller=caller)
     except NotFound:
-        raise NotFound(
-            "There is no such API key or connected app in this team.", code="credential_not_found"
-        ) from None
+        return _of_issuer(credential_id, values, server, caller)
     return _Credential(
         lambda: caller_of_newest_token(row.pk, caller=caller),
         "" if row.is_live(timezone.now()) else "What its member agreed to has ended.",
     )
+
+
+def _of_issuer(issuer_id: UUID, values: Sequence[str], server: str, caller: Caller) -> _Credential:
+    try:
+        outsider = caller_with_values(issuer_id, values, server, caller=caller)
+    except Unauthenticated as refusal:
+        return _Credential(partial(_refuse, refusal))
+    if outsider is None:
+        raise NotFound(
+            "There is no such API key, connected app or outside issuer in this team.",
+            code="credential_not_found",
+        )
+    return _Credential(lambda: outsider)
 
 
 def _judge_server(who: Caller, server: str) -> None:

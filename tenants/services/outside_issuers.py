@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from core import signedtokens
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, NotFound, Unauthenticated
 from core.jwks import IssuerUnavailable, check_issuer
 from core.loop import run_async
 from core.sealing import sealer
@@ -23,6 +23,7 @@ from tenants.access import Caller
 from tenants.changes import announce_change
 from tenants.models import Tenant, TrustedIssuer
 from tenants.oauth_addresses import issuer as own_issuer
+from tenants.oauth_addresses import resource
 from tenants.outsiders import ROLES, STEPS, caller_of_claims, claims_of, may_map, rule_of
 from tenants.roles import OAUTH_SCOPES, Action
 from tenants.scoping import tenant_scope
@@ -174,6 +175,29 @@ def judge_token(issuer_id: UUID, token: str, *, caller: Caller) -> Judgement:
             "that it is for. Its bearer may do nothing.",
         )
     return _judged(row.method, "", "", actor=who.actor, scopes=tuple(sorted(who.scopes)))
+
+
+def caller_with_values(
+    issuer_id: UUID, values: Sequence[str], server: str, *, caller: Caller
+) -> Caller | None:
+    """Who somebody with a token of this issuer for ``server``, with these values of the claim, would be now.
+
+    ``None`` where the team has no such issuer. Raises ``Unauthenticated`` for one that is switched off.
+    """
+    caller.require(Action.KEYS_READ)
+    with tenant_scope(caller.tenant_id):
+        row = TrustedIssuer.objects.filter(pk=issuer_id).first()
+    if row is None:
+        return None
+    if not row.enabled:
+        raise Unauthenticated(
+            f"The outside issuer {row.name} is switched off, so the team's servers take none of its tokens.",
+            code="token_unknown",
+        )
+    rule = rule_of(row, caller.tenant_slug)
+    audience = rule.audience or resource(caller.tenant_slug, server)
+    claims = {rule.subject_claim: "somebody", rule.scopes_claim: list(values), "aud": audience}
+    return caller_of_claims(replace(rule, email_claim=""), claims)
 
 
 def shown(row: TrustedIssuer) -> dict[str, Any]:

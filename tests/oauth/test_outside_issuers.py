@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives import serialization
 from django.conf import settings
 from django.test import Client
 
+from core.errors import NotFound
 from servers.models import Server
 from servers.services import grants
+from servers.services.explaining import explain_call
 from servers.services.runtime import Runtime
 from tenants.oauth_addresses import issuer as own_issuer
 from tenants.oauth_addresses import resource
@@ -449,3 +451,27 @@ def test_metadata_of_the_teams_servers_names_the_outside_issuer_while_it_is_on(
     assert named(make_team().slug) != named(team.slug)
     change_issuer(row.pk, {"enabled": False}, caller=team.owner)
     assert named(team.slug) == [own_issuer(team.slug)]
+
+
+def test_explainer_and_endpoint_agree_on_what_values_are_worth(
+    team: Team, endpoint: Endpoint, issuer: LoopbackIssuer, here: str, hear_all: HearAll
+) -> None:
+    row = trust(team, issuer)
+    for values in ([], ["openid"], ["mcp.read"], ["mcp.use"], ["mcp.echo"], ["mcp.use", "mcp.echo"]):
+        holder = endpoint.with_key(issuer.token(here, scope=" ".join(values)))
+        for tool in ("echo", "fail", "nothing"):
+            explained = explain_call(row.pk, "default", tool, values=values, caller=team.owner)
+            answer = holder.call(tool, {"text": "x"} if tool == "echo" else {})
+            refused = (
+                answer.status == 403
+                or answer.json.get("error", {}).get("data", {}).get("code") == "tool_unknown"
+            )
+            assert explained.allowed is not refused, (values, tool)
+            if explained.refusal is not None and answer.status == 403:
+                assert explained.refusal.answer == answer.error["message"]
+    change_issuer(row.pk, {"enabled": False}, caller=team.owner)
+    off = explain_call(row.pk, "default", "echo", values=["mcp.use"], caller=team.owner)
+    assert off.refusal is not None
+    assert off.refusal.name == "credential"
+    with pytest.raises(NotFound):
+        explain_call(row.pk, "default", "echo", caller=make_team().owner)

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from core.errors import Conflict
 from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.issuers import IssuerForm, TokenForm, entered
@@ -87,16 +88,14 @@ def issuer_enabled(request: HttpRequest, caller: Caller, issuer_id: UUID) -> Htt
     """Switch an issuer on or off."""
     get_issuer(issuer_id, caller=caller)
     on = turned_on(request)
-    form = IssuerForm()
-    form.cleaned_data = {}
-    with form.refusals(partial(note_refusal, request, caller)):
+    try:
         row = change_issuer(issuer_id, {"enabled": on}, caller=caller)
         messages.success(
             request,
             f"{row.name} is trusted {'again' if on else 'no more: its tokens are refused from now on'}.",
         )
-    for error in form.non_field_errors():
-        messages.error(request, error)
+    except Conflict as refusal:
+        messages.error(request, refusal.message)
     return redirect("frontend:issuer", caller.tenant_slug, issuer_id)
 
 

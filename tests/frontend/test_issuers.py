@@ -117,3 +117,12 @@ def test_auditor_reads_and_editor_sees_nothing(team: Team, issuer: LoopbackIssue
     assert auditor.post(page, FIELDS).status_code == 403
     assert client_of(team, Role.EDITOR).get(page).status_code == 403
     assert client_of(make_team()).get(page).status_code == 404
+
+
+def test_switching_on_what_cannot_be_on_says_why(team: Team, issuer: LoopbackIssuer) -> None:
+    trust_by_asking(team, issuer)
+    second = trust_by_asking(team, issuer, name="b", issuer="https://b.example", enabled=False)
+    page = f"/app/{team.slug}/issuers/{second.pk}/"
+    shown = client_of(team).post(f"{page}enabled", {"enabled": "true"}, follow=True).content.decode()
+    assert "shown to one alone" in shown
+    assert [row.enabled for row in list_issuers(caller=team.owner)] == [False, True]

@@ -85,3 +85,15 @@ def test_no_module_is_longer_than_five_hundred_lines() -> None:
         if not {"migrations", "node_modules", "__pycache__"} & set(path.parts)
     )
     assert [str(path) for path in sources if len(path.read_text().splitlines()) > 500] == []
+
+
+def test_the_running_marina_of_a_test_process_is_its_only_one() -> None:
+    """A fixture imported into another folder is another fixture: a second Marina would take the first's place."""
+    folder = ROOT / "tests" / "protocol"
+    borrowing = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("*.py")
+        if not {folder, ROOT / "tests" / "clients" / "node_modules"} & set(path.parents)
+        and "\nfrom tests.protocol.conftest import" in path.read_text()
+    ]
+    assert borrowing == []

@@ -17,39 +17,17 @@ from tenants.scoping import tenant_scope
 from tenants.services.oauth_flow import revoke_token
 from tests.factories import Team, make_team
 from tests.oauth.flows import App, make_app, make_service
-from tests.protocol.conftest import (
-    HearAll,
-    OnLoop,
-    Records,
-    endpoint,
-    hear_all,
-    on_loop,
-    port,
-    probe,
-    records,
-    runtime,
-    shared_endpoint,
-    talker,
-    team,
-)
+from tests.protocol.conftest import HearAll, OnLoop, Records
 from tests.protocol.streamclient import begin
 from tests.protocol.wireclient import Endpoint
 from tests.rest import Rest
 
-__all__ = [
-    "endpoint",
-    "hear_all",
-    "on_loop",
-    "port",
-    "probe",
-    "records",
-    "runtime",
-    "shared_endpoint",
-    "talker",
-    "team",
-]
-
 BASE = settings.ENV.base_url
+
+
+@pytest.fixture
+def app(team: Team) -> App:
+    return make_app(team)
 
 
 def test_bare_request_is_told_where_tokens_come_from(team: Team, endpoint: Endpoint) -> None:

@@ -25,36 +25,10 @@ from tenants.services.outside_issuers import change_issuer, get_issuer, remove_i
 from tests.factories import Team, make_team
 from tests.oauth.outside import issuer, trust, trust_by_asking
 from tests.plugins.issuer import INTROSPECTION, JWKS, OIDC, LoopbackIssuer, encode_token
-from tests.protocol.conftest import (
-    HearAll,
-    OnLoop,
-    Records,
-    endpoint,
-    hear_all,
-    on_loop,
-    port,
-    probe,
-    records,
-    runtime,
-    shared_endpoint,
-    talker,
-    team,
-)
+from tests.protocol.conftest import HearAll, OnLoop, Records
 from tests.protocol.wireclient import Answer, Endpoint
 
-__all__ = [
-    "endpoint",
-    "hear_all",
-    "issuer",
-    "on_loop",
-    "port",
-    "probe",
-    "records",
-    "runtime",
-    "shared_endpoint",
-    "talker",
-    "team",
-]
+__all__ = ["issuer"]
 
 
 def ping(endpoint: Endpoint, token: str) -> Answer:

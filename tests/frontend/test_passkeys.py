@@ -25,7 +25,7 @@ from tests.factories import PASSWORD, Team, make_team
 
 ORIGIN = "https://marina.example"
 SIGN_IN = "/app/sign-in"
-PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
+FLAG = AuthenticatorData.FLAG
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +54,9 @@ class Device:
     def make(self, options: dict[str, Any]) -> str:
         """Answer to being asked for a new passkey."""
         self.handle = websafe_decode(options["user"]["id"])
-        made = AttestedCredentialData.create(
-            Aaguid.NONE, self.number, ES256.from_cryptography_key(self.key.public_key())
-        )
-        data = AuthenticatorData.create(self._site(), self._flags() | ATTESTED, 0, bytes(made))
+        public = ES256.from_cryptography_key(self.key.public_key())  # type: ignore[no-untyped-call]
+        made = AttestedCredentialData.create(Aaguid.NONE, self.number, public)
+        data = AuthenticatorData.create(self._site(), self._flags() | FLAG.AT, 0, bytes(made))
         return self._answer(
             clientDataJSON=self._client(options, "webauthn.create"),
             attestationObject=bytes(AttestationObject.create("none", data, {})),
@@ -79,8 +78,8 @@ class Device:
     def _site(self) -> bytes:
         return sha256(self.site.encode()).digest()
 
-    def _flags(self) -> int:
-        return PRESENT | (VERIFIED if self.verifies else 0)
+    def _flags(self) -> AuthenticatorData.FLAG:
+        return FLAG.UP | FLAG.UV if self.verifies else FLAG.UP
 
     def _client(self, options: dict[str, Any], kind: str) -> bytes:
         return json.dumps({"type": kind, "challenge": options["challenge"], "origin": self.origin}).encode()
@@ -202,7 +201,7 @@ def test_a_signature_over_something_else_opens_nothing(team: Team) -> None:
 
 def test_an_account_that_was_shut_opens_to_no_passkey(team: Team) -> None:
     device, client = with_passkey(team), Client()
-    User.objects.filter(pk=team.owner.user_id).update(is_active=False)
+    User.objects.filter(email=team.owner_email).update(is_active=False)
     assert answer_of(client, device.use(asked_who(client))) == 400
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tenants.oauth_addresses import resource
 from tenants.roles import Role
-from tenants.services.outside_issuers import list_issuers
+from tenants.services.outside_issuers import create_issuer, list_issuers
 from tests.factories import Team, make_team
 from tests.frontend.visitor import client_of
 from tests.oauth.outside import issuer, trust, trust_by_asking
@@ -121,7 +121,8 @@ def test_auditor_reads_and_editor_sees_nothing(team: Team, issuer: LoopbackIssue
 
 def test_switching_on_what_cannot_be_on_says_why(team: Team, issuer: LoopbackIssuer) -> None:
     trust_by_asking(team, issuer)
-    second = trust_by_asking(team, issuer, name="b", issuer="https://b.example", enabled=False)
+    asked = {"method": "introspection", "client_id": "marina", "client_secret": "x", "enabled": False}
+    second = create_issuer({"name": "b", "issuer": "https://b.example", **asked}, caller=team.owner)
     page = f"/app/{team.slug}/issuers/{second.pk}/"
     shown = client_of(team).post(f"{page}enabled", {"enabled": "true"}, follow=True).content.decode()
     assert "shown to one alone" in shown

@@ -17,7 +17,9 @@ from django.views.decorators.cache import never_cache
 from core.errors import Forbidden
 from core.requestid import serving_request
 from frontend.pages import wants_fragment
-from tenants.access import Caller, SecondFactorNeeded, caller_for_user
+from frontend.sessions import arrival_of_request
+from tenants.access import Caller, SecondFactorNeeded, SignInNeededHere, caller_for_user
+from tenants.arrivals import SignInNeeded
 from tenants.models import User
 from tenants.roles import Action
 from tenants.services.recording import record_refusal
@@ -38,7 +40,8 @@ def tenant_page(
 ) -> Callable[[Callable[Concatenate[HttpRequest, Caller, P], HttpResponseBase]], View]:
     """Make a view of a tenant's page: it gets the ``Caller``, who may do everything in ``needed``.
 
-    Without a session the answer is the sign-in page; without membership it is the 404 of an unknown tenant.
+    Without a session, or with one that was not signed in as the team wants it, the answer is the sign-in page that
+    helps; without membership it is the 404 of an unknown tenant.
     """
 
     def decorate(view: Callable[Concatenate[HttpRequest, Caller, P], HttpResponseBase]) -> View:
@@ -50,7 +53,12 @@ def tenant_page(
             if user is None:
                 return to_sign_in(request)
             with serving_request(getattr(request, "request_id", "")):
-                caller = caller_for_user(user.pk, user.email, tenant)
+                try:
+                    caller = caller_for_user(user.pk, user.email, tenant, arrival=arrival_of_request(request))
+                except SignInNeededHere as refusal:
+                    if not wants_fragment(request):
+                        note_refusal(request, refusal.caller, refusal)
+                    raise
                 _note_visit(request, caller)
                 try:
                     for action in needed:
@@ -108,7 +116,12 @@ def to_second_factor(request: HttpRequest, needed: SecondFactorNeeded) -> HttpRe
     return HttpResponseRedirect(url)
 
 
-def to_sign_in(request: HttpRequest) -> HttpResponse:
+def to_needed_sign_in(request: HttpRequest, needed: SignInNeeded) -> HttpResponse:
+    """Send to the single sign-on that would open this page, or to where the person gives their password."""
+    return to_sign_in(request, f"{settings.LOGIN_URL}/{needed.team}/" if needed.team else settings.LOGIN_URL)
+
+
+def to_sign_in(request: HttpRequest, where: str = settings.LOGIN_URL) -> HttpResponse:
     """Send to the sign-in page, and back here afterwards where that is a page that can be visited.
 
     Where htmx asked for a part (the session ended under an open page), the whole page goes there.
@@ -116,6 +129,6 @@ def to_sign_in(request: HttpRequest) -> HttpResponse:
     if request.headers.get("HX-Request") == "true":
         page = urlsplit(request.headers.get("HX-Current-URL", ""))
         back = page.path + (f"?{page.query}" if page.query else "")
-        return HttpResponse(headers={"HX-Redirect": f"{settings.LOGIN_URL}?{urlencode({'next': back})}"})
+        return HttpResponse(headers={"HX-Redirect": f"{where}?{urlencode({'next': back})}"})
     query = f"?{urlencode({'next': request.get_full_path()})}" if request.method == "GET" else ""
-    return HttpResponseRedirect(f"{settings.LOGIN_URL}{query}")
+    return HttpResponseRedirect(f"{where}{query}")

@@ -13,9 +13,10 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from core.errors import MarinaError, Unauthenticated
-from frontend.access import to_second_factor, to_sign_in
+from frontend.access import to_needed_sign_in, to_second_factor, to_sign_in
 from frontend.errors import error_page, status_page
 from tenants.access import SecondFactorNeeded
+from tenants.arrivals import SignInNeeded
 
 _NOT_PAGES: Final = ("/api/", "/mcp", "/static/", "/.well-known/", "/oauth/", "/health", "/ready", "/metrics")
 
@@ -42,4 +43,6 @@ class ErrorPageMiddleware:
             return to_sign_in(request)
         if isinstance(exception, SecondFactorNeeded):
             return to_second_factor(request, exception)
+        if isinstance(exception, SignInNeeded):
+            return to_needed_sign_in(request, exception)
         return error_page(request, exception)

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from frontend.navigation import navigation
+from frontend.sessions import arrival_of_request
 from tenants.access import Caller, tenants_of_user
 from tenants.roles import Action
 
@@ -39,7 +40,8 @@ def page(
     status: int = 200,
 ) -> HttpResponse:
     """A whole page of a tenant; ``section`` is the navigation's entry that it belongs to."""
-    teams = tenants_of_user(caller.user_id) if caller.user_id is not None else []
+    arrival = arrival_of_request(request)
+    teams = tenants_of_user(caller.user_id, arrival=arrival) if caller.user_id is not None else []
     frame = {
         "caller": caller,
         "may": Rights(caller),

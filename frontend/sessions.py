@@ -1,21 +1,47 @@
-"""Ties each browser session to its row of sign-ins, so that it can be listed and ended. Checks no password."""
+"""Ties each browser session to its row of sign-ins, and holds it to what that opens. Checks no password.
+
+A session that came by a team's identity provider alone is somebody in that team, and nobody everywhere else: so no
+page has to think of it. Those that may know such a person without a team in their address are listed here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
 
 from django.conf import settings
-from django.contrib.auth import logout
+from django.contrib import auth
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import rotate_token
 
 from core.clientaddress import address_of_meta
 from core.errors import NotFound
+from tenants.arrivals import BY_PASSWORD, NOWHERE, Arrival, Proof
 from tenants.models import User
-from tenants.services.signins import SESSION_KEY, begin_sign_in, end_sign_in, see_sign_in
+from tenants.services.signins import SESSION_KEY, add_proof, begin_sign_in, end_sign_in, see_sign_in
+
+_BESIDE_TEAMS: Final = frozenset(
+    {
+        "app/",
+        "app/sign-out",
+        "app/sign-in/<str:team>/",
+        "app/sign-in/<str:team>/back",
+        "app/account/",
+        "app/account/sign-ins/end",
+        "app/account/sign-ins/<uuid:sign_in_id>/end",
+        "api/v1/tenants",
+    }
+)
+"""Routes of no team that know who came by a team's provider. Each asks ``arrival_of_request`` what to show."""
+
+_BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 
 
 class SignInMiddleware:
-    """Ends a session whose sign-in has ended elsewhere, and begins the row of one that has none yet."""
+    """Ends a session whose sign-in has ended elsewhere, begins the row of one that has none yet, and confines those
+    that a team's provider alone vouched for."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -26,6 +52,23 @@ class SignInMiddleware:
             _tie(request, request.user)
         return self.get_response(request)
 
+    def process_view(
+        self, request: HttpRequest, view: Any, arguments: tuple[Any, ...], names: dict[str, Any]
+    ) -> None:
+        """Before any view, when it is known which team the address is of."""
+        arrival = arrival_of_request(request)
+        if arrival.by_password or not arrival.proofs:
+            return
+        match = request.resolver_match
+        if "tenant" not in names and (match is None or match.route not in _BESIDE_TEAMS):
+            request.user = AnonymousUser()
+
+
+def arrival_of_request(request: HttpRequest) -> Arrival:
+    """By which ways the request's session was signed in. Of one that was not looked at, by none."""
+    found: Arrival = getattr(request, "arrival", NOWHERE)
+    return found
+
 
 def visitor_address(request: HttpRequest) -> str:
     """The address that a request came from, past the operator's own proxies."""
@@ -33,20 +76,56 @@ def visitor_address(request: HttpRequest) -> str:
 
 
 def drop_sign_in(request: HttpRequest) -> None:
-    """End the sign-in that the session is tied to, if any: the person signs out, or signs in anew."""
-    sign_in = request.session.pop(SESSION_KEY, None)
-    if sign_in is not None and isinstance(request.user, User):
-        try:
-            end_sign_in(sign_in, request.user.pk)
-        except NotFound:
-            return  # ended already, elsewhere
+    """End the sign-in that the session is tied to, if any: the person signs out, or signs in anew.
+
+    A session that came by a team's provider is left whole: whoever gives their password begins another.
+    """
+    sign_in, user_id = request.session.pop(SESSION_KEY, None), request.session.get(auth.SESSION_KEY)
+    if sign_in is not None and user_id is not None:
+        with suppress(NotFound):  # ended already, elsewhere
+            end_sign_in(sign_in, int(user_id))
+    if arrival_of_request(request).proofs:
+        request.session.flush()
+
+
+def enter_by_provider(request: HttpRequest, user: User, proof: Proof) -> None:
+    """Sign the person in by what a team's provider said, under a new session key.
+
+    Where the session is theirs already, this adds to it. Otherwise it begins one that reaches that team alone. Their
+    ``last_login`` stays as it is: it says that they have shown the account to be theirs.
+    """
+    sign_in = request.session.get(SESSION_KEY)
+    if request.user == user and sign_in is not None:
+        add_proof(sign_in, user.pk, proof)
+        request.session.cycle_key()
+    else:
+        drop_sign_in(request)
+        request.session.flush()
+        request.session[auth.SESSION_KEY] = str(user.pk)
+        request.session[auth.BACKEND_SESSION_KEY] = _BACKEND
+        request.session[auth.HASH_SESSION_KEY] = user.get_session_auth_hash()
+        row = begin_sign_in(
+            user.pk,
+            address=visitor_address(request),
+            browser=request.headers.get("User-Agent", ""),
+            by_password=False,
+            proof=proof,
+        )
+        request.session[SESSION_KEY] = str(row.pk)
+        request.user = user
+    rotate_token(request)
 
 
 def _tie(request: HttpRequest, user: User) -> None:
     address = visitor_address(request)
     sign_in = request.session.get(SESSION_KEY)
+    arrival: Arrival | None = BY_PASSWORD
     if sign_in is None:
         row = begin_sign_in(user.pk, address=address, browser=request.headers.get("User-Agent", ""))
         request.session[SESSION_KEY] = str(row.pk)
-    elif not see_sign_in(sign_in, user.pk, address=address):
-        logout(request)
+    else:
+        arrival = see_sign_in(sign_in, user.pk, address=address)
+    if arrival is None:
+        auth.logout(request)
+    else:
+        request.arrival = arrival  # type: ignore[attr-defined]

@@ -27,6 +27,7 @@ from frontend.views import (
     servers,
     session,
     sources,
+    team_sign_in,
     tools,
 )
 
@@ -116,6 +117,9 @@ urlpatterns = [
     path("sign-in/second-step/passkey", second_step.second_step_passkey, name="second_step_passkey"),
     path("sign-in/passkey", second_step.passkey_sign_in, name="passkey_sign_in"),
     path("sign-in/passkey/begin", second_step.passkey_begin, name="passkey_sign_in_begin"),
+    path("sign-in/team", team_sign_in.find_team, name="find_team"),
+    path("sign-in/<str:team>/", team_sign_in.team_sign_in, name="team_sign_in"),
+    path("sign-in/<str:team>/back", team_sign_in.team_sign_in_back, name="team_sign_in_back"),
     path("sign-out", session.sign_out, name="sign_out"),
     path("password/forgotten", recovery.forgotten, name="forgotten"),
     path("password/sent", recovery.forgotten_sent, name="forgotten_sent"),

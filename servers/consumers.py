@@ -20,8 +20,9 @@ from core.threads import run_sync
 from servers.services.live import SEEN_SECONDS, WATCHING
 from servers.services.runtime import get_runtime
 from tenants.access import Caller, SecondFactorNeeded, caller_for_user
+from tenants.arrivals import BY_PASSWORD, SignInNeeded
 from tenants.models import User
-from tenants.services.signins import SESSION_KEY, sign_in_lives
+from tenants.services.signins import SESSION_KEY, arrival_of
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
         slug = self.scope["url_route"]["kwargs"]["tenant"]
         try:
             caller = await run_sync(_caller, self.scope["session"], user, slug)
-        except (NotFound, SecondFactorNeeded):
+        except (NotFound, SecondFactorNeeded, SignInNeeded):
             return None
         self.checked_at = time.monotonic()
         return None if caller is None else caller.tenant_id
@@ -100,9 +101,11 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
 def _caller(session: SessionBase, user: User, slug: str) -> Caller | None:
     """The person as a member of the tenant; ``None`` where they were signed out of this browser meanwhile."""
     sign_in = session.get(SESSION_KEY)
-    if sign_in is not None and not sign_in_lives(sign_in, user.pk):
+    # A session without a row was begun by a password a moment ago: single sign-on makes the row itself.
+    arrival = BY_PASSWORD if sign_in is None else arrival_of(sign_in, user.pk)
+    if arrival is None:
         return None
-    return caller_for_user(user.pk, user.email, slug)
+    return caller_for_user(user.pk, user.email, slug, arrival=arrival)
 
 
 async def _be_seen(tenant_id: int) -> None:

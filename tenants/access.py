@@ -14,11 +14,12 @@ from django.utils import timezone
 from core.clientaddress import is_within
 from core.errors import Forbidden, NotFound, Unauthenticated
 from core.outbound import Network
+from tenants.arrivals import Arrival, SignInNeeded, confined
 from tenants.factors import has_second_factor
 from tenants.keyrights import actions_of, actions_within, bound_of, end_of_maker, with_makers
-from tenants.models import ApiKey, Membership, Tenant
+from tenants.models import ApiKey, Membership, ProviderIdentity, Tenant
 from tenants.roles import ALLOWED, SCOPE_ACTIONS, Action, Role
-from tenants.scoping import directory_scope
+from tenants.scoping import directory_scope, tenant_scope
 
 KEY_PREFIXES: Final = tuple(f"mcp_{mode}_" for mode in ApiKey.Mode.values)
 """How keys begin: a test key may do what a live one may, and shows everywhere what it is."""
@@ -114,21 +115,30 @@ class SecondFactorNeeded(Forbidden):
     code = "second_factor_required"
 
 
-def caller_for_user(user_id: int, email: str, tenant_slug: str) -> Caller:
-    """A signed-in person as a member of a tenant, for a session of theirs.
+def caller_for_user(user_id: int, email: str, tenant_slug: str, *, arrival: Arrival | None = None) -> Caller:
+    """A signed-in person as a member of a tenant, for a session of theirs that was signed in by ``arrival``.
 
-    Raises ``NotFound`` when they are not one, or no longer, and ``SecondFactorNeeded`` where the tenant requires a
-    second factor and they have none. Asked anew by each request, so a membership ends on every replica at its time.
+    Raises ``NotFound`` when they are not one, or no longer; ``SignInNeeded`` where the session's way in opens this
+    tenant not; and ``SecondFactorNeeded`` where the tenant requires a second factor and they have none: of those whom
+    its provider vouches for, the provider asks its own. Asked anew by each request, so a membership ends on every
+    replica at its time.
     """
-    return _caller_of(_membership(user_id, tenant_slug, session=True), email)
+    if arrival is not None and not arrival.reaches(tenant_slug):
+        raise confined()
+    vouched = arrival is not None and not arrival.by_password
+    membership = _membership(user_id, tenant_slug, factor=not vouched)
+    caller = _caller_of(membership, email)
+    if arrival is not None:
+        _require_way(arrival, caller, required=membership.tenant.sso_required)
+    return caller
 
 
 def caller_of_member(user_id: int, email: str, tenant_slug: str) -> Caller:
     """As ``caller_for_user``, where no session asks: what Marina itself does in a member's name."""
-    return _caller_of(_membership(user_id, tenant_slug, session=False), email)
+    return _caller_of(_membership(user_id, tenant_slug, factor=False), email)
 
 
-def _membership(user_id: int, tenant_slug: str, *, session: bool) -> Membership:
+def _membership(user_id: int, tenant_slug: str, *, factor: bool) -> Membership:
     with directory_scope(user_id=user_id):
         membership = (
             Membership.directory.select_related("tenant")
@@ -137,7 +147,7 @@ def _membership(user_id: int, tenant_slug: str, *, session: bool) -> Membership:
         )
     if membership is None or not membership.is_live(timezone.now()):
         raise tenant_not_found()
-    if session and membership.tenant.require_second_factor and not has_second_factor(user_id):
+    if factor and membership.tenant.require_second_factor and not has_second_factor(user_id):
         raise SecondFactorNeeded(
             f"The team {tenant_slug} asks for a second factor of all its members. Set one up on your account's page.",
             rule="team:second_factor",
@@ -156,12 +166,58 @@ def _caller_of(membership: Membership, email: str) -> Caller:
     )
 
 
-def tenants_of_user(user_id: int) -> list[tuple[Tenant, Role]]:
-    """The tenants that a person belongs to, by name, with their role in each."""
+def _require_way(arrival: Arrival, caller: Caller, *, required: bool) -> None:
+    """Raise ``SignInNeeded`` unless the session was signed in by a way that this team takes from this member."""
+    owner = caller.role is Role.OWNER
+    if arrival.by_password and (owner or not required):
+        return
+    if owner:
+        raise SignInNeeded(
+            "Owners sign in with their password: single sign-on, which admins may set up, opens nothing to them.",
+            rule="sso:owner",
+            code="sso_owner",
+        )
+    proof = arrival.proof_for(caller.tenant_slug, timezone.now())
+    if proof is not None and _still_vouched(proof.provider_id, caller):
+        return
+    raise SignInNeededHere(caller, required=required)
+
+
+def _still_vouched(provider_id: UUID, caller: Caller) -> bool:
+    """Whether the provider is still the team's and in use, and still knows the person."""
+    with tenant_scope(caller.tenant_id):
+        rows = ProviderIdentity.objects.filter(provider_id=provider_id, provider__enabled=True)
+        return rows.filter(user_id=caller.user_id).exists()
+
+
+class SignInNeededHere(SignInNeeded):
+    """A member is to come by their team's single sign-on. ``caller`` is who they will be, for the log."""
+
+    def __init__(self, caller: Caller, *, required: bool) -> None:
+        why = (
+            "This team lets its members in by single sign-on alone."
+            if required
+            else "Your sign-in through the team's single sign-on has ended."
+        )
+        super().__init__(
+            f"{why} Sign in through your team.",
+            rule="sso:required" if required else "sso:ended",
+            code="sso_required",
+            team=caller.tenant_slug,
+        )
+        self.caller = caller
+
+
+def tenants_of_user(user_id: int, *, arrival: Arrival | None = None) -> list[tuple[Tenant, Role]]:
+    """The tenants that a person belongs to, by name, with their role in each; of those, what their session reaches."""
     with directory_scope(user_id=user_id):
         rows = Membership.directory.select_related("tenant").filter(user_id=user_id).order_by("tenant__name")
         now = timezone.now()
-        return [(row.tenant, Role(row.role)) for row in rows if row.is_live(now)]
+        return [
+            (row.tenant, Role(row.role))
+            for row in rows
+            if row.is_live(now) and (arrival is None or arrival.reaches(row.tenant.slug))
+        ]
 
 
 def key_digest(token: str) -> bytes:

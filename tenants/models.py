@@ -61,12 +61,14 @@ class Tenant(models.Model):
     """A team. ``surface_version`` grows with each change of what its servers offer.
 
     Where ``require_second_factor`` holds, a session opens nothing of it while its person has no second factor.
+    ``sso_required``: its members, owners aside, act in it only when one of its identity providers vouched for them.
     """
 
     slug = models.CharField(max_length=40, unique=True)
     name = models.CharField(max_length=120)
     surface_version = models.BigIntegerField(default=1)
     require_second_factor = models.BooleanField(default=False, db_default=False)
+    sso_required = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -171,13 +173,16 @@ class Invitation(TenantOwned):
 class SignIn(models.Model):
     """One browser that a person signed in with. The session names the row; an ended row ends the session.
 
-    Of people, not of tenants: no scope applies, so every query names its user.
+    Of people, not of tenants: no scope applies, so every query names its user. ``proofs`` are what teams' identity
+    providers said of them there (``tenants.arrivals.Proof``); ``by_password`` is false where nothing else was shown.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     address = models.CharField(max_length=64)
     browser = models.CharField(max_length=300, blank=True)
+    by_password = models.BooleanField(default=True, db_default=True)
+    proofs = models.JSONField(default=list, null=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     seen_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
@@ -359,6 +364,7 @@ from tenants.models_oauth import (  # noqa: E402 - their own module, of this app
     OAuthCode,
     OAuthRefreshToken,
 )
+from tenants.models_sso import IdentityProvider, ProviderIdentity  # noqa: E402 - as above
 
 __all__ = [
     "SLUG_PATTERN",
@@ -366,12 +372,14 @@ __all__ = [
     "AuditExport",
     "AuditHead",
     "AuditRecord",
+    "IdentityProvider",
     "Membership",
     "OAuthAccessToken",
     "OAuthAuthorization",
     "OAuthClient",
     "OAuthCode",
     "OAuthRefreshToken",
+    "ProviderIdentity",
     "Tenant",
     "TrustedIssuer",
     "User",

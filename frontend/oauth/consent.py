@@ -19,14 +19,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from core.errors import InvalidInput, MarinaError, NotFound, RateLimited
-from frontend.access import signed_in, to_second_factor, to_sign_in
+from frontend.access import signed_in, to_needed_sign_in, to_second_factor, to_sign_in
 from frontend.errors import error_page
 from frontend.oauth.answers import record_fault, tenant_named
 from frontend.oauth.noting import note, pad_of
 from frontend.oauth.registration import learn_client
 from frontend.pages import own_page
+from frontend.sessions import arrival_of_request
 from servers.services.servers import list_servers
 from tenants.access import Caller, SecondFactorNeeded, caller_for_user
+from tenants.arrivals import SignInNeeded
 from tenants.models import User
 from tenants.oauth_steps import Kind, mark_of
 from tenants.roles import OAUTH_SCOPES, Action
@@ -67,7 +69,7 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
         return to_sign_in(request)
     try:
         try:
-            caller = caller_for_user(user.pk, user.email, tenant)
+            caller = caller_for_user(user.pk, user.email, tenant, arrival=arrival_of_request(request))
         except NotFound:
             _note_stranger(request, tenant, ok=False, status=404, code="not_a_member")
             raise
@@ -90,6 +92,9 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
     except SecondFactorNeeded as needed:
         _note_stranger(request, tenant, ok=True, status=302, told="Sent to set a second factor up.")
         return to_second_factor(request, needed)
+    except SignInNeeded as needed:
+        _note_stranger(request, tenant, ok=True, status=302, told="Sent to sign in another way.")
+        return to_needed_sign_in(request, needed)
     except MarinaError as error:
         return error_page(request, error)
 

@@ -21,10 +21,11 @@ from frontend.access import View, signed_in, to_sign_in
 from frontend.browsers import browser_words
 from frontend.forms.people import ChangePasswordForm
 from frontend.pages import form_status, own_page
-from frontend.sessions import visitor_address
+from frontend.sessions import arrival_of_request, visitor_address
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
-from tenants.models import User
+from tenants.arrivals import read_proofs
+from tenants.models import SignIn, User
 from tenants.services.factors import list_factors
 from tenants.services.invitations import list_own_invitations
 from tenants.services.passkeys import why_no_passkeys
@@ -52,26 +53,35 @@ def person_page(
 @person_page
 def account(request: HttpRequest, user: User) -> HttpResponse:
     """Teams, password and sign-ins."""
-    here = request.session.get(SESSION_KEY)
+    here, arrival = request.session.get(SESSION_KEY), arrival_of_request(request)
     context = {
-        "teams": tenants_of_user(user.pk),
-        "invitations": list_own_invitations(user.email),
-        "may_found": settings.ENV.signup == "open",
-        "factors": list_factors(user.pk),
+        "arrival": arrival,
+        "teams": tenants_of_user(user.pk, arrival=arrival),
+        "invitations": list_own_invitations(user.email) if arrival.by_password else [],
+        "may_found": settings.ENV.signup == "open" and arrival.by_password,
+        "factors": list_factors(user.pk) if arrival.by_password else None,
         "why_no_passkeys": why_no_passkeys(),
         "sign_ins": [
-            (row, browser_words(row.browser), str(row.pk) == here) for row in list_sign_ins(user.pk)
+            (row, browser_words(row.browser), _ways(row), str(row.pk) == here)
+            for row in list_sign_ins(user.pk, arrival=arrival)
         ],
     }
     return render(request, "marina/account.html", context)
 
 
+def _ways(row: SignIn) -> list[str]:
+    """In words, how this browser was signed in."""
+    ways = [f"{each.provider} ({each.tenant_slug})" for each in read_proofs(row.proofs)]
+    return ["password or passkey", *ways] if row.by_password else ways
+
+
 @require_POST
 @person_page
 def sign_in_end(request: HttpRequest, user: User, sign_in_id: UUID) -> HttpResponse:
-    """End one of the person's other sign-ins."""
+    """End one of the person's other sign-ins, of those that they see here."""
+    seen = {row.pk for row in list_sign_ins(user.pk, arrival=arrival_of_request(request))}
     try:
-        end_sign_in(sign_in_id, user.pk)
+        end_sign_in(sign_in_id if sign_in_id in seen else UUID(int=0), user.pk)
         messages.success(request, "That browser is signed out.")
     except NotFound as gone:
         messages.error(request, gone.message)
@@ -81,8 +91,9 @@ def sign_in_end(request: HttpRequest, user: User, sign_in_id: UUID) -> HttpRespo
 @require_POST
 @person_page
 def sign_ins_end(request: HttpRequest, user: User) -> HttpResponse:
-    """End all of the person's sign-ins but this one."""
-    count = end_sign_ins(user.pk, but=request.session.get(SESSION_KEY))
+    """End all of the person's sign-ins that they see here, but this one."""
+    seen = [row.pk for row in list_sign_ins(user.pk, arrival=arrival_of_request(request))]
+    count = end_sign_ins(user.pk, but=request.session.get(SESSION_KEY), among=seen)
     messages.success(request, f"{count} other browser{'s are' if count != 1 else ' is'} signed out.")
     return redirect("frontend:account")
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from frontend.access import LAST_TENANT, signed_in, to_sign_in
 from frontend.entering import enter
 from frontend.forms.people import SignInForm
-from frontend.sessions import drop_sign_in, visitor_address
+from frontend.sessions import arrival_of_request, drop_sign_in, visitor_address
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
 from tenants.models import User
@@ -90,7 +90,8 @@ def home(request: HttpRequest) -> HttpResponse:
     user = signed_in(request)
     if user is None:
         return to_sign_in(request)
-    teams = tenants_of_user(user.pk)
+    arrival = arrival_of_request(request)
+    teams = tenants_of_user(user.pk, arrival=arrival)
     slugs = [tenant.slug for tenant, _ in teams]
     last = request.session.get(LAST_TENANT)
     if last in slugs:
@@ -99,8 +100,8 @@ def home(request: HttpRequest) -> HttpResponse:
         return redirect("frontend:overview", slugs[0])
     context = {
         "teams": teams,
-        "invitations": list_own_invitations(user.email),
-        "may_found": settings.ENV.signup == "open",
+        "invitations": list_own_invitations(user.email) if arrival.by_password else [],
+        "may_found": settings.ENV.signup == "open" and arrival.by_password,
     }
     return render(request, "marina/teams.html", context)
 

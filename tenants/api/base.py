@@ -15,9 +15,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.errors import Forbidden, Unauthenticated
-from tenants.access import Caller, caller_for_user, tenant_not_found, unknown_key
+from tenants.access import Caller, SignInNeededHere, caller_for_user, tenant_not_found, unknown_key
 from tenants.api.parsing import StrictJsonParser
 from tenants.api.problems import LengthRequired, MethodNotAllowed, no_such_address
+from tenants.arrivals import NOWHERE, Arrival
 from tenants.models import SLUG_PATTERN, User
 from tenants.services.recording import record_refusal
 
@@ -91,7 +92,11 @@ class TenantView(ApiView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        self.caller = resolve_caller(request, kwargs["tenant"])
+        try:
+            self.caller = resolve_caller(request, kwargs["tenant"])
+        except SignInNeededHere as refusal:
+            self.caller = refusal.caller  # whose attempt the team's log keeps
+            raise
 
 
 def resolve_caller(request: Request, tenant_slug: str) -> Caller:
@@ -107,7 +112,13 @@ def resolve_caller(request: Request, tenant_slug: str) -> Caller:
         raise Unauthenticated("Sign in, or send an API key of the team.")
     if not re.fullmatch(SLUG_PATTERN, tenant_slug):
         raise tenant_not_found()
-    return caller_for_user(request.user.pk, request.user.email, tenant_slug)
+    return caller_for_user(request.user.pk, request.user.email, tenant_slug, arrival=arrival_of(request))
+
+
+def arrival_of(request: Request) -> Arrival:
+    """By which ways the request's session was signed in, as the middleware of sessions found."""
+    found: Arrival = getattr(request, "arrival", NOWHERE)
+    return found
 
 
 def uuid_of(text: str) -> UUID:

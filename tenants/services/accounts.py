@@ -35,7 +35,7 @@ def require_sign_up() -> None:
 def has_account(email: str) -> bool:
     """Whether somebody has taken the account of this address. An address alone, added to a team, is not enough."""
     user = User.objects.filter(email=email).first()
-    return user is not None and _is_taken(user)
+    return user is not None and is_taken(user)
 
 
 def may_sign_up(email: str) -> bool:
@@ -76,7 +76,7 @@ def create_account(email: str, name: str, password: str) -> User:
         if user is None:
             with name_taken("tenants_user_email_unique", _TAKEN):
                 return User.objects.create_user(email, password, name=shown)
-        if _is_taken(user):
+        if is_taken(user):
             raise Conflict(_TAKEN, code="account_exists")
         # A team added the address before its person came.
         user.name = shown
@@ -88,5 +88,6 @@ def create_account(email: str, name: str, password: str) -> User:
 _TAKEN: Final = "There is an account with this address already. Sign in, or choose a new password."
 
 
-def _is_taken(user: User) -> bool:
+def is_taken(user: User) -> bool:
+    """Whether somebody has shown that the account is theirs. That a team's provider knows its address shows nothing."""
     return user.has_usable_password() or user.last_login is not None or not user.is_active

@@ -69,10 +69,10 @@ def _key_opens_every_team_in_rest() -> Any:
 def _everybody_is_a_member() -> Any:
     from frontend import access as pages
 
-    def caller_for_user(user_id: int, email: str, tenant_slug: str) -> access.Caller:
+    def caller_for_user(user_id: int, email: str, tenant_slug: str, *, arrival: Any) -> access.Caller:
         tenant = Tenant.objects.filter(slug=tenant_slug).first()
         if tenant is None:
-            return access.caller_for_user(user_id, email, tenant_slug)
+            return access.caller_for_user(user_id, email, tenant_slug, arrival=arrival)
         return access.Caller(tenant.pk, tenant.slug, f"user:{email}", user_id=user_id, role=Role.OWNER)
 
     return patch.object(pages, "caller_for_user", caller_for_user)
@@ -81,7 +81,7 @@ def _everybody_is_a_member() -> Any:
 def _menu_names_every_team() -> Any:
     from frontend import pages
 
-    def tenants_of_user(user_id: int) -> list[tuple[Tenant, Role]]:
+    def tenants_of_user(user_id: int, *, arrival: Any) -> list[tuple[Tenant, Role]]:
         # Named by what stands in the row: its name.
         return [(tenant, Role.VIEWER) for tenant in Tenant.objects.all()]
 
@@ -124,9 +124,9 @@ def _sources_are_of_another_team() -> Any:
 def _team_that_exists_is_refused_otherwise() -> Any:
     from core.errors import Forbidden
 
-    def caller_for_user(user_id: int, email: str, tenant_slug: str) -> access.Caller:
+    def caller_for_user(user_id: int, email: str, tenant_slug: str, *, arrival: Any) -> access.Caller:
         try:
-            return access.caller_for_user(user_id, email, tenant_slug)
+            return access.caller_for_user(user_id, email, tenant_slug, arrival=arrival)
         except Exception:
             if Tenant.objects.filter(slug=tenant_slug).exists():
                 raise Forbidden("You are no member of this team.", rule="membership") from None

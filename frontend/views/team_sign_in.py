@@ -1,0 +1,194 @@
+"""Signing in through a team's identity provider: the team's own door, the way there, and the way back.
+
+What was begun is kept in the browser's session under its ``state``, and taken out when the browser comes back: once,
+from the same browser, at the same team's address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from core.requestid import serving_request
+from frontend.access import LAST_TENANT, OPENED, signed_in
+from frontend.forms.single_sign_on import FindTeamForm
+from frontend.pages import own_page
+from frontend.sessions import arrival_of_request, enter_by_provider
+from tenants.models import IdentityProvider, Tenant
+from tenants.services.sso_admission import Admitted, admit_person, record_refused_sign_in
+from tenants.services.sso_exchange import (
+    SsoRefused,
+    begin_at_provider,
+    finish_at_provider,
+    kept_is_fresh,
+    provider_of,
+)
+from tenants.services.sso_providers import find_open_providers
+
+PENDING: Final = "sso"
+"""Session key: sign-ins that were begun at a provider, by their ``state``."""
+
+MAX_PENDING: Final = 5
+_LONGEST: Final = 8192
+_NAMES: Final = ("state", "code", "iss", "error")
+
+
+class SeeOther(HttpResponseRedirect):
+    """To the provider, which gets no form."""
+
+    status_code = 303
+
+
+@require_safe
+def find_team(request: HttpRequest) -> HttpResponse:
+    """Ask for the team. By its name alone: a domain of e-mail addresses says nothing about who may speak for it."""
+    form = FindTeamForm(request.GET if "team" in request.GET else None)
+    if form.is_valid():
+        return redirect("frontend:team_sign_in", form.cleaned_data["team"])
+    return own_page(
+        render(request, "marina/find_team.html", {"form": form}, status=400 if form.errors else 200)
+    )
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def team_sign_in(request: HttpRequest, team: str) -> HttpResponse:
+    """The team's door: its providers, or that there is none, which is said alike of a team that does not exist."""
+    tenant, providers = find_open_providers(team)
+    target = _target(request, team)
+    if tenant is None or not providers:
+        words = "No team of this name has single sign-on here. Check the name, or sign in with e-mail and password."
+        context = {"title": "No single sign-on", "words": words}
+        return own_page(render(request, "marina/gate_notice.html", context, status=404))
+    if request.method == "POST":
+        provider = next((row for row in providers if str(row.pk) == request.POST.get("provider")), None)
+        if provider is None:
+            return _refused(request, _closed(), tenant, None)
+        try:
+            begun = begin_at_provider(provider, team, target=target)
+        except SsoRefused as refusal:
+            return _refused(request, refusal, tenant, provider)
+        waiting = {**_waiting(request), begun.state: begun.kept}
+        request.session[PENDING] = dict(list(waiting.items())[-MAX_PENDING:])
+        return SeeOther(begun.url)
+    user = signed_in(request)
+    context = {"team": tenant, "providers": providers, "next": target, "here": user.email if user else ""}
+    response = own_page(render(request, "marina/team_sign_in.html", context))
+    # The form's answer leads on to the provider. There is no field on this page but a token of ours.
+    response.form_targets = ["https:"]  # type: ignore[attr-defined]
+    return response
+
+
+@never_cache
+@require_safe
+def team_sign_in_back(request: HttpRequest, team: str) -> HttpResponse:
+    """Where a provider sends the browser back to."""
+    tenant, providers = find_open_providers(team)
+    if tenant is None:
+        return redirect("frontend:team_sign_in", team)
+    provider = None
+    try:
+        parameters = _parameters(request)
+        kept = _take(request, parameters.get("state", ""), team)
+        wanted = provider_of(kept)
+        provider = next((row for row in providers if row.pk == wanted), None)
+        if provider is None:
+            return _refused(request, _closed(), tenant, None)
+        asserted = finish_at_provider(provider, kept, parameters)
+        with serving_request(getattr(request, "request_id", "")):
+            admitted = admit_person(
+                provider.pk,
+                asserted,
+                tenant_id=tenant.pk,
+                tenant_slug=team,
+                password_user=_password_user(request),
+            )
+    except SsoRefused as refusal:
+        return _refused(request, refusal, tenant, provider)
+    _enter(request, admitted)
+    return HttpResponseRedirect(kept["target"])
+
+
+def _enter(request: HttpRequest, admitted: Admitted) -> None:
+    enter_by_provider(request, admitted.user, admitted.proof)
+    slug = admitted.proof.tenant_slug
+    request.session[LAST_TENANT] = slug
+    # The team's log has this sign-in already.
+    request.session[OPENED] = list({*request.session.get(OPENED, []), slug})
+
+
+def _closed() -> SsoRefused:
+    return SsoRefused("This way in was closed meanwhile. Ask an admin of the team.", "provider_closed")
+
+
+def _refused(
+    request: HttpRequest, refusal: SsoRefused, tenant: Tenant, provider: IdentityProvider | None
+) -> HttpResponse:
+    record_refused_sign_in(
+        refusal, provider, tenant_id=tenant.pk, request_id=getattr(request, "request_id", "")
+    )
+    user = signed_in(request)
+    context = {
+        "here": user.email if user else "",
+        "words": refusal.message,
+        "team": tenant,
+        "link_needed": refusal.code == "sso_link_needed",
+        "back": reverse("frontend:team_sign_in", args=[tenant.slug]),
+    }
+    return own_page(render(request, "marina/team_sign_in_refused.html", context, status=refusal.status))
+
+
+def _parameters(request: HttpRequest) -> dict[str, str]:
+    """What the provider sent along: each once, or nobody knows which counts."""
+    found = {}
+    for name in _NAMES:
+        values = request.GET.getlist(name)
+        if len(values) > 1 or any(len(value) > _LONGEST or "\x00" in value for value in values):
+            raise SsoRefused(
+                "The provider's answer is not one that can be read. Begin again.", "answer_unsound"
+            )
+        if values:
+            found[name] = values[0]
+    return found
+
+
+def _take(request: HttpRequest, state: str, team: str) -> Mapping[str, Any]:
+    """Take what was kept of the sign-in with this ``state`` out of the session. Raises ``SsoRefused``."""
+    waiting = _waiting(request)
+    kept = waiting.pop(state, None)
+    if kept is not None:
+        request.session[PENDING] = waiting
+    if kept is None or kept["team"] != team:
+        raise SsoRefused(
+            "This sign-in was finished already, is older than ten minutes, or began in another browser. Begin again.",
+            "state_unknown",
+        )
+    return kept
+
+
+def _waiting(request: HttpRequest) -> dict[str, dict[str, Any]]:
+    kept = request.session.get(PENDING, {})
+    return {state: each for state, each in kept.items() if kept_is_fresh(each)}
+
+
+def _password_user(request: HttpRequest) -> int | None:
+    """Whose password opened this session, if one did."""
+    user = signed_in(request)
+    return user.pk if user is not None and arrival_of_request(request).by_password else None
+
+
+def _target(request: HttpRequest, team: str) -> str:
+    """Where to go afterwards: a page of this team, never an address elsewhere."""
+    home = reverse("frontend:overview", args=[team])
+    target = request.POST.get("next") or request.GET.get("next") or home
+    safe = url_has_allowed_host_and_scheme(
+        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return target if safe and target.startswith((home, f"/oauth/{team}/")) else home

@@ -53,6 +53,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
             Item("apps", "Connected apps", "lock", "frontend:apps", Action.TENANT_READ),
             Item("issuers", "Outside issuers", "globe", "frontend:issuers", Action.KEYS_READ),
             Item("members", "Members", "people", "frontend:members", Action.MEMBERS_READ),
+            Item("single_sign_on", "Single sign-on", "globe", "frontend:single_sign_on", Action.MEMBERS_READ),
         ),
     ),
     (

@@ -8,6 +8,14 @@ from tenants.api.audit import DownloadView, ExportsView, ExportView, RecordsView
 from tenants.api.invitations import InvitationsView, InvitationView, ResendView
 from tenants.api.issuers import OutsideIssuersView, OutsideIssuerTestView, OutsideIssuerView
 from tenants.api.oauth import ConnectionsView, ConnectionView, OAuthClientsView, OAuthClientView
+from tenants.api.single_sign_on import (
+    IdentitiesView,
+    IdentityView,
+    ProvidersView,
+    ProviderTestView,
+    ProviderView,
+    SingleSignOnView,
+)
 from tenants.api.teams import (
     KeyRollView,
     KeysView,
@@ -40,6 +48,15 @@ urlpatterns = [
     path("tenants/<str:tenant>/outside-issuers", OutsideIssuersView.as_view()),
     path("tenants/<str:tenant>/outside-issuers/<str:issuer>", OutsideIssuerView.as_view()),
     path("tenants/<str:tenant>/outside-issuers/<str:issuer>/test", OutsideIssuerTestView.as_view()),
+    path("tenants/<str:tenant>/single-sign-on", SingleSignOnView.as_view()),
+    path("tenants/<str:tenant>/single-sign-on/providers", ProvidersView.as_view()),
+    path("tenants/<str:tenant>/single-sign-on/providers/<str:provider>", ProviderView.as_view()),
+    path("tenants/<str:tenant>/single-sign-on/providers/<str:provider>/test", ProviderTestView.as_view()),
+    path("tenants/<str:tenant>/single-sign-on/providers/<str:provider>/identities", IdentitiesView.as_view()),
+    path(
+        "tenants/<str:tenant>/single-sign-on/providers/<str:provider>/identities/<str:identity>",
+        IdentityView.as_view(),
+    ),
     path("tenants/<str:tenant>/audit/records", RecordsView.as_view()),
     path("tenants/<str:tenant>/audit/records/<str:seq>", RecordView.as_view()),
     path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),

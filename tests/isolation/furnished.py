@@ -11,7 +11,7 @@ from servers.services.resources import list_resources
 from servers.services.servers import create_server
 from servers.services.sources import create_source
 from servers.services.tools import list_tools
-from tenants.models import Membership
+from tenants.models import Membership, ProviderIdentity
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
@@ -21,6 +21,7 @@ from tenants.services.log import start_export
 from tenants.services.oauth_apps import list_connections
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
+from tenants.services.sso_providers import ProviderSettings, create_provider
 from tests.factories import Team, make_database, make_team
 from tests.oauth.flows import make_app
 from tests.shelf import add_shelf_kind, fill_shelf
@@ -66,8 +67,15 @@ def furnish() -> Furnished:
     issuer = create_issuer({"name": "corp", "issuer": f"https://{team.slug}.example.com"}, caller=caller)
     step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=team.slug))
     keep_steps([Noted(team.tenant_id, step)])
+    provider = create_provider(
+        ProviderSettings("Acme", "https://id.acme.example", "marina", ("acme.example",)), caller=caller
+    )
+    with tenant_scope(team.tenant_id):
+        identity = ProviderIdentity.objects.create(provider=provider, user_id=member.user_id, subject="s")
     ids = {
         "issuer": issuer.pk,
+        "provider": provider.pk,
+        "identity": identity.pk,
         "connection": list_connections(caller=caller)[0].pk,
         "client": connected.row.pk,
         "timeline": step.id,

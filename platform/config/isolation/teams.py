@@ -28,10 +28,12 @@ from tenants.access import Caller, caller_of_member
 from tenants.models import (
     AuditExport,
     AuditHead,
+    IdentityProvider,
     Invitation,
     Membership,
     OAuthAuthorization,
     OAuthClient,
+    ProviderIdentity,
     Tenant,
     TrustedIssuer,
     User,
@@ -144,6 +146,12 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=word, address="192.0.2.1")
         )
         keep_steps([Noted(tenant.pk, step)])
+        provider = IdentityProvider.objects.first() or IdentityProvider.objects.create(
+            name=word, issuer=f"https://id.{slug}.{_DOMAIN}", client_id=slug, domains=[f"{slug}.{_DOMAIN}"]
+        )
+        identity = ProviderIdentity.objects.first() or ProviderIdentity.objects.create(
+            provider=provider, user=member, subject=word
+        )
         tool = Tool.objects.get(name=names["tool"])
         server = Server.objects.get(slug=names["server"])
         membership = Membership.objects.get(user=member)
@@ -156,6 +164,8 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "client": client.pk,
         "connection": connection.pk,
         "timeline": step.id,
+        "provider": provider.pk,
+        "identity": identity.pk,
         "key": issued.row.pk,
         "issuer": issuer.pk,
         "seq": seq,

@@ -187,7 +187,7 @@ def _still_vouched(provider_id: UUID, caller: Caller) -> bool:
     """Whether the provider is still the team's and in use, and still knows the person."""
     with tenant_scope(caller.tenant_id):
         rows = ProviderIdentity.objects.filter(provider_id=provider_id, provider__enabled=True)
-        return rows.filter(user_id=caller.user_id).exists()
+        return rows.filter(user_id=caller.user_id or 0).exists()
 
 
 class SignInNeededHere(SignInNeeded):

@@ -65,8 +65,8 @@ def team_sign_in(request: HttpRequest, team: str) -> HttpResponse:
     target = _target(request, team)
     if tenant is None or not providers:
         words = "No team of this name has single sign-on here. Check the name, or sign in with e-mail and password."
-        context = {"title": "No single sign-on", "words": words}
-        return own_page(render(request, "marina/gate_notice.html", context, status=404))
+        notice = {"title": "No single sign-on", "words": words}
+        return own_page(render(request, "marina/gate_notice.html", notice, status=404))
     if request.method == "POST":
         provider = next((row for row in providers if str(row.pk) == request.POST.get("provider")), None)
         if provider is None:

@@ -108,13 +108,13 @@ class FindingSerializer(serializers.Serializer[Any]):
 class SingleSignOnSerializer(serializers.Serializer[Any]):
     """Whether members, owners aside, act in the team by single sign-on alone."""
 
-    required = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment]
 
 
 class SingleSignOnInput(StrictSerializer):
     """Whether members, owners aside, are to act in the team by single sign-on alone."""
 
-    required = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment]
 
 
 IdentityProviderList = list_of(IdentityProviderSerializer, "IdentityProviderList")

@@ -11,7 +11,7 @@ from django.db import migrations, models
 
 from tenants.rowsecurity import grant, nameable, row_security, same_tenant
 
-_MANAGERS = [
+_MANAGERS: list[tuple[str, django.db.models.manager.Manager[models.Model]]] = [
     ("objects", django.db.models.manager.Manager()),
     ("directory", django.db.models.manager.Manager()),
 ]

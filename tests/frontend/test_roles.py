@@ -28,6 +28,7 @@ SECTIONS = (
     "Connected apps",
     "Outside issuers",
     "Members",
+    "Single sign-on",
     "Log",
     "Exports",
 )
@@ -44,6 +45,7 @@ SEEN = {
         "Connect",
         "Connected apps",
         "Members",
+        "Single sign-on",
     ),
     Role.VIEWER: (
         "Overview",
@@ -61,6 +63,7 @@ SEEN = {
         "Connected apps",
         "Outside issuers",
         "Members",
+        "Single sign-on",
         "Log",
         "Exports",
     ),

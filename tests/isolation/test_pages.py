@@ -29,6 +29,8 @@ IDS = {
     "export_id": "export",
     "issuer_id": "issuer",
     "seq": "seq",
+    "provider_id": "provider",
+    "identity_id": "identity",
 }
 # (name, its parameters besides the tenant)
 PAGES = [(str(entry.name), re.findall(r"<\w+:(\w+)>", str(entry.pattern))) for entry in _TENANT]

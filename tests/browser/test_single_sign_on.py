@@ -76,7 +76,7 @@ def test_from_the_settings_to_the_first_sign_in(
     assert owner.overflow() <= 0
     assert owner.inaccessible() == []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         page.screenshot(path=str(screenshots / f"provider-{scheme}-{width}.png"), full_page=True)
 
     member = visitor_of(browser, marina, width=width)

@@ -25,8 +25,8 @@ from tenants.services.sso_providers import (
     require_single_sign_on,
 )
 from tests.factories import PASSWORD, Team, make_team, make_user
+from tests.oauth.asking import begin as begin_oauth
 from tests.oauth.flows import make_app
-from tests.oauth.test_endpoints import begin as begin_oauth
 from tests.sso.provider import OpenIdProvider, come_by, trust
 
 

@@ -32,16 +32,16 @@ from tenants.arrivals import SignInNeeded
 from tenants.models import User
 from tenants.oauth_steps import Kind, mark_of
 from tenants.roles import OAUTH_SCOPES, Action
+from tenants.services.oauth_clients import leads_to_program, shown_target
 from tenants.services.oauth_flow import (
     Asked,
     check_authorization,
     deny,
     grant,
-    host_of,
-    is_loopback,
     is_trusted,
     location_of,
     offered_scopes,
+    stays_here,
 )
 from tenants.services.oauth_parameters import OAuthFault, read_parameters
 from tenants.services.teams import get_tenant
@@ -57,6 +57,11 @@ class SeeOther(HttpResponseRedirect):
     """To the client's address, which gets no form again (RFC 9700 section 4.12)."""
 
     status_code = 303
+
+    def __init__(self, location: str) -> None:
+        # What clients register is judged there; a program's own scheme is none of Django's.
+        self.allowed_schemes = [urlsplit(location).scheme]
+        super().__init__(location)
 
 
 @never_cache
@@ -199,8 +204,8 @@ def _page(
         "number": number,
         "caller": caller,
         "team": get_tenant(caller=caller),
-        "host": host_of(asked.redirect_uri),
-        "loopback": is_loopback(asked.redirect_uri),
+        "host": shown_target(asked.redirect_uri),
+        "stays_here": stays_here(asked.redirect_uri),
         "verified_host": urlsplit(asked.client_id).netloc if asked.client_id.startswith("https://") else "",
         "rights": [(scope, OAUTH_SCOPES[scope]) for scope in offered],
         "withheld": [scope for scope in asked.scopes if scope in OAUTH_SCOPES and scope not in offered],
@@ -223,8 +228,8 @@ def _lead_back(request: HttpRequest, fault: OAuthFault, location: str, caller: C
     context = {
         "fault": fault,
         "location": location,
-        "host": host_of(location),
-        "loopback": is_loopback(location),
+        "host": shown_target(location),
+        "stays_here": stays_here(location),
     }
     return own_page(render(request, "marina/consent_refused.html", context, status=400))
 
@@ -257,4 +262,6 @@ def _waiting(request: HttpRequest) -> dict[str, Mapping[str, Any]]:
 def _origin(redirect_uri: str) -> str:
     """A redirect URI's origin, as a source of the content security policy: which has no words for IPv6."""
     parts = urlsplit(redirect_uri)
-    return f"{parts.scheme}:" if "[" in parts.netloc else f"{parts.scheme}://{parts.netloc}"
+    if leads_to_program(redirect_uri) or "[" in parts.netloc:
+        return f"{parts.scheme}:"
+    return f"{parts.scheme}://{parts.netloc}"

@@ -8,14 +8,39 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from core.crypto import derive_text
 from core.outbound import Network, parse_networks
+
+REDIRECT_SCHEMES: Final = ("claude", "cursor", "vscode", "vscode-insiders", "windsurf")
+"""Of MCP clients that register such an address (RFC 8252 section 7.1)."""
+
+NO_PROGRAMS_SCHEMES: Final = frozenset(
+    {
+        "about",
+        "blob",
+        "data",
+        "file",
+        "filesystem",
+        "ftp",
+        "http",
+        "https",
+        "javascript",
+        "vbscript",
+        "ws",
+        "wss",
+    }
+)
+"""What browsers do something with themselves."""
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*")
 
 
 class BadEnvironment(SystemExit):
@@ -92,6 +117,8 @@ class Env:
     mail: Mail
     signup: str
     """Who may sign up: ``open`` (everybody, and they found teams), ``invited`` or ``closed``."""
+    redirect_schemes: tuple[str, ...]
+    """URL schemes of desktop programs that OAuth clients may have browsers sent to, beside those that hold a dot."""
 
 
 def parse_env(environ: Mapping[str, str]) -> Env:
@@ -156,6 +183,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         key_failures=_rate(environ, "MARINA_KEY_FAILURES", default="50/300"),
         mail=_mail(environ, parts.hostname or "localhost"),
         signup=_one_of(environ, "MARINA_SIGNUP", ("invited", "open", "closed")),
+        redirect_schemes=_schemes(environ, "MARINA_REDIRECT_SCHEMES", REDIRECT_SCHEMES),
     )
 
 
@@ -293,6 +321,16 @@ def _one_of(environ: Mapping[str, str], name: str, known: tuple[str, ...]) -> st
 
 def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(environ.get(name, "").replace(",", " ").split())
+
+
+def _schemes(environ: Mapping[str, str], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    schemes = default if environ.get(name) is None else _words(environ, name)
+    for scheme in schemes:
+        if not _SCHEME.fullmatch(scheme) or scheme in NO_PROGRAMS_SCHEMES:
+            raise BadEnvironment(
+                f"{name} holds {scheme!r}: write names of programs' own URL schemes, such as cursor, without ://"
+            )
+    return schemes
 
 
 def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -189,7 +190,8 @@ def take_document(client_id: str, document: Document, *, caller: Caller) -> None
 def check_redirect_uri(uri: object) -> str:
     """``uri`` where a client may have browsers sent there. Raises ``OAuthFault``.
 
-    https, or http to the member's own machine; no other scheme, ``javascript:`` least of all.
+    https, http to the member's own machine, or a program there by a URL scheme of its own (RFC 8252 section 7.1): one
+    that the operator lets through, or one made of a domain's name. No other scheme, ``javascript:`` least of all.
     """
     if not isinstance(uri, str) or len(uri) > MAX_REDIRECT_URI or _UNSAFE.search(uri):
         raise _bad_uri(f"Each redirect URI is text of at most {MAX_REDIRECT_URI} plain characters.")
@@ -201,11 +203,34 @@ def check_redirect_uri(uri: object) -> str:
         raise _bad_uri("A redirect URI is not an address.") from None
     if "#" in uri or "@" in parts.netloc:
         raise _bad_uri("A redirect URI holds no fragment and no user name.")
-    if not parts.hostname or any(segment in {".", ".."} for segment in parts.path.split("/")):
+    if not (parts.hostname or "." in parts.scheme) or any(
+        segment in {".", ".."} for segment in parts.path.split("/")
+    ):
         raise _bad_uri("A redirect URI names a host, and no . or .. in its path.")
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise _bad_uri("A redirect URI is https, or http to localhost, 127.0.0.1 or [::1].")
+    if not (
+        parts.scheme == "https"
+        or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        or leads_to_program(uri)
+    ):
+        raise _bad_uri(
+            "A redirect URI is https, http to localhost, 127.0.0.1 or [::1], or has a program's own URL scheme that "
+            "this installation lets through (MARINA_REDIRECT_SCHEMES), such as cursor or com.example.app."
+        )
     return uri
+
+
+def leads_to_program(redirect_uri: str) -> bool:
+    """Whether a redirect URI opens a program on the member's own machine by its URL scheme."""
+    scheme = urlsplit(redirect_uri).scheme
+    return "." in scheme or scheme in settings.ENV.redirect_schemes
+
+
+def shown_target(redirect_uri: str) -> str:
+    """Where a redirect URI leads, as people read it: a host, or a program's scheme with what follows it."""
+    parts = urlsplit(redirect_uri)
+    if leads_to_program(redirect_uri):
+        return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
+    return parts.netloc
 
 
 def _describe(found: Mapping[str, Any], *, default_method: str) -> _Described:
@@ -216,10 +241,6 @@ def _describe(found: Mapping[str, Any], *, default_method: str) -> _Described:
     kind = found.get("application_type")
     if kind not in {None, "native", "web"}:
         raise _bad("The application_type is native or web.")
-    if kind == "web" and any(urlsplit(uri).scheme != "https" for uri in checked):
-        raise _bad_uri(
-            "A web application's redirect URIs are https. A program on a person's machine is native."
-        )
     method = found.get("token_endpoint_auth_method") or default_method
     if method not in METHODS:
         raise _bad(f"The token_endpoint_auth_method is one of {', '.join(METHODS)}.")
@@ -229,12 +250,13 @@ def _describe(found: Mapping[str, Any], *, default_method: str) -> _Described:
         name = clean_text(found.get("client_name") or "", "client_name", longest=80, empty=True)
     except InvalidInput as error:
         raise _bad(error.message) from None
-    guessed = "web" if all(urlsplit(uri).scheme == "https" for uri in checked) else "native"
-    return _Described(name or _host_of(checked), checked, method, kind or guessed)
+    # Programs say that they are web applications, Cursor among them; the server may put it right (RFC 7591 section 2).
+    on_the_web = all(urlsplit(uri).scheme == "https" for uri in checked)
+    return _Described(name or _host_of(checked), checked, method, (kind or "web") if on_the_web else "native")
 
 
 def _host_of(uris: Sequence[str]) -> str:
-    return f"A client at {urlsplit(uris[0]).netloc}"[:80]
+    return f"A client at {shown_target(uris[0])}"[:80]
 
 
 def _require_one_of(found: Mapping[str, Any], field: str, needed: str, known: list[str]) -> None:

@@ -24,7 +24,7 @@ from tenants.models import Membership, OAuthAuthorization, OAuthClient, User, la
 from tenants.oauth_addresses import issuer
 from tenants.roles import OAUTH_SCOPES, within_role
 from tenants.scoping import tenant_scope
-from tenants.services.oauth_clients import LOOPBACK
+from tenants.services.oauth_clients import LOOPBACK, leads_to_program, shown_target
 from tenants.services.oauth_parameters import (
     OAuthFault,
     check_challenge,
@@ -131,7 +131,10 @@ def grant(
         record_change(
             "oauth.consented",
             caller=caller,
-            after={**_shown(authorization, asked.client_name), "redirect_host": host_of(asked.redirect_uri)},
+            after={
+                **_shown(authorization, asked.client_name),
+                "redirect_host": shown_target(asked.redirect_uri),
+            },
             server=asked.server,
         )
     return _with_issuer(headers["Location"], caller.tenant_slug), authorization
@@ -270,14 +273,9 @@ def introspect_token(token: str, *, tenant_id: int, tenant_slug: str) -> dict[st
     }
 
 
-def host_of(redirect_uri: str) -> str:
-    """Where a redirect URI leads, as people read it."""
-    return urlsplit(redirect_uri).netloc
-
-
-def is_loopback(redirect_uri: str) -> bool:
+def stays_here(redirect_uri: str) -> bool:
     """Whether a redirect URI leads to the member's own machine."""
-    return urlsplit(redirect_uri).hostname in LOOPBACK
+    return urlsplit(redirect_uri).hostname in LOOPBACK or leads_to_program(redirect_uri)
 
 
 def _require_member(caller: Caller) -> None:

@@ -60,6 +60,8 @@ def test_a_role_url_given_explicitly_wins() -> None:
         ({"EMAIL_URL": "smtp://host:port"}, ["EMAIL_URL", "smtp://"]),
         ({"EMAIL_URL": "file://relative/path"}, ["EMAIL_URL", "file:///"]),
         ({"MARINA_SIGNUP": "yes"}, ["MARINA_SIGNUP", "'yes'", "invited"]),
+        ({"MARINA_REDIRECT_SCHEMES": "cursor javascript"}, ["MARINA_REDIRECT_SCHEMES", "'javascript'"]),
+        ({"MARINA_REDIRECT_SCHEMES": "cursor://"}, ["MARINA_REDIRECT_SCHEMES", "'cursor://'"]),
         ({"EMAIL_FROM": "Marina"}, ["EMAIL_FROM", "'Marina'"]),
         ({"EMAIL_FROM": "Marina <a@example.com>\nBcc: b@example.com"}, ["EMAIL_FROM"]),
         ({"MARINA_HEADER_SECONDS": "0"}, ["MARINA_HEADER_SECONDS", "300"]),

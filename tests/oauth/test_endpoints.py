@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.conf import settings
@@ -105,6 +105,26 @@ def test_agreeing_leads_back_with_code_state_and_issuer(team: Team, app: App) ->
     assert answer.status_code == 200
     assert answer.json()["scope"] == "tools:read"
     assert answer["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("cursor://anysphere.cursor-mcp/oauth/callback", "cursor://anysphere.cursor-mcp"),
+        ("com.example.app:/oauth/callback", "com.example.app:"),
+    ],
+)
+def test_program_with_a_scheme_of_its_own_gets_its_code(team: Team, uri: str, shown: str) -> None:
+    app, browser = make_app(team, redirect_uris=uri), client_of(team)
+    page = begin(browser, app, redirect_uri=uri)
+    assert f"<code>{shown}</code>" in page.content.decode()
+    assert "on this computer" in page.content.decode()
+    assert f"form-action 'self' {shown.partition(':')[0]}:;" in page["Content-Security-Policy"]
+    answer = decide(browser, app, number_of(page))
+    assert (answer.status_code, answer["Location"].partition("?")[0]) == (303, uri)
+    code = parse_qs(urlsplit(answer["Location"]).query)["code"][0]
+    assert app.exchange(code, redirect_uri=uri).status == 200
+    assert app.exchange(code, redirect_uri=f"{uri}/x").status == 400
 
 
 def test_refusing_leads_back_with_access_denied_and_issuer(team: Team, app: App) -> None:

@@ -98,7 +98,9 @@ def test_secret_is_told_once_and_kept_as_a_hash(team: Team) -> None:
         "https://example.com/a b",
         "https://exam\u0440le.com/cb",
         "https://*.example.com/cb",
-        "cursor://callback",
+        "strange://callback",
+        "cursor:///callback",
+        "Java.Script//x",
         "x" * 600,
         5,
         None,
@@ -110,10 +112,28 @@ def test_redirect_uri_that_leads_astray_is_refused(team: Team, uri: Any) -> None
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://example.com/cb?x=1", "http://localhost:3000/cb", "http://[::1]:9/cb"]
+    "uri",
+    [
+        "https://example.com/cb?x=1",
+        "http://localhost:3000/cb",
+        "http://[::1]:9/cb",
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "com.example.app:/oauth/callback",
+    ],
 )
 def test_redirect_uri_of_the_web_or_the_own_machine_is_taken(team: Team, uri: str) -> None:
     assert register(team, asked(redirect_uris=[uri])).json()["redirect_uris"] == [uri]
+
+
+def test_program_that_calls_itself_a_web_application_is_native(team: Team) -> None:
+    # As Cursor registers: its own scheme, the web and the own machine, all at once.
+    uris = [
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "https://example.com/cb",
+        "http://localhost:8787/cb",
+    ]
+    answer = register(team, asked(redirect_uris=uris, application_type="web")).json()
+    assert (answer["application_type"], answer["redirect_uris"]) == ("native", uris)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +156,6 @@ def test_redirect_uri_of_the_web_or_the_own_machine_is_taken(team: Team, uri: st
         asked(client_name="x" * 100),
         asked(client_name=5),
         asked(application_type="other"),
-        asked(application_type="web"),
     ],
 )
 def test_unsound_registration_is_refused(team: Team, document: Any) -> None:

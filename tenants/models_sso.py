@@ -24,7 +24,7 @@ class IdentityProvider(TenantOwned):
 
     ``sealed`` is the client's secret, bound to this row; none for a public client. ``group_roles`` are pairs of a
     value of the claim ``groups_claim`` and a role: the first that fits decides. The issuer is compared letter by
-    letter.
+    letter. ``believes_addresses``: an address counts although the provider does not say whether it is verified.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -35,6 +35,7 @@ class IdentityProvider(TenantOwned):
     domains = ArrayField(models.CharField(max_length=253))
     default_role = models.CharField(max_length=16, default=Role.VIEWER.value)
     makes_members = models.BooleanField(default=True)
+    believes_addresses = models.BooleanField(default=False)
     groups_claim = models.CharField(max_length=120, blank=True, default="")
     group_roles = models.JSONField(default=list)
     enabled = models.BooleanField(default=True)

@@ -63,6 +63,9 @@ class ProviderForm(ServiceForm):
     makes_members = forms.BooleanField(
         label="Make members of people at their first sign-in", required=False, initial=True
     )
+    believes_addresses = forms.BooleanField(
+        label="Believe addresses that it does not call verified", required=False
+    )
     default_role = forms.ChoiceField(
         label="Role of new members",
         choices=[(role.value, role.value.title()) for role in reversed(GIVEN_ROLES)],
@@ -114,12 +117,12 @@ class ProviderForm(ServiceForm):
         """The settings, as the service takes them."""
         data = self.cleaned_data
         return {
-            **{name: data[name] for name in ("name", "issuer", "client_id", "makes_members", "default_role")},
+            **{name: data[name] for name in ("name", "issuer", "client_id", "default_role")},
+            **{name: data[name] for name in ("makes_members", "believes_addresses", "enabled")},
             "client_secret": data["client_secret"] or None,
             "domains": tuple(data["domains"].replace(",", " ").split()),
             "groups_claim": data["groups_claim"],
             "group_roles": data["group_roles"],
-            "enabled": data["enabled"],
         }
 
     def settings(self) -> ProviderSettings:
@@ -140,6 +143,7 @@ def _initial(row: IdentityProvider) -> dict[str, Any]:
                 "issuer",
                 "client_id",
                 "makes_members",
+                "believes_addresses",
                 "default_role",
                 "groups_claim",
                 "enabled",

@@ -42,6 +42,9 @@ class IdentityProviderSerializer(serializers.Serializer[Any]):
     makes_members = serializers.BooleanField(
         help_text="Whether people become members at their first sign-in."
     )
+    believes_addresses = serializers.BooleanField(
+        help_text="Whether an address counts that the provider does not say is verified, or not."
+    )
     default_role = serializers.ChoiceField(choices=_ROLES)
     groups_claim = serializers.CharField()
     group_roles = serializers.SerializerMethodField(
@@ -79,6 +82,7 @@ class IdentityProviderInput(StrictSerializer):
     )
     domains = serializers.ListField(child=serializers.CharField(max_length=254))
     makes_members = serializers.BooleanField(required=False)
+    believes_addresses = serializers.BooleanField(required=False)
     default_role = serializers.ChoiceField(
         choices=_ROLES, required=False, help_text=f"`{Role.VIEWER}` by default."
     )

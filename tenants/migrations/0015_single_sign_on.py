@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
                 ),
                 ("default_role", models.CharField(default="viewer", max_length=16)),
                 ("makes_members", models.BooleanField(default=True)),
+                ("believes_addresses", models.BooleanField(default=False)),
                 ("groups_claim", models.CharField(blank=True, default="", max_length=120)),
                 ("group_roles", models.JSONField(default=list)),
                 ("enabled", models.BooleanField(default=True)),

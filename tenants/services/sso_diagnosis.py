@@ -123,7 +123,8 @@ def _claims(metadata: Mapping[str, Any], row: IdentityProvider) -> Finding:
         return Finding(
             question, None, "It does not say which it gives. Marina needs email and email_verified."
         )
-    needed = ["email", "email_verified", *([row.groups_claim] if row.groups_claim else [])]
+    verified = [] if row.believes_addresses else ["email_verified"]
+    needed = ["email", *verified, *([row.groups_claim] if row.groups_claim else [])]
     missing = [each for each in needed if each not in said]
     if not missing:
         return Finding(question, True, f"It gives {', '.join(needed)}.")

@@ -187,7 +187,8 @@ def read_claims(claims: Mapping[str, Any], provider: IdentityProvider, *, nonce:
         raise SsoRefused("The provider does not say who you are (sub).", "no_subject")
     if not isinstance(email, str) or not _is_email(email):
         raise SsoRefused("The provider does not tell your e-mail address (email).", "no_email")
-    if claims.get("email_verified") is not True:
+    verified = claims.get("email_verified", provider.believes_addresses)
+    if verified is not True:
         raise SsoRefused(
             f"The provider does not say that {email} is verified (email_verified). Ask whoever runs it.",
             "email_unverified",

@@ -52,6 +52,7 @@ class ProviderSettings:
     client_secret: str | None = None
     default_role: str = Role.VIEWER.value
     makes_members: bool = True
+    believes_addresses: bool = False
     groups_claim: str = ""
     group_roles: tuple[tuple[str, str], ...] = ()
     enabled: bool = True
@@ -66,6 +67,7 @@ def settings_of(row: IdentityProvider) -> ProviderSettings:
         domains=tuple(row.domains),
         default_role=row.default_role,
         makes_members=row.makes_members,
+        believes_addresses=row.believes_addresses,
         groups_claim=row.groups_claim,
         group_roles=tuple((group, role) for group, role in row.group_roles),
         enabled=row.enabled,
@@ -318,6 +320,7 @@ def _put(row: IdentityProvider, chosen: ProviderSettings) -> None:
     row.name, row.issuer, row.client_id = chosen.name, chosen.issuer, chosen.client_id
     row.domains, row.default_role = list(chosen.domains), chosen.default_role
     row.makes_members, row.enabled = chosen.makes_members, chosen.enabled
+    row.believes_addresses = chosen.believes_addresses
     row.groups_claim, row.group_roles = chosen.groups_claim, [list(pair) for pair in chosen.group_roles]
     if chosen.client_secret is not None:
         secret = chosen.client_secret.encode()
@@ -335,6 +338,7 @@ def _shown(row: IdentityProvider) -> dict[str, Any]:
         "domains": list(row.domains),
         "default_role": row.default_role,
         "makes_members": row.makes_members,
+        "believes_addresses": row.believes_addresses,
         "groups_claim": row.groups_claim,
         "group_roles": [list(pair) for pair in row.group_roles],
         "enabled": row.enabled,

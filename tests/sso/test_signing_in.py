@@ -399,3 +399,12 @@ def test_log_takes_sixty_refusals_a_minute(team: Team, provider: OpenIdProvider)
         assert client.get(f"/app/sign-in/{team.slug}/back?state=x").status_code == 403
     with tenant_scope(team.tenant_id):
         assert AuditRecord.objects.filter(kind="session.refused").count() == 60
+
+
+def test_a_team_may_believe_a_provider_that_calls_no_address_verified(
+    team: Team, provider: OpenIdProvider
+) -> None:
+    row = trust(team, provider, believes_addresses=True)
+    assert come_by(Client(), team, provider, row, email=fresh(), email_verified=None).status_code == 302
+    answer = come_by(Client(), team, provider, row, email=fresh(), email_verified=False)
+    assert (answer.status_code, last_reason(team)) == (403, "sso_email_unverified")

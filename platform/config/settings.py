@@ -233,6 +233,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "InvitationStatus": "tenants.api.invitations.INVITATION_STATUSES",
         "RoleEnum": "tenants.api.serializers.ROLES",
+        "GivenRole": "tenants.api.single_sign_on.GIVEN_ROLE_NAMES",
         "KeyStatus": "tenants.api.serializers.KEY_STATUSES",
         "ExportStatus": "tenants.models.AuditExport.Status",
     },

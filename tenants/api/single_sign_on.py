@@ -18,14 +18,14 @@ from tenants.roles import Role
 from tenants.services import sso_diagnosis, sso_providers
 from tenants.services.sso_exchange import redirect_uri
 
-_ROLES = [role.value for role in GIVEN_ROLES]
+GIVEN_ROLE_NAMES = [role.value for role in GIVEN_ROLES]
 
 
 class GroupRole(StrictSerializer):
     """A group of the provider's, and the role that it gives."""
 
     group = serializers.CharField(max_length=200)
-    role = serializers.ChoiceField(choices=_ROLES)
+    role = serializers.ChoiceField(choices=GIVEN_ROLE_NAMES)
 
 
 class IdentityProviderSerializer(serializers.Serializer[Any]):
@@ -45,7 +45,7 @@ class IdentityProviderSerializer(serializers.Serializer[Any]):
     believes_addresses = serializers.BooleanField(
         help_text="Whether an address counts that the provider does not say is verified, or not."
     )
-    default_role = serializers.ChoiceField(choices=_ROLES)
+    default_role = serializers.ChoiceField(choices=GIVEN_ROLE_NAMES)
     groups_claim = serializers.CharField()
     group_roles = serializers.SerializerMethodField(
         help_text="The first that fits decides, at every sign-in."
@@ -84,7 +84,7 @@ class IdentityProviderInput(StrictSerializer):
     makes_members = serializers.BooleanField(required=False)
     believes_addresses = serializers.BooleanField(required=False)
     default_role = serializers.ChoiceField(
-        choices=_ROLES, required=False, help_text=f"`{Role.VIEWER}` by default."
+        choices=GIVEN_ROLE_NAMES, required=False, help_text=f"`{Role.VIEWER}` by default."
     )
     groups_claim = serializers.CharField(max_length=120, required=False, allow_blank=True)
     group_roles = GroupRole(many=True, required=False)
@@ -101,7 +101,7 @@ class IdentitySerializer(serializers.Serializer[Any]):
     last_used_at = serializers.DateTimeField(allow_null=True)
 
 
-class FindingSerializer(serializers.Serializer[Any]):
+class ProviderFindingSerializer(serializers.Serializer[Any]):
     """One thing that was looked at of a provider."""
 
     question = serializers.CharField()
@@ -123,7 +123,7 @@ class SingleSignOnInput(StrictSerializer):
 
 IdentityProviderList = list_of(IdentityProviderSerializer, "IdentityProviderList")
 IdentityList = list_of(IdentitySerializer, "IdentityList")
-FindingList = list_of(FindingSerializer, "FindingList")
+ProviderFindingList = list_of(ProviderFindingSerializer, "ProviderFindingList")
 _TAGS = ["single sign-on"]
 
 
@@ -216,7 +216,7 @@ class ProviderTestView(TenantView):
     @extend_schema(
         operation_id="test_identity_provider",
         request=None,
-        responses={200: FindingList, **problems()},
+        responses={200: ProviderFindingList, **problems()},
         tags=_TAGS,
     )
     def post(self, request: Request, tenant: str, provider: str) -> Response:
@@ -224,7 +224,7 @@ class ProviderTestView(TenantView):
         if request.data:
             raise InvalidInput("This address takes no body. Send none, or an empty object.")
         findings = sso_diagnosis.diagnose_provider(uuid_of(provider), caller=self.caller)
-        return results(FindingSerializer(findings, many=True).data)
+        return results(ProviderFindingSerializer(findings, many=True).data)
 
 
 class IdentitiesView(TenantView):

@@ -9,14 +9,14 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from django.contrib.auth import login, logout
+from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare
 
 from frontend.access import OPENED, signed_in
 from frontend.proof import note_proof
-from frontend.sessions import drop_sign_in, visitor_address
+from frontend.sessions import drop_sign_in, enter_by_password, visitor_address
 from tenants.factors import has_second_factor
 from tenants.models import User
 from tenants.services.sessions import forgive_attempts
@@ -25,7 +25,6 @@ HALF: Final = "half_signed_in"
 """Session key: whose password was right, when, and where they wanted to go."""
 
 HALF_SECONDS: Final = 600
-_BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,8 @@ def half_signed_in(request: HttpRequest) -> HalfSignedIn | None:
 def open_session(request: HttpRequest, user: User, target: str) -> HttpResponse:
     """Sign this person in, who has proven all that they can, and go on to ``target``."""
     forgive_attempts(user.email, address=visitor_address(request))
-    drop_sign_in(request)
     request.session.pop(HALF, None)
-    login(request, user, backend=_BACKEND)  # cycles the session's key, or begins anew over another person's
+    enter_by_password(request, user)
     # Who signs in again over a session that lasts is new to every team's log.
     request.session.pop(OPENED, None)
     note_proof(request)

@@ -116,15 +116,30 @@ def enter_by_provider(request: HttpRequest, user: User, proof: Proof) -> None:
     rotate_token(request)
 
 
+def enter_by_password(request: HttpRequest, user: User) -> None:
+    """Sign the person in, who has proven all that they can, under a new session key.
+
+    The row begins with the session: one that nobody used yet can be seen, and ended, as well.
+    """
+    drop_sign_in(request)
+    auth.login(request, user, backend=_BACKEND)  # begins anew over another person's session
+    _begin_row(request, user)
+
+
+def _begin_row(request: HttpRequest, user: User) -> None:
+    row = begin_sign_in(
+        user.pk, address=visitor_address(request), browser=request.headers.get("User-Agent", "")
+    )
+    request.session[SESSION_KEY] = str(row.pk)
+
+
 def _tie(request: HttpRequest, user: User) -> None:
-    address = visitor_address(request)
     sign_in = request.session.get(SESSION_KEY)
     arrival: Arrival | None = BY_PASSWORD
     if sign_in is None:
-        row = begin_sign_in(user.pk, address=address, browser=request.headers.get("User-Agent", ""))
-        request.session[SESSION_KEY] = str(row.pk)
+        _begin_row(request, user)
     else:
-        arrival = see_sign_in(sign_in, user.pk, address=address)
+        arrival = see_sign_in(sign_in, user.pk, address=visitor_address(request))
     if arrival is None:
         auth.logout(request)
     else:

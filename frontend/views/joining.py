@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -22,7 +21,7 @@ from frontend.access import signed_in
 from frontend.forms.people import ROLE_WORDS, NewAccountForm, NewTeamForm, SignUpForm
 from frontend.pages import form_status, own_page
 from frontend.proof import note_proof
-from frontend.sessions import drop_sign_in, visitor_address
+from frontend.sessions import enter_by_password, visitor_address
 from frontend.views.account import person_page
 from frontend.waiting import asked_to_wait
 from servers.services.onboarding import found_own_tenant
@@ -51,8 +50,6 @@ _EMAIL = "sign_up"
 
 _INVITATION = "invitation"
 """Session key: the hash of the token of the invitation that was opened last, in hexadecimal."""
-
-_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 @never_cache
@@ -202,9 +199,8 @@ def _join(request: HttpRequest, user: User, invitation_id: UUID) -> HttpResponse
 def _sign_in(request: HttpRequest, user: User) -> None:
     """A new session for a new account; what was opened before stays in it."""
     opened = request.session.get(_INVITATION)
-    drop_sign_in(request)
     request.session.pop(_EMAIL, None)
-    login(request, user, backend=_BACKEND)  # cycles the session's key, or begins anew over another person's
+    enter_by_password(request, user)
     note_proof(request)
     if opened is not None:
         request.session[_INVITATION] = opened

@@ -297,6 +297,12 @@ PAGES = (
 )
 
 
+def test_a_browser_that_opened_no_page_since_it_was_signed_in_is_signed_out_too(team: Team) -> None:
+    waiting = first_step(team)
+    set_up_app(browser_of(team))
+    assert not is_signed_in(waiting)
+
+
 def grow_old(client: Client) -> None:
     """Let the proof of who is there be an hour old."""
     session = client.session

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from django.db import connections
+
 T = TypeVar("T")
 
 _lock = threading.Lock()
@@ -26,7 +28,9 @@ def adopt_loop(loop: asyncio.AbstractEventLoop | None) -> None:
 def run_async(coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
     """Run a coroutine on the process's loop and wait for it, from a thread that is not the loop's.
 
-    ``timeout`` in seconds; past it the coroutine is cancelled and ``TimeoutError`` raised.
+    ``timeout`` in seconds; past it the coroutine is cancelled and ``TimeoutError`` raised. The thread's database
+    connections go back to their pool first, unless a transaction is open: what is waited for may be somebody's slow
+    server, and a few who wait would leave no connection to anybody else.
     Raises ``RuntimeError`` when called on the loop's own thread, where waiting would never end.
     """
     loop = _process_loop()
@@ -37,6 +41,7 @@ def run_async(coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None
     if running is loop:
         coroutine.close()
         raise RuntimeError("run_async was called on the event loop's own thread: await the coroutine instead")
+    _give_back_connections()
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         return future.result(timeout)
@@ -48,6 +53,12 @@ def run_async(coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None
 def post(function: Callable[..., object], *arguments: object) -> None:
     """Have the process's loop call ``function`` soon, and do not wait. From any thread."""
     _process_loop().call_soon_threadsafe(function, *arguments)
+
+
+def _give_back_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
 
 
 def _process_loop() -> asyncio.AbstractEventLoop:

@@ -7,6 +7,7 @@ wait for nobody and cause nothing.
 from __future__ import annotations
 
 import base64
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,11 +34,20 @@ REST_SECONDS: Final = 5.0
 
 MAX_ENDPOINTS: Final = 500
 
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+
+_OF_ONE_TOKEN: Final = frozenset({400, 413, 414, 422})
+"""Statuses by which an endpoint, or what guards it, refuses what it was shown. Others may be told of the next token."""
+
 _WORDS: Final = {
     401: "it does not know Marina by this client id and secret",
     403: "it does not let Marina ask",
     404: "there is nothing at this address",
 }
+
+
+class _NotToldOfThis(IssuerUnavailable):
+    """It answers, and not about this one: whoever made it up must not shut others out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ class Introspection:
     async def ask(self, token: str, endpoint: Endpoint) -> dict[str, Any]:
         """What the issuer says of a live token. Raises ``TokenRefused`` (step ``active``) and ``IssuerUnavailable``."""
         # RFC 6750 section 2.1: what is no bearer token by its letters is shown to nobody.
-        if not 16 <= len(token) <= MAX_TOKEN or not token.isascii() or not token.isprintable():
+        if not 16 <= len(token) <= MAX_TOKEN or not _BEARER.fullmatch(token):
             raise TokenRefused("active", "It is shorter or longer than a token is, or holds other characters")
         until, why = self._resting.get(endpoint, (0.0, ""))
         if self._clock() < until:
@@ -71,6 +81,8 @@ class Introspection:
         self._asking[endpoint] += 1
         try:
             found = await self._ask(token, endpoint)
+        except _NotToldOfThis:
+            raise
         except IssuerUnavailable as fault:
             self._rest(endpoint, str(fault))
             raise
@@ -96,7 +108,8 @@ class Introspection:
             )
         except FetchRefused as refusal:
             why = _WORDS.get(refusal.status or 0, str(refusal))
-            raise IssuerUnavailable(f"Asking it about the token failed: {why}") from None
+            kind = _NotToldOfThis if refusal.status in _OF_ONE_TOKEN else IssuerUnavailable
+            raise kind(f"Asking it about the token failed: {why}") from None
         try:
             found = read_json(document.body)
         except BadJson:

@@ -1,0 +1,74 @@
+"""An issuer is asked about what can be a token; an answer about one token says nothing about the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from core.introspection import Endpoint, Introspection
+from core.jwks import IssuerUnavailable
+from core.outbound import AddressRule
+from core.signedtokens import TokenRefused
+from tests.plugins.issuer import INTROSPECTION, Answer, LoopbackIssuer, running_issuer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackIssuer]:
+    with running_issuer(tmp_path, monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def asking() -> Introspection:
+    return Introspection(lambda: AddressRule(settings.ENV.outbound_allow))
+
+
+def endpoint_of(issuer: LoopbackIssuer) -> Endpoint:
+    return Endpoint(f"{issuer.identifier}{INTROSPECTION}", issuer.client_id, issuer.client_secret)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "short",
+        "<script>alert(1)</script>",
+        "' or '1'='1' or '1'='1",
+        "tok=en-tok=en-tok=en",
+        "t\u00f6ken" * 5,
+    ],
+)
+async def test_what_is_no_token_by_its_letters_is_shown_to_nobody(
+    issuer: LoopbackIssuer, asking: Introspection, token: str
+) -> None:
+    with pytest.raises(TokenRefused) as refused:
+        await asking.ask(token, endpoint_of(issuer))
+    assert refused.value.step == "active"
+    assert not issuer.asked
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_token_that_the_issuer_cannot_read_shuts_no_other_out(
+    issuer: LoopbackIssuer, asking: Introspection, status: int
+) -> None:
+    sound = issuer.opaque_token("https://marina.example/mcp/team")
+    issuer.faults[INTROSPECTION] = lambda: Answer({"error": "invalid_request"}, status)
+    with pytest.raises(IssuerUnavailable):
+        await asking.ask("a-made-up-token-of-somebody", endpoint_of(issuer))
+    issuer.recover()
+    assert (await asking.ask(sound, endpoint_of(issuer)))["sub"] == "ada"
+
+
+async def test_an_issuer_that_is_away_or_does_not_know_marina_is_left_alone_for_a_while(
+    issuer: LoopbackIssuer, asking: Introspection
+) -> None:
+    sound = issuer.opaque_token("https://marina.example/mcp/team")
+    issuer.be_away(INTROSPECTION)
+    for _ in range(2):
+        with pytest.raises(IssuerUnavailable):
+            await asking.ask(sound, endpoint_of(issuer))
+    assert issuer.asked.count(INTROSPECTION) == 1

@@ -12,6 +12,7 @@ from typing import Final
 from django.conf import settings
 from django.core.mail import EmailMessage
 
+from core.clientaddress import address_block
 from tenants.services.counting import Counter, count
 
 MOST_WAITING: Final = 200
@@ -81,7 +82,7 @@ def claim_letter(to: str, *, address: str) -> int:
     return count(
         [
             Counter("letters:to", (to,), LETTERS_TO_ADDRESS),
-            Counter("letters:from", (address,), LETTERS_FROM_ADDRESS),
+            Counter("letters:from", (address_block(address),), LETTERS_FROM_ADDRESS),
         ],
         seconds=HOUR,
     )

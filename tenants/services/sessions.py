@@ -1,8 +1,8 @@
 """What the log keeps of people's sessions, and how often signing in may fail. Checks no password.
 
-Failures are counted in Redis: by the address that a sign-in came from and the e-mail that it named together, and more
-widely by each alone, whether or not there is such an account. Without Redis nothing is counted and everybody may try:
-the password still decides.
+Failures are counted in Redis: by the e-mail that a sign-in named together with the address that it came from (of IPv6,
+the network that one customer gets), and more widely by each alone, whether or not there is such an account. Without
+Redis nothing is counted and everybody may try: the password still decides.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 from django.utils import timezone
 
+from core.clientaddress import address_block
 from tenants.access import Caller
 from tenants.models import Membership
 from tenants.scoping import tenant_scope
@@ -55,11 +56,11 @@ def forgive_attempts(email: str, *, address: str) -> None:
 
 
 def _together(email: str, address: str) -> Counter:
-    return Counter("sign-in:both", (email, address), MAX_FAILURES)
+    return Counter("sign-in:both", (email, address_block(address)), MAX_FAILURES)
 
 
 def _each(email: str, address: str) -> tuple[Counter, Counter]:
     return (
         Counter("sign-in:email", (email,), MAX_FAILURES_OF_EMAIL),
-        Counter("sign-in:address", (address,), MAX_FAILURES_OF_ADDRESS),
+        Counter("sign-in:address", (address_block(address),), MAX_FAILURES_OF_ADDRESS),
     )

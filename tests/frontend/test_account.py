@@ -127,12 +127,19 @@ def test_guessing_the_present_password_of_an_open_session_ends_like_guessing_at_
 
 def test_many_failures_count_for_the_e_mail_alone_and_for_the_address_alone(team: Team) -> None:
     for number in range(sessions.MAX_FAILURES_OF_EMAIL):
-        sessions.note_failure(team.owner_email, address=f"2001:db8::{number}")
-    assert sessions.claim_attempt(team.owner_email, address="2001:db8::ffff") > 0
+        sessions.note_failure(team.owner_email, address=f"2001:db8:1:{number}::1")
+    assert sessions.claim_attempt(team.owner_email, address="2001:db8:1:ffff::1") > 0
     for number in range(sessions.MAX_FAILURES_OF_ADDRESS):
-        sessions.note_failure(f"{team.slug}-{number}@example.com", address=f"of-{team.slug}")
-    assert sessions.claim_attempt(f"{team.slug}@example.com", address=f"of-{team.slug}") > 0
-    assert sessions.claim_attempt(f"{team.slug}@example.com", address="2001:db8::fffe") == 0
+        sessions.note_failure(f"{team.slug}-{number}@example.com", address=f"2001:db8:2::{number}")
+    assert sessions.claim_attempt(f"{team.slug}@example.com", address="2001:db8:2::ffff") > 0
+    assert sessions.claim_attempt(f"{team.slug}@example.com", address="2001:db8:1:fffe::1") == 0
+
+
+def test_the_addresses_that_one_customer_has_count_as_one(team: Team) -> None:
+    for number in range(sessions.MAX_FAILURES):
+        assert sessions.claim_attempt(team.owner_email, address=f"2001:db8:3:1::{number:x}") == 0
+    assert sessions.claim_attempt(team.owner_email, address="2001:db8:3:1:ffff::1") > 0
+    assert sessions.claim_attempt(team.owner_email, address="2001:db8:3:2::1") == 0
 
 
 def test_switching_to_another_team_gives_the_session_another_key(team: Team) -> None:

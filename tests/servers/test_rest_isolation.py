@@ -12,10 +12,12 @@ from servers.api.urls import urlpatterns as servers_urls
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from tenants.api.urls import urlpatterns as tenants_urls
 from tenants.models import ApiKey, AuditExport, Membership, OAuthAuthorization, OAuthClient
+from tenants.models_sso import ProviderIdentity
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
+from tenants.services.sso_providers import ProviderSettings, create_provider
 from tests.factories import Team, make_team
 from tests.oauth.flows import make_app
 from tests.rest import Rest
@@ -31,7 +33,7 @@ UNKNOWN = {
     **dict.fromkeys(
         (
             *("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
-            *("connection", "client", "issuer", "timeline"),
+            *("connection", "client", "issuer", "timeline", "provider", "identity"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
@@ -62,11 +64,20 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     invitation = rest.post(f"/tenants/{other.slug}/invitations", invited).body["id"]
     make_app(other).tokens()
     trusted = create_issuer({"name": "corp", "issuer": "https://id.example.com"}, caller=other.owner)
+    provider = create_provider(
+        ProviderSettings("corp", "https://id.example.com", "marina", ("example.com",)), caller=other.owner
+    )
     step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=other.slug))
     keep_steps([Noted(other.tenant_id, step)])
     with tenant_scope(other.tenant_id):
         foreign = {
             "issuer": str(trusted.pk),
+            "provider": str(provider.pk),
+            "identity": str(
+                ProviderIdentity.objects.create(
+                    provider=provider, user_id=other.owner.user_id or 0, subject="s"
+                ).pk
+            ),
             "connection": str(OAuthAuthorization.objects.get().pk),
             "client": str(OAuthClient.objects.get().pk),
             "timeline": step.id,

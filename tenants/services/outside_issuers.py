@@ -182,7 +182,8 @@ def caller_with_values(
 ) -> Caller | None:
     """Who somebody with a token of this issuer for ``server``, with these values of the claim, would be now.
 
-    ``None`` where the team has no such issuer. Raises ``Unauthenticated`` for one that is switched off.
+    ``None`` where the team has no such issuer. Raises ``Unauthenticated`` for one that is switched off, and for values
+    that no token's bearer can have.
     """
     caller.require(Action.KEYS_READ)
     with tenant_scope(caller.tenant_id):
@@ -196,8 +197,13 @@ def caller_with_values(
         )
     rule = rule_of(row, caller.tenant_slug)
     audience = rule.audience or resource(caller.tenant_slug, server)
-    claims = {rule.subject_claim: "somebody", rule.scopes_claim: list(values), "aud": audience}
-    return caller_of_claims(replace(rule, email_claim=""), claims)
+    claims: dict[str, Any] = {rule.subject_claim: "somebody", "aud": audience}
+    # The claim that says who somebody is may be the one that counts: then it is one text, as a token has it.
+    claims[rule.scopes_claim] = values[0] if rule.scopes_claim in claims and values else list(values)
+    try:
+        return caller_of_claims(replace(rule, email_claim=""), claims)
+    except TokenRefused as refused:
+        raise Unauthenticated(f"Such a token is refused. {refused}.", code="token_invalid") from None
 
 
 def shown(row: TrustedIssuer) -> dict[str, Any]:

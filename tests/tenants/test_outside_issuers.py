@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from tenants.audit.records import decode
 from tenants.models import AuditRecord, TrustedIssuer
 from tenants.oauth_addresses import issuer as own_issuer
@@ -19,6 +19,7 @@ from tenants.scoping import tenant_scope
 from tenants.services import outside_issuers
 from tenants.services.outside_issuers import (
     Judgement,
+    caller_with_values,
     change_issuer,
     create_issuer,
     get_issuer,
@@ -266,6 +267,22 @@ def test_token_is_judged_step_by_step_and_kept_nowhere(team: Team, issuer: Loopb
     assert sound.split(".")[2] not in shown
     with pytest.raises(InvalidInput):
         judge_token(row.pk, "  ", caller=team.owner)
+
+
+@pytest.mark.parametrize("claim", ["sub", "groups", "realm_access.roles"])
+def test_any_claim_that_counts_can_be_asked_about_also_the_one_that_names_its_bearer(
+    team: Team, claim: str
+) -> None:
+    row = create_issuer(given(scopes_claim=claim, subject_claim="sub"), caller=team.owner)
+    who = caller_with_values(row.pk, ["mcp.use"], "default", caller=team.owner)
+    assert who is not None
+    assert "tools:read" in who.scopes
+
+
+def test_values_that_nobody_can_have_are_refused_in_words(team: Team) -> None:
+    row = create_issuer(given(scopes_claim="sub"), caller=team.owner)
+    with pytest.raises(Unauthenticated, match="does not name anybody"):
+        caller_with_values(row.pk, ["\u202e"], "default", caller=team.owner)
 
 
 def test_opaque_token_is_judged_by_asking(team: Team, issuer: LoopbackIssuer) -> None:

@@ -27,7 +27,6 @@ MAX_VALUE: Final = 300
 
 MAX_ASKED: Final = 16
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 _SECRET: Final = re.compile(r"mcp_(?:at|rt|live|test)_[\w-]+|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
 
 
@@ -83,8 +82,12 @@ class Step:
 
 
 def clean(value: object, most: int = MAX_VALUE) -> str:
-    """``value`` as a step may keep it: short, without control characters, and without what looks like a credential."""
-    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value)[: 4 * MAX_VALUE])
+    """``value`` as a step may keep it: short, without what looks like a credential, and all of it to be seen.
+
+    Control characters go, and those that hide or turn the text around them.
+    """
+    shown = str(value)[: 4 * MAX_VALUE]
+    text = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in shown)
     return _SECRET.sub("[masked]", text)[:most]
 
 
@@ -95,10 +98,9 @@ def clean_address(url: str) -> str:
     except ValueError:
         return clean(url.partition("?")[0].partition("#")[0])
     netloc = parts.netloc.rpartition("@")[2]
+    begin = f"{parts.scheme}:" if parts.scheme else ""
     rest = "?…" if parts.query else ""
-    return clean(
-        f"{parts.scheme}:{'//' if netloc else ''}{netloc}{parts.path}{rest}" if parts.scheme else url
-    )
+    return clean(f"{begin}{'//' if netloc else ''}{netloc}{parts.path}{rest}")
 
 
 def mark_of(secret: str) -> str:

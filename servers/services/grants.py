@@ -107,7 +107,7 @@ class GrantCache:
             caller = await _find_caller(token, place[1])
         except Unauthenticated as refused:
             if self._asking.get(place) is me:
-                self._refusals[place] = (monotonic() + REFUSAL_SECONDS, refused)
+                self._refusals[place] = (monotonic() + REFUSAL_SECONDS, _again(refused))
                 self._refusals.move_to_end(place)
                 while len(self._refusals) > MAX_REFUSALS:
                     self._refusals.popitem(last=False)

@@ -17,8 +17,8 @@ from django.utils.crypto import constant_time_compare
 from frontend.access import OPENED, signed_in
 from frontend.proof import note_proof
 from frontend.sessions import drop_sign_in, enter_by_password, visitor_address
-from tenants.factors import has_second_factor
 from tenants.models import User
+from tenants.services.factors import as_it_stands
 from tenants.services.sessions import forgive_attempts
 
 HALF: Final = "half_signed_in"
@@ -37,8 +37,9 @@ class HalfSignedIn:
 
 def enter(request: HttpRequest, user: User, target: str) -> HttpResponse:
     """Go on to ``target`` as this person, by way of their second factor where they have one."""
-    if not has_second_factor(user.pk):
-        return open_session(request, user, target)
+    with as_it_stands(user) as has_factor:
+        if not has_factor:
+            return open_session(request, user, target)
     drop_sign_in(request)
     if signed_in(request) is not None:
         logout(request)

@@ -7,7 +7,8 @@ and how often a wrong one was given. So no replica forgets it, and codes tried a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from core.errors import Conflict, NotFound, RateLimited
-from tenants.factors import CODES, PASSKEY, SECOND, TOTP
+from tenants.factors import CODES, PASSKEY, SECOND, TOTP, has_second_factor
 from tenants.models import User
 from tenants.services.factor_sealing import sealed_for
 from tenants.services.inputs import refuse
@@ -177,6 +178,17 @@ def use_code(user: User, code: str) -> str | None:
 def lock_person(user: User) -> None:
     """Let changes of one person's factors take turns, until the transaction ends."""
     User.objects.select_for_update().only("pk").get(pk=user.pk)
+
+
+@contextmanager
+def as_it_stands(user: User) -> Iterator[bool]:
+    """Whether the person has a second factor, and it stays so inside: who adds one waits.
+
+    So the sign-in that begins inside, for want of a factor, is there when the first one ends all others.
+    """
+    with transaction.atomic():
+        lock_person(user)
+        yield has_second_factor(user.pk)
 
 
 def ensure_codes(user: User) -> list[str] | None:

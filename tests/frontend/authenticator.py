@@ -40,13 +40,18 @@ class App:
 
 def set_up_app(client: Client) -> tuple[App, list[str]]:
     """Set one up on the account's page, whose person has just signed in: the app and the recovery codes, if any."""
+    app = shown_app(client)
+    done = client.post("/app/account/authenticator", {"code": app.code()})
+    return app, codes_in(done.content.decode())
+
+
+def shown_app(client: Client) -> App:
+    """An app that took in the secret which the account's page shows, and gave no code yet."""
     page = client.get("/app/account/authenticator")
     assert page.status_code == 200, page
     secret = re.search(r'id="totp-secret"[^>]*>([A-Z2-7 ]+)<', page.content.decode())
     assert secret is not None
-    app = App(secret[1].replace(" ", ""))
-    done = client.post("/app/account/authenticator", {"code": app.code()})
-    return app, codes_in(done.content.decode())
+    return App(secret[1].replace(" ", ""))
 
 
 def codes_in(page: str) -> list[str]:

@@ -6,8 +6,9 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -25,8 +26,9 @@ from tenants.services.factors import list_factors, use_code
 from tenants.services.log import search_records
 from tenants.services.members import add_member
 from tests.factories import PASSWORD, Team, make_team
-from tests.frontend.authenticator import App, codes_in, set_up_app
+from tests.frontend.authenticator import App, codes_in, set_up_app, shown_app
 from tests.mailbox import letters_to, link_of
+from tests.together import do_at_once
 
 SIGN_IN = "/app/sign-in"
 SECOND = "/app/sign-in/second-step"
@@ -301,6 +303,21 @@ def test_a_browser_that_opened_no_page_since_it_was_signed_in_is_signed_out_too(
     waiting = first_step(team)
     set_up_app(browser_of(team))
     assert not is_signed_in(waiting)
+
+
+def test_no_sign_in_that_is_under_way_outlasts_the_first_factor() -> None:
+    for _ in range(4):
+        one = make_team()
+        setting_up, others = browser_of(one), [Client(REMOTE_ADDR=f"192.0.2.{n}") for n in range(10, 16)]
+        app = shown_app(setting_up)
+        pair = {"email": one.owner_email, "password": PASSWORD}
+        acts: list[Callable[[], object]] = [
+            partial(setting_up.post, "/app/account/authenticator", {"code": app.code()}),
+            *(partial(other.post, SIGN_IN, pair) for other in others),
+        ]
+        do_at_once(acts)
+        assert list_factors(owner(one).pk).totp is not None
+        assert not [other for other in others if is_signed_in(other)]
 
 
 def grow_old(client: Client) -> None:

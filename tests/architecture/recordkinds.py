@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -171,12 +172,11 @@ def _read(path: Path, root: Path, prefix: str) -> Module:
     return Module(name, tree, enclosing, imported)
 
 
-def _is_init(node: ast.stmt) -> bool:
+def _is_init(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
     return isinstance(node, ast.FunctionDef) and node.name == "__init__"
 
 
-def _parameters(function: ast.stmt) -> set[str]:
-    assert isinstance(function, Function)
+def _parameters(function: Function) -> set[str]:
     arguments = function.args
     return {each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
 

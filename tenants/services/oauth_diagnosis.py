@@ -256,7 +256,8 @@ def _fault_of_authorization(step: Step, place: Place) -> str:
         return _fault_of_resource(step, place)
     if step.code == "invalid_scope":
         return "scope_none" if "role" in step.told else "scope_unknown"
-    if step.code == "invalid_request":
+    # Nothing of a request that could not be read is kept.
+    if step.code == "invalid_request" and step.asked.keys() - {"request"}:
         if "response_type" not in step.asked:
             return "response_type"
         if "code_challenge" not in step.asked or step.asked.get("code_challenge_method") != "S256":

@@ -34,6 +34,7 @@ from tenants.services.oauth_parameters import (
     read_server,
 )
 from tenants.services.oauth_server import IssuerServer, TenantValidator
+from tenants.services.oauth_words import worded, words_at_authorization
 from tenants.services.recording import record_change
 from tenants.tokens import actor_of, find_live_token
 
@@ -211,14 +212,15 @@ def issue_tokens(
         _record_outcome(validator, tenant_id=tenant_id, tenant_slug=tenant_slug)
         known = validator.issued or validator.authorization or validator.replayed
         actor = "unknown client" if known is None else actor_of(known)
+    why = _why(validator, status)
     return Answered(
         status,
-        orjson.loads(text),
+        worded(orjson.loads(text), why),
         dict(headers),
         actor=actor,
         client_id="" if validator.asking is None else validator.asking.client_id,
         grant="" if validator.seen is None else str(validator.seen.pk),
-        why=_why(validator, status),
+        why=why,
     )
 
 
@@ -244,7 +246,7 @@ def revoke_token(
             announce_change(tenant_id)
     return Answered(
         status,
-        orjson.loads(text) if text else {},
+        worded(orjson.loads(text), "") if text else {},
         dict(headers),
         client_id="" if validator.asking is None else validator.asking.client_id,
         grant="" if ended is None else str(ended.pk),
@@ -299,7 +301,7 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
         code, words = _FATAL.get(type(error), (error.error, error.description))
         raise OAuthFault(code, words) from None
     except errors.OAuth2Error as error:
-        fault = OAuthFault(error.error, error.description)
+        fault = OAuthFault(error.error, words_at_authorization(error))
         raise _redirected(fault, error.redirect_uri, parameters, caller) from None
     client: OAuthClient = found["request"].client
     redirect_uri: str = found["redirect_uri"]

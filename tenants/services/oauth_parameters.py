@@ -13,6 +13,9 @@ from tenants.oauth_addresses import server_of
 
 GRANTS: Final = ("authorization_code", "refresh_token", "client_credentials")
 
+NO_CODE: Final = "Only response_type code is offered, in the query."
+NO_CHALLENGE: Final = "PKCE is required, with code_challenge_method S256."
+
 MAX_CHARACTERS: Final = 16 * 1024
 """Of all of a request's parameters together."""
 
@@ -98,7 +101,7 @@ def check_grant_type(parameters: Mapping[str, str]) -> None:
 def check_response(parameters: Mapping[str, str]) -> None:
     """Raise ``OAuthFault`` for an answer other than a code in the query: OAuth 2.1 has no implicit grant."""
     if parameters.get("response_type") != "code" or parameters.get("response_mode", "query") != "query":
-        raise OAuthFault("unsupported_response_type", "Only response_type code is offered, in the query.")
+        raise OAuthFault("unsupported_response_type", NO_CODE)
     if "request" in parameters or "request_uri" in parameters:
         raise OAuthFault("request_not_supported", "Send the parameters themselves, not in a request object.")
 
@@ -106,7 +109,7 @@ def check_response(parameters: Mapping[str, str]) -> None:
 def check_challenge(parameters: Mapping[str, str]) -> None:
     """Raise ``OAuthFault`` unless PKCE's challenge is a SHA-256 (RFC 7636 section 4.2)."""
     if parameters.get("code_challenge_method") != "S256":
-        raise OAuthFault("invalid_request", "PKCE is required, with code_challenge_method S256.")
+        raise OAuthFault("invalid_request", NO_CHALLENGE)
     if not _CHALLENGE.fullmatch(parameters.get("code_challenge", "")):
         raise OAuthFault(
             "invalid_request", "The code_challenge is not a SHA-256 in base64url: 43 characters."

@@ -225,6 +225,8 @@ def test_unsound_request_goes_back_with_its_error_and_the_issuer(
     given = {name: value.replace("{own}", resource(team.slug)) for name, value in changes.items()}
     found = query_of(begin(client_of(team), app, **given))
     assert (found["error"], found["iss"], found["state"]) == (error, issuer(team.slug), "the state")
+    # A code alone helps no developer, and no member before whom it stands.
+    assert found["error_description"].endswith(".")
 
 
 def test_two_resources_are_refused(team: Team, app: App) -> None:

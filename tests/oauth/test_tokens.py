@@ -108,6 +108,7 @@ def test_wrong_exchange_gets_the_protocols_error_and_no_token(
     answer = app.exchange(changes.pop("code", code), **changes)
     assert answer.status in {400, 401}
     assert answer.body["error"] in {error, "mismatching_redirect_uri"}
+    assert answer.body["error_description"].endswith(".")
     assert live(team) == 0
 
 
@@ -123,7 +124,9 @@ def test_expired_code_is_refused(team: Team, app: App) -> None:
     code = app.code()
     with tenant_scope(team.tenant_id):
         OAuthCode.objects.update(expires=timezone.now() - timedelta(seconds=1))
-    assert app.exchange(code).body["error"] == "invalid_grant"
+    answer = app.exchange(code)
+    assert answer.body["error"] == "invalid_grant"
+    assert "older than a minute" in answer.body["error_description"]
 
 
 def test_refresh_replaces_both_tokens(team: Team, app: App) -> None:

@@ -125,7 +125,7 @@ def test_client_that_comes_to_the_issuer_of_another_team(program: Program, brows
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"redirect_uris": ["cursor://callback"]}, "registration_redirect_uri"),
+        ({"redirect_uris": ["http://client.example/callback"]}, "registration_redirect_uri"),
         ({"grant_types": ["implicit"]}, "registration_metadata"),
     ],
 )
@@ -217,6 +217,11 @@ def test_authorization_request_that_is_wrong(
     assert program.fault() == fault
     (faulty,) = [step for step in timeline.steps if step.is_faulty]
     assert faulty.step.kind is Kind.AUTHORIZATION
+
+
+def test_authorization_request_that_cannot_be_read(program: Program, browser: Client) -> None:
+    browser.get(f"/oauth/{program.team.slug}/authorize?response_type=code&state=%00")
+    assert program.fault() == "authorization_refused"
 
 
 def test_authorization_request_with_two_resources(program: Program, browser: Client) -> None:

@@ -84,6 +84,8 @@ def logging_config(*, debug: bool) -> dict[str, Any]:
         "loggers": {
             "uvicorn": {"level": "INFO"},
             "django.server": {"level": "WARNING"},
+            # It would write the address of each outbound request, with its query, where some keep a secret.
+            "httpx2": {"level": "WARNING"},
             # Any stranger could fill the log with these, a traceback each; the answer's 400 is logged as well.
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             # In debug mode it would write every statement with its values.

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.test import RequestFactory
 
-from config.logs import JsonFormatter, TaskFailures
+from config.logs import JsonFormatter, TaskFailures, logging_config
 
 SECRET = "hunter2"
 
@@ -62,3 +62,8 @@ def test_a_failed_task_is_named_without_its_arguments_and_the_exceptions_text() 
     line = JsonFormatter().format(record)
     assert "hunter4" not in line
     assert (json.loads(line)["message"], json.loads(line)["task"]) == ("task failed", "run")
+
+
+def test_addresses_of_outbound_requests_are_not_written() -> None:
+    config = logging_config(debug=True)
+    assert config["loggers"]["httpx2"]["level"] == "WARNING"

@@ -108,6 +108,13 @@ class IssuerForm(ServiceForm):
             else "For asking only. Kept sealed, and never shown again."
         )
 
+    def _add_fault(self, path: str, message: str) -> None:
+        name, _, number = path.partition(".")
+        if name == "mapping" and number.isdigit():
+            self.add_error("table", f"Row {int(number) + 1}: {message}")
+        else:
+            super()._add_fault(path, message)
+
     def given(self) -> dict[str, Any]:
         """What was entered, as the service takes it."""
         data = dict(self.cleaned_data)

@@ -78,6 +78,12 @@ def test_what_is_wrong_stands_beside_its_field(team: Team, change: dict[str, str
     assert list_issuers(caller=team.owner) == []
 
 
+def test_what_is_wrong_in_the_table_is_named_by_its_row(team: Team) -> None:
+    table = "analyst = tools:read\n\nguest = admin"
+    answer = client_of(team).post(f"/app/{team.slug}/issuers/new", {**FIELDS, "table": table})
+    assert "Row 2: the scope" in answer.content.decode()
+
+
 def test_token_is_judged_on_the_page_which_does_not_hold_it(team: Team, issuer: LoopbackIssuer) -> None:
     row = trust(team, issuer)
     client, test = client_of(team), f"/app/{team.slug}/issuers/{row.pk}/test"

@@ -36,12 +36,15 @@ _BESIDE_TEAMS: Final = frozenset(
 )
 """Routes of no team that know who came by a team's provider. Each asks ``arrival_of_request`` what to show."""
 
+STRANGERS_SECONDS: Final = 3 * 3600
+"""How long a session is kept that nobody is signed in to: anyone can have one made by each request."""
+
 _BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 
 
 class SignInMiddleware:
     """Ends a session whose sign-in has ended elsewhere, begins the row of one that has none yet, and confines those
-    that a team's provider alone vouched for."""
+    that a team's provider alone vouched for. What a stranger has begun is kept for some hours."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -50,7 +53,11 @@ class SignInMiddleware:
         # A request without the cookie, of a client with a key for instance, must not be asked for a session.
         if settings.SESSION_COOKIE_NAME in request.COOKIES and isinstance(request.user, User):
             _tie(request, request.user)
-        return self.get_response(request)
+        response = self.get_response(request)
+        session = request.session
+        if session.modified and not session.is_empty() and auth.SESSION_KEY not in session:
+            session.set_expiry(STRANGERS_SECONDS)
+        return response
 
     def process_view(
         self, request: HttpRequest, view: Any, arguments: tuple[Any, ...], names: dict[str, Any]
@@ -123,6 +130,7 @@ def enter_by_password(request: HttpRequest, user: User) -> None:
     """
     drop_sign_in(request)
     auth.login(request, user, backend=_BACKEND)  # begins anew over another person's session
+    request.session.set_expiry(None)
     _begin_row(request, user)
 
 

@@ -19,6 +19,7 @@ from fido2.cose import ES256
 from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import Aaguid, AttestationObject, AttestedCredentialData, AuthenticatorData
 
+from frontend.sessions import STRANGERS_SECONDS
 from tenants.models import User
 from tenants.services.passkeys import LARGEST_ANSWER, MAX_PASSKEYS, why_no_passkeys
 from tests.factories import PASSWORD, Team, make_team
@@ -203,6 +204,15 @@ def test_an_account_that_was_shut_opens_to_no_passkey(team: Team) -> None:
     device, client = with_passkey(team), Client()
     User.objects.filter(email=team.owner_email).update(is_active=False)
     assert answer_of(client, device.use(asked_who(client))) == 400
+
+
+def test_what_a_stranger_begins_is_kept_for_hours_and_a_sign_in_for_its_days(team: Team) -> None:
+    device = with_passkey(team)
+    client = Client()
+    asked = asked_who(client)
+    assert client.session.get_expiry_age() <= STRANGERS_SECONDS
+    assert answer_of(client, device.use(asked)) == 302
+    assert client.session.get_expiry_age() == settings.SESSION_COOKIE_AGE
 
 
 def test_a_question_grows_old(team: Team) -> None:

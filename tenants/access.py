@@ -149,7 +149,8 @@ def _membership(user_id: int, tenant_slug: str, *, factor: bool) -> Membership:
         raise tenant_not_found()
     if factor and membership.tenant.require_second_factor and not has_second_factor(user_id):
         raise SecondFactorNeeded(
-            f"The team {tenant_slug} asks for a second factor of all its members. Set one up on your account's page.",
+            f"The team {tenant_slug} asks for a second factor of all its members. Set one up on your account's page,"
+            " under Second factor.",
             rule="team:second_factor",
         )
     return membership

@@ -34,7 +34,7 @@ from tenants.services.oauth_parameters import (
     read_server,
 )
 from tenants.services.oauth_server import IssuerServer, TenantValidator
-from tenants.services.oauth_words import worded, words_at_authorization
+from tenants.services.oauth_words import worded, words_at_authorization, words_on_the_page
 from tenants.services.recording import record_change
 from tenants.tokens import actor_of, find_live_token
 
@@ -298,7 +298,7 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
             f"{_NOWHERE}?{urlencode(query)}", "GET"
         )
     except errors.FatalClientError as error:
-        code, words = _FATAL.get(type(error), (error.error, error.description))
+        code, words = words_on_the_page(error)
         raise OAuthFault(code, words) from None
     except errors.OAuth2Error as error:
         fault = OAuthFault(error.error, words_at_authorization(error))
@@ -323,27 +323,6 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
 
 _OUTSIDE: Final = {"invalid_grant": "verifier_malformed", "invalid_target": "resource_wrong"}
 """What a token request breaks before anything is looked up, by its error's code."""
-
-_FATAL: Final = {
-    errors.InvalidClientIdError: (
-        "invalid_client_id",
-        "This client is not known to the team, or was removed. Begin again in the client.",
-    ),
-    errors.MismatchingRedirectURIError: (
-        "mismatching_redirect_uri",
-        "The address that the client wants you sent back to is none that it registered.",
-    ),
-    errors.MissingClientIdError: ("missing_client_id", "The request names no client."),
-    errors.MissingRedirectURIError: (
-        "missing_redirect_uri",
-        "The request does not say where to send you back to.",
-    ),
-    errors.InvalidRedirectURIError: (
-        "invalid_redirect_uri",
-        "The address that the client wants you sent back to is not an address.",
-    ),
-}
-"""What is told on the page, by oauthlib's error: all have one and the same code there."""
 
 
 def _redirected(

@@ -15,6 +15,8 @@ _SCOPES: Final = (
     "a scope it is the first two. Nobody gets more than was agreed to."
 )
 
+_AGAIN: Final = "Begin again in the client; the OAuth doctor shows an admin what it asked for."
+
 _AT_AUTHORIZATION: Final[Mapping[type[errors.OAuth2Error], str]] = {
     errors.InvalidScopeError: _SCOPES,
     errors.MissingResponseTypeError: NO_CODE,
@@ -23,6 +25,30 @@ _AT_AUTHORIZATION: Final[Mapping[type[errors.OAuth2Error], str]] = {
     errors.MissingCodeChallengeError: NO_CHALLENGE,
     errors.UnsupportedCodeChallengeMethodError: NO_CHALLENGE,
 }
+
+_ON_THE_PAGE: Final[Mapping[type[errors.OAuth2Error], tuple[str, str]]] = {
+    errors.InvalidClientIdError: (
+        "invalid_client_id",
+        "This client is not known to the team, or was removed. Begin again in the client.",
+    ),
+    errors.MismatchingRedirectURIError: (
+        "mismatching_redirect_uri",
+        "The address that the client wants you sent back to is none that it registered. " + _AGAIN,
+    ),
+    errors.MissingClientIdError: (
+        "missing_client_id",
+        "The request names no client. Open the whole address that the client gave you.",
+    ),
+    errors.MissingRedirectURIError: (
+        "missing_redirect_uri",
+        "The request does not say where to send you back to. " + _AGAIN,
+    ),
+    errors.InvalidRedirectURIError: (
+        "invalid_redirect_uri",
+        "The address that the client wants you sent back to is not an address. " + _AGAIN,
+    ),
+}
+"""Where there is nobody to send the browser back to: all have one and the same code at oauthlib."""
 
 _AT_TOKENS: Final[Mapping[str, str]] = {
     "code_unknown": "This client was given no such code. Begin again at the authorization endpoint.",
@@ -43,6 +69,11 @@ _BY_CODE: Final[Mapping[str, str]] = {
     "invalid_scope": _SCOPES,
     "unauthorized_client": "This client may not use this grant type.",
 }
+
+
+def words_on_the_page(error: errors.OAuth2Error) -> tuple[str, str]:
+    """The code and the sentence for a member whose browser stays here."""
+    return _ON_THE_PAGE.get(type(error), (str(error.error), str(error.description or "")))
 
 
 def words_at_authorization(error: errors.OAuth2Error) -> str:

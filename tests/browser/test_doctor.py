@@ -31,7 +31,7 @@ def test_fault_shows_while_the_page_stands_open(
 
     program = Program(live_marina.port, team, agent="Harbour assistant/1.0 with a name that goes on and on")
     aside(program.discover)
-    aside(program.register, redirect_uris=["cursor://anysphere.cursor-deeplink/callback"])
+    aside(program.register, redirect_uris=["strange://callback"])
     row = page.get_by_role("rowheader", name="Harbour assistant")
     expect(row).to_be_visible(timeout=30_000)
     expect(page.get_by_text("refused for a redirect URI")).to_be_visible()

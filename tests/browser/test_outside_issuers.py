@@ -26,7 +26,7 @@ def test_an_issuer_is_trusted_and_a_token_is_judged(
     page = visitor.page
     page.goto(live_marina.app_url(team.slug, "issuers/"))
     assert visitor.overflow() <= 0
-    page.get_by_role("link", name="Trust an issuer").click()
+    page.get_by_role("link", name="Trust an issuer").first.click()
     page.get_by_label("Name", exact=True).fill("corp")
     page.get_by_label("Issuer", exact=True).fill("http://id.example.com/realms/a-rather-long-name-of-a-realm")
     page.get_by_label("What its values are worth").fill("analyst = tools:read tools:execute")

@@ -102,7 +102,7 @@ def test_a_passkey_is_added_signs_in_alone_and_after_the_password_and_is_removed
     assert (key.count(), visitor.overflow(), visitor.inaccessible()) == (1, 0, [])
     page.get_by_role("link", name="I saved them").click()
     row = page.locator("tr", has_text="Ada's telephone")
-    expect(row).to_contain_text("never")
+    expect(row).to_contain_text("not used yet")
 
     sign_out(visitor)
     page.get_by_role("button", name="Sign in with a passkey").click()

@@ -197,7 +197,9 @@ def test_foreign_origin_changes_nothing_and_reads_nothing_on_any_path(target: Ta
                     shown = (method, path, origin, answer.status, answer.body[:200])
                     assert answer.status < 500, shown
                     # What OAuth shows to programs it shows to all alike, and takes no cookie for it.
-                    is_open = path.startswith(("/.well-known/oauth-", "/oauth/"))
+                    is_open = path.startswith(
+                        ("/.well-known/oauth-", "/.well-known/openid-configuration", "/oauth/")
+                    )
                     allowed = answer.headers.get("Access-Control-Allow-Origin")
                     assert allowed is None or (is_open and allowed == "*"), shown
                     assert "Access-Control-Allow-Credentials" not in answer.headers, shown

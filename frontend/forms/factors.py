@@ -57,7 +57,7 @@ class PasskeyForm(ServiceForm):
 
 
 class ConfirmForm(ServiceForm):
-    """Proof of who is there: the password, a code or a passkey."""
+    """Proof of who is there: the password of who has no second factor, and otherwise a code or a passkey."""
 
     password = forms.CharField(
         max_length=1024,
@@ -65,12 +65,24 @@ class ConfirmForm(ServiceForm):
         required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
-    code = forms.CharField(label="Or a code", max_length=40, required=False, widget=_code_input())
+    code = forms.CharField(
+        max_length=40,
+        required=False,
+        help_text="Of your authenticator app, or a recovery code.",
+        widget=_code_input(inputmode="text"),
+    )
     credential = PasskeyField()
 
+    def __init__(self, *args: Any, second_factor: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Who has both must not be able to take the stronger one off by the weaker one.
+        for name in ("password",) if second_factor else ("code", "credential"):
+            del self.fields[name]
+        self._wanted = "Give a code, or use a passkey." if second_factor else "Give your password."
+
     def clean(self) -> dict[str, Any]:
-        """One of the three."""
+        """One of those that are asked for."""
         data: dict[str, Any] = self.cleaned_data
-        if not self.errors and not any(data.get(name) for name in ("password", "code", "credential")):
-            self.add_error(None, "Give your password, or one of your second factors.")
+        if not self.errors and not any(data.values()):
+            self.add_error(None, self._wanted)
         return data

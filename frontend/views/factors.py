@@ -55,13 +55,13 @@ _HOME: Final = "/app/account/"
 @require_http_methods(["GET", "HEAD", "POST"])
 @person_page
 def confirm(request: HttpRequest, user: User) -> HttpResponse:
-    """Ask for the password or a factor. Wrong ones count as failed sign-ins."""
-    form = ConfirmForm(request.POST or None)
+    """Ask for a factor, or for the password of who has none. Wrong ones count as failed sign-ins."""
     factors = list_factors(user.pk)
+    form = ConfirmForm(request.POST or None, second_factor=factors.any)
     context = {
         "form": form,
         "next": _back(request),
-        "password": user.has_usable_password(),
+        "password": user.has_usable_password() and not factors.any,
         "codes": factors.any,
         "passkeys": bool(factors.passkeys) and not why_no_passkeys(),
     }
@@ -171,14 +171,14 @@ def passkey_remove(request: HttpRequest, user: User, passkey_id: int) -> HttpRes
 def _proves(request: HttpRequest, user: User, form: ConfirmForm) -> bool:
     """Whether one of the answers is this person's. Raises ``RateLimited``."""
     given = form.cleaned_data
+    if "password" in given:
+        return user.check_password(given["password"])
     if given["credential"]:
         try:
             use_passkey(user, given["credential"], take(request, USING))
         except Unauthenticated:
             return False
         return True
-    if given["password"]:
-        return user.check_password(given["password"])
     return use_code(user, given["code"]) is not None
 
 

@@ -337,17 +337,45 @@ def test_nothing_changes_without_a_fresh_proof_of_who_is_there(team: Team) -> No
     assert list_factors(owner(team).pk).totp is not None
 
 
-def test_the_password_or_a_code_is_proof_and_what_is_neither_counts_as_a_failed_sign_in(team: Team) -> None:
+CONFIRM = "/app/account/confirm"
+
+
+def test_the_password_is_proof_of_who_has_no_factor_and_what_is_wrong_counts_as_a_failed_sign_in(
+    team: Team,
+) -> None:
+    client = browser_of(team)
+    page = "/app/account/passkeys/new"
+    grow_old(client)
+    assert client.post(CONFIRM, {"code": "123456"}).status_code == 400
+    assert client.post(CONFIRM, {"password": PASSWORD, "next": page})["Location"] == page
+    for _ in range(sessions.MAX_FAILURES):
+        assert client.post(CONFIRM, {"password": "wrong"}).status_code == 400
+    assert client.post(CONFIRM, {"password": PASSWORD}).status_code == 429
+
+
+def test_a_cookie_and_the_password_do_not_take_a_second_factor_off(team: Team) -> None:
     client = browser_of(team)
     app, codes = set_up_app(client)
-    page = "/app/account/passkeys/new"
-    for proof in ({"password": PASSWORD}, {"code": app.code(steps=1)}, {"code": codes[0]}):
-        grow_old(client)
-        assert client.post("/app/account/confirm", {**proof, "next": page})["Location"] == page
     grow_old(client)
+    page = client.get(CONFIRM).content.decode()
+    assert ('name="password"' in page, 'name="code"' in page) == (False, True)
+    for proof in ({"password": PASSWORD}, {"password": PASSWORD, "code": app.wrong()}):
+        assert client.post(CONFIRM, proof).status_code == 400
+        assert client.post("/app/account/authenticator/remove")["Location"].startswith(CONFIRM)
+    assert list_factors(owner(team).pk).totp is not None
+    for proof in ({"code": app.code(steps=1)}, {"code": codes[0]}):
+        grow_old(client)
+        assert client.post(CONFIRM, proof)["Location"] == ACCOUNT
+    client.post("/app/account/authenticator/remove")
+    assert list_factors(owner(team).pk).totp is None
+
+
+def test_wrong_codes_in_place_of_a_proof_count_as_failed_sign_ins(team: Team) -> None:
+    client = browser_of(team)
+    app, codes = set_up_app(client)
     for _ in range(sessions.MAX_FAILURES):
-        assert client.post("/app/account/confirm", {"password": "wrong"}).status_code == 400
-    assert client.post("/app/account/confirm", {"password": PASSWORD}).status_code == 429
+        assert client.post(CONFIRM, {"code": app.wrong()}).status_code == 400
+    assert client.post(CONFIRM, {"code": codes[0]}).status_code == 429
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/app/account/", "/app/sign-out"])

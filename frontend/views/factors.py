@@ -27,6 +27,7 @@ from frontend.waiting import asked_to_wait
 from tenants.models import User
 from tenants.services.factors import (
     add_totp,
+    change_alone,
     list_factors,
     new_totp_secret,
     remove_totp,
@@ -43,7 +44,7 @@ from tenants.services.passkeys import (
     why_no_passkeys,
 )
 from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
-from tenants.services.signins import SESSION_KEY, end_sign_ins
+from tenants.services.signins import SESSION_KEY
 
 _PENDING: Final = "totp_pending"
 """Session key: the sealed secret that waits for its first code."""
@@ -185,8 +186,7 @@ def _proves(request: HttpRequest, user: User, form: ConfirmForm) -> bool:
 def _change(request: HttpRequest, user: User, change: Callable[[], list[str] | None]) -> list[str] | None:
     """Make a change; then no other browser is signed in, and this session has another key."""
     with serving_request(getattr(request, "request_id", "")):
-        codes = change()
-    end_sign_ins(user.pk, but=request.session.get(SESSION_KEY))
+        codes = change_alone(user, change, but=request.session.get(SESSION_KEY))
     request.session.cycle_key()
     return codes
 

@@ -7,7 +7,7 @@ and how often a wrong one was given. So no replica forgets it, and codes tried a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -226,6 +226,14 @@ def remove_all_factors(user: User) -> int:
         if kinds:
             end_sign_ins(user.pk)
     return len(kinds)
+
+
+def change_alone(user: User, change: Callable[[], list[str] | None], *, but: str | None) -> list[str] | None:
+    """Make a change that ends every sign-in of the person ``but`` the one that makes it: both hold, or neither."""
+    with transaction.atomic():
+        codes = change()
+        end_sign_ins(user.pk, but=but)
+    return codes
 
 
 _VERBS: Final = {

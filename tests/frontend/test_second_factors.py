@@ -15,11 +15,12 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as allauth_totp
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import OperationalError, connections
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from core.crypto import SealError
+from frontend.views import factors as factors_page
 from tenants.models import User
 from tenants.services import factors, sessions
 from tenants.services.factors import list_factors, use_code
@@ -318,6 +319,25 @@ def test_no_sign_in_that_is_under_way_outlasts_the_first_factor() -> None:
         do_at_once(acts)
         assert list_factors(owner(one).pk).totp is not None
         assert not [other for other in others if is_signed_in(other)]
+
+
+def test_a_change_that_cannot_sign_the_other_browsers_out_is_not_made(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = browser_of(team)
+    app = shown_app(client)
+    letters = len(letters_to(team.owner_email))
+
+    def fail(*_: object, **__: object) -> int:
+        raise OperationalError("the connection went away")
+
+    for module in (factors, factors_page):
+        monkeypatch.setattr(module, "end_sign_ins", fail, raising=False)
+    with pytest.raises(OperationalError):
+        client.post("/app/account/authenticator", {"code": app.code()})
+    assert not Authenticator.objects.filter(user=owner(team)).exists()
+    assert kinds_of(team, "factor.added") == []
+    assert len(letters_to(team.owner_email)) == letters
 
 
 def grow_old(client: Client) -> None:

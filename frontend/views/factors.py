@@ -176,7 +176,8 @@ def _proves(request: HttpRequest, user: User, form: ConfirmForm) -> bool:
         return user.check_password(given["password"])
     if given["credential"]:
         try:
-            use_passkey(user, given["credential"], take(request, USING))
+            with serving_request(getattr(request, "request_id", "")):
+                use_passkey(user, given["credential"], take(request, USING))
         except Unauthenticated:
             return False
         return True

@@ -46,6 +46,7 @@ KINDS: Final = (
     "factor.added",
     "factor.removed",
     "factor.renewed",
+    "factor.copied",
     "key.created",
     "key.changed",
     "key.rolled",

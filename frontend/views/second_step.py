@@ -110,7 +110,8 @@ def passkey_sign_in(request: HttpRequest) -> HttpResponse:
         log_failure(request, address, throttled=True)
         return asked_to_wait(request, form, "sign_in.html", wait, what=_FAILED, context=context)
     try:
-        user = use_passkey(None, answer, take(request, USING))
+        with serving_request(getattr(request, "request_id", "")):
+            user = use_passkey(None, answer, take(request, USING))
     except Unauthenticated as refusal:
         note_failure(named, address=address)
         log_failure(request, address, throttled=False)
@@ -124,7 +125,8 @@ def _finish(request: HttpRequest, half: HalfSignedIn, form: SecondStepForm) -> H
     """Sign in. Raises ``Unauthenticated`` for what is no factor of theirs, and ``RateLimited``."""
     answer = form.cleaned_data["credential"]
     if answer:
-        use_passkey(half.user, answer, take(request, USING))
+        with serving_request(getattr(request, "request_id", "")):
+            use_passkey(half.user, answer, take(request, USING))
         return open_session(request, half.user, half.target)
     used = use_code(half.user, form.cleaned_data["code"])
     if used is None:

@@ -253,6 +253,17 @@ def changed(user: User, what: str, kind: str, **particulars: str) -> None:
     transaction.on_commit(lambda: send_soon(letter))
 
 
+def warn_of_copy(user: User, name: str) -> None:
+    """Tell the person that somebody may have a copy of this passkey, which therefore let nobody in."""
+    send_soon(
+        _letter(
+            user,
+            f"Nobody was let in with your passkey {name}: its counter did not grow, so there may be a copy of it. "
+            "Remove it and add a new one.",
+        )
+    )
+
+
 def _letter(user: User, words: str) -> Letter:
     return factor_letter(user.email, words, public_link("account/"))
 

@@ -32,12 +32,13 @@ from fido2.webauthn import (
     UserVerificationRequirement,
 )
 
-from core.errors import Conflict, InvalidInput, Unauthenticated
+from core.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
 from core.strictjson import BadJson, read_json
 from tenants.factors import PASSKEY
 from tenants.models import User
-from tenants.services.factors import changed, ensure_codes, lock_person, remove_factor
+from tenants.services.factors import changed, ensure_codes, lock_person, remove_factor, warn_of_copy
 from tenants.services.inputs import clean_text, refuse
+from tenants.services.person_log import record_refused_person
 
 MAX_PASSKEYS: Final = 20
 CEREMONY_SECONDS: Final = 300
@@ -145,7 +146,10 @@ def begin_using(user: User | None) -> Ceremony:
 
 
 def use_passkey(user: User | None, answer: str, state: Mapping[str, Any] | None) -> User:
-    """Whose passkey answered. Raises ``Unauthenticated`` for every answer that is none to ``state``."""
+    """Whose passkey answered. Raises ``Unauthenticated`` for every answer that is none to ``state``.
+
+    So it does where the passkey's counter did not grow: then there are two of it, and one is a copy.
+    """
     try:
         begun = _begun(state, None if user is None else user.pk)
         given = AuthenticationResponse.from_dict(_object(answer))
@@ -153,10 +157,16 @@ def use_passkey(user: User | None, answer: str, state: Mapping[str, Any] | None)
         used = _server().authenticate_complete(begun, get_credentials(person), given)
     except (*_MALFORMED, InvalidInput):
         raise Unauthenticated(_NOT_USED, code="passkey_invalid") from None
-    number = websafe_encode(used.credential_id)
-    Authenticator.objects.filter(user_id=person.pk, type=PASSKEY, data__credential__id=number).update(
-        last_used_at=timezone.now()
-    )
+    name = _count(person, used.credential_id, given.response.authenticator_data.counter)
+    if name is not None:
+        warn_of_copy(person, name)
+        record_refused_person(
+            "factor.copied",
+            Forbidden(_COPIED, rule="factor:counter", code="passkey_copied"),
+            operation=f"use the passkey {name}",
+            user=person,
+        )
+        raise Unauthenticated(_COPIED, code="passkey_copied")
     return person
 
 
@@ -166,6 +176,32 @@ _NOT_MADE: Final = (
 _NOT_USED: Final = (
     "This passkey opens nothing here, or the answer came too late. Try again, or sign in otherwise."
 )
+_COPIED: Final = (
+    "This passkey's counter did not grow since it was last used, so there may be a copy of it. Sign in otherwise, "
+    "remove the passkey on your account's page, and add a new one."
+)
+
+
+def _count(person: User, credential_id: bytes, counter: int) -> str | None:
+    """Note a use of the passkey and where its counter stands. The passkey's name, if that has not grown.
+
+    Many authenticators count nothing and always say 0. Web Authentication Level 2, section 6.1.1.
+    """
+    number = websafe_encode(credential_id)
+    with transaction.atomic():
+        # Locked, so that of a passkey and its copy, used at once, one comes second.
+        rows = Authenticator.objects.select_for_update().filter(user_id=person.pk, type=PASSKEY)
+        row = rows.filter(data__credential__id=number).first()
+        if row is None:
+            raise Unauthenticated(_NOT_USED, code="passkey_invalid")  # removed meanwhile
+        before = row.data.get("counter")
+        if before is None:
+            before = WebAuthn(row).authenticator_data.counter
+        if (counter or before) and counter <= before:
+            return str(row.data["name"])
+        row.data["counter"], row.last_used_at = counter, timezone.now()
+        row.save(update_fields=["data", "last_used_at"])
+    return None
 
 
 def _server() -> Fido2Server:

@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -21,8 +22,11 @@ from fido2.webauthn import Aaguid, AttestationObject, AttestedCredentialData, Au
 
 from frontend.sessions import STRANGERS_SECONDS
 from tenants.models import User
+from tenants.services.log import search_records
 from tenants.services.passkeys import LARGEST_ANSWER, MAX_PASSKEYS, why_no_passkeys
 from tests.factories import PASSWORD, Team, make_team
+from tests.mailbox import letters_to
+from tests.together import do_at_once
 
 ORIGIN = "https://marina.example"
 SIGN_IN = "/app/sign-in"
@@ -48,6 +52,7 @@ class Device:
     origin: str = ORIGIN
     site: str = "marina.example"
     verifies: bool = True
+    counter: int = 0
     number: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     handle: bytes = b""
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
@@ -57,7 +62,7 @@ class Device:
         self.handle = websafe_decode(options["user"]["id"])
         public = ES256.from_cryptography_key(self.key.public_key())  # type: ignore[no-untyped-call]
         made = AttestedCredentialData.create(Aaguid.NONE, self.number, public)
-        data = AuthenticatorData.create(self._site(), self._flags() | FLAG.AT, 0, bytes(made))
+        data = AuthenticatorData.create(self._site(), self._flags() | FLAG.AT, self.counter, bytes(made))
         return self._answer(
             clientDataJSON=self._client(options, "webauthn.create"),
             attestationObject=bytes(AttestationObject.create("none", data, {})),
@@ -66,7 +71,7 @@ class Device:
     def use(self, options: dict[str, Any], **changed: bytes) -> str:
         """Answer to being asked who is there."""
         client = self._client(options, "webauthn.get")
-        data = bytes(AuthenticatorData.create(self._site(), self._flags(), 0))
+        data = bytes(AuthenticatorData.create(self._site(), self._flags(), self.counter))
         signature = self.key.sign(data + sha256(client).digest(), ec.ECDSA(hashes.SHA256()))
         parts = {
             "clientDataJSON": client,
@@ -198,6 +203,64 @@ def test_a_signature_over_something_else_opens_nothing(team: Team) -> None:
         answer_of(client, device.use(asked_who(client), signature=b"\x30\x06\x02\x01\x01\x02\x01\x01")) == 400
     )
     assert answer_of(client, replace(device, key=Device().key).use(asked_who(client))) == 400
+
+
+@pytest.mark.parametrize(
+    ("made", "first", "then", "taken"),
+    [
+        (0, 0, 0, True),
+        (7, 8, 9, True),
+        (7, 8, 4_000_000_000, True),
+        (0, 5, 6, True),
+        (7, 8, 8, False),
+        (7, 9, 8, False),
+        (0, 1, 0, False),
+    ],
+)
+def test_a_passkey_that_counts_must_count_upwards(
+    team: Team, made: int, first: int, then: int, taken: bool
+) -> None:
+    device = with_passkey(team, counter=made)
+    for counter, status in ((first, 302), (then, 302 if taken else 400)):
+        device.counter, client = counter, Client()
+        assert answer_of(client, device.use(asked_who(client))) == status
+        assert is_signed_in(client) is (status == 302)
+
+
+@pytest.mark.parametrize("counter", [0, 6, 7])
+def test_the_count_begins_when_a_passkey_is_added(team: Team, counter: int) -> None:
+    device, client = with_passkey(team, counter=7), Client()
+    device.counter = counter
+    assert answer_of(client, device.use(asked_who(client))) == 400
+
+
+def test_a_copied_passkey_is_no_factor_either_and_its_person_and_their_teams_are_told(team: Team) -> None:
+    visiting = signed_in(team)
+    assert visiting.get(f"/app/{team.slug}/").status_code == 200
+    device = with_passkey(team, counter=3)
+    client = Client()
+    client.post(SIGN_IN, {"email": team.owner_email, "password": PASSWORD})
+    options = client.post(f"{SIGN_IN}/second-step/passkey").json()
+    refused = client.post(f"{SIGN_IN}/second-step", {"credential": device.use(options)})
+    assert (refused.status_code, "may be a copy of it" in refused.content.decode()) == (400, True)
+    assert not is_signed_in(client)
+    (record,) = search_records(caller=team.owner, kind="factor.copied").records
+    assert (record.outcome, record.actor) == ("refused", f"user:{team.owner_email}")
+    assert record.reason
+    assert record.reason["rule"] == "factor:counter"
+    assert "there may be a copy" in letters_to(team.owner_email)[-1].body
+    # A refused answer moves nothing: the person's own device goes on counting.
+    device.counter, client = 4, Client()
+    assert answer_of(client, device.use(asked_who(client))) == 302
+
+
+def test_of_a_passkey_and_its_copy_used_at_once_one_comes_in(team: Team) -> None:
+    device = with_passkey(team, counter=3)
+    device.counter = 4
+    clients = [Client(REMOTE_ADDR=f"192.0.2.{number}") for number in range(4)]
+    answers = [device.use(asked_who(client)) for client in clients]
+    do_at_once([partial(answer_of, *pair) for pair in zip(clients, answers, strict=True)])
+    assert sum(is_signed_in(client) for client in clients) == 1
 
 
 def test_an_account_that_was_shut_opens_to_no_passkey(team: Team) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.errors import Conflict
+from core.errors import Conflict, Forbidden
 from tenants.access import Caller
 from tenants.factors import has_second_factor
 from tenants.models import Tenant
@@ -25,7 +25,8 @@ def change_tenant(
 ) -> Tenant:
     """Give the tenant another name, or say whether its members need a second factor; what is ``None`` stays.
 
-    Its slug, and so its URLs, stay. Raises ``InvalidInput``, and ``Conflict`` for who would shut themselves out.
+    Its slug, and so its URLs, stay. Raises ``InvalidInput``, ``Forbidden`` for a credential that
+    asks for second factors, and ``Conflict`` for who would shut themselves out.
     """
     caller.require(Action.TENANT_CHANGE)
     wanted: dict[str, Any] = {}
@@ -33,11 +34,8 @@ def change_tenant(
         wanted["name"] = clean_text(name, "name", longest=120)
     if require_second_factor is not None:
         wanted["require_second_factor"] = require_second_factor
-    if require_second_factor and caller.user_id is not None and not has_second_factor(caller.user_id):
-        raise Conflict(
-            "You have no second factor yourself, and would shut yourself out. Set one up on your account's page first.",
-            code="second_factor_required",
-        )
+    if require_second_factor:
+        _require_own_factor(caller)
     with tenant_scope(caller.tenant_id):
         tenant = Tenant.objects.select_for_update().get(pk=caller.tenant_id)
         before = {field: getattr(tenant, field) for field in wanted}
@@ -48,3 +46,18 @@ def change_tenant(
         tenant.save(update_fields=list(wanted))
         record_change("tenant.changed", caller=caller, before=before, after=wanted)
     return tenant
+
+
+def _require_own_factor(caller: Caller) -> None:
+    """Only a member who has one may ask it of all the others: then at least one of them can still undo it."""
+    if caller.user_id is None or caller.credential_id is not None:
+        raise Forbidden(
+            "No API key or connected app may ask a second factor of the team's members. An owner who has one does it, "
+            "signed in, on the members page.",
+            rule="team:second_factor_by_owner",
+        )
+    if not has_second_factor(caller.user_id):
+        raise Conflict(
+            "You have no second factor yourself, and would shut yourself out. Set one up on your account's page first.",
+            code="second_factor_required",
+        )

@@ -91,6 +91,20 @@ def test_who_would_shut_themselves_out_cannot_require_it(team: Team) -> None:
     assert not refused.body.get("require_second_factor")
 
 
+def test_no_key_requires_it_over_rest_and_a_signed_in_owner_does(team: Team) -> None:
+    owner_with_app(team)
+    key, path = Rest.admin(team), f"/tenants/{team.slug}"
+    for body in ({"require_second_factor": True}, {"name": "Another", "require_second_factor": True}):
+        refused = key.patch(path, body)
+        assert (refused.status, "signed in" in refused.body["detail"]) == (403, True)
+    kept = key.get(path).body
+    assert (kept["require_second_factor"], kept["name"] != "Another") == (False, True)
+    # What else there is to change stays open to keys.
+    assert key.patch(path, {"name": "Renamed", "require_second_factor": False}).status == 200
+    done = Rest(email=team.owner_email).patch(path, {"require_second_factor": True})
+    assert (done.status, done.body["require_second_factor"]) == (200, True)
+
+
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR, Role.VIEWER, Role.AUDITOR])
 def test_only_an_owner_may_require_it(team: Team, role: Role) -> None:
     client = signed_in(email_of(team.member(role).user_id))

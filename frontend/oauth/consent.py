@@ -53,6 +53,12 @@ MAX_PENDING: Final = 5
 PENDING_SECONDS: Final = 600
 
 
+class _Ended(InvalidInput):
+    """A client's request that leads nowhere: no form of the member's was wrong."""
+
+    title = "This request ends here"
+
+
 class SeeOther(HttpResponseRedirect):
     """To the client's address, which gets no form again (RFC 9700 section 4.12)."""
 
@@ -93,7 +99,7 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
             record_fault(fault, tenant_id=caller.tenant_id, tenant_slug=tenant, actor=caller.actor)
             if fault.location is not None:
                 return _lead_back(request, fault, fault.location, caller)
-            raise InvalidInput(fault.description, code=fault.code) from None
+            raise _Ended(fault.description, code=fault.code) from None
     except SecondFactorNeeded as needed:
         _note_stranger(request, tenant, ok=True, status=302, told="Sent to set a second factor up.")
         return to_second_factor(request, needed)

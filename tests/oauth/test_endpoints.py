@@ -255,6 +255,7 @@ def test_who_is_not_to_be_trusted_is_sent_nowhere(team: Team, app: App, changes:
     assert "Location" not in response
     text = response.content.decode()
     assert "evil" not in text
+    assert ("This request ends here" in text, "Invalid input" in text) == (True, False)
     assert re.search(r"Begin again|Open the whole|longer than|control character", text)
 
 

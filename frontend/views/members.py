@@ -10,7 +10,9 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.views.decorators.http import require_http_methods, require_POST
 
 from core.errors import Conflict, Forbidden, InvalidInput, RateLimited
@@ -194,7 +196,11 @@ def _refusals(request: HttpRequest, caller: Caller) -> Iterator[None]:
         note_refusal(request, caller, refusal)
         messages.error(request, refusal.message)
     except (Conflict, InvalidInput, RateLimited) as fault:
-        messages.error(request, fault.message)
+        words = fault.message
+        if fault.code == "second_factor_required":
+            account = reverse("frontend:account")
+            words = format_html('{} <a href="{}#second-factor">Your second factor</a>', words, account)
+        messages.error(request, words)
 
 
 def _heirs(rows: list[Membership], caller: Caller) -> list[Membership]:

@@ -86,6 +86,7 @@ def test_who_would_shut_themselves_out_cannot_require_it(team: Team) -> None:
     client = signed_in(team.owner_email)
     answer = client.post(f"/app/{team.slug}/{SETTING}", {"required": "on"}, follow=True)
     assert "You have no second factor yourself" in answer.content.decode()
+    assert '<a href="/app/account/#second-factor">' in answer.content.decode()
     refused = Rest(email=team.owner_email).patch(f"/tenants/{team.slug}", {"require_second_factor": True})
     assert refused.status == 409
     assert not refused.body.get("require_second_factor")

@@ -53,6 +53,8 @@ def explain(request: HttpRequest, caller: Caller) -> HttpResponse:
         servers=sorted({DEFAULT_SERVER, asked, *servers}),
         initial={"credential": request.GET.get("credential", ""), "server": asked},
     )
+    if not outside:
+        del form.fields["values"]  # keys and apps have no claims
     explanation = None
     if form.is_bound and form.is_valid():
         with form.refusals():
@@ -62,7 +64,7 @@ def explain(request: HttpRequest, caller: Caller) -> HttpResponse:
                 data["server"],
                 data["tool"],
                 address=data["address"] or "",
-                values=data["values"].split(),
+                values=data.get("values", "").split(),
                 caller=caller,
             )
     context = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from django.urls import reverse
 
 from tenants.oauth_addresses import resource
 from tenants.roles import Role
+from tenants.services.keys import issue_key
 from tenants.services.outside_issuers import create_issuer, list_issuers
 from tests.factories import Team, make_team
 from tests.frontend.visitor import client_of
@@ -82,6 +84,17 @@ def test_what_is_wrong_in_the_table_is_named_by_its_row(team: Team) -> None:
     table = "analyst = tools:read\n\nguest = admin"
     answer = client_of(team).post(f"/app/{team.slug}/issuers/new", {**FIELDS, "table": table})
     assert "Row 2: the scope" in answer.content.decode()
+
+
+def test_access_explained_asks_for_claims_only_where_somebody_outside_is_trusted(team: Team) -> None:
+    key = issue_key("reader", ["tools:read"], caller=team.owner).row
+    client, asked = client_of(team), {"credential": str(key.pk), "server": "default", "tool": "x"}
+    page = reverse("frontend:access", args=[team.slug])
+    for given in ({}, asked, {**asked, "values": "analyst"}):
+        answer = client.get(page, given)
+        assert (answer.status_code, "Values in its claim" in answer.content.decode()) == (200, False)
+    client.post(f"/app/{team.slug}/issuers/new", FIELDS)
+    assert "Values in its claim" in client.get(page).content.decode()
 
 
 def test_token_is_judged_on_the_page_which_does_not_hold_it(team: Team, issuer: LoopbackIssuer) -> None:

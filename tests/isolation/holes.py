@@ -6,7 +6,7 @@ which one could still tell, or show, what belongs to somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from unittest.mock import patch
 
@@ -16,9 +16,13 @@ from servers.endpoint import sessions
 from servers.services import grants
 from servers.services.runtime import get_runtime
 from tenants import access
-from tenants.models import Tenant
+from tenants.models import IdentityProvider, Tenant
+from tenants.oauth_addresses import resource
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
+from tenants.services.oauth_flow import Answered, issue_tokens, revoke_token
+from tenants.services.sso_providers import find_open_providers
+from tenants.tokens import ACCESS_PREFIX, caller_for_token
 
 Hole = Callable[[], Any]
 """Makes a patch that is not started yet."""
@@ -137,6 +141,54 @@ def _team_that_exists_is_refused_otherwise() -> Any:
     return patch.object(pages, "caller_for_user", caller_for_user)
 
 
+def _refresh_tokens_are_good_everywhere() -> Any:
+    from frontend.oauth import tokens
+
+    def at_the_other(
+        parameters: Mapping[str, str], *, authorization: str | None, tenant_id: int, tenant_slug: str
+    ) -> Answered:
+        if parameters.get("grant_type") == "refresh_token":
+            other = _other()
+            parameters = {**parameters, "resource": resource(other.slug)}
+            tenant_id, tenant_slug = other.pk, other.slug
+        return issue_tokens(
+            parameters, authorization=authorization, tenant_id=tenant_id, tenant_slug=tenant_slug
+        )
+
+    return patch.object(tokens, "issue_tokens", at_the_other)
+
+
+def _revocations_reach_every_team() -> Any:
+    from frontend.oauth import tokens
+
+    def at_both(parameters: Mapping[str, str], **asked: Any) -> Answered:
+        # The answer is the same, as always: what it did shows later.
+        revoke_token(parameters, **{**asked, "tenant_id": _other().pk})
+        return revoke_token(parameters, **asked)
+
+    return patch.object(tokens, "revoke_token", at_both)
+
+
+def _tokens_open_every_team() -> Any:
+    def caller_for_credential(token: str, *, tenant_slug: str) -> access.Caller:
+        if token.startswith(ACCESS_PREFIX):
+            return caller_for_token(token, tenant_slug=SLUGS[0])
+        return access.caller_for_key(token, tenant_slug=tenant_slug)
+
+    return patch.object(grants, "caller_for_credential", caller_for_credential)
+
+
+def _providers_are_of_every_team() -> Any:
+    from frontend.views import team_sign_in
+
+    def with_the_others(slug: str) -> tuple[Tenant | None, list[IdentityProvider]]:
+        tenant, own = find_open_providers(slug)
+        _, others = find_open_providers(SLUGS[1])
+        return tenant, [*own, *others]
+
+    return patch.object(team_sign_in, "find_open_providers", with_the_others)
+
+
 HOLES: dict[str, Hole] = {
     hole.__name__.strip("_"): hole
     for hole in (
@@ -150,6 +202,10 @@ HOLES: dict[str, Hole] = {
         _keys_are_of_another_team,
         _sources_are_of_another_team,
         _team_that_exists_is_refused_otherwise,
+        _refresh_tokens_are_good_everywhere,
+        _revocations_reach_every_team,
+        _tokens_open_every_team,
+        _providers_are_of_every_team,
     )
 }
 

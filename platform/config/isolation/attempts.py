@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from config.isolation.attempt import NO_TEAM, UNKNOWN_UUID, Attempt, Request, UncoveredRoute
+from config.isolation.doors import DOORS, knock
+from config.isolation.issuers import DOCUMENTS, ENDPOINTS, ask_issuer, still_sound
 from config.isolation.teams import CheckedTeam
 from servers.endpoint.methods import METHODS
 
-NO_TEAM: Final = "isolation-check-nobody"
-UNKNOWN_UUID: Final = "6f1c1c9e-0000-4000-8000-000000000000"
 UNKNOWN_NUMBER: Final = "987654321987"
 LEGACY: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
@@ -34,41 +35,13 @@ _OWN_VALUES: Final[Mapping[str, str]] = {"name": "stats"}
 """Parameters that name nothing of a team's."""
 
 _PARAMETER: Final = re.compile(r"<(?:\w+:)?(\w+)>")
-_ROOTS: Final = ("api/v1/tenants/<str:tenant>", "app/<str:tenant>/")
+_ROOTS: Final = ("api/v1/tenants/<str:tenant>", "app/<str:tenant>/", DOORS, DOCUMENTS, ENDPOINTS)
 REST_METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 PAGE_METHODS: Final = ("GET", "POST")
 
 
-class UncoveredRoute(Exception):
-    """A route has a parameter that the check has no value for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request. ``body`` is sent as JSON, ``form`` as a form with its CSRF token."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    session: str = field(default="", repr=False)
-    body: Any = None
-    form: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """``asked`` must be answered as ``like`` is (where there is one), and must show none of ``hidden``."""
-
-    name: str
-    asked: Request
-    like: Request | None
-    hidden: Sequence[str]
-    words: Sequence[tuple[str, str]] = ()
-    """What may differ between the two answers: the words of the request itself, and what they become."""
-
-
 def covered_routes() -> list[str]:
-    """Every route below a team's address, in REST and in the dashboard."""
+    """Every route below a team's address: in REST, in the dashboard, at its door, and of its issuer."""
     return [route for route in _walk(get_resolver().url_patterns) if route.startswith(_ROOTS)]
 
 
@@ -77,9 +50,20 @@ def make_attempts(asking: CheckedTeam, other: CheckedTeam, session: str) -> Iter
     for route in covered_routes():
         if route.startswith("api/"):
             yield from _rest(route, asking, other)
-        else:
+        elif route.startswith(DOORS):
+            yield from knock(route, asking, other)
+        elif route.startswith("app/"):
             yield from _pages(route, asking, other)
-    yield from _mcp(asking, other, session)
+        else:
+            yield from ask_issuer(route, asking, other)
+    yield from _rest_by_token(asking, other)
+    for whose, credential in (("key", asking.key), ("access token", asking.held.access)):
+        yield from _mcp(asking, other, session, f"our {whose}", credential)
+    yield from _other_transports(asking, other)
+    for team, far in ((asking, other), (other, asking)):
+        own = message(f"/mcp/{team.slug}", team.held.access, "initialize", LEGACY, HELLO)
+        yield Attempt(f"OAuth at home of {team.slug}: MCP", own, None, far.marks, expects=200)
+    yield from still_sound(asking, other)
 
 
 def _walk(patterns: Sequence[URLPattern | URLResolver], prefix: str = "") -> Iterator[str]:
@@ -126,7 +110,7 @@ def _body_of(route: str, method: str) -> Any:
 
 def _rest(route: str, asking: CheckedTeam, other: CheckedTeam) -> Iterator[Attempt]:
     key, session = {"Authorization": f"Bearer {asking.key}"}, asking.session
-    wrong = {"Authorization": f"Bearer {asking.key[:-6]}zzzzzz"}
+    wrong = {"Authorization": f"Bearer {_wrong(asking.key)}"}
     # Whose the foreign ids are, a path says itself: only the address of the team differs here.
     foreign, nobody = _fill(route, other.ids), _fill(route, {**other.ids, "tenant": NO_TEAM})
     swap = ((other.slug, NO_TEAM),)
@@ -147,6 +131,18 @@ def _rest(route: str, asking: CheckedTeam, other: CheckedTeam) -> Iterator[Attem
             yield Attempt(f"{name}: their id at our address", ours, like, (), _ids(other))
     own = Request("GET", _fill(route, asking.ids), key)
     yield Attempt(f"REST GET {route}: what is ours", own, None, other.marks)
+
+
+def _rest_by_token(asking: CheckedTeam, other: CheckedTeam) -> Iterator[Attempt]:
+    """REST takes no access token at all, so one address stands for the others."""
+    token, path = asking.held.access, f"/api/v1/tenants/{other.slug}/servers"
+    at_other = Request("GET", path, {"Authorization": f"Bearer {token}"})
+    like = replace(at_other, headers={"Authorization": f"Bearer {_wrong(token)}"})
+    yield Attempt("REST GET servers: our access token at their address", at_other, like, other.marks)
+
+
+def _wrong(credential: str) -> str:
+    return f"{credential[:-6]}zzzzzz"
 
 
 def _pages(route: str, asking: CheckedTeam, other: CheckedTeam) -> Iterator[Attempt]:
@@ -177,8 +173,10 @@ def _ids(team: CheckedTeam) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pairs, key=lambda pair: -len(pair[0])))
 
 
-def _mcp(asking: CheckedTeam, other: CheckedTeam, session: str) -> Iterator[Attempt]:
-    key, wrong = asking.key, f"{asking.key[:-6]}zzzzzz"
+def _mcp(
+    asking: CheckedTeam, other: CheckedTeam, session: str, credential: str, key: str
+) -> Iterator[Attempt]:
+    wrong = _wrong(key)
     swap, unknown = ((other.slug, NO_TEAM),), ((other.slug, NO_TEAM), (session, session[::-1]))
     server, here = other.names["server"], f"/mcp/{asking.slug}"
     for method, version in _methods():
@@ -186,29 +184,34 @@ def _mcp(asking: CheckedTeam, other: CheckedTeam, session: str) -> Iterator[Atte
         at_other = message(f"/mcp/{other.slug}", key, method, version, params)
         like = message(f"/mcp/{other.slug}", wrong, method, version, params)
         nowhere = message(f"/mcp/{NO_TEAM}", key, method, version, params)
-        yield Attempt(f"{name}: our key at their URL", at_other, like, (), swap)
-        yield Attempt(f"{name}: our key at their URL", at_other, nowhere, (), swap)
+        yield Attempt(f"{name}: {credential} at their URL", at_other, like, (), swap)
+        if key == asking.key:
+            # A token is unknown at either address, and too many unknown ones would lock the check out.
+            yield Attempt(f"{name}: {credential} at their URL", at_other, nowhere, (), swap)
         named = message(f"{here}/{server}", key, method, version, params)
         absent = message(f"{here}/{server.replace(other.slug, NO_TEAM)}", key, method, version, params)
-        yield Attempt(f"{name}: the name of their server at our URL", named, absent, (), unknown)
+        yield Attempt(
+            f"{name}: {credential}, the name of their server at our URL", named, absent, (), unknown
+        )
         if method == "subscriptions/listen":
             # It would stand open.
             continue
         ours = message(here, key, method, version, params)
         strange = {each: text.replace(other.slug, NO_TEAM) for each, text in other.names.items()}
         absent = message(here, key, method, version, _params_of(method, strange))
-        yield Attempt(f"{name}: what is theirs, by its name", ours, absent, other.marks, unknown)
+        yield Attempt(
+            f"{name}: {credential}, what is theirs, by its name", ours, absent, other.marks, unknown
+        )
         if version == LEGACY and method != "initialize":
             joined = message(here, key, method, version, params, session=session)
             absent = message(here, key, method, version, params, session=session[::-1])
-            yield Attempt(f"{name}: in their session", joined, absent, (), unknown)
-    yield from _other_transports(asking, other)
+            yield Attempt(f"{name}: {credential} in their session", joined, absent, (), unknown)
 
 
 def _other_transports(asking: CheckedTeam, other: CheckedTeam) -> Iterator[Attempt]:
     for method, path in (("GET", "sse"), ("POST", "messages"), ("GET", "ws"), ("DELETE", "")):
         headers = {"Authorization": f"Bearer {asking.key}", "Accept": "text/event-stream, */*"}
-        wrong = {**headers, "Authorization": f"Bearer {asking.key[:-6]}zzzzzz"}
+        wrong = {**headers, "Authorization": f"Bearer {_wrong(asking.key)}"}
         body = {"jsonrpc": "2.0", "id": 1, "method": "ping"} if method == "POST" else None
         at_other = Request(method, f"/mcp/{other.slug}/{path}".rstrip("/"), headers, body=body)
         name = f"MCP {method} /{path}: our key at their URL"

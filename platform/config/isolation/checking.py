@@ -10,7 +10,8 @@ from typing import Final
 import httpx2
 from django.conf import settings
 
-from config.isolation.attempts import HELLO, LEGACY, Attempt, Request, message
+from config.isolation.attempt import Attempt, Request
+from config.isolation.attempts import HELLO, LEGACY, message
 from config.isolation.teams import CheckedTeam
 
 SECONDS: Final = 30.0
@@ -94,7 +95,14 @@ def _judge(client: httpx2.Client, attempt: Attempt) -> Iterable[Finding]:
             attempt.name, shown, "It was answered with 429: the check is locked out, this proves nothing."
         )
     if attempt.like is None:
-        if answer.status in _NOTHING:
+        if attempt.expects and answer.status != attempt.expects:
+            yield Finding(
+                attempt.name,
+                shown,
+                f"A team's own request got {answer.status}, not {attempt.expects}: something of "
+                "it was ended, or this proves nothing.",
+            )
+        elif not attempt.expects and answer.status in _NOTHING:
             yield Finding(
                 attempt.name, shown, f"Our own credentials got {answer.status}: this proves nothing."
             )
@@ -115,7 +123,6 @@ def _judge(client: httpx2.Client, attempt: Attempt) -> Iterable[Finding]:
 def _send(client: httpx2.Client, request: Request) -> _Answer:
     headers = dict(request.headers)
     cookies = []
-    data: dict[str, str] | None = None
     if request.session:
         secret = "a" * _LEAVES_OUT
         cookies = [
@@ -127,10 +134,10 @@ def _send(client: httpx2.Client, request: Request) -> _Answer:
             "Referer": f"{client.base_url}",
             "Origin": f"{client.base_url}".rstrip("/"),
         }
-        data = None if request.form is None else dict(request.form)
     if cookies:
         headers["Cookie"] = "; ".join(cookies)
     client.cookies.clear()
+    data = None if request.form is None else dict(request.form)
     sent = client.build_request(request.method, request.path, headers=headers, json=request.body, data=data)
     answer = client.send(sent, stream=True)
     try:

@@ -19,6 +19,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 
+from config.isolation.holdings import Holdings, begun_in_session, hold, let_go
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from servers.services.onboarding import found_tenant
 from servers.services.servers import create_server
@@ -62,8 +63,10 @@ class CheckedTeam:
     key: str = field(repr=False)
     session: str = field(repr=False)
     names: Mapping[str, str]
-    """What this team alone has, as MCP names it: a ``server``, a ``tool``, a ``prompt``, and a ``resource``'s URI."""
+    """What this team alone has, as MCP names it: a ``server``, a ``tool``, a ``prompt``, and a ``resource``'s URI. And
+    its ``provider``."""
     ids: Mapping[str, str]
+    held: Holdings
     marks: tuple[str, ...]
     """Texts that stand in what is this team's and in nothing else, and that the other one never says."""
 
@@ -79,6 +82,8 @@ def checked_teams() -> Iterator[tuple[CheckedTeam, CheckedTeam]]:
         for team, caller in made:
             _engine().SessionStore(team.session).delete()
             revoke_key(UUID(team.ids["key"]), caller=caller)
+            with tenant_scope(caller.tenant_id):
+                let_go(team.held)
 
 
 def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
@@ -94,6 +99,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "tool": f"tool-of-{slug}",
         "prompt": f"prompt-of-{slug}",
         "resource": f"isolation://{slug}/resource",
+        "provider": word,
     }
     with tenant_scope(tenant.pk):
         if not Membership.objects.filter(user=member).exists():
@@ -125,13 +131,17 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             digest=secrets.token_bytes(32),
             expires_at=datetime.now(UTC),
         )
-        client = OAuthClient.objects.first() or OAuthClient.objects.create(
+        client = OAuthClient.objects.filter(
+            client_id=f"client-of-{slug}"
+        ).first() or OAuthClient.objects.create(
             client_id=f"client-of-{slug}",
             client_type=OAuthClient.CLIENT_PUBLIC,
             authorization_grant_type=OAuthClient.GRANT_AUTHORIZATION_CODE,
             redirect_uris=f"https://{slug}.{_DOMAIN}/callback",
         )
-        connection = OAuthAuthorization.objects.first() or OAuthAuthorization.objects.create(
+        connection = OAuthAuthorization.objects.filter(
+            server=names["server"]
+        ).first() or OAuthAuthorization.objects.create(
             client=client,
             user=owner,
             server=names["server"],
@@ -152,6 +162,8 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         identity = ProviderIdentity.objects.first() or ProviderIdentity.objects.create(
             provider=provider, user=member, subject=word
         )
+        held = hold(slug, owner, client)
+        begun = begun_in_session(slug, held, owner, provider)
         tool = Tool.objects.get(name=names["tool"])
         server = Server.objects.get(slug=names["server"])
         membership = Membership.objects.get(user=member)
@@ -183,9 +195,10 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
     team = CheckedTeam(
         slug=slug,
         key=issued.key,
-        session=_sign_in(owner),
+        session=_sign_in(owner, begun),
         names=names,
         ids=texts,
+        held=held,
         marks=(*unmistakable, invitation.email, owner.email, member.email, word),
     )
     return team, caller
@@ -199,9 +212,10 @@ def _user(email: str) -> User:
     return User.objects.filter(email=email).first() or User.objects.create_user(email)
 
 
-def _sign_in(user: User) -> str:
-    """A session of this person, as signing in makes one."""
+def _sign_in(user: User, begun: Mapping[str, Any]) -> str:
+    """A session of this person, as signing in makes one, that has ``begun`` this and that."""
     store = _engine().SessionStore()
+    store.update(begun)
     store[SESSION_KEY] = str(user.pk)
     store[BACKEND_SESSION_KEY] = _BACKEND
     store[HASH_SESSION_KEY] = user.get_session_auth_hash()

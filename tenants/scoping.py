@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from django.db import connection, models, transaction
 
@@ -57,6 +57,26 @@ def tenant_scope(tenant_id: int) -> Iterator[None]:
 
 
 @contextmanager
+def tenant_scope_of(slug: str) -> Iterator[int | None]:
+    """``tenant_scope`` of the tenant with this slug, looked up by the statement that sets the scope; yields its id.
+
+    ``None``: there is no such tenant, and none is in scope. Inside another scope, it raises.
+    """
+    if _tenant.get() is not None:
+        raise TenantScopeMissing("a tenant was looked up by its slug inside a tenant's scope")
+    with transaction.atomic():
+        tenant_id = _configure_by_slug(slug)
+        if tenant_id is None:
+            yield None
+            return
+        token = _tenant.set(tenant_id)
+        try:
+            yield tenant_id
+        finally:
+            _tenant.reset(token)
+
+
+@contextmanager
 def directory_scope(
     *,
     user_id: int | None = None,
@@ -83,14 +103,27 @@ def directory_scope(
         yield
 
 
+_CONFIGURE: Final = (
+    "SELECT set_config('app.tenant', %s, true), set_config('app.user', %s, true), "
+    "set_config('app.key', %s, true), set_config('app.invitation', %s, true), "
+    "set_config('app.email', %s, true)"
+)
+_CONFIGURE_BY_SLUG: Final = _CONFIGURE.replace(
+    "%s", "coalesce((SELECT id FROM tenants_tenant WHERE slug = %s), 0)::text", 1
+)
+
+
+def _configure_by_slug(slug: str) -> int | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_CONFIGURE_BY_SLUG, [slug, "", "", "", ""])
+        # A setting's new value is what setting it gives.
+        found = int(cursor.fetchone()[0])
+    return None if found == NO_TENANT else found
+
+
 def _configure(*, tenant: int, user: str = "", key: str = "", invitation: str = "", email: str = "") -> None:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('app.tenant', %s, true), set_config('app.user', %s, true), "
-            "set_config('app.key', %s, true), set_config('app.invitation', %s, true), "
-            "set_config('app.email', %s, true)",
-            [str(tenant), user, key, invitation, email],
-        )
+        cursor.execute(_CONFIGURE, [str(tenant), user, key, invitation, email])
 
 
 class TenantQuerySet(models.QuerySet[M], Generic[M]):

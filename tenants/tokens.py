@@ -16,10 +16,10 @@ from django.utils import timezone
 from core.errors import Unauthenticated
 from tenants.access import Caller, caller_for_key
 from tenants.audit.records import ACTOR_CHARACTERS
-from tenants.models import Membership, OAuthAccessToken, OAuthAuthorization, Tenant, lasting
+from tenants.models import Membership, OAuthAccessToken, OAuthAuthorization, lasting
 from tenants.models_oauth import digest_of
 from tenants.roles import Role, within_role
-from tenants.scoping import tenant_scope
+from tenants.scoping import tenant_scope, tenant_scope_of
 
 ACCESS_PREFIX: Final = "mcp_at_"
 REFRESH_PREFIX: Final = "mcp_rt_"
@@ -39,14 +39,11 @@ def caller_for_token(token: str, *, tenant_slug: str) -> Caller:
 
     It may do what was agreed to and what the member's role allows now, at the one server that it is for.
     """
-    tenant_id = (
-        Tenant.objects.filter(slug=tenant_slug).values_list("pk", flat=True).first()
-        if len(token) <= MAX_TOKEN and token.isascii()
-        else None
-    )
-    if tenant_id is None:
+    if len(token) > MAX_TOKEN or not token.isascii():
         raise unknown_token()
-    with tenant_scope(tenant_id):
+    with tenant_scope_of(tenant_slug) as tenant_id:
+        if tenant_id is None:
+            raise unknown_token()
         return _caller(*find_live_token(token), tenant_slug)
 
 

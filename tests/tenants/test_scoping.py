@@ -10,7 +10,13 @@ from django.db.utils import ProgrammingError
 
 from servers.models import Server
 from tenants.models import ApiKey, Membership
-from tenants.scoping import TenantScopeMissing, directory_scope, tenant_scope
+from tenants.scoping import (
+    TenantScopeMissing,
+    current_tenant_id,
+    directory_scope,
+    tenant_scope,
+    tenant_scope_of,
+)
 from tests.factories import make_team
 
 
@@ -92,3 +98,19 @@ def test_the_log_refuses_update_delete_and_truncate_even_to_its_owner() -> None:
                 owner.execute(statement)
         with connection.cursor() as cursor, pytest.raises(ProgrammingError, match="permission denied"):
             cursor.execute(statement)
+
+
+def test_a_scope_by_slug_is_that_tenants_and_of_an_unknown_one_nobodys() -> None:
+    team = make_team()
+    with tenant_scope_of(team.slug) as found:
+        assert (found, current_tenant_id()) == (team.tenant_id, team.tenant_id)
+        assert Membership.objects.count() == 1
+    with tenant_scope_of("no-such-team") as found:
+        assert found is None
+        with pytest.raises(TenantScopeMissing):
+            Membership.objects.count()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM tenants_membership")
+            assert cursor.fetchone() == (0,)
+    with tenant_scope(team.tenant_id), pytest.raises(TenantScopeMissing), tenant_scope_of(team.slug):
+        pass

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from core.errors import Conflict
@@ -37,6 +38,7 @@ def issuer_list(request: HttpRequest, caller: Caller) -> HttpResponse:
     return page(request, caller, "issuers.html", "issuers", {"rows": list_issuers(caller=caller)})
 
 
+@sensitive_post_parameters("client_secret")
 @require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page(Action.KEYS_CHANGE)
 def issuer_new(request: HttpRequest, caller: Caller) -> HttpResponse:
@@ -51,6 +53,7 @@ def issuer_new(request: HttpRequest, caller: Caller) -> HttpResponse:
     return page(request, caller, "issuer_new.html", "issuers", context, status=form_status(form))
 
 
+@sensitive_post_parameters("client_secret")
 @require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page(Action.KEYS_READ)
 def issuer_page(request: HttpRequest, caller: Caller, issuer_id: UUID) -> HttpResponse:
@@ -68,6 +71,7 @@ def issuer_page(request: HttpRequest, caller: Caller, issuer_id: UUID) -> HttpRe
     return _issuer_page(request, caller, issuer_id, form=form)
 
 
+@sensitive_post_parameters()
 @require_POST
 @tenant_page(Action.KEYS_CHANGE)
 def issuer_test(request: HttpRequest, caller: Caller, issuer_id: UUID) -> HttpResponse:

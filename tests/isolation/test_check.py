@@ -28,7 +28,7 @@ from tenants.oauth_addresses import resource
 from tenants.services.keys import list_keys
 from tenants.services.oauth_flow import issue_tokens
 from tenants.tokens import caller_for_token
-from tests.isolation.holes import HOLES
+from tests.isolation.holes import HOLES, PAIR
 from tests.plugins.live_marina import LiveMarina
 
 FAMILIES = {
@@ -128,13 +128,21 @@ def test_nothing_crosses(
     live_marina: LiveMarina, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     share_address(live_marina, monkeypatch)
-    call_command("check_isolation", url=live_marina.base_url)
+    try:
+        call_command("check_isolation", url=live_marina.base_url)
+    except CommandError:
+        pytest.fail(capsys.readouterr().err, pytrace=False)
     assert capsys.readouterr().out.startswith("Nothing crosses: ")
 
 
 def test_a_marina_that_does_not_answer_is_named(database: None) -> None:
     with pytest.raises(CommandError, match=r"does not answer at http://127\.0\.0\.1:9"):
         call_command("check_isolation", url="http://127.0.0.1:9")
+
+
+def test_a_name_that_no_team_can_have_is_named() -> None:
+    with pytest.raises(CommandError, match=r"'A b' begins no team's name"):
+        call_command("check_isolation", "--teams", "A b")
 
 
 def test_credentials_of_the_check_end_with_it(database: None) -> None:
@@ -167,7 +175,7 @@ def test_credentials_of_the_check_end_with_it(database: None) -> None:
 @pytest.mark.parametrize("name", HOLES)
 def test_a_hole_is_found(holed: LiveMarina, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     share_address(holed, monkeypatch)
-    with checked_teams() as teams:
+    with checked_teams(PAIR) as teams:
         session = begin_session(holed.base_url, teams[1])
         made = [each for each in make_attempts(*teams, session) if each.name.startswith(FAMILIES[name])]
         open_hole(holed, name)

@@ -22,7 +22,16 @@ _NOTHING: Final = frozenset({302, 401, 403})
 
 _SHOWN: Final = 300
 _UNLIKE: Final = frozenset(
-    {"x-request-id", "date", "set-cookie", "content-length", "etag", "mcp-session-id", "retry-after"}
+    {
+        "x-request-id",
+        "date",
+        "expires",
+        "set-cookie",
+        "content-length",
+        "etag",
+        "mcp-session-id",
+        "retry-after",
+    }
 )
 _TOKEN: Final = re.compile(r'(name="csrfmiddlewaretoken" value=")[^"]+"|(data-csrf=")[^"]+"')
 _REQUEST_ID: Final = re.compile(r'("request_id":\s*")[^"]*"')

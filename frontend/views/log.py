@@ -20,7 +20,7 @@ from tenants.access import Caller
 from tenants.audit.query import OUTCOME_FILTERS
 from tenants.roles import Action
 from tenants.services.keys import list_keys
-from tenants.services.log import LogPage, get_record, search_records
+from tenants.services.log import LogPage, get_record, list_calls_within, search_records
 from tenants.services.oauth_apps import list_connections
 
 PAGE: Final = 50
@@ -221,7 +221,8 @@ def log_news(request: HttpRequest, caller: Caller) -> HttpResponse:
 @tenant_page(Action.AUDIT_READ)
 def record(request: HttpRequest, caller: Caller, seq: int) -> HttpResponse:
     """Every field of one record: in the drawer, or as a page of its own."""
-    context = {"record": get_record(seq, caller=caller)}
+    found = get_record(seq, caller=caller)
+    context = {"record": found, "calls": list_calls_within(found, caller=caller)}
     if wants_fragment(request):
         return fragment(request, caller, "record.html", context)
     return page(request, caller, "record.html", "log", context)

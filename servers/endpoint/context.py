@@ -16,8 +16,9 @@ from servers.endpoint.questions import Retries, bound_to
 from servers.endpoint.sessions import principal_of
 from servers.endpoint.tracing import trace_of
 from servers.endpoint.wire import INVALID_PARAMS, RpcError
-from servers.execution.context import cannot_ask, part_of
-from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Principal, Trace
+from servers.execution.clock import Clock
+from servers.execution.context import cannot_ask, cannot_call, part_of
+from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Outcome, Principal, Trace
 
 LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 MAX_NOTICE_BYTES: Final = 64 * 1024
@@ -36,14 +37,12 @@ _CAPABILITY: Final[dict[AskMethod, str]] = {
 class CallContext:
     """Implements ``servers.execution.contract.Context`` for one request. Cheap to make: most need none of it."""
 
-    __slots__ = ("_asking", "_deadline", "_first", "_incoming", "_left", "_told", "retries")
+    __slots__ = ("_clock", "_first", "_incoming", "_told", "retries")
 
     def __init__(self, incoming: Incoming, target: str, arguments: object = None) -> None:
         self._incoming = incoming
         self._told = -math.inf
-        self._asking = 0
-        self._left: float | None = None
-        self._deadline: asyncio.Timeout | None = None
+        self._clock = Clock(incoming.seconds)
         self._first: Callable[[], Awaitable[None]] | None = None
         self.retries: Retries | None = None
         if incoming.modern:
@@ -111,9 +110,11 @@ class CallContext:
 
     def keep(self, deadline: asyncio.Timeout) -> None:
         """See ``Context``."""
-        self._deadline = deadline
-        if self._asking:
-            deadline.reschedule(None)
+        self._clock.keep(deadline)
+
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
+        """See ``Context``. A run that may call others has a context around this one (``servers.services.nesting``)."""
+        raise cannot_call()
 
     async def resource_updated(self, uri: str) -> None:
         """See ``Context``."""
@@ -159,7 +160,7 @@ class CallContext:
             raise cannot_ask(next(iter(asks.values()), None))
         if self._first is not None:
             await self._first()
-        self._stop_clock()
+        self._clock.stop()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {key: group.create_task(questions.ask(channel, ask)) for key, ask in asks.items()}
@@ -169,27 +170,8 @@ class CallContext:
                 raise
             raise _first(faults) from None
         finally:
-            self._start_clock()
+            self._clock.start()
         return {key: task.result() for key, task in tasks.items()}
-
-    def _stop_clock(self) -> None:
-        self._asking += 1
-        deadline = self._deadline
-        if deadline is None or self._asking > 1 or deadline.expired():
-            return
-        when = deadline.when()
-        deadline.reschedule(None)
-        self._left = None if when is None else when - asyncio.get_running_loop().time()
-
-    def _start_clock(self) -> None:
-        self._asking -= 1
-        deadline = self._deadline
-        if deadline is None or self._asking or deadline.expired():
-            return
-        loop = asyncio.get_running_loop()
-        # Asked in its first step, before there was a deadline: it has all of its time yet.
-        left = self._incoming.seconds if self._left is None else self._left
-        deadline.reschedule(loop.time() + left)
 
     async def _notify(self, method: str, params: Mapping[str, Any]) -> None:
         channel = self._incoming.channel()

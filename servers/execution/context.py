@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.errors import SourceError
-from servers.execution.contract import Ask, AskMethod, LogLevel, Principal, Trace
+from servers.execution.contract import Ask, AskMethod, LogLevel, Outcome, Principal, Trace
 
 
 class Detached:
@@ -36,6 +36,9 @@ class Detached:
     def keep(self, deadline: asyncio.Timeout) -> None:
         return
 
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
+        raise cannot_call()
+
     async def resource_updated(self, uri: str) -> None:
         return
 
@@ -53,6 +56,11 @@ def cannot_ask(ask: Ask | None) -> SourceError:
         code="client_cannot",
         data={"method": method} if part is None else {"method": method, "part": part},
     )
+
+
+def cannot_call() -> SourceError:
+    """What an operation is told that calls a tool though its backend does not compose."""
+    return SourceError("This kind of data source calls no other tools.", code="cannot_call")
 
 
 def part_of(ask: Ask) -> str | None:

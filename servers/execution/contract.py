@@ -209,6 +209,15 @@ class Context(Protocol):
         """Take the operation's deadline: waiting for the client's answer does not count against it."""
         ...
 
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
+        """Call another tool of the same server as the same caller: decided and recorded as any call is, under this one.
+
+        For operations of a backend that ``composes``. ``key`` says which call of the operation this is, the same when
+        the operation runs again: the client's answers to what the tool asks are found by it. Raises ``MarinaError``
+        where the call is refused or the tool fails, and ``InputRequired``.
+        """
+        ...
+
     async def resource_updated(self, uri: str) -> None:
         """Tell those who subscribed to the resource, on every replica, that it changed."""
         ...
@@ -240,6 +249,8 @@ class Backend(Protocol):
     """JSON Schema 2020-12 of the settings that an admin enters."""
     secret_settings: frozenset[str]
     """Names of settings that are sealed at rest and never shown again."""
+    composes: bool = False
+    """Whether its operations call other tools (``Context.call``). Each run of one is in the log before it begins."""
 
     @abstractmethod
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,6 +270,17 @@ class Backend(Protocol):
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         """Check a tenant's own tool definition and derive its schemas. Raises ``InvalidInput``."""
         ...
+
+    def uses(self, operation: Operation) -> Sequence[str]:
+        """The names of the tools that the operation may call, of a backend that ``composes``."""
+        return ()
+
+    def link(self, offered: Offered, tools: Mapping[str, Offered]) -> Offered:
+        """Check what was compiled against the team's ``tools`` that it uses, by name; one that is not there is missing.
+
+        Raises ``InvalidInput`` with a path a fault.
+        """
+        return offered
 
     @abstractmethod
     async def check(self, source: Source) -> Health:

@@ -42,6 +42,7 @@ class Engine:
         max_result_bytes: int = MAX_RESULT_BYTES,
     ) -> None:
         self._backends = dict(backends or build_backends(allow_address=allow_address))
+        self._composing = frozenset(kind for kind, each in self._backends.items() if each.composes)
         self._max_result_bytes = max_result_bytes
 
     @property
@@ -55,6 +56,10 @@ class Engine:
             message = f"There is no kind of data source named {kind}. Known: {', '.join(self._backends)}."
             raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
         return backend
+
+    def composes(self, kind: str) -> bool:
+        """Whether tools on sources of this kind may call other tools."""
+        return kind in self._composing
 
     async def execute(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, TooLarge, Unavailable
@@ -21,6 +22,7 @@ from servers.services.decisions import (
     decide_resource,
     require_usable,
 )
+from servers.services.nesting import Composing
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
 from servers.services.runtime import Runtime, get_runtime
@@ -70,8 +72,9 @@ async def call_tool(
     request_id: str,
     timeout: float = CALL_SECONDS,
     context: Context = NOBODY,
+    within: Composing | None = None,
 ) -> CallResult:
-    """Call a tool and record it. ``timeout`` in seconds.
+    """Call a tool and record it. ``timeout`` in seconds. ``within`` is the run of a tool that makes the call.
 
     Raises, after recording it: ``Forbidden`` (which rule), ``NotFound`` (no such tool here), and ``InputRequired``
     (a question to the client, with whose answer the call is made again). Raises ``Unavailable`` when the log cannot
@@ -90,6 +93,7 @@ async def call_tool(
         client=client,
         request_id=request_id,
         trace=context.trace,
+        parent=None if within is None else within.record.intent,
     )
     try:
         tool = decide(caller, surface, tool_name)
@@ -99,6 +103,13 @@ async def call_tool(
     record.version = tool.version
     context.precede(record.intend)
     try:
+        if runtime.engine.composes(tool.kind):
+            # Its calls are recorded under its own record: that comes first.
+            await record.intend()
+            perform = partial(call_tool, caller=caller, surface=surface, client=client, request_id=request_id)
+            context = Composing(
+                context, record, perform=perform, reads=surface.only_reads, seconds=timeout, within=within
+            )
         outcome = await _run_tool(tool, arguments, record, timeout, context)
     except BaseException as end:
         await record.end_early(end)
@@ -260,7 +271,7 @@ async def _run_tool(
     fault: MarinaError | None = check_arguments(validator, arguments)
     if fault is not None:
         raise fault
-    if tool.annotations.get("readOnlyHint") is not True:
+    if not tool.only_reads:
         await record.intend()
     outcome = await record.runtime.engine.execute(
         source, tool.operation, arguments, timeout=timeout, context=context

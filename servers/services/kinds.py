@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from servers.execution.contract import Backend
+from servers.execution.contract import Backend, Operation
 from servers.services.runtime import get_runtime
 from tenants.services.inputs import one_of
 
@@ -38,6 +38,12 @@ def backend_of(kind: object, path: str = "kind") -> Backend:
     """The backend of a kind. Raises ``InvalidInput`` that lists the known kinds."""
     engine = get_runtime().engine
     return engine.backend(one_of(kind, path, engine.kinds))
+
+
+def tools_called(kind: str, operation: Operation) -> Sequence[str]:
+    """The names of the tools that an operation may call; none of a kind that is not installed any more."""
+    engine = get_runtime().engine
+    return engine.backend(kind).uses(operation) if kind in engine.kinds else ()
 
 
 def _kind(backend: Backend) -> Kind:

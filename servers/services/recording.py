@@ -37,6 +37,7 @@ class CallRecord:
         "duration_us",
         "kind",
         "outcome",
+        "parent",
         "request_id",
         "runtime",
         "seq",
@@ -59,6 +60,7 @@ class CallRecord:
         client: str,
         request_id: str,
         trace: Trace | None = None,
+        parent: int | None = None,
     ) -> None:
         self.started = perf_counter_ns()
         self.runtime = runtime
@@ -70,11 +72,17 @@ class CallRecord:
         self.client = client
         self.request_id = request_id
         self.trace_id = "" if trace is None else trace.id
+        self.parent = parent
         self.version: int | None = None
         self.outcome = ""
         self.seq = 0
         self.duration_us = 0
         self._intent: asyncio.Future[int] | None = None
+
+    @property
+    def intent(self) -> int | None:
+        """The number of its intent, where that is in the log already."""
+        return None if self._intent is None or not self._intent.done() else self._intent.result()
 
     async def intend(self) -> None:
         """Record that the run is about to begin, for one that may change something.
@@ -179,6 +187,7 @@ class CallRecord:
             arguments=self.arguments,
             request_id=self.request_id,
             trace_id=self.trace_id,
+            parent=self.parent,
         )
 
 

@@ -77,6 +77,16 @@ class SurfaceTool:
     icons: Sequence[Mapping[str, Any]] = ()
     output_validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether it says of itself that it changes nothing."""
+        return self.annotations.get("readOnlyHint") is True
+
+    @property
+    def kind(self) -> str:
+        """The kind of its data source, where that can be used."""
+        return "" if self.source is None else self.source.kind
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurfaceResource:
@@ -157,6 +167,11 @@ class Surface:
     def variables_of(self, resource: SurfaceResource) -> tuple[str, ...]:
         """The names of a template's variables, in their order; a resource has none."""
         return next((template.names for template, each in self._matched if each is resource), ())
+
+    def only_reads(self, name: str) -> bool:
+        """Whether the tool of this name changes nothing: one that is not there cannot."""
+        tool = self.by_name.get(name)
+        return tool is None or tool.only_reads
 
     def find_prompt(self, name: str) -> SurfacePrompt | None:
         """The prompt of this name."""

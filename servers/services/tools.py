@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from servers.services.bounds import (
     clean_title,
 )
 from servers.services.changes import publish_change
-from servers.services.kinds import backend_of
+from servers.services.kinds import backend_of, tools_called
 from servers.services.reach import within_servers
 from servers.services.redaction import mask_secrets
 from servers.services.schemas import compile_schema
@@ -87,7 +87,7 @@ def create_tool(
         if row is None:
             known = ", ".join(DataSource.objects.values_list("name", flat=True)[:20]) or "none yet"
             refuse("source", f"there is no data source of that name. This team's: {known}.")
-        offered = _compiled(row.kind, kind, definition)
+        offered = _compiled(row.kind, kind, definition, name)
         tool = store_tool(
             row,
             replace(
@@ -132,18 +132,13 @@ def change_tool(
                 f"{based_on}. Read it again and repeat the change.",
                 code="version_moved",
             )
-        new = Offered(
-            name=tool.name,
+        new = replace(
+            _offered(tool),
             title=current.title if title is None else clean_title(title),
             description=current.description if description is None else clean_description(description),
-            input_schema=current.input_schema,
-            output_schema=current.output_schema,
-            annotations=current.annotations,
-            operation=_operation(current),
-            icons=current.icons,
         )
         if definition is not None:
-            compiled = _compiled(tool.source.kind, current.kind, definition)
+            compiled = _compiled(tool.source.kind, current.kind, definition, tool.name)
             new = replace(
                 compiled, name=tool.name, title=new.title, description=new.description, icons=new.icons
             )
@@ -235,14 +230,60 @@ def _current(tool: Tool) -> ToolVersion:
     return tool.current
 
 
-def _compiled(source_kind: str, kind: str, definition: Mapping[str, Any]) -> Offered:
+def _compiled(source_kind: str, kind: str, definition: Mapping[str, Any], name: str) -> Offered:
     if not isinstance(kind, str):
         refuse("kind", "must be text.")
     if not isinstance(definition, Mapping):
         refuse("definition", "must be an object.")
     check_json(definition, "definition", largest=MAX_DEFINITION_BYTES)
     with faults_below("definition", but="kind"):
-        return backend_of(source_kind).compile(kind, definition)
+        backend = backend_of(source_kind)
+        offered = backend.compile(kind, definition)
+        called = backend.uses(offered.operation)
+        tools = _tools_called(called)
+        if backend.composes:
+            offered = backend.link(offered, {tool.name: _offered(tool) for tool in tools})
+    _refuse_to_call_itself(name, called, tools)
+    return offered
+
+
+def _refuse_to_call_itself(name: str, called: Iterable[str], tools: list[Tool]) -> None:
+    """Follow the tools that a tool calls, and those that these call."""
+    # Each with the way to it.
+    ways = {each: [name, each] for each in called}
+    seen: set[str] = set()
+    while ways:
+        if name in ways:
+            refuse("definition", f"the tool would call itself: {' → '.join(ways[name])}.")
+        seen |= ways.keys()
+        ways = {
+            each: [*ways[tool.name], each]
+            for tool in tools
+            for each in tools_called(tool.source.kind, _operation(_current(tool)))
+            if each not in seen
+        }
+        tools = _tools_called(ways)
+
+
+def _tools_called(names: Collection[str]) -> list[Tool]:
+    if not names:
+        return []
+    tools = Tool.objects.select_related("source", "current")
+    return list(tools.filter(name__in=list(names), current__isnull=False))
+
+
+def _offered(tool: Tool) -> Offered:
+    current = _current(tool)
+    return Offered(
+        name=tool.name,
+        title=current.title,
+        description=current.description,
+        input_schema=current.input_schema,
+        output_schema=current.output_schema,
+        annotations=current.annotations,
+        operation=_operation(current),
+        icons=current.icons,
+    )
 
 
 def _add_version(tool: Tool, offered: Offered, *, caller: Caller) -> None:

@@ -270,6 +270,9 @@ class RecordSerializer(serializers.Serializer[Any]):
     outcome_seq = serializers.IntegerField(
         allow_null=True, help_text="Of an intent: the number of the record that says how the call ended."
     )
+    parent_seq = serializers.IntegerField(
+        allow_null=True, help_text="Of a call that another call made: the number of that one's intent."
+    )
     outcome_unknown = serializers.BooleanField(
         help_text="An intent whose outcome is not there: the call runs still, or its process ended before it."
     )

@@ -93,7 +93,8 @@ class Entry:
     ``arguments`` are what was asked for (of a call, or of a change of configuration), with secrets already
     masked. ``client`` is the MCP client as it names itself. ``size`` is bytes of the result, ``duration_us``
     and ``at`` are microseconds. ``intent`` is the number of the intent whose outcome this is. ``trace_id`` is that of
-    the distributed trace that the client put the request into (W3C Trace Context), or empty.
+    the distributed trace that the client put the request into (W3C Trace Context), or empty. ``parent`` is the
+    number of the intent of the call that made this one.
     """
 
     kind: str
@@ -113,6 +114,7 @@ class Entry:
     request_id: str = ""
     intent: int | None = None
     trace_id: str = ""
+    parent: int | None = None
     at: int = field(default_factory=now_us)
 
 
@@ -147,6 +149,8 @@ def encode(entry: Entry) -> bytes:
         body["intent"] = entry.intent
     if entry.trace_id:
         body["trace_id"] = entry.trace_id
+    if entry.parent is not None:
+        body["parent"] = entry.parent
     if entry.arguments is None:
         return _dump(body)
     body["arguments"] = entry.arguments

@@ -38,6 +38,9 @@ from tenants.services.recording import record_change
 FORMATS: Final = ("jsonl",)
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 500
+LISTED_CALLS: Final = 200
+"""Of the calls that one call made, so many are shown beside it."""
+
 LISTED_EXPORTS: Final = 100
 
 SEARCH_SECONDS: Final = 5
@@ -57,7 +60,8 @@ class LogRecord:
     """A record as people and programs read it. ``hash`` is its link in the chain, in hex.
 
     A call that may change something leaves two records: its intent, and an outcome that names the intent's number in
-    ``intent_seq``. ``outcome_seq`` of the intent is the number of that outcome.
+    ``intent_seq``. ``outcome_seq`` of the intent is the number of that outcome. ``parent_seq`` is the intent
+    of the call that made this one.
     """
 
     seq: int
@@ -81,6 +85,7 @@ class LogRecord:
     hash: str
     intent_seq: int | None
     outcome_seq: int | None
+    parent_seq: int | None
 
     @property
     def is_call(self) -> bool:
@@ -152,6 +157,22 @@ def get_record(seq: int, *, caller: Caller) -> LogRecord:
     if not found:
         raise NotFound(f"There is no record {seq} in this team's log.", code="record_not_found")
     return found[0]
+
+
+def list_calls_within(record: LogRecord, *, caller: Caller) -> list[LogRecord]:
+    """The calls that a call made, in their order, each as it ended; ``LISTED_CALLS`` at most."""
+    caller.require(Action.AUDIT_READ)
+    first = record.seq if record.outcome == INTENT else record.intent_seq
+    if first is None or record.kind not in CALL_KINDS:
+        return []
+    last = record.outcome_seq if record.outcome == INTENT else record.seq
+    # They stand between its intent and its outcome: a short stretch of the primary key, so no index of their own.
+    between = Q(seq__gt=first) if last is None else Q(seq__gt=first, seq__lt=last)
+    with tenant_scope(caller.tenant_id):
+        rows = AuditRecord.objects.filter(between, request_id=record.request_id)
+        rows = rows.filter(~Q(outcome=INTENT) | without_outcome())
+        found = _readable(rows.order_by("seq")[:LISTED_CALLS])
+    return [each for each in found if each.parent_seq == first]
 
 
 def start_export(
@@ -307,6 +328,7 @@ def _readable(rows: Iterable[AuditRecord]) -> list[LogRecord]:
             trace_id=body.get("trace_id", ""),
             hash=bytes(row.hash).hex(),
             outcome_seq=outcomes.get(row.seq),
+            parent_seq=body.get("parent"),
         )
         for row, body in bodies
     ]

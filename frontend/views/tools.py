@@ -20,6 +20,13 @@ from frontend.forms.building import PARAMETER_TYPES, Parameter, ToolForm, parame
 from frontend.listing import filtered_list, offering_servers
 from frontend.pages import form_status, fragment, page
 from frontend.switch import switched, turned_on
+from frontend.views.defined_tools import (
+    edit_defined_tool,
+    editors,
+    is_defined_kind,
+    new_defined_tool,
+    preview_defined_tool,
+)
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
 from servers.services.servers import list_servers
@@ -59,7 +66,10 @@ def tool_list(request: HttpRequest, caller: Caller) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page(Action.TOOLS_CHANGE)
 def tool_new(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """The editor for a new SQL tool, with a working sample in it."""
+    """The editor for a new tool of the chosen kind, with a sample in it: of SQL, where none was chosen."""
+    name = request.POST.get("kind") or request.GET.get("kind") or KIND
+    if name != KIND:
+        return new_defined_tool(request, caller, name)
     sources = _sql_sources(caller)
     initial = {"sql": _SAMPLE_SQL, "source": request.GET.get("source", "")}
     form = ToolForm(request.POST or None, sources=sources, initial=initial)
@@ -78,7 +88,7 @@ def tool_new(request: HttpRequest, caller: Caller) -> HttpResponse:
             messages.success(request, f"Tool {tool.name} is offered now. Try it below.")
             return redirect("frontend:tool", caller.tenant_slug, tool.id)
     rows = form.parameters if form.is_bound else [_SAMPLE_PARAMETER]
-    return _editor(request, caller, form, rows, {"sources": sources})
+    return _editor(request, caller, form, rows, {"sources": sources, "editors": editors()})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -87,10 +97,10 @@ def tool_edit(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
     """The editor for a new version of a tool."""
     tool = get_tool(tool_id, caller=caller)
     version = tool.current
-    if version is None or version.kind != KIND:
-        raise InvalidInput(
-            "This tool came with its data source and cannot be edited. Make a SQL tool of your own."
-        )
+    if version is None or tool.brought or not is_defined_kind(version.kind):
+        raise InvalidInput("This tool came with its data source and cannot be edited. Make one of your own.")
+    if version.kind != KIND:
+        return edit_defined_tool(request, caller, tool)
     initial = {
         "title": version.title,
         "description": version.description,
@@ -118,7 +128,9 @@ def tool_edit(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
 @require_POST
 @tenant_page(Action.TOOLS_CHANGE)
 def tool_preview(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """The input schema that the editor's SQL and parameters would give. Saves nothing."""
+    """The input schema that what is in the editor would give. Saves nothing."""
+    if name := request.POST.get("kind"):
+        return preview_defined_tool(request, caller, name)
     form = ToolForm(request.POST, sources=_sql_sources(caller))
     for field in form.fields.values():
         field.required = False
@@ -144,7 +156,7 @@ def tool_page(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
         "versions": list_versions(tool_id, caller=caller),
         "fields": argument_fields(schema),
         "servers": offering_servers(list_servers(caller=caller), tool.source_id),
-        "editable": tool.current is not None and tool.current.kind == KIND,
+        "editable": tool.current is not None and not tool.brought and is_defined_kind(tool.current.kind),
         "delete_url": reverse("frontend:tool_delete", args=[caller.tenant_slug, tool.id]),
     }
     return page(request, caller, "tool.html", "tools", context)

@@ -18,7 +18,16 @@ from servers.endpoint.tracing import trace_of
 from servers.endpoint.wire import INVALID_PARAMS, RpcError
 from servers.execution.clock import Clock
 from servers.execution.context import cannot_ask, cannot_call, part_of
-from servers.execution.contract import Ask, AskMethod, InputRequired, LogLevel, Outcome, Principal, Trace
+from servers.execution.contract import (
+    Ask,
+    AskMethod,
+    InputRequired,
+    LogLevel,
+    Offered,
+    Outcome,
+    Principal,
+    Trace,
+)
 
 LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 MAX_NOTICE_BYTES: Final = 64 * 1024
@@ -115,6 +124,10 @@ class CallContext:
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         """See ``Context``. A run that may call others has a context around this one (``servers.services.nesting``)."""
         raise cannot_call()
+
+    def tool(self, name: str) -> Offered | None:
+        """See ``Context``, and ``call``."""
+        return None
 
     async def resource_updated(self, uri: str) -> None:
         """See ``Context``."""

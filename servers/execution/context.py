@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.errors import SourceError
-from servers.execution.contract import Ask, AskMethod, LogLevel, Outcome, Principal, Trace
+from servers.execution.contract import Ask, AskMethod, LogLevel, Offered, Outcome, Principal, Trace
 
 
 class Detached:
@@ -38,6 +38,9 @@ class Detached:
 
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         raise cannot_call()
+
+    def tool(self, name: str) -> Offered | None:
+        return None
 
     async def resource_updated(self, uri: str) -> None:
         return

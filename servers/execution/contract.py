@@ -6,6 +6,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -52,6 +53,11 @@ class Offered:
     annotations: Mapping[str, Any]
     operation: Operation
     icons: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it says of itself that it changes nothing."""
+        return self.annotations.get("readOnlyHint") is True
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +224,10 @@ class Context(Protocol):
         """
         ...
 
+    def tool(self, name: str) -> Offered | None:
+        """Another tool of the same server, where there is one of that name that the caller may call; see ``call``."""
+        ...
+
     async def resource_updated(self, uri: str) -> None:
         """Tell those who subscribed to the resource, on every replica, that it changed."""
         ...
@@ -237,6 +247,14 @@ class Health:
     latency_ms: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ToolKind:
+    """A kind of tools that teams define on a source. ``sample`` is a definition to begin from, in an editor of JSON."""
+
+    title: str
+    sample: Mapping[str, Any]
+
+
 class Backend(Protocol):
     """A kind of data source. One object a process; it owns the pools of its kind, on one event loop.
 
@@ -249,6 +267,8 @@ class Backend(Protocol):
     """JSON Schema 2020-12 of the settings that an admin enters."""
     secret_settings: frozenset[str]
     """Names of settings that are sealed at rest and never shown again."""
+    tool_kinds: Mapping[str, ToolKind] = MappingProxyType({})
+    """The kinds of tools that teams define on such a source (``compile``), by name."""
     composes: bool = False
     """Whether its operations call other tools (``Context.call``). Each run of one is in the log before it begins."""
 

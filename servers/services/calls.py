@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, TooLarge, Unavailable
 from servers.execution.context import NOBODY
-from servers.execution.contract import Completion, Context, Outcome
+from servers.execution.contract import Completion, Context, Offered, Outcome
 from servers.services.decisions import (
     decide,
     decide_completion,
@@ -108,7 +108,12 @@ async def call_tool(
             await record.intend()
             perform = partial(call_tool, caller=caller, surface=surface, client=client, request_id=request_id)
             context = Composing(
-                context, record, perform=perform, reads=surface.only_reads, seconds=timeout, within=within
+                context,
+                record,
+                perform=perform,
+                find=partial(_callable, caller, surface),
+                seconds=timeout,
+                within=within,
             )
         outcome = await _run_tool(tool, arguments, record, timeout, context)
     except BaseException as end:
@@ -258,6 +263,13 @@ def _runtime() -> Runtime:
     if not runtime.writer.accepting:
         raise log_unavailable()
     return runtime
+
+
+def _callable(caller: Caller, surface: Surface, name: str) -> Offered | None:
+    try:
+        return decide(caller, surface, name).offered
+    except (Forbidden, NotFound):
+        return None
 
 
 async def _run_tool(

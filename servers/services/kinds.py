@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from servers.execution.contract import Backend, Operation
+from servers.execution.contract import Backend, Operation, ToolKind
 from servers.services.runtime import get_runtime
 from tenants.services.inputs import one_of
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of data source as people choose it. ``schema`` is JSON Schema 2020-12 of its settings."""
+    """A kind of data source as people choose it. ``schema`` is JSON Schema 2020-12 of its settings.
+
+    ``tool_kinds``: the kinds of tools that teams define on it.
+    """
 
     name: str
     title: str
     schema: Mapping[str, Any]
     secrets: frozenset[str]
+    tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
 
 
 def list_kinds() -> list[Kind]:
@@ -47,4 +51,6 @@ def tools_called(kind: str, operation: Operation) -> Sequence[str]:
 
 
 def _kind(backend: Backend) -> Kind:
-    return Kind(backend.kind, backend.title, backend.settings_schema, backend.secret_settings)
+    return Kind(
+        backend.kind, backend.title, backend.settings_schema, backend.secret_settings, backend.tool_kinds
+    )

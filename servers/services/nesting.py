@@ -20,6 +20,7 @@ from servers.execution.contract import (
     Context,
     InputRequired,
     LogLevel,
+    Offered,
     Outcome,
     Principal,
     Trace,
@@ -69,15 +70,15 @@ class Whole:
 class Composing:
     """Implements ``Context`` for a run that may call other tools: its own context, and ``call``.
 
-    ``seconds`` are the run's. ``reads`` says of a tool by name whether it only reads.
+    ``seconds`` are the run's. ``find`` gives a tool by name, where the caller may call it here.
     """
 
     __slots__ = (
         "_context",
         "_deadline",
         "_ends",
+        "_find",
         "_perform",
-        "_reads",
         "_seconds",
         "names",
         "record",
@@ -90,13 +91,13 @@ class Composing:
         record: CallRecord,
         *,
         perform: Perform,
-        reads: Callable[[str], bool],
+        find: Callable[[str], Offered | None],
         seconds: float,
         within: Composing | None,
     ) -> None:
         self._context = context
         self._perform = perform
-        self._reads = reads
+        self._find = find
         self._seconds = seconds
         self._ends = asyncio.get_running_loop().time() + seconds
         self._deadline: asyncio.Timeout | None = None
@@ -142,7 +143,7 @@ class Composing:
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         """See ``Context``."""
         self._count(tool)
-        reads = self._reads(tool)
+        found = self._find(tool)
         inner = Inner(self._context, key, seconds=self._left())
         try:
             result = await self._perform(
@@ -153,7 +154,7 @@ class Composing:
                 raise _asked_too_late(tool) from None
             raise
         # What was refused, or did not fit, never ran.
-        if not reads and result.outcome not in ("refused", "invalid"):
+        if found is not None and not found.only_reads and result.outcome not in ("refused", "invalid"):
             self.whole.changed = True
         if result.error is None:
             return Outcome(
@@ -167,6 +168,10 @@ class Composing:
         if result.error.code == "tool_failed":
             raise SourceError(result.text[:_MOST_WORDS] or result.error.message, code="tool_failed")
         raise result.error
+
+    def tool(self, name: str) -> Offered | None:
+        """See ``Context``."""
+        return self._find(name)
 
     async def resource_updated(self, uri: str) -> None:
         """See ``Context``."""
@@ -267,6 +272,10 @@ class Inner:
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         """See ``Context``. A tool that composes has a ``Composing`` around this."""
         raise cannot_call()
+
+    def tool(self, name: str) -> Offered | None:
+        """See ``Context``, and ``call``."""
+        return None
 
     async def resource_updated(self, uri: str) -> None:
         """See ``Context``."""

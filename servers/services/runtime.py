@@ -26,7 +26,8 @@ from servers.services.lockout import LOCK_SECONDS, Lockout
 from servers.services.oauth_notes import StepNotes
 from servers.services.reading import look_up
 from servers.services.refusals import RefusalLog
-from servers.services.surfaces import RECHECK_SECONDS, SurfaceCache, find_tenant
+from servers.services.surface_cache import RECHECK_SECONDS, SurfaceCache
+from servers.services.surfaces import find_tenant
 from tenants.audit.writer import AuditWriter
 from tenants.changes import CHANNEL
 

@@ -1,7 +1,4 @@
-"""Compiles tools' JSON Schemas and says, value by value, what does not fit. Fetches no remote schema.
-
-The dialect is JSON Schema 2020-12 unless ``$schema`` names another. Patterns run on a linear-time engine.
-"""
+"""Says, value by value, what of arguments and results does not fit a tool's JSON Schema."""
 
 from __future__ import annotations
 
@@ -14,28 +11,12 @@ import orjson
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from core.errors import InvalidInput, SourceError
+from servers.execution.schemas import HIDDEN
 
 MAX_FAULTS: Final = 10
 """Faults named in one answer. More would not help whoever mends them one by one."""
 
-_HIDDEN: Final = "the value"
-"""Stands in messages for what the caller sent: a message goes into the log, and the value may be secret."""
-
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
-    """A validator for arguments or results. Raises ``InvalidInput`` when this is no valid schema."""
-    try:
-        return jsonschema_rs.validator_for(
-            dict(schema), pattern_options=jsonschema_rs.RegexOptions(), mask=_HIDDEN, offline=True
-        )
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as fault:
-        raise InvalidInput(
-            "The schema is not valid JSON Schema 2020-12.",
-            errors=[{"path": "$", "message": str(fault).partition("\n")[0][:300]}],
-            code="schema_invalid",
-        ) from fault
 
 
 def check_arguments(validator: jsonschema_rs.Validator, arguments: Mapping[str, Any]) -> InvalidInput | None:
@@ -126,7 +107,7 @@ def _described(fault: jsonschema_rs.ValidationError, unexpected: str) -> list[di
     if isinstance(kind, Kind.Enum):
         allowed = ", ".join(orjson.dumps(option).decode()[:60] for option in list(kind.options)[:20])
         return [{"path": path, "message": f"must be one of: {allowed}"}]
-    message = fault.message.removeprefix(_HIDDEN).strip()
+    message = fault.message.removeprefix(HIDDEN).strip()
     return [{"path": path, "message": message[:300]}]
 
 

@@ -11,6 +11,7 @@ from django.db.models import Max, QuerySet
 
 from core.errors import Conflict, NotFound
 from servers.execution.contract import Offered, Operation
+from servers.execution.schemas import compile_schema
 from servers.models import DataSource, Tool, ToolVersion
 from servers.services.bounds import (
     MAX_DEFINITION_BYTES,
@@ -23,7 +24,6 @@ from servers.services.changes import publish_change
 from servers.services.kinds import backend_of, tools_called
 from servers.services.reach import within_servers
 from servers.services.redaction import mask_secrets
-from servers.services.schemas import compile_schema
 from servers.services.visibility import tools_left
 from tenants.access import Caller
 from tenants.roles import Action
@@ -206,6 +206,21 @@ def renew_tool(tool: Tool, offered: Offered, *, caller: Caller) -> bool:
     return True
 
 
+def compile_tool(source_kind: str, kind: str, definition: Mapping[str, Any], name: str) -> Offered:
+    """What a definition makes of a tool of this name, in the scope that is open.
+
+    Raises ``InvalidInput`` with a path below the definition a fault, or ``kind``.
+    """
+    backend = backend_of(source_kind)
+    offered = backend.compile(kind, definition)
+    called = backend.uses(offered.operation)
+    tools = _tools_called(called)
+    if backend.composes:
+        offered = backend.link(offered, {tool.name: _offered(tool) for tool in tools})
+    _refuse_to_call_itself(name, called, tools)
+    return offered
+
+
 def _visible(caller: Caller) -> QuerySet[Tool]:
     """The tools of the tenant in scope, less those that a narrowed credential does not reach."""
     tools: QuerySet[Tool] = within_servers(Tool.objects.all(), caller)
@@ -237,14 +252,7 @@ def _compiled(source_kind: str, kind: str, definition: Mapping[str, Any], name: 
         refuse("definition", "must be an object.")
     check_json(definition, "definition", largest=MAX_DEFINITION_BYTES)
     with faults_below("definition", but="kind"):
-        backend = backend_of(source_kind)
-        offered = backend.compile(kind, definition)
-        called = backend.uses(offered.operation)
-        tools = _tools_called(called)
-        if backend.composes:
-            offered = backend.link(offered, {tool.name: _offered(tool) for tool in tools})
-    _refuse_to_call_itself(name, called, tools)
-    return offered
+        return compile_tool(source_kind, kind, definition, name)
 
 
 def _refuse_to_call_itself(name: str, called: Iterable[str], tools: list[Tool]) -> None:
@@ -254,7 +262,7 @@ def _refuse_to_call_itself(name: str, called: Iterable[str], tools: list[Tool]) 
     seen: set[str] = set()
     while ways:
         if name in ways:
-            refuse("definition", f"the tool would call itself: {' → '.join(ways[name])}.")
+            refuse("", f"The tool would call itself: {' → '.join(ways[name])}.")
         seen |= ways.keys()
         ways = {
             each: [*ways[tool.name], each]

@@ -22,10 +22,11 @@ from core.extensions import WHOLE
 from servers.endpoint.app import EndpointApp
 from servers.execution.contract import Offered, Source
 from servers.execution.engine import Engine
+from servers.execution.schemas import compile_schema
 from servers.services.grants import _Grant
 from servers.services.runtime import Runtime, get_runtime
-from servers.services.schemas import compile_schema
-from servers.services.surfaces import Surface, SurfaceTool, _Held
+from servers.services.surface_cache import _Held
+from servers.services.surfaces import Surface, SurfaceTool
 from tenants.access import Caller
 from tenants.audit.chain import EMPTY, Head
 from tenants.audit.waiting import Waiting

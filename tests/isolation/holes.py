@@ -98,14 +98,14 @@ def _menu_names_every_team() -> Any:
 
 
 def _surface_is_of_another_team() -> Any:
-    from servers.services import surfaces
+    from servers.services import surface_cache, surfaces
 
     load = surfaces.load_surface
 
     def load_surface(tenant_id: int, slug: str, sealer: Any) -> Any:
         return load(_other().pk, slug, sealer)
 
-    return patch.object(surfaces, "load_surface", load_surface)
+    return patch.object(surface_cache, "load_surface", load_surface)
 
 
 def _sessions_are_anybodys() -> Any:

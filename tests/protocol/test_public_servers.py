@@ -10,7 +10,7 @@ import pytest
 
 from core.sealing import sealer
 from servers.services.servers import create_server, list_servers, update_server
-from servers.services.surfaces import SurfaceCache
+from servers.services.surface_cache import SurfaceCache
 from tenants.services.log import search_records
 from tests.factories import Team, make_team
 from tests.plugins.live_marina import NO_REDIS, LiveMarina

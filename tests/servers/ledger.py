@@ -18,7 +18,7 @@ from servers.execution.contract import (
     Outcome,
     Source,
 )
-from servers.services.schemas import compile_schema
+from servers.execution.schemas import compile_schema
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
 from tests.plainkind import PlainKind
 

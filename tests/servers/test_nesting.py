@@ -23,10 +23,10 @@ from servers.execution.contract import (
     Source,
 )
 from servers.execution.engine import Engine
+from servers.execution.schemas import compile_schema
 from servers.services import nesting
 from servers.services.calls import CallResult, call_tool
 from servers.services.runtime import get_runtime
-from servers.services.schemas import compile_schema
 from servers.services.surfaces import Surface, SurfaceTool
 from tenants.access import Caller
 from tenants.audit.records import decode

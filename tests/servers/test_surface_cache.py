@@ -10,9 +10,10 @@ import pytest
 from core.sealing import sealer
 from core.threads import run_sync
 from servers.execution.contract import Operation
-from servers.services import surfaces
+from servers.services import surface_cache, surfaces
 from servers.services.sources import create_source
-from servers.services.surfaces import Surface, SurfaceCache, SurfaceResource, load_surface
+from servers.services.surface_cache import SurfaceCache
+from servers.services.surfaces import Surface, SurfaceResource, load_surface
 from tests.factories import make_team
 from tests.shelf import add_shelf_kind, fill_shelf
 
@@ -48,7 +49,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(surfaces, "monotonic", clock)
+    monkeypatch.setattr(surface_cache, "monotonic", clock)
     return clock
 
 
@@ -63,7 +64,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
             return 1
         return surface_of(tenant_id, str(args[0]), sizes.get(tenant_id, 1_000))
 
-    monkeypatch.setattr(surfaces, "look_up", look_up)
+    monkeypatch.setattr(surface_cache, "look_up", look_up)
     return sizes
 
 
@@ -77,13 +78,13 @@ async def test_ten_thousand_tenants_leave_the_bounded_number_used_last(
     cache = SurfaceCache(sealer())
     for tenant in range(10_000):
         assert await cache.get(tenant, "default") is not None
-    assert held(cache, range(10_000)) == list(range(10_000 - surfaces.MAX_SURFACES, 10_000))
+    assert held(cache, range(10_000)) == list(range(10_000 - surface_cache.MAX_SURFACES, 10_000))
 
 
 async def test_a_tenant_whose_calls_find_its_surface_held_is_not_pushed_out(
     clock: Clock, sizes: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surfaces, "MAX_SURFACES", 10)
+    monkeypatch.setattr(surface_cache, "MAX_SURFACES", 10)
     cache = SurfaceCache(sealer())
     await cache.get(0, "default")
     for tenant in range(1, 100):
@@ -100,10 +101,10 @@ async def test_large_surfaces_make_room_for_each_other_by_their_memory(
 ) -> None:
     cache = SurfaceCache(sealer())
     for tenant in range(20):
-        sizes[tenant] = surfaces.MAX_BYTES // 4
+        sizes[tenant] = surface_cache.MAX_BYTES // 4
         await cache.get(tenant, "default")
     assert held(cache, range(20)) == [16, 17, 18, 19]
-    sizes[20] = surfaces.MAX_BYTES * 2
+    sizes[20] = surface_cache.MAX_BYTES * 2
     await cache.get(20, "default")
     # One that is too large for all of it is served all the same.
     assert held(cache, range(21)) == [20]
@@ -113,7 +114,7 @@ async def test_memory_is_given_back_by_what_is_dropped(clock: Clock, sizes: dict
     cache = SurfaceCache(sealer())
     for _ in range(10):
         for tenant in range(4):
-            sizes[tenant] = surfaces.MAX_BYTES // 4
+            sizes[tenant] = surface_cache.MAX_BYTES // 4
             await cache.get(tenant, "default")
         cache.drop_tenant(0)
     cache.drop_tenant(0)
@@ -185,14 +186,14 @@ async def test_whether_a_server_is_public_is_held_for_both_answers_and_dropped_w
         asked.append(slug)
         return public.get(slug, False)
 
-    monkeypatch.setattr(surfaces, "look_up", look_up)
-    monkeypatch.setattr(surfaces, "MAX_ACCESS", 3)
+    monkeypatch.setattr(surface_cache, "look_up", look_up)
+    monkeypatch.setattr(surface_cache, "MAX_ACCESS", 3)
     cache = SurfaceCache(sealer())
     for _ in range(3):
         assert await cache.is_public(1, "open")
         assert not await cache.is_public(1, "private")
     assert asked == ["open", "private"]
-    clock.now += surfaces.RECHECK_SECONDS
+    clock.now += surface_cache.RECHECK_SECONDS
     assert not await cache.is_public(1, "private")
     assert asked == ["open", "private", "private"]
     public["private"] = True

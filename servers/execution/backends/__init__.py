@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.outbound import AllowAddress
+from servers.execution.backends.flows import FlowsBackend
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.contract import Backend
@@ -11,6 +12,7 @@ from servers.execution.contract import Backend
 def build_backends(*, allow_address: AllowAddress) -> dict[str, Backend]:
     """A fresh object of each kind, by its name."""
     backends: list[Backend] = [
+        FlowsBackend(),
         PostgresBackend(allow_address=allow_address),
     ]
     own = {backend.kind: backend for backend in backends}

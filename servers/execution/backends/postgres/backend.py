@@ -32,6 +32,7 @@ from servers.execution.contract import (
     Operation,
     Outcome,
     Source,
+    ToolKind,
 )
 
 _OPERATIONS: Final[Mapping[str, Callable[..., Awaitable[Outcome]]]] = {
@@ -48,6 +49,7 @@ class PostgresBackend(Backend):
     title: str = "PostgreSQL"
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     secret_settings: frozenset[str] = frozenset({"dsn"})
+    tool_kinds: Mapping[str, ToolKind] = {"sql": ToolKind("SQL", {"sql": "SELECT 1 AS one"})}
 
     def __init__(
         self, *, allow_address: AllowAddress = allow_public, idle_seconds: float = IDLE_SECONDS

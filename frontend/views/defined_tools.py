@@ -1,0 +1,117 @@
+"""The editor of tools whose definition is JSON (pipelines, workflows …), of whatever kind their data source has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from core.errors import MarinaError, NotFound
+from frontend.forms.definitions import DefinitionForm, written
+from frontend.pages import form_status, fragment, page
+from servers.execution.contract import ToolKind
+from servers.models import Tool
+from servers.services.kinds import Kind, list_kinds
+from servers.services.previews import preview_tool
+from servers.services.sources import list_sources
+from servers.services.tools import change_tool, create_tool
+from tenants.access import Caller
+
+
+def editors() -> list[tuple[str, ToolKind, Kind]]:
+    """Every kind of tool that teams define, with the kind of data source that it stands on."""
+    return [(name, each, kind) for kind in list_kinds() for name, each in kind.tool_kinds.items()]
+
+
+def new_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpResponse:
+    """The editor for a new tool of this kind, with its sample in it. Raises ``NotFound`` for an unknown kind."""
+    tool_kind, kind = _editor_of(name)
+    sources = [source.name for source in list_sources(caller=caller) if source.kind == kind.name]
+    initial = {"definition": written(tool_kind.sample), "source": request.GET.get("source", "")}
+    form = DefinitionForm(request.POST or None, sources=sources, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        with form.refusals():
+            tool = create_tool(
+                data["name"],
+                data["source"],
+                name,
+                data["definition"],
+                data["title"],
+                data["description"],
+                caller=caller,
+            )
+            messages.success(request, f"Tool {tool.name} is offered now. Try it below.")
+            return redirect("frontend:tool", caller.tenant_slug, tool.id)
+    context = {"form": form, "sources": sources, "kind": kind, "editors": editors()}
+    return _page(request, caller, name, tool_kind, context)
+
+
+def edit_defined_tool(request: HttpRequest, caller: Caller, tool: Tool) -> HttpResponse:
+    """The editor for a new version."""
+    version = tool.current
+    if version is None:
+        raise NotFound("This tool has no version yet.")
+    tool_kind, _ = _editor_of(version.kind)
+    initial = {
+        "title": version.title,
+        "description": version.description,
+        "definition": written(version.definition),
+    }
+    form = DefinitionForm(request.POST or None, sources=[], fixed=True, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        based_on = request.POST.get("based_on", "")
+        with form.refusals():
+            changed = change_tool(
+                tool.id,
+                caller=caller,
+                definition=form.cleaned_data["definition"],
+                title=form.cleaned_data["title"],
+                description=form.cleaned_data["description"],
+                based_on=int(based_on) if based_on.isascii() and based_on.isdigit() else None,
+            )
+            number = changed.current.number if changed.current else 0
+            messages.success(request, f"{tool.name} is at version {number}.")
+            return redirect("frontend:tool", caller.tenant_slug, tool.id)
+    return _page(request, caller, version.kind, tool_kind, {"form": form, "tool": tool, "version": version})
+
+
+def preview_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpResponse:
+    """What the definition in the editor gives, or each of its faults with its place. Saves nothing."""
+    _, kind = _editor_of(name)
+    sources = [source.name for source in list_sources(caller=caller) if source.kind == kind.name]
+    form = DefinitionForm(request.POST, sources=sources)
+    for field in form.fields.values():
+        field.required = False
+    context: dict[str, Any] = {"form": form}
+    if form.is_valid():
+        data = form.cleaned_data
+        source = data["source"] or request.POST.get("for_source", "")
+        called = data["name"] or request.POST.get("for_tool", "")
+        try:
+            context["offered"] = preview_tool(source, name, data["definition"], called, caller=caller)
+        except MarinaError as error:
+            context["refusal"] = error
+    return fragment(request, caller, "tool_preview.html", context)
+
+
+def is_defined_kind(name: str) -> bool:
+    """Whether there is such a kind of tools."""
+    return any(each == name for each, _, _ in editors())
+
+
+def _editor_of(name: str) -> tuple[ToolKind, Kind]:
+    for each, tool_kind, kind in editors():
+        if each == name:
+            return tool_kind, kind
+    raise NotFound("There is no such kind of tool here. Choose one of the list.")
+
+
+def _page(
+    request: HttpRequest, caller: Caller, name: str, tool_kind: ToolKind, context: dict[str, Any]
+) -> HttpResponse:
+    shared = {"kind_name": name, "tool_kind": tool_kind}
+    status = form_status(context["form"])
+    return page(request, caller, "definition_form.html", "tools", {**shared, **context}, status=status)

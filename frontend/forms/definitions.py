@@ -13,7 +13,10 @@ from frontend.forms.base import ServiceForm, mono
 
 
 class DefinitionForm(ServiceForm):
-    """A tool's name, words and definition. ``fixed``: one that there is keeps its name and source for life."""
+    """A tool's name, words and definition. ``fixed``: one that there is keeps its name and source for life.
+
+    ``text`` is the member of the definition that is written by itself, if there is one.
+    """
 
     name = forms.CharField(
         max_length=64,
@@ -35,13 +38,43 @@ class DefinitionForm(ServiceForm):
         widget=forms.Textarea(attrs=mono(rows="22")),
     )
 
-    def __init__(self, *args: Any, sources: list[str], fixed: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, sources: list[str], text: str = "", fixed: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         choice = self.fields["source"]
         assert isinstance(choice, forms.ChoiceField)  # noqa: S101 - declared above
         choice.choices = [(name, name) for name in sources]
         if fixed:
             del self.fields["name"], self.fields["source"]
+        self.text = text
+        if text:
+            self.fields[text] = forms.CharField(
+                max_length=64 * 1024,
+                strip=False,
+                required=False,
+                widget=forms.Textarea(attrs=mono(rows="18")),
+            )
+            self.fields["definition"].label = "The rest"
+            self.fields["definition"].widget.attrs["rows"] = "12"
+
+    @property
+    def text_field(self) -> Any:
+        """The field of the member that is written by itself; ``None`` where there is none."""
+        return self[self.text] if self.text else None
+
+    def _add_fault(self, path: str, message: str) -> None:
+        if self.text and path == f"definition.{self.text}":
+            self.add_error(self.text, message)
+        else:
+            super()._add_fault(path, message)
+
+    def whole(self) -> dict[str, Any]:
+        """The definition, with the member that is written by itself in it."""
+        definition = dict(self.cleaned_data["definition"])
+        if self.text:
+            definition[self.text] = self.cleaned_data[self.text].replace("\r\n", "\n")
+        return definition
 
     def clean_definition(self) -> Mapping[str, Any]:
         """The definition as an object."""
@@ -54,6 +87,8 @@ class DefinitionForm(ServiceForm):
         return value
 
 
-def written(definition: Mapping[str, Any]) -> str:
-    """A definition as the editor shows it."""
-    return json.dumps(definition, indent=2, ensure_ascii=False)
+def written(definition: Mapping[str, Any], text: str = "") -> dict[str, str]:
+    """A definition as the editor shows it, by field; ``text`` as of the form."""
+    rest = {name: value for name, value in definition.items() if name != text}
+    shown = {"definition": json.dumps(rest, indent=2, ensure_ascii=False)}
+    return {**shown, text: str(definition.get(text, ""))} if text else shown

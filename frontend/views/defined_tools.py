@@ -29,8 +29,8 @@ def new_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpRes
     """The editor for a new tool of this kind, with its sample in it. Raises ``NotFound`` for an unknown kind."""
     tool_kind, kind = _editor_of(name)
     sources = [source.name for source in list_sources(caller=caller) if source.kind == kind.name]
-    initial = {"definition": written(tool_kind.sample), "source": request.GET.get("source", "")}
-    form = DefinitionForm(request.POST or None, sources=sources, initial=initial)
+    initial = {**written(tool_kind.sample, tool_kind.text), "source": request.GET.get("source", "")}
+    form = DefinitionForm(request.POST or None, sources=sources, text=tool_kind.text, initial=initial)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         with form.refusals():
@@ -38,7 +38,7 @@ def new_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpRes
                 data["name"],
                 data["source"],
                 name,
-                data["definition"],
+                form.whole(),
                 data["title"],
                 data["description"],
                 caller=caller,
@@ -58,16 +58,16 @@ def edit_defined_tool(request: HttpRequest, caller: Caller, tool: Tool) -> HttpR
     initial = {
         "title": version.title,
         "description": version.description,
-        "definition": written(version.definition),
+        **written(version.definition, tool_kind.text),
     }
-    form = DefinitionForm(request.POST or None, sources=[], fixed=True, initial=initial)
+    form = DefinitionForm(request.POST or None, sources=[], text=tool_kind.text, fixed=True, initial=initial)
     if request.method == "POST" and form.is_valid():
         based_on = request.POST.get("based_on", "")
         with form.refusals():
             changed = change_tool(
                 tool.id,
                 caller=caller,
-                definition=form.cleaned_data["definition"],
+                definition=form.whole(),
                 title=form.cleaned_data["title"],
                 description=form.cleaned_data["description"],
                 based_on=int(based_on) if based_on.isascii() and based_on.isdigit() else None,
@@ -80,9 +80,9 @@ def edit_defined_tool(request: HttpRequest, caller: Caller, tool: Tool) -> HttpR
 
 def preview_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpResponse:
     """What the definition in the editor gives, or each of its faults with its place. Saves nothing."""
-    _, kind = _editor_of(name)
+    tool_kind, kind = _editor_of(name)
     sources = [source.name for source in list_sources(caller=caller) if source.kind == kind.name]
-    form = DefinitionForm(request.POST, sources=sources)
+    form = DefinitionForm(request.POST, sources=sources, text=tool_kind.text)
     for field in form.fields.values():
         field.required = False
     context: dict[str, Any] = {"form": form}
@@ -91,7 +91,7 @@ def preview_defined_tool(request: HttpRequest, caller: Caller, name: str) -> Htt
         source = data["source"] or request.POST.get("for_source", "")
         called = data["name"] or request.POST.get("for_tool", "")
         try:
-            context["offered"] = preview_tool(source, name, data["definition"], called, caller=caller)
+            context["offered"] = preview_tool(source, name, form.whole(), called, caller=caller)
         except MarinaError as error:
             context["refusal"] = error
     return fragment(request, caller, "tool_preview.html", context)

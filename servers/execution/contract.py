@@ -249,10 +249,14 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class ToolKind:
-    """A kind of tools that teams define on a source. ``sample`` is a definition to begin from, in an editor of JSON."""
+    """A kind of tools that teams define on a source. ``sample`` is a definition to begin from, in an editor of JSON.
+
+    ``text``: the member of the definition that is a text of several lines, and is written by itself.
+    """
 
     title: str
     sample: Mapping[str, Any]
+    text: str = ""
 
 
 class Backend(Protocol):

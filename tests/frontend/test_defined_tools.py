@@ -112,6 +112,23 @@ def test_a_tool_is_shown_by_its_steps_and_edited(client: Client, flows: Team) ->
     assert now.current.number == 2
 
 
+def test_code_is_written_by_itself_and_checked(client: Client, flows: Team) -> None:
+    create_source("snippets", "code", {}, caller=flows.owner)
+    url = f"/app/{flows.slug}/tools/new"
+    sample = client.get(f"{url}?kind=python").context["form"].initial
+    fields = {"kind": "python", "name": "words", "source": "snippets", "definition": sample["definition"]}
+    faulty = client.post(url, {**fields, "code": "x = (\n"})
+    assert any("line 1" in each for each in faulty.context["form"].errors["code"])
+    told = client.post(f"/app/{flows.slug}/tools/preview", {**fields, "code": "y"}, headers=HTMX)
+    assert "nothing is called y" in told.content.decode()
+    saved = client.post(url, {**fields, "code": sample["code"].replace("\n", "\r\n")})
+    assert saved.status_code == 302
+    (tool,) = [each for each in list_tools(caller=flows.owner) if each.name == "words"]
+    assert tool.current is not None
+    assert tool.current.definition["code"] == sample["code"]
+    assert "re.findall" in client.get(f"/app/{flows.slug}/tools/{tool.id}/").content.decode()
+
+
 def test_what_came_with_a_source_is_not_edited(client: Client, flows: Team) -> None:
     brought = next(each for each in list_tools(caller=flows.owner) if each.name == "create_pipeline")
     assert (

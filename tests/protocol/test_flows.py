@@ -130,6 +130,24 @@ async def test_a_pipeline_of_the_client_is_checked_then_run(whole: Endpoint, mod
     assert "a count of orders" in str(prompt.messages[0].content)
 
 
+@ERAS
+async def test_a_tool_in_python_calls_others_and_tells_what_it_prints(
+    whole: Endpoint, flows: Team, mode: str, hear_all: HearAll
+) -> None:
+    def make() -> None:
+        create_source("snippets", "code", {}, caller=flows.owner)
+        code = "print(f'saying {word}')\nsaid = await echo(text=word)\nsaid['echo']['text'] * 2"
+        definition = {"code": code, "tools": ["echo"], "parameters": {"word": {"type": "string"}}}
+        create_tool("say_twice", "snippets", "python", definition, caller=flows.owner)
+        hear_all()
+
+    await run_sync(make)
+    async with connected(whole, mode) as client:
+        called = await client.call_tool("say_twice", {"word": "ho"})
+    assert not called.is_error
+    assert "hoho" in str(called.content[0])
+
+
 async def test_a_key_for_the_pipeline_alone_may_not_run_what_it_calls(port: int, flows: Team) -> None:
     scopes = ("tools:read", "tools:execute", "tool:twice")
     key = await run_sync(flows.key, *scopes)

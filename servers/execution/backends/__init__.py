@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.outbound import AllowAddress
+from servers.execution.backends.code import CodeBackend
 from servers.execution.backends.flows import FlowsBackend
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
@@ -12,6 +13,7 @@ from servers.execution.contract import Backend
 def build_backends(*, allow_address: AllowAddress) -> dict[str, Backend]:
     """A fresh object of each kind, by its name."""
     backends: list[Backend] = [
+        CodeBackend(),
         FlowsBackend(),
         PostgresBackend(allow_address=allow_address),
     ]

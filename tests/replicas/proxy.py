@@ -22,6 +22,7 @@ from tests.replicas.wire import Broken, Head, Reader, copy_body, copy_rest
 _LARGEST_HEAD = 256 * 1024
 _NO_BODY = {204, 304}
 _SWITCHING = 101
+_REST_SECONDS = 1.0
 
 
 class Ending(StrEnum):
@@ -106,6 +107,10 @@ class Proxy:
                 passage.ending = Ending.LEFT
                 return False
             ended, again = taking.result()
+            if again and not head.is_upgrade:
+                # The client was told that it may go on. A quick answer is here before the task that gave the body away
+                # has had its turn; one that came without the body leaves a rest of it that nobody can read past.
+                await asyncio.wait({giving}, timeout=_REST_SECONDS)
             again = again and giving.done() and not head.is_upgrade
         finally:
             for task in (giving, taking, leaving):

@@ -55,7 +55,7 @@ class DefinitionForm(ServiceForm):
                 required=False,
                 widget=forms.Textarea(attrs=mono(rows="18")),
             )
-            self.fields["definition"].label = "The rest"
+            self.fields["definition"].label = "The rest of its definition"
             self.fields["definition"].widget.attrs["rows"] = "12"
 
     @property

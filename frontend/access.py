@@ -15,7 +15,6 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from core.errors import Forbidden
-from core.requestid import serving_request
 from frontend.pages import wants_fragment
 from frontend.sessions import arrival_of_request
 from tenants.access import Caller, SecondFactorNeeded, SignInNeededHere, caller_for_user
@@ -52,21 +51,20 @@ def tenant_page(
             user = signed_in(request)
             if user is None:
                 return to_sign_in(request)
-            with serving_request(getattr(request, "request_id", "")):
-                try:
-                    caller = caller_for_user(user.pk, user.email, tenant, arrival=arrival_of_request(request))
-                except SignInNeededHere as refusal:
-                    if not wants_fragment(request):
-                        note_refusal(request, refusal.caller, refusal)
-                    raise
-                _note_visit(request, caller)
-                try:
-                    for action in needed:
-                        caller.require(action)
-                    return view(request, caller, *args, **kwargs)
-                except Forbidden as refusal:
-                    note_refusal(request, caller, refusal)
-                    raise
+            try:
+                caller = caller_for_user(user.pk, user.email, tenant, arrival=arrival_of_request(request))
+            except SignInNeededHere as refusal:
+                if not wants_fragment(request):
+                    note_refusal(request, refusal.caller, refusal)
+                raise
+            _note_visit(request, caller)
+            try:
+                for action in needed:
+                    caller.require(action)
+                return view(request, caller, *args, **kwargs)
+            except Forbidden as refusal:
+                note_refusal(request, caller, refusal)
+                raise
 
         return never_cache(member_view)
 

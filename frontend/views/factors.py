@@ -16,7 +16,6 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from core.errors import Conflict, NotFound, RateLimited, Unauthenticated
-from core.requestid import serving_request
 from frontend.ceremonies import ADDING, USING, begin, take
 from frontend.forms.factors import ConfirmForm, PasskeyForm, TotpForm
 from frontend.pages import form_status, own_page
@@ -176,8 +175,7 @@ def _proves(request: HttpRequest, user: User, form: ConfirmForm) -> bool:
         return user.check_password(given["password"])
     if given["credential"]:
         try:
-            with serving_request(getattr(request, "request_id", "")):
-                use_passkey(user, given["credential"], take(request, USING))
+            use_passkey(user, given["credential"], take(request, USING))
         except Unauthenticated:
             return False
         return True
@@ -186,8 +184,7 @@ def _proves(request: HttpRequest, user: User, form: ConfirmForm) -> bool:
 
 def _change(request: HttpRequest, user: User, change: Callable[[], list[str] | None]) -> list[str] | None:
     """Make a change; then no other browser is signed in, and this session has another key."""
-    with serving_request(getattr(request, "request_id", "")):
-        codes = change_alone(user, change, but=request.session.get(SESSION_KEY))
+    codes = change_alone(user, change, but=request.session.get(SESSION_KEY))
     request.session.cycle_key()
     return codes
 

@@ -16,7 +16,6 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
 from core.errors import Conflict, Forbidden, MarinaError, NotFound
-from core.requestid import serving_request
 from frontend.access import signed_in
 from frontend.forms.people import ROLE_WORDS, NewAccountForm, NewTeamForm, SignUpForm
 from frontend.pages import form_status, own_page
@@ -128,8 +127,7 @@ def invitation_link(request: HttpRequest, token: str) -> HttpResponse:
             found = find_invitation(digest)
             check_invitation(found, email=user.email)
         except Forbidden as refusal:
-            with serving_request(getattr(request, "request_id", "")):
-                note_forwarded(found, refusal, email=user.email)
+            note_forwarded(found, refusal, email=user.email)
         except (Conflict, NotFound):
             pass  # said on the page that follows
     request.session[_INVITATION] = digest.hex()
@@ -186,8 +184,7 @@ def _way(found: Invitation, user: User | None) -> str:
 
 def _join(request: HttpRequest, user: User, invitation_id: UUID) -> HttpResponse:
     try:
-        with serving_request(getattr(request, "request_id", "")):
-            caller = accept_invitation(invitation_id, user_id=user.pk, email=user.email)
+        caller = accept_invitation(invitation_id, user_id=user.pk, email=user.email)
     except MarinaError as refusal:
         context = {"title": "You cannot join", "words": refusal.message, "signed_in": True}
         return own_page(render(request, "marina/gate_notice.html", context, status=refusal.status))

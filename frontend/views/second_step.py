@@ -14,7 +14,6 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from core.errors import Forbidden, RateLimited, Unauthenticated
-from core.requestid import serving_request
 from frontend.ceremonies import USING, begin, take
 from frontend.entering import HalfSignedIn, half_signed_in, open_session
 from frontend.forms.factors import SecondStepForm
@@ -52,26 +51,25 @@ def second_step(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         address = visitor_address(request)
         if wait := claim_attempt(half.user.email, address=address):
-            log_failure(request, address, throttled=True)
+            log_failure(address, throttled=True)
             return asked_to_wait(request, form, "second_step.html", wait, what=_FAILED, context=context)
         try:
             return _finish(request, half, form)
         except RateLimited as limited:
-            log_failure(request, address, throttled=True)
+            log_failure(address, throttled=True)
             words = "wrong codes were given for this account"
             return asked_to_wait(
                 request, form, "second_step.html", limited.retry_after, what=words, context=context
             )
         except Unauthenticated as refusal:
             note_failure(half.user.email, address=address)
-            log_failure(request, address, throttled=False)
-            with serving_request(getattr(request, "request_id", "")):
-                record_refused_person(
-                    "session.second_step",
-                    Forbidden(refusal.message, rule="factor:wrong", code=refusal.code),
-                    operation=f"sign in from {address}",
-                    user=half.user,
-                )
+            log_failure(address, throttled=False)
+            record_refused_person(
+                "session.second_step",
+                Forbidden(refusal.message, rule="factor:wrong", code=refusal.code),
+                operation=f"sign in from {address}",
+                user=half.user,
+            )
             form.add_error(None if form.cleaned_data["credential"] else "code", refusal.message)
     return own_page(render(request, "marina/second_step.html", context, status=form_status(form)))
 
@@ -107,14 +105,13 @@ def passkey_sign_in(request: HttpRequest) -> HttpResponse:
     # There is no e-mail to count by; an answer begins with its passkey's id.
     named = f"passkey {answer[:80]}"
     if wait := claim_attempt(named, address=address):
-        log_failure(request, address, throttled=True)
+        log_failure(address, throttled=True)
         return asked_to_wait(request, form, "sign_in.html", wait, what=_FAILED, context=context)
     try:
-        with serving_request(getattr(request, "request_id", "")):
-            user = use_passkey(None, answer, take(request, USING))
+        user = use_passkey(None, answer, take(request, USING))
     except Unauthenticated as refusal:
         note_failure(named, address=address)
-        log_failure(request, address, throttled=False)
+        log_failure(address, throttled=False)
         form.add_error(None, refusal.message)
         return own_page(render(request, "marina/sign_in.html", context, status=400))
     forgive_attempts(named, address=address)
@@ -125,8 +122,7 @@ def _finish(request: HttpRequest, half: HalfSignedIn, form: SecondStepForm) -> H
     """Sign in. Raises ``Unauthenticated`` for what is no factor of theirs, and ``RateLimited``."""
     answer = form.cleaned_data["credential"]
     if answer:
-        with serving_request(getattr(request, "request_id", "")):
-            use_passkey(half.user, answer, take(request, USING))
+        use_passkey(half.user, answer, take(request, USING))
         return open_session(request, half.user, half.target)
     used = use_code(half.user, form.cleaned_data["code"])
     if used is None:

@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from core.requestid import current_request_id
 from frontend.access import LAST_TENANT, signed_in, to_sign_in
 from frontend.entering import enter
 from frontend.forms.people import SignInForm
@@ -47,7 +48,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         address = visitor_address(request)
         wait = claim_attempt(email, address=address)
         if wait:
-            log_failure(request, address, throttled=True)
+            log_failure(address, throttled=True)
             failed = "sign-ins failed for this e-mail or from your address"
             return asked_to_wait(
                 request,
@@ -61,18 +62,16 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         if isinstance(user, User):
             return enter(request, user, target)
         note_failure(email, address=address)
-        log_failure(request, address, throttled=False)
+        log_failure(address, throttled=False)
         form.add_error(None, "E-mail and password do not fit. Check both and try again.")
     return render(request, "marina/sign_in.html", context)
 
 
-def log_failure(request: HttpRequest, address: str, *, throttled: bool) -> None:
+def log_failure(address: str, *, throttled: bool) -> None:
     """Tell the operator of a failed sign-in."""
     # Without the e-mail: people type passwords into the wrong field.
-    request_id = getattr(request, "request_id", "")
-    _log.warning(
-        "sign-in failed", extra={"request_id": request_id, "address": address, "throttled": throttled}
-    )
+    told = {"request_id": current_request_id(), "address": address, "throttled": throttled}
+    _log.warning("sign-in failed", extra=told)
 
 
 @require_POST

@@ -16,7 +16,6 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from core.requestid import serving_request
 from frontend.access import LAST_TENANT, OPENED, signed_in
 from frontend.forms.single_sign_on import FindTeamForm
 from frontend.pages import own_page
@@ -102,14 +101,13 @@ def team_sign_in_back(request: HttpRequest, team: str) -> HttpResponse:
         if provider is None:
             return _refused(request, _closed(), tenant, None)
         asserted = finish_at_provider(provider, kept, parameters)
-        with serving_request(getattr(request, "request_id", "")):
-            admitted = admit_person(
-                provider.pk,
-                asserted,
-                tenant_id=tenant.pk,
-                tenant_slug=team,
-                password_user=_password_user(request),
-            )
+        admitted = admit_person(
+            provider.pk,
+            asserted,
+            tenant_id=tenant.pk,
+            tenant_slug=team,
+            password_user=_password_user(request),
+        )
     except SsoRefused as refusal:
         return _refused(request, refusal, tenant, provider)
     _enter(request, admitted)
@@ -131,9 +129,7 @@ def _closed() -> SsoRefused:
 def _refused(
     request: HttpRequest, refusal: SsoRefused, tenant: Tenant, provider: IdentityProvider | None
 ) -> HttpResponse:
-    record_refused_sign_in(
-        refusal, provider, tenant_id=tenant.pk, request_id=getattr(request, "request_id", "")
-    )
+    record_refused_sign_in(refusal, provider, tenant_id=tenant.pk)
     user = signed_in(request)
     context = {
         "here": user.email if user else "",

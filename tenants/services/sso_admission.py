@@ -20,6 +20,7 @@ import redis
 from django.utils import timezone
 
 from core.errors import Conflict, InvalidInput
+from core.requestid import current_request_id
 from tenants.access import Caller
 from tenants.arrivals import Proof
 from tenants.audit.append import append_entry
@@ -83,9 +84,7 @@ def admit_person(
     return Admitted(identity.user, caller, Proof(tenant_slug, provider.pk, provider.name, until))
 
 
-def record_refused_sign_in(
-    refusal: SsoRefused, provider: IdentityProvider | None, *, tenant_id: int, request_id: str
-) -> None:
+def record_refused_sign_in(refusal: SsoRefused, provider: IdentityProvider | None, *, tenant_id: int) -> None:
     """Tell the team's log why somebody was not let in; up to sixty a minute, since anybody can cause them."""
     if not _may_record(tenant_id):
         _log.warning("refused sign-in not recorded: too many", extra={"tenant_id": tenant_id})
@@ -99,7 +98,7 @@ def record_refused_sign_in(
                 actor=f"single sign-on ({name})" if name else "single sign-on",
                 arguments={"through": name},
                 reason=Reason(code=refusal.code, rule=refusal.rule, message=refusal.message),
-                request_id=request_id,
+                request_id=current_request_id(),
             ),
             tenant_id=tenant_id,
         )

@@ -240,9 +240,10 @@ def test_each_failed_second_step_is_in_the_log_of_teams_that_its_person_has_come
     app, codes = set_up_app(browser_of(team))
     wrong = app.wrong()
     with caplog.at_level(logging.WARNING):
-        first_step(team).post(SECOND, {"code": wrong})
+        answer = first_step(team).post(SECOND, {"code": wrong})
     (record,) = search_records(caller=team.owner, kind="session.second_step").records
     assert (record.outcome, record.actor) == ("refused", f"user:{team.owner_email}")
+    assert record.request_id == answer["X-Request-ID"]
     assert kinds_of(team, "factor.added") == [("factor.added", "ok")]
     for kind in ("session.second_step", "factor.added"):
         assert kinds_of(elsewhere, kind) == []

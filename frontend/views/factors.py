@@ -11,7 +11,6 @@ from typing import Any, Final
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -21,6 +20,7 @@ from frontend.forms.factors import ConfirmForm, PasskeyForm, TotpForm
 from frontend.pages import form_status, own_page
 from frontend.proof import note_proof, proven_page
 from frontend.sessions import visitor_address
+from frontend.targets import safe_target
 from frontend.views.account import person_page
 from frontend.waiting import asked_to_wait
 from tenants.models import User
@@ -209,8 +209,4 @@ def _done(request: HttpRequest, codes: list[str] | None, words: str) -> HttpResp
 
 def _back(request: HttpRequest) -> str:
     """Where to go once it is proven: a page of the account's."""
-    target = request.POST.get("next") or request.GET.get("next") or _HOME
-    safe = url_has_allowed_host_and_scheme(
-        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-    return target if safe and target.startswith(_HOME) else _HOME
+    return safe_target(request, within=(_HOME,), otherwise=_HOME)

@@ -5,7 +5,6 @@ A wrong answer counts as a failed sign-in; a right password before it forgives n
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -20,7 +19,7 @@ from frontend.forms.factors import SecondStepForm
 from frontend.forms.people import SignInForm
 from frontend.pages import form_status, own_page
 from frontend.sessions import visitor_address
-from frontend.views.session import log_failure, safe_target
+from frontend.views.session import FAILED, log_failure, sign_in_context, target_of
 from frontend.waiting import asked_to_wait
 from tenants.factors import CODES
 from tenants.models import User
@@ -28,8 +27,6 @@ from tenants.services.factors import list_factors, use_code
 from tenants.services.passkeys import begin_using, use_passkey, why_no_passkeys
 from tenants.services.person_log import record_refused_person
 from tenants.services.sessions import claim_attempt, forgive_attempts, note_failure
-
-_FAILED = "sign-ins failed for this e-mail or from your address"
 
 
 @sensitive_post_parameters()
@@ -52,7 +49,7 @@ def second_step(request: HttpRequest) -> HttpResponse:
         address = visitor_address(request)
         if wait := claim_attempt(half.user.email, address=address):
             log_failure(address, throttled=True)
-            return asked_to_wait(request, form, "second_step.html", wait, what=_FAILED, context=context)
+            return asked_to_wait(request, form, "second_step.html", wait, what=FAILED, context=context)
         try:
             return _finish(request, half, form)
         except RateLimited as limited:
@@ -96,9 +93,9 @@ def passkey_begin(request: HttpRequest) -> HttpResponse:
 @require_POST
 def passkey_sign_in(request: HttpRequest) -> HttpResponse:
     """Sign in with a passkey alone: it is both, what somebody has and what they know or are."""
-    target = safe_target(request)
+    target = target_of(request)
     form = SignInForm()
-    context = {"form": form, "next": target, "signup": settings.ENV.signup, "passkeys": not why_no_passkeys()}
+    context = sign_in_context(form, target)
     form.cleaned_data = {}
     address = visitor_address(request)
     answer = request.POST.get("credential", "")
@@ -106,7 +103,7 @@ def passkey_sign_in(request: HttpRequest) -> HttpResponse:
     named = f"passkey {answer[:80]}"
     if wait := claim_attempt(named, address=address):
         log_failure(address, throttled=True)
-        return asked_to_wait(request, form, "sign_in.html", wait, what=_FAILED, context=context)
+        return asked_to_wait(request, form, "sign_in.html", wait, what=FAILED, context=context)
     try:
         user = use_passkey(None, answer, take(request, USING))
     except Unauthenticated as refusal:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth import authenticate, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -18,6 +18,7 @@ from frontend.access import LAST_TENANT, signed_in, to_sign_in
 from frontend.entering import enter
 from frontend.forms.people import SignInForm
 from frontend.sessions import arrival_of_request, drop_sign_in, visitor_address
+from frontend.targets import safe_target
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
 from tenants.models import User
@@ -30,6 +31,8 @@ OPERATORS = "/operator/"
 CONSENT = "/oauth/"
 """Where clients send a browser that may have to sign in first."""
 
+FAILED: Final = "sign-ins failed for this e-mail or from your address"
+
 _log = logging.getLogger(__name__)
 
 
@@ -38,26 +41,17 @@ _log = logging.getLogger(__name__)
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Ask for e-mail and password. A right pair gets a new session; anything else the same sentence."""
-    target = safe_target(request)
+    target = target_of(request)
     if signed_in(request) is not None and request.method != "POST":
         return HttpResponseRedirect(target)
     form = SignInForm(request.POST or None)
-    context = {"form": form, "next": target, "signup": settings.ENV.signup, "passkeys": not why_no_passkeys()}
+    context = sign_in_context(form, target)
     if request.method == "POST" and form.is_valid():
         email = form.cleaned_data["email"].lower()
         address = visitor_address(request)
-        wait = claim_attempt(email, address=address)
-        if wait:
+        if wait := claim_attempt(email, address=address):
             log_failure(address, throttled=True)
-            failed = "sign-ins failed for this e-mail or from your address"
-            return asked_to_wait(
-                request,
-                form,
-                "sign_in.html",
-                wait,
-                what=failed,
-                context=context,
-            )
+            return asked_to_wait(request, form, "sign_in.html", wait, what=FAILED, context=context)
         user = authenticate(request, username=email, password=form.cleaned_data["password"])
         if isinstance(user, User):
             return enter(request, user, target)
@@ -105,10 +99,11 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "marina/teams.html", context)
 
 
-def safe_target(request: HttpRequest) -> str:
-    """Where to go after signing in: a path of this site, never an address elsewhere."""
-    target = request.POST.get("next") or request.GET.get("next") or HOME
-    safe = url_has_allowed_host_and_scheme(
-        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-    return target if safe and target.startswith((HOME, OPERATORS, CONSENT)) else HOME
+def target_of(request: HttpRequest) -> str:
+    """Where to go after signing in."""
+    return safe_target(request, within=(HOME, OPERATORS, CONSENT), otherwise=HOME)
+
+
+def sign_in_context(form: SignInForm, target: str) -> dict[str, Any]:
+    """What the sign-in page shows, whichever way in was tried on it."""
+    return {"form": form, "next": target, "signup": settings.ENV.signup, "passkeys": not why_no_passkeys()}

@@ -12,7 +12,6 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -20,6 +19,7 @@ from frontend.access import LAST_TENANT, OPENED, signed_in
 from frontend.forms.single_sign_on import FindTeamForm
 from frontend.pages import own_page
 from frontend.sessions import arrival_of_request, enter_by_provider
+from frontend.targets import safe_target
 from tenants.models import IdentityProvider, Tenant
 from tenants.services.sso_admission import Admitted, admit_person, record_refused_sign_in
 from tenants.services.sso_exchange import (
@@ -183,8 +183,4 @@ def _password_user(request: HttpRequest) -> int | None:
 def _target(request: HttpRequest, team: str) -> str:
     """Where to go afterwards: a page of this team, never an address elsewhere."""
     home = reverse("frontend:overview", args=[team])
-    target = request.POST.get("next") or request.GET.get("next") or home
-    safe = url_has_allowed_host_and_scheme(
-        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-    return target if safe and target.startswith((home, f"/oauth/{team}/")) else home
+    return safe_target(request, within=(home, f"/oauth/{team}/"), otherwise=home)

@@ -1,9 +1,25 @@
-"""Where a form sends its person afterwards: a page of this site, of those that the form may lead to. Sends nobody."""
+"""Where a form sends its person: to a page of this site that it may lead to, or elsewhere. Judges no address elsewhere.
+
+Whoever sends somebody there has judged it.
+"""
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from urllib.parse import urlsplit
+
+from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
+
+
+class SeeOther(HttpResponseRedirect):
+    """To an address elsewhere, which gets no form again (RFC 9700 section 4.12)."""
+
+    status_code = 303
+
+    def __init__(self, location: str) -> None:
+        # A program's own scheme is none of Django's.
+        self.allowed_schemes = [urlsplit(location).scheme]
+        super().__init__(location)
 
 
 def safe_target(request: HttpRequest, *, within: tuple[str, ...], otherwise: str) -> str:

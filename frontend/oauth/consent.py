@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from core.errors import InvalidInput, MarinaError, NotFound, RateLimited
 from frontend.access import signed_in, to_needed_sign_in, to_second_factor, to_sign_in
+from frontend.begun import awaited, finish, keep
 from frontend.errors import error_page
 from frontend.oauth.answers import record_fault, tenant_named
 from frontend.oauth.noting import note, pad_of
 from frontend.oauth.registration import learn_client
 from frontend.pages import own_page
 from frontend.sessions import arrival_of_request
+from frontend.targets import SeeOther
 from servers.services.servers import list_servers
 from tenants.access import Caller, SecondFactorNeeded, caller_for_user
 from tenants.arrivals import SignInNeeded
@@ -49,25 +49,11 @@ from tenants.services.teams import get_tenant
 PENDING: Final = "oauth"
 """Session key: requests that wait for their member's answer, by id."""
 
-MAX_PENDING: Final = 5
-PENDING_SECONDS: Final = 600
-
 
 class _Ended(InvalidInput):
     """A client's request that leads nowhere: no form of the member's was wrong."""
 
     title = "This request ends here"
-
-
-class SeeOther(HttpResponseRedirect):
-    """To the client's address, which gets no form again (RFC 9700 section 4.12)."""
-
-    status_code = 303
-
-    def __init__(self, location: str) -> None:
-        # What clients register is judged there; a program's own scheme is none of Django's.
-        self.allowed_schemes = [urlsplit(location).scheme]
-        super().__init__(location)
 
 
 @never_cache
@@ -128,14 +114,8 @@ def _ask(request: HttpRequest, caller: Caller) -> HttpResponse:
             caller,
         )
     number = secrets.token_urlsafe(16)
-    waiting = _waiting(request)
-    waiting[number] = {
-        "parameters": dict(asked.parameters),
-        "tenant": caller.tenant_slug,
-        "user": caller.user_id,
-        "at": time.time(),
-    }
-    request.session[PENDING] = dict(list(waiting.items())[-MAX_PENDING:])
+    begun = {"parameters": dict(asked.parameters), "tenant": caller.tenant_slug, "user": caller.user_id}
+    keep(request, PENDING, number, begun)
     pad.consent_mark = mark_of(number)
     note(
         request, caller.tenant_id, Kind.AUTHORIZATION, ok=True, status=200, told="The consent page is shown."
@@ -147,8 +127,7 @@ def _decide(request: HttpRequest, caller: Caller, user: User) -> HttpResponse:
     number = request.POST.get("request", "")
     pad = pad_of(request)
     pad.consent_mark = mark_of(number)
-    waiting = _waiting(request)
-    kept = waiting.pop(number, None)
+    kept = awaited(request, PENDING).get(number)
     if kept is None or kept["tenant"] != caller.tenant_slug or kept["user"] != caller.user_id:
         raise OAuthFault(
             "request_unknown",
@@ -159,7 +138,7 @@ def _decide(request: HttpRequest, caller: Caller, user: User) -> HttpResponse:
     asked = check_authorization(kept["parameters"], caller=caller)
     _require_server(asked, caller)
     if request.POST.get("decision") != "allow":
-        request.session[PENDING] = waiting
+        finish(request, PENDING, number)
         note(request, caller.tenant_id, Kind.CONSENT, ok=False, status=303, code="access_denied")
         return SeeOther(deny(asked, caller=caller))
     chosen = request.POST.getlist("scopes")
@@ -168,7 +147,7 @@ def _decide(request: HttpRequest, caller: Caller, user: User) -> HttpResponse:
         words = "Leave at least one of the rights ticked, or refuse."
         note(request, caller.tenant_id, Kind.CONSENT, ok=False, status=400, code="nothing_ticked")
         return _page(request, asked, caller, number, offered, problem=words)
-    request.session[PENDING] = waiting
+    finish(request, PENDING, number)
     location, authorization = grant(asked, chosen, caller=caller, user=user)
     pad.take_location(location)
     pad.grant = str(authorization.pk)
@@ -257,12 +236,6 @@ def _back(fault: OAuthFault, asked: Asked, caller: Caller) -> OAuthFault:
 
 def _query(request: HttpRequest) -> list[tuple[str, str]]:
     return [(name, value) for name, values in request.GET.lists() for value in values]
-
-
-def _waiting(request: HttpRequest) -> dict[str, Mapping[str, Any]]:
-    oldest = time.time() - PENDING_SECONDS
-    kept = request.session.get(PENDING, {})
-    return {number: each for number, each in kept.items() if each["at"] > oldest}
 
 
 def _origin(redirect_uri: str) -> str:

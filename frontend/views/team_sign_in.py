@@ -6,7 +6,7 @@ from the same browser, at the same team's address.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -16,33 +16,26 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from frontend.access import LAST_TENANT, OPENED, signed_in
+from frontend.begun import awaited, finish, keep
 from frontend.forms.single_sign_on import FindTeamForm
 from frontend.pages import own_page
 from frontend.sessions import arrival_of_request, enter_by_provider
-from frontend.targets import safe_target
+from frontend.targets import SeeOther, safe_target
 from tenants.models import IdentityProvider, Tenant
 from tenants.services.sso_admission import Admitted, admit_person, record_refused_sign_in
 from tenants.services.sso_exchange import (
     SsoRefused,
     begin_at_provider,
     finish_at_provider,
-    kept_is_fresh,
-    provider_of,
+    provider_closed,
 )
 from tenants.services.sso_providers import find_open_providers
 
 PENDING: Final = "sso"
 """Session key: sign-ins that were begun at a provider, by their ``state``."""
 
-MAX_PENDING: Final = 5
 _LONGEST: Final = 8192
 _NAMES: Final = ("state", "code", "iss", "error")
-
-
-class SeeOther(HttpResponseRedirect):
-    """To the provider, which gets no form."""
-
-    status_code = 303
 
 
 @require_safe
@@ -67,15 +60,14 @@ def team_sign_in(request: HttpRequest, team: str) -> HttpResponse:
         notice = {"title": "No single sign-on", "words": words}
         return own_page(render(request, "marina/gate_notice.html", notice, status=404))
     if request.method == "POST":
-        provider = next((row for row in providers if str(row.pk) == request.POST.get("provider")), None)
+        provider = _named(providers, request.POST.get("provider"))
         if provider is None:
-            return _refused(request, _closed(), tenant, None)
+            return _refused(request, provider_closed(), tenant, None)
         try:
             begun = begin_at_provider(provider, team, target=target)
         except SsoRefused as refusal:
             return _refused(request, refusal, tenant, provider)
-        waiting = {**_waiting(request), begun.state: begun.kept}
-        request.session[PENDING] = dict(list(waiting.items())[-MAX_PENDING:])
+        keep(request, PENDING, begun.state, begun.kept)
         return SeeOther(begun.url)
     user = signed_in(request)
     context = {"team": tenant, "providers": providers, "next": target, "here": user.email if user else ""}
@@ -96,10 +88,9 @@ def team_sign_in_back(request: HttpRequest, team: str) -> HttpResponse:
     try:
         parameters = _parameters(request)
         kept = _take(request, parameters.get("state", ""), team)
-        wanted = provider_of(kept)
-        provider = next((row for row in providers if row.pk == wanted), None)
+        provider = _named(providers, kept["provider"])
         if provider is None:
-            return _refused(request, _closed(), tenant, None)
+            raise provider_closed()
         asserted = finish_at_provider(provider, kept, parameters)
         admitted = admit_person(
             provider.pk,
@@ -122,8 +113,8 @@ def _enter(request: HttpRequest, admitted: Admitted) -> None:
     request.session[OPENED] = list({*request.session.get(OPENED, []), slug})
 
 
-def _closed() -> SsoRefused:
-    return SsoRefused("This way in was closed meanwhile. Ask an admin of the team.", "provider_closed")
+def _named(providers: Iterable[IdentityProvider], number: str | None) -> IdentityProvider | None:
+    return next((row for row in providers if str(row.pk) == number), None)
 
 
 def _refused(
@@ -157,21 +148,15 @@ def _parameters(request: HttpRequest) -> dict[str, str]:
 
 def _take(request: HttpRequest, state: str, team: str) -> Mapping[str, Any]:
     """Take what was kept of the sign-in with this ``state`` out of the session. Raises ``SsoRefused``."""
-    waiting = _waiting(request)
-    kept = waiting.pop(state, None)
+    kept = awaited(request, PENDING).get(state)
     if kept is not None:
-        request.session[PENDING] = waiting
+        finish(request, PENDING, state)
     if kept is None or kept["team"] != team:
         raise SsoRefused(
             "This sign-in was finished already, is older than ten minutes, or began in another browser. Begin again.",
             "state_unknown",
         )
     return kept
-
-
-def _waiting(request: HttpRequest) -> dict[str, dict[str, Any]]:
-    kept = request.session.get(PENDING, {})
-    return {state: each for state, each in kept.items() if kept_is_fresh(each)}
 
 
 def _password_user(request: HttpRequest) -> int | None:

@@ -33,7 +33,7 @@ from tenants.services.accounts import is_taken
 from tenants.services.inputs import clean_text, name_taken
 from tenants.services.members import admit, shown
 from tenants.services.recording import record_change
-from tenants.services.sso_exchange import Asserted, SsoRefused
+from tenants.services.sso_exchange import Asserted, SsoRefused, provider_closed
 
 PROOF_HOURS: Final = 12
 """How long a provider's word holds: whom it no longer lets in is out by then."""
@@ -64,7 +64,7 @@ def admit_person(
         # One at a time at a provider: two first sign-ins of one person make one account.
         provider = IdentityProvider.objects.select_for_update().filter(pk=provider_id, enabled=True).first()
         if provider is None:
-            raise SsoRefused("This way in was closed meanwhile. Ask an admin of the team.", "provider_closed")
+            raise provider_closed()
         if asserted.email.rpartition("@")[2] not in provider.domains:
             raise SsoRefused(
                 f"{asserted.email} is of a domain that this team does not let in through {provider.name}. An admin of "

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
-from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -34,9 +33,6 @@ from tenants.models import IdentityProvider
 from tenants.services.sso_providers import open_secret
 
 SCOPE: Final = "openid email profile"
-BEGUN_SECONDS: Final = 600
-"""How long a person may take at their provider."""
-
 TOKEN_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_GROUPS: Final = 1000
@@ -51,6 +47,11 @@ class SsoRefused(Forbidden):
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message, rule=f"sso:{code}", code=f"sso_{code}")
+
+
+def provider_closed() -> SsoRefused:
+    """The provider is gone or switched off: said before the person is sent there, and to who comes back."""
+    return SsoRefused("This way in was closed meanwhile. Ask an admin of the team.", "provider_closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,6 @@ def begin_at_provider(provider: IdentityProvider, tenant_slug: str, *, target: s
         "nonce": nonce,
         "verifier": verifier,
         "target": target,
-        "at": time.time(),
     }
     joint = "&" if urlsplit(endpoints.authorization).query else "?"
     return Begun(f"{endpoints.authorization}{joint}{urlencode(query)}", state, kept)
@@ -197,12 +197,6 @@ def read_claims(claims: Mapping[str, Any], provider: IdentityProvider, *, nonce:
     return Asserted(
         subject, email.lower(), name if isinstance(name, str) else "", _groups(claims, provider.groups_claim)
     )
-
-
-def kept_is_fresh(kept: Mapping[str, Any]) -> bool:
-    """Whether somebody who began this sign-in may still come back."""
-    at: float = kept["at"]
-    return time.time() - at < BEGUN_SECONDS
 
 
 def _metadata(provider: IdentityProvider) -> Mapping[str, Any]:
@@ -305,8 +299,3 @@ def _is_address(url: str) -> bool:
         and "@" not in parts.netloc
         and not parts.fragment
     )
-
-
-def provider_of(kept: Mapping[str, Any]) -> UUID:
-    """The id of the provider that a sign-in was begun at."""
-    return UUID(kept["provider"])

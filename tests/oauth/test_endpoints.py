@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from frontend.oauth.consent import MAX_PENDING
+from frontend.begun import MOST
 from frontend.oauth.tokens import introspection_secret
 from tenants.models import AuditRecord, OAuthAccessToken, OAuthAuthorization
 from tenants.oauth_addresses import issuer, resource
@@ -168,7 +168,7 @@ def test_consent_needs_the_forms_own_token(team: Team, app: App) -> None:
 def test_requests_that_wait_are_few(team: Team, app: App) -> None:
     browser = client_of(team)
     first = number_of(begin(browser, app))
-    for _ in range(MAX_PENDING):
+    for _ in range(MOST):
         begin(browser, app)
     assert decide(browser, app, first).status_code == 400
 

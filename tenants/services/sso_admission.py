@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-import redis
 from django.utils import timezone
 
 from core.errors import Conflict, InvalidInput
@@ -25,11 +24,12 @@ from tenants.access import Caller
 from tenants.arrivals import Proof
 from tenants.audit.append import append_entry
 from tenants.audit.records import Entry, Reason
-from tenants.changes import announce_change, redis_client
+from tenants.changes import announce_change
 from tenants.models import IdentityProvider, Membership, ProviderIdentity, User
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.accounts import is_taken
+from tenants.services.counting import Counter, count
 from tenants.services.inputs import clean_text, name_taken
 from tenants.services.members import admit, shown
 from tenants.services.recording import record_change
@@ -86,7 +86,7 @@ def admit_person(
 
 def record_refused_sign_in(refusal: SsoRefused, provider: IdentityProvider | None, *, tenant_id: int) -> None:
     """Tell the team's log why somebody was not let in; up to sixty a minute, since anybody can cause them."""
-    if not _may_record(tenant_id):
+    if count([Counter("sso:refused", (str(tenant_id),), REFUSALS_A_MINUTE)], seconds=60):
         _log.warning("refused sign-in not recorded: too many", extra={"tenant_id": tenant_id})
         return
     name = "" if provider is None else provider.name
@@ -224,16 +224,3 @@ class _Entrance:
 
     def _visitor(self, user: User) -> Caller:
         return Caller(self.provider.tenant_id, self.tenant_slug, f"user:{user.email}", user_id=user.pk)
-
-
-def _may_record(tenant_id: int) -> bool:
-    """Count a refusal of the tenant; without Redis none is counted."""
-    key = f"marina:sso:refused:{tenant_id}"
-    try:
-        with redis_client().pipeline() as turn:
-            turn.set(key, 0, ex=60, nx=True)
-            turn.incr(key)
-            _, count = turn.execute()
-    except redis.RedisError:
-        return True
-    return int(count) <= REFUSALS_A_MINUTE

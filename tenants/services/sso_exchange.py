@@ -19,10 +19,8 @@ from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 
-from core.errors import Forbidden
+from core.errors import Forbidden, InvalidInput
 from core.fetching import FetchRefused, post_form
 from core.jwks import Issuer, IssuerUnavailable, issuers
 from core.loop import run_async
@@ -30,6 +28,7 @@ from core.outbound import AddressRule
 from core.signedtokens import ID_TYPES, TokenRefused
 from core.strictjson import BadJson, read_json
 from tenants.models import IdentityProvider
+from tenants.services.roster import clean_address
 from tenants.services.sso_providers import open_secret
 
 SCOPE: Final = "openid email profile"
@@ -150,7 +149,7 @@ def read_endpoints(metadata: Mapping[str, Any]) -> Endpoints:
     found = {}
     for name in ("authorization_endpoint", "token_endpoint"):
         url = metadata.get(name)
-        if not isinstance(url, str) or not _is_address(url):
+        if not isinstance(url, str) or not _is_url(url):
             raise SsoRefused(f"The provider's metadata names no https address as {name}.", "provider_unsound")
         found[name] = url
     methods = metadata.get("code_challenge_methods_supported", ["S256"])
@@ -185,17 +184,18 @@ def read_claims(claims: Mapping[str, Any], provider: IdentityProvider, *, nonce:
     subject, email = claims.get("sub"), claims.get("email")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
         raise SsoRefused("The provider does not say who you are (sub).", "no_subject")
-    if not isinstance(email, str) or not _is_email(email):
+    address = _address(email)
+    if address is None:
         raise SsoRefused("The provider does not tell your e-mail address (email).", "no_email")
     verified = claims.get("email_verified", provider.believes_addresses)
     if verified is not True:
         raise SsoRefused(
-            f"The provider does not say that {email} is verified (email_verified). Ask whoever runs it.",
+            f"The provider does not say that {address} is verified (email_verified). Ask whoever runs it.",
             "email_unverified",
         )
     name = claims.get("name")
     return Asserted(
-        subject, email.lower(), name if isinstance(name, str) else "", _groups(claims, provider.groups_claim)
+        subject, address, name if isinstance(name, str) else "", _groups(claims, provider.groups_claim)
     )
 
 
@@ -203,8 +203,7 @@ def _metadata(provider: IdentityProvider) -> Mapping[str, Any]:
     try:
         return run_async(issuers().metadata(provider.issuer), timeout=_WHOLE_SECONDS)
     except (IssuerUnavailable, TimeoutError) as fault:
-        why = str(fault) or "It did not answer"
-        raise SsoRefused(f"{provider.name} cannot be used now. {why}.", "provider_unavailable") from None
+        raise _unavailable(provider, fault) from None
 
 
 def _redeem(provider: IdentityProvider, endpoints: Endpoints, code: str, kept: Mapping[str, Any]) -> str:
@@ -264,8 +263,12 @@ def _verify(provider: IdentityProvider, token: str) -> dict[str, Any]:
             f"The token of {provider.name} is not taken. {refusal}.", f"token_{refusal.step}"
         ) from None
     except (IssuerUnavailable, TimeoutError) as fault:
-        why = str(fault) or "It did not answer"
-        raise SsoRefused(f"{provider.name} cannot be used now. {why}.", "provider_unavailable") from None
+        raise _unavailable(provider, fault) from None
+
+
+def _unavailable(provider: IdentityProvider, fault: Exception) -> SsoRefused:
+    why = str(fault) or "It did not answer"
+    return SsoRefused(f"{provider.name} cannot be used now. {why}.", "provider_unavailable")
 
 
 def _groups(claims: Mapping[str, Any], claim: str) -> tuple[str, ...]:
@@ -274,17 +277,17 @@ def _groups(claims: Mapping[str, Any], claim: str) -> tuple[str, ...]:
     return tuple(each for each in listed[:MAX_GROUPS] if isinstance(each, str))
 
 
-def _is_email(text: str) -> bool:
-    if len(text) > 254:
-        return False
+def _address(given: object) -> str | None:
+    """An e-mail address in lower case; ``None``: it is none, or is written so that it would become another one."""
     try:
-        validate_email(text)
-    except ValidationError:
-        return False
-    return True
+        address = clean_address(given)
+    except InvalidInput:
+        return None
+    # A Kelvin sign is a k in lower case, and a space around it would be dropped.
+    return address if isinstance(given, str) and given.isascii() and given.lower() == address else None
 
 
-def _is_address(url: str) -> bool:
+def _is_url(url: str) -> bool:
     """Whether it is a sound https address: nothing else is ever written into a Location header."""
     try:
         parts = urlsplit(url)

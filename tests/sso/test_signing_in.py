@@ -103,6 +103,8 @@ def test_known_subject_is_the_same_person_whatever_their_address_becomes(
         ({"sub": 7}, "sso_no_subject"),
         ({"sub": "x" * 256}, "sso_no_subject"),
         ({"email": None}, "sso_no_email"),
+        ({"email": " ada@acme.example"}, "sso_no_email"),
+        ({"email": "\u212aate@acme.example"}, "sso_no_email"),
         ({"email": "ada\u202e@acme.example"}, "sso_no_email"),
         ({"email_verified": False}, "sso_email_unverified"),
         ({"email_verified": None}, "sso_email_unverified"),

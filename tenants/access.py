@@ -127,7 +127,7 @@ def caller_for_user(user_id: int, email: str, tenant_slug: str, *, arrival: Arri
         raise confined()
     vouched = arrival is not None and not arrival.by_password
     membership = _membership(user_id, tenant_slug, factor=not vouched)
-    caller = _caller_of(membership, email)
+    caller = caller_of_membership(membership, email, tenant_slug)
     if arrival is not None:
         _require_way(arrival, caller, required=membership.tenant.sso_required)
     return caller
@@ -135,7 +135,7 @@ def caller_for_user(user_id: int, email: str, tenant_slug: str, *, arrival: Arri
 
 def caller_of_member(user_id: int, email: str, tenant_slug: str) -> Caller:
     """As ``caller_for_user``, where no session asks: what Marina itself does in a member's name."""
-    return _caller_of(_membership(user_id, tenant_slug, factor=False), email)
+    return caller_of_membership(_membership(user_id, tenant_slug, factor=False), email, tenant_slug)
 
 
 def _membership(user_id: int, tenant_slug: str, *, factor: bool) -> Membership:
@@ -156,10 +156,11 @@ def _membership(user_id: int, tenant_slug: str, *, factor: bool) -> Membership:
     return membership
 
 
-def _caller_of(membership: Membership, email: str) -> Caller:
+def caller_of_membership(membership: Membership, email: str, tenant_slug: str) -> Caller:
+    """The member that this membership makes of a person. Asks nothing: whether it lasts is for who found it."""
     return Caller(
         tenant_id=membership.tenant_id,
-        tenant_slug=membership.tenant.slug,
+        tenant_slug=tenant_slug,
         actor=f"user:{email}",
         user_id=membership.user_id,
         role=Role(membership.role),

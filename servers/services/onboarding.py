@@ -9,7 +9,7 @@ from django.db import transaction
 
 from core.errors import Conflict, Forbidden, NotFound
 from servers.models import Server
-from tenants.access import Caller, tenants_of_user
+from tenants.access import caller_of_membership, tenants_of_user
 from tenants.models import SLUG_PATTERN, Membership, Tenant, User
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Role
@@ -71,19 +71,12 @@ def found_tenant(slug: str, name: str, owner_id: int) -> Tenant:
             raise NotFound("There is no such user to own the team.", code="user_not_found")
         with name_taken("tenants_tenant_slug_key", f"A team at {slug} exists already. Choose another slug."):
             tenant = Tenant.objects.create(slug=slug, name=title)
-        caller = Caller(
-            tenant_id=tenant.pk,
-            tenant_slug=slug,
-            actor=f"user:{owner.email}",
-            user_id=owner.pk,
-            role=Role.OWNER,
-        )
         with tenant_scope(tenant.pk):
-            Membership.objects.create(user=owner, role=Role.OWNER.value)
+            membership = Membership.objects.create(user=owner, role=Role.OWNER.value)
             Server.objects.create(slug=DEFAULT_SERVER, title=title, offers_all=True)
             record_change(
                 "tenant.created",
-                caller=caller,
+                caller=caller_of_membership(membership, owner.email, slug),
                 after={"slug": slug, "name": title, "owner": owner.email},
                 server=DEFAULT_SERVER,
             )

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, NotFound, RateLimited
-from tenants.access import Caller
+from tenants.access import Caller, caller_of_membership
 from tenants.changes import announce_change
 from tenants.models import ApiKey, Invitation, Membership, Tenant, User, lasting
 from tenants.roles import ALLOWED, Action, Role
@@ -231,18 +231,11 @@ def accept_invitation(invitation_id: UUID, *, user_id: int, email: str) -> Calle
                 "The access that this invitation offers has ended. Ask the team to invite you anew.",
                 code="access_ends",
             )
-        role = Role(invitation.role)
-        membership = admit(User.objects.get(pk=user_id), role, invitation.access_ends_at)
+        person = User.objects.get(pk=user_id)
+        membership = admit(person, Role(invitation.role), invitation.access_ends_at)
         invitation.accepted_at = now
         invitation.save(update_fields=["accepted_at"])
-        caller = Caller(
-            tenant_id=found.tenant_id,
-            tenant_slug=found.tenant.slug,
-            actor=f"user:{email}",
-            user_id=user_id,
-            role=role,
-            access_ends_at=invitation.access_ends_at,
-        )
+        caller = caller_of_membership(membership, email, found.tenant.slug)
         record_change(
             "invitation.accepted", caller=caller, after={**_shown(invitation), "member": membership.pk}
         )

@@ -13,9 +13,8 @@ from django.utils import timezone
 
 from core.errors import Forbidden
 from core.requestid import current_request_id
-from tenants.access import Caller
+from tenants.access import Caller, caller_of_membership
 from tenants.models import Membership, User
-from tenants.roles import Role
 from tenants.scoping import directory_scope, tenant_scope
 from tenants.services.recording import record_change, record_refusal
 
@@ -48,14 +47,4 @@ def _callers(user: User) -> list[Caller]:
             .order_by("tenant_id")
         )
     now = timezone.now()
-    return [
-        Caller(
-            tenant_id=row.tenant_id,
-            tenant_slug=row.tenant.slug,
-            actor=f"user:{user.email}",
-            user_id=user.pk,
-            role=Role(row.role),
-        )
-        for row in rows
-        if row.is_live(now)
-    ]
+    return [caller_of_membership(row, user.email, row.tenant.slug) for row in rows if row.is_live(now)]

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from core.errors import Conflict, InvalidInput
 from core.requestid import current_request_id
-from tenants.access import Caller
+from tenants.access import Caller, caller_of_membership
 from tenants.arrivals import Proof
 from tenants.audit.append import append_entry
 from tenants.audit.records import Entry, Reason
@@ -78,7 +78,7 @@ def admit_person(
         membership = entrance.membership_of(identity.user)
         identity.last_used_at = timezone.now()
         identity.save(update_fields=["last_used_at"])
-        caller = entrance.caller_of(identity.user, membership)
+        caller = caller_of_membership(membership, identity.user.email, tenant_slug)
         record_change("session.signed_in", caller=caller, after={"through": provider.name})
         until = timezone.now() + timedelta(hours=PROOF_HOURS)
     return Admitted(identity.user, caller, Proof(tenant_slug, provider.pk, provider.name, until))
@@ -163,17 +163,6 @@ class _Entrance:
             record_change("member.changed", caller=self._visitor(user), before=before, after=after)
             announce_change(self.provider.tenant_id)
         return membership
-
-    def caller_of(self, user: User, membership: Membership) -> Caller:
-        """The person as a member."""
-        return Caller(
-            tenant_id=self.provider.tenant_id,
-            tenant_slug=self.tenant_slug,
-            actor=f"user:{user.email}",
-            user_id=user.pk,
-            role=Role(membership.role),
-            access_ends_at=membership.ends_at,
-        )
 
     def _account(self) -> User:
         """The account of the address, where the provider may speak for it; a new one where there is none."""

@@ -16,9 +16,8 @@ from django.views.decorators.cache import never_cache
 
 from core.errors import Forbidden
 from frontend.pages import wants_fragment
-from frontend.sessions import arrival_of_request
 from tenants.access import Caller, SecondFactorNeeded, SignInNeededHere, caller_for_user
-from tenants.arrivals import SignInNeeded
+from tenants.arrivals import SignInNeeded, arrival_of_request
 from tenants.models import User
 from tenants.roles import Action
 from tenants.services.recording import record_refusal

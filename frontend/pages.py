@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from frontend.navigation import navigation
-from frontend.sessions import arrival_of_request
 from tenants.access import Caller, tenants_of_user
+from tenants.arrivals import arrival_of_request
 from tenants.roles import Action
 
 

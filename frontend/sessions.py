@@ -13,12 +13,13 @@ from typing import Any, Final
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import rotate_token
 
 from core.clientaddress import address_of_meta
 from core.errors import NotFound
-from tenants.arrivals import BY_PASSWORD, NOWHERE, Arrival, Proof
+from tenants.arrivals import BY_PASSWORD, Arrival, Proof, arrival_of_request
 from tenants.models import User
 from tenants.services.signins import SESSION_KEY, add_proof, begin_sign_in, end_sign_in, see_sign_in
 
@@ -71,12 +72,6 @@ class SignInMiddleware:
             request.user = AnonymousUser()
 
 
-def arrival_of_request(request: HttpRequest) -> Arrival:
-    """By which ways the request's session was signed in. Of one that was not looked at, by none."""
-    found: Arrival = getattr(request, "arrival", NOWHERE)
-    return found
-
-
 def visitor_address(request: HttpRequest) -> str:
     """The address that a request came from, past the operator's own proxies."""
     return address_of_meta(request.META, settings.ENV.trusted_proxies)
@@ -108,17 +103,8 @@ def enter_by_provider(request: HttpRequest, user: User, proof: Proof) -> None:
     else:
         drop_sign_in(request)
         request.session.flush()
-        request.session[auth.SESSION_KEY] = str(user.pk)
-        request.session[auth.BACKEND_SESSION_KEY] = _BACKEND
-        request.session[auth.HASH_SESSION_KEY] = user.get_session_auth_hash()
-        row = begin_sign_in(
-            user.pk,
-            address=visitor_address(request),
-            browser=request.headers.get("User-Agent", ""),
-            by_password=False,
-            proof=proof,
-        )
-        request.session[SESSION_KEY] = str(row.pk)
+        name_person(request.session, user)
+        _begin_row(request, user, proof)
         request.user = user
     rotate_token(request)
 
@@ -134,10 +120,16 @@ def enter_by_password(request: HttpRequest, user: User) -> None:
     _begin_row(request, user)
 
 
-def _begin_row(request: HttpRequest, user: User) -> None:
-    row = begin_sign_in(
-        user.pk, address=visitor_address(request), browser=request.headers.get("User-Agent", "")
-    )
+def name_person(session: SessionBase, user: User) -> None:
+    """Make the session this person's, as Django knows whose one is."""
+    session[auth.SESSION_KEY] = str(user.pk)
+    session[auth.BACKEND_SESSION_KEY] = _BACKEND
+    session[auth.HASH_SESSION_KEY] = user.get_session_auth_hash()
+
+
+def _begin_row(request: HttpRequest, user: User, proof: Proof | None = None) -> None:
+    browser = request.headers.get("User-Agent", "")
+    row = begin_sign_in(user.pk, address=visitor_address(request), browser=browser, proof=proof)
     request.session[SESSION_KEY] = str(row.pk)
 
 

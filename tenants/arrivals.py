@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.http import HttpRequest
+
 from core.errors import Forbidden
 
 
@@ -72,6 +74,12 @@ def confined() -> SignInNeeded:
         rule="sso:confined",
         code="sso_confined",
     )
+
+
+def arrival_of_request(request: HttpRequest) -> Arrival:
+    """By which ways the request's session was signed in. Of one that was not looked at, by none."""
+    found: Arrival = getattr(request, "arrival", NOWHERE)
+    return found
 
 
 def read_proofs(stored: Iterable[Mapping[str, Any]] | None) -> tuple[Proof, ...]:

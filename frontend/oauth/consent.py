@@ -24,11 +24,10 @@ from frontend.oauth.answers import record_fault, tenant_named
 from frontend.oauth.noting import note, pad_of
 from frontend.oauth.registration import learn_client
 from frontend.pages import own_page
-from frontend.sessions import arrival_of_request
 from frontend.targets import SeeOther
 from servers.services.servers import list_servers
 from tenants.access import Caller, SecondFactorNeeded, caller_for_user
-from tenants.arrivals import SignInNeeded
+from tenants.arrivals import SignInNeeded, arrival_of_request
 from tenants.models import User
 from tenants.oauth_steps import Kind, mark_of
 from tenants.roles import OAUTH_SCOPES, Action

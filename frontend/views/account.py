@@ -21,10 +21,10 @@ from frontend.access import View, signed_in, to_sign_in
 from frontend.browsers import browser_words
 from frontend.forms.people import ChangePasswordForm
 from frontend.pages import form_status, own_page
-from frontend.sessions import arrival_of_request, visitor_address
+from frontend.sessions import visitor_address
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
-from tenants.arrivals import read_proofs
+from tenants.arrivals import arrival_of_request, read_proofs
 from tenants.models import SignIn, User
 from tenants.services.factors import list_factors
 from tenants.services.invitations import list_own_invitations

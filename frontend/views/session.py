@@ -17,10 +17,11 @@ from core.requestid import current_request_id
 from frontend.access import LAST_TENANT, signed_in, to_sign_in
 from frontend.entering import enter
 from frontend.forms.people import SignInForm
-from frontend.sessions import arrival_of_request, drop_sign_in, visitor_address
+from frontend.sessions import drop_sign_in, visitor_address
 from frontend.targets import safe_target
 from frontend.waiting import asked_to_wait
 from tenants.access import tenants_of_user
+from tenants.arrivals import arrival_of_request
 from tenants.models import User
 from tenants.services.invitations import list_own_invitations
 from tenants.services.passkeys import why_no_passkeys

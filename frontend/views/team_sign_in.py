@@ -19,8 +19,9 @@ from frontend.access import LAST_TENANT, OPENED, signed_in
 from frontend.begun import awaited, finish, keep
 from frontend.forms.single_sign_on import FindTeamForm
 from frontend.pages import own_page
-from frontend.sessions import arrival_of_request, enter_by_provider
+from frontend.sessions import enter_by_provider
 from frontend.targets import SeeOther, safe_target
+from tenants.arrivals import arrival_of_request
 from tenants.models import IdentityProvider, Tenant
 from tenants.services.sso_admission import Admitted, admit_person, record_refused_sign_in
 from tenants.services.sso_exchange import (

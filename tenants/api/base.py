@@ -18,7 +18,7 @@ from core.errors import Forbidden, Unauthenticated
 from tenants.access import Caller, SignInNeededHere, caller_for_user, tenant_not_found, unknown_key
 from tenants.api.parsing import StrictJsonParser
 from tenants.api.problems import LengthRequired, MethodNotAllowed, no_such_address
-from tenants.arrivals import NOWHERE, Arrival
+from tenants.arrivals import arrival_of_request
 from tenants.models import SLUG_PATTERN, User
 from tenants.services.recording import record_refusal
 
@@ -112,13 +112,8 @@ def resolve_caller(request: Request, tenant_slug: str) -> Caller:
         raise Unauthenticated("Sign in, or send an API key of the team.")
     if not re.fullmatch(SLUG_PATTERN, tenant_slug):
         raise tenant_not_found()
-    return caller_for_user(request.user.pk, request.user.email, tenant_slug, arrival=arrival_of(request))
-
-
-def arrival_of(request: Request) -> Arrival:
-    """By which ways the request's session was signed in, as the middleware of sessions found."""
-    found: Arrival = getattr(request, "arrival", NOWHERE)
-    return found
+    arrival = arrival_of_request(request)
+    return caller_for_user(request.user.pk, request.user.email, tenant_slug, arrival=arrival)
 
 
 def uuid_of(text: str) -> UUID:

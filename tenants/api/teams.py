@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tenants.access import Caller, tenants_of_user
-from tenants.api.base import ApiView, TenantView, arrival_of, number_of, results, shown_once, uuid_of
+from tenants.api.base import ApiView, TenantView, number_of, results, shown_once, uuid_of
 from tenants.api.invitations import InvitationSerializer
 from tenants.api.problems import problems
 from tenants.api.serializers import (
@@ -27,6 +27,7 @@ from tenants.api.serializers import (
     TenantList,
     TenantSerializer,
 )
+from tenants.arrivals import arrival_of_request
 from tenants.models import User
 from tenants.services import invitations, keys, members, teams
 
@@ -41,7 +42,8 @@ class TenantsView(ApiView):
             self.caller = request.auth
             rows = [teams.get_tenant(caller=self.caller)]
         elif isinstance(request.user, User):
-            rows = [tenant for tenant, _ in tenants_of_user(request.user.pk, arrival=arrival_of(request))]
+            arrival = arrival_of_request(request)
+            rows = [tenant for tenant, _ in tenants_of_user(request.user.pk, arrival=arrival)]
         else:
             rows = []
         return results(TenantSerializer(rows, many=True).data)

@@ -26,16 +26,17 @@ SEEN_AFTER: Final = timedelta(seconds=60)
 """How far behind ``seen_at`` may be, so that not every request writes."""
 
 
-def begin_sign_in(
-    user_id: int, *, address: str, browser: str, by_password: bool = True, proof: Proof | None = None
-) -> SignIn:
-    """Note that a person signed in, from where, with which browser (its ``User-Agent``) and by which way."""
+def begin_sign_in(user_id: int, *, address: str, browser: str, proof: Proof | None = None) -> SignIn:
+    """Note that a person signed in, from where, and with which browser (its ``User-Agent``).
+
+    By a team's provider, whose word ``proof`` is, and otherwise by password.
+    """
     now = timezone.now()
     return SignIn.objects.create(
         user_id=user_id,
         address=address[:64],
         browser="".join(character for character in browser if character.isprintable())[:300],
-        by_password=by_password,
+        by_password=proof is None,
         proofs=[] if proof is None else [proof.as_json()],
         created_at=now,
         seen_at=now,

@@ -17,9 +17,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 
 from config.isolation.holdings import Holdings, begun_in_session, hold, let_go
+from frontend.sessions import name_person
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from servers.services.onboarding import found_tenant
 from servers.services.servers import create_server
@@ -53,7 +53,6 @@ PAIR: Final = "isolation-check"
 SOURCE: Final = "isolation-source"
 
 _DOMAIN: Final = "isolation-check.invalid"
-_BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +224,7 @@ def _sign_in(user: User, begun: Mapping[str, Any]) -> str:
     """A session of this person, as signing in makes one, that has ``begun`` this and that."""
     store = _engine().SessionStore()
     store.update(begun)
-    store[SESSION_KEY] = str(user.pk)
-    store[BACKEND_SESSION_KEY] = _BACKEND
-    store[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    name_person(store, user)
     store.set_expiry(3600)
     store.create()
     return str(store.session_key)

@@ -7,7 +7,6 @@ meant. It registers a client and removes it again. It signs nobody in, so it end
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import orjson
 
 from core.asking import Answer, NotReached, ask
 from core.loop import run_async
+from core.pkce import challenge_of
 from core.threads import run_sync
 from servers.services.oauth_notes import SELF_TEST_AGENT
 from tenants.access import Caller
@@ -277,12 +277,11 @@ class _Trial:
             )
 
     def _request(self) -> dict[str, str]:
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(_VERIFIER.encode()).digest()).rstrip(b"=")
         return {
             "response_type": "code",
             "client_id": self.client_id,
             "redirect_uri": REDIRECT,
-            "code_challenge": challenge.decode(),
+            "code_challenge": challenge_of(_VERIFIER),
             "code_challenge_method": "S256",
             "resource": resource(self.caller.tenant_slug),
         }

@@ -8,7 +8,6 @@ they may, ``sso_admission`` decides.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 import secrets
@@ -25,6 +24,7 @@ from core.fetching import FetchRefused, post_form
 from core.jwks import Issuer, IssuerUnavailable, issuers
 from core.loop import run_async
 from core.outbound import AddressRule
+from core.pkce import challenge_of
 from core.signedtokens import ID_TYPES, TokenRefused
 from core.strictjson import BadJson, read_json
 from tenants.models import IdentityProvider
@@ -91,7 +91,6 @@ def begin_at_provider(provider: IdentityProvider, tenant_slug: str, *, target: s
     """Begin a sign-in. Raises ``SsoRefused`` where the provider cannot be had."""
     endpoints = read_endpoints(_metadata(provider))
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     query = {
         "response_type": "code",
         "client_id": provider.client_id,
@@ -99,7 +98,7 @@ def begin_at_provider(provider: IdentityProvider, tenant_slug: str, *, target: s
         "scope": SCOPE,
         "state": state,
         "nonce": nonce,
-        "code_challenge": challenge,
+        "code_challenge": challenge_of(verifier),
         "code_challenge_method": "S256",
     }
     kept = {

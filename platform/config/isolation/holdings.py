@@ -5,8 +5,6 @@ Made anew for each check, and ended with it. The rows are those that consent mak
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from config.isolation.attempt import NO_TEAM
+from core.pkce import challenge_of
 from frontend.oauth import consent
 from frontend.oauth.tokens import introspection_secret
 from frontend.views import team_sign_in
@@ -79,12 +78,6 @@ class Holdings:
     def secrets(self) -> tuple[str, ...]:
         """What no answer to another team may show."""
         return (self.code, self.refresh, self.access, self.service_secret, self.request, self.state)
-
-
-def challenge_of(verifier: str) -> str:
-    """PKCE's challenge (RFC 7636 section 4.2)."""
-    digest = hashlib.sha256(verifier.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def hold(slug: str, owner: User, client: OAuthClient) -> Holdings:

@@ -8,7 +8,9 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tenants.models import Invitation, User
@@ -95,6 +97,17 @@ def test_known_and_unknown_addresses_get_the_same_answer(
     assert pages[0][:2] == pages[1][:2] == pages[2][:2]
     assert "have an account" in letters_to(team.owner_email)[0].subject
     assert len(letters_to(stranger)) == (1 if way == "open" else 0)
+
+
+def test_the_database_is_asked_as_much_for_a_known_address_as_for_an_unknown_one(
+    team: Team, stranger: str
+) -> None:
+    asked = []
+    for email in (team.owner_email, stranger):
+        with CaptureQueriesContext(connection) as queries:
+            client_from(email).post(SIGN_UP, {"email": email})
+        asked.append(len(queries))
+    assert asked[0] == asked[1] > 0
 
 
 def test_by_invitation_only_whom_a_team_awaits_gets_a_link(team: Team, stranger: str) -> None:

@@ -16,7 +16,7 @@ from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.roles import Role
 from tenants.services.keys import issue_key
-from tenants.services.members import add_member, change_role, get_own_membership, remove_member
+from tenants.services.members import add_member, change_member, get_own_membership, remove_member
 
 _numbers = itertools.count(1)
 PASSWORD = "correct horse battery"
@@ -43,7 +43,7 @@ class Team:
 
     def give_role(self, member: Caller, role: Role) -> None:
         """Make a member's role this one, whatever it was."""
-        change_role(get_own_membership(caller=member).pk, role.value, caller=self.owner)
+        change_member(get_own_membership(caller=member).pk, role=role.value, caller=self.owner)
 
     def part_with(self, member: Caller) -> None:
         """End a membership."""

@@ -32,7 +32,6 @@ from tenants.services.invitations import (
 )
 from tenants.services.members import (
     change_member,
-    change_role,
     find_lacking,
     get_member,
     leave_tenant,
@@ -87,7 +86,7 @@ def members(request: HttpRequest, caller: Caller) -> HttpResponse:
 def member_role(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
     """Give a member another role."""
     with _refusals(request, caller):
-        changed = change_role(membership_id, request.POST.get("role", ""), caller=caller)
+        changed = change_member(membership_id, role=request.POST.get("role", ""), caller=caller)
         messages.success(request, f"{changed.user.email} is {changed.role} now.")
     return redirect("frontend:members", caller.tenant_slug)
 
@@ -96,16 +95,16 @@ def member_role(request: HttpRequest, caller: Caller, membership_id: int) -> Htt
 @tenant_page(Action.MEMBERS_CHANGE)
 def member_end(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
     """Give a member's access an end, another one, or none."""
-    email = get_member(membership_id, caller=caller).user.email
     form = EndForm(request.POST)
     if not form.is_valid():
+        email = get_member(membership_id, caller=caller).user.email
         messages.error(request, f"The access of {email} stays as it was: choose a day, or none.")
         return redirect("frontend:members", caller.tenant_slug)
     last_day = form.cleaned_data["last_day"]
     with _refusals(request, caller):
-        change_member(membership_id, access_ends_at=end_of(last_day), caller=caller)
+        changed = change_member(membership_id, access_ends_at=end_of(last_day), caller=caller)
         words = "has no end" if last_day is None else f"ends after {last_day:%d %b %Y} (UTC)"
-        messages.success(request, f"The access of {email} {words}.")
+        messages.success(request, f"The access of {changed.user.email} {words}.")
     return redirect("frontend:members", caller.tenant_slug)
 
 
@@ -113,12 +112,12 @@ def member_end(request: HttpRequest, caller: Caller, membership_id: int) -> Http
 @tenant_page(Action.MEMBERS_CHANGE)
 def member_remove(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
     """End a membership."""
-    email = get_member(membership_id, caller=caller).user.email
     with _refusals(request, caller):
-        remove_member(membership_id, caller=caller)
+        removed = remove_member(membership_id, caller=caller)
         messages.success(
             request,
-            f"{email} is no longer a member. Keys that they made may do nothing until somebody rolls them.",
+            f"{removed.user.email} is no longer a member. Keys that they made may do nothing until somebody rolls "
+            "them.",
         )
     return redirect("frontend:members", caller.tenant_slug)
 

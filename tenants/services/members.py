@@ -100,15 +100,10 @@ def admit(user: User, role: Role, ends_at: datetime | None) -> Membership:
         return Membership.objects.create(user=user, role=role.value, ends_at=ends_at)
 
 
-def change_role(membership_id: int, role: str, *, caller: Caller) -> Membership:
-    """Give a member another role, as ``change_member`` does."""
-    return change_member(membership_id, role=role, caller=caller)
-
-
 def change_member(
     membership_id: int,
     *,
-    role: str | Kept = KEPT,
+    role: str | None = None,
     access_ends_at: datetime | Kept | None = KEPT,
     caller: Caller,
 ) -> Membership:
@@ -118,7 +113,7 @@ def change_member(
     when the team would be left without an owner.
     """
     caller.require(Action.MEMBERS_CHANGE)
-    wanted = None if role is KEPT else clean_role(role)
+    wanted = None if role is None else clean_role(role)
     with tenant_scope(caller.tenant_id):
         take_turn(caller=caller)
         membership = _member(membership_id)
@@ -146,14 +141,15 @@ def change_member(
     return membership
 
 
-def remove_member(membership_id: int, *, caller: Caller) -> None:
-    """End a membership; the person's account stays. Raises ``Conflict`` for the last owner."""
+def remove_member(membership_id: int, *, caller: Caller) -> Membership:
+    """End a membership, and give it as it was; the person's account stays. Raises ``Conflict`` for the last owner."""
     caller.require(Action.MEMBERS_CHANGE)
     with tenant_scope(caller.tenant_id):
         take_turn(caller=caller)
         membership = _member(membership_id)
         require_power_over(Role(membership.role), caller=caller)
         _end(membership, "member.removed", caller=caller)
+    return membership
 
 
 def leave_tenant(*, caller: Caller) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -16,7 +17,7 @@ from tenants.models import AuditRecord, SignIn, User
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.invitations import invite
-from tenants.services.members import add_member
+from tenants.services.members import add_member, change_member, list_members
 from tenants.services.signins import SESSION_KEY
 from tenants.services.sso_providers import (
     change_provider,
@@ -163,12 +164,10 @@ def test_providers_word_holds_for_half_a_day(team: Team, provider: OpenIdProvide
 def test_member_made_an_owner_signs_in_with_a_password_from_then_on(
     team: Team, provider: OpenIdProvider
 ) -> None:
-    from tenants.services.members import change_role, list_members
-
     row, client, email = trust(team, provider), Client(), fresh()
     come_by(client, team, provider, row, sub="s1", email=email)
     (member,) = (each for each in list_members(caller=team.owner) if each.user.email == email)
-    change_role(member.pk, "owner", caller=team.owner)
+    change_member(member.pk, role="owner", caller=team.owner)
     assert client.get(f"/api/v1/tenants/{team.slug}").json()["code"] == "sso_owner"
 
 
@@ -223,8 +222,6 @@ def test_owners_and_keys_go_on_where_single_sign_on_is_required(team: Team, prov
 
 def test_every_way_from_a_session_to_a_team_says_how_it_was_signed_in() -> None:
     """Whoever finds a caller for a session and leaves that out would open a hole."""
-    from pathlib import Path
-
     root = Path(__file__).resolve().parents[2]
     without = [
         f"{path.relative_to(root)}: {line.strip()}"

@@ -55,6 +55,11 @@ class IdentityProvider(TenantOwned):
         return f"{self.name} ({self.issuer})"
 
     @property
+    def has_secret(self) -> bool:
+        """Whether the client has a secret: without one it is a public client."""
+        return self.sealed is not None
+
+    @property
     def seal_context(self) -> str:
         """What the secret is bound to: moved to another row, it does not open."""
         return f"identity-provider:{self.tenant_id}:{self.pk}"

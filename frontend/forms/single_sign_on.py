@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 
@@ -12,6 +12,12 @@ from tenants.models import SLUG_PATTERN, IdentityProvider
 from tenants.models_sso import GIVEN_ROLES
 from tenants.roles import Role
 from tenants.services.sso_providers import MAX_SECRET, ProviderSettings
+
+_AS_STORED: Final = (
+    *("name", "issuer", "client_id", "default_role", "groups_claim"),
+    *("makes_members", "believes_addresses", "enabled"),
+)
+"""Fields that the form shows, and hands on, as they are stored."""
 
 
 class FindTeamForm(ServiceForm):
@@ -94,7 +100,7 @@ class ProviderForm(ServiceForm):
         if row is not None:
             kwargs.setdefault("initial", _initial(row))
         super().__init__(*args, **kwargs)
-        kept = row is not None and row.sealed is not None
+        kept = row is not None and row.has_secret
         self.fields["client_secret"].help_text = (
             "One is stored, encrypted. Leave this empty to keep it."
             if kept
@@ -117,12 +123,9 @@ class ProviderForm(ServiceForm):
         """The settings, as the service takes them."""
         data = self.cleaned_data
         return {
-            **{name: data[name] for name in ("name", "issuer", "client_id", "default_role")},
-            **{name: data[name] for name in ("makes_members", "believes_addresses", "enabled")},
+            **{name: data[name] for name in (*_AS_STORED, "group_roles")},
             "client_secret": data["client_secret"] or None,
             "domains": tuple(data["domains"].replace(",", " ").split()),
-            "groups_claim": data["groups_claim"],
-            "group_roles": data["group_roles"],
         }
 
     def settings(self) -> ProviderSettings:
@@ -130,25 +133,9 @@ class ProviderForm(ServiceForm):
         return ProviderSettings(**self.chosen())
 
 
-class RequireForm(ServiceForm):
-    required = forms.BooleanField(required=False)
-
-
 def _initial(row: IdentityProvider) -> dict[str, Any]:
     return {
-        **{
-            name: getattr(row, name)
-            for name in (
-                "name",
-                "issuer",
-                "client_id",
-                "makes_members",
-                "believes_addresses",
-                "default_role",
-                "groups_claim",
-                "enabled",
-            )
-        },
+        **{name: getattr(row, name) for name in _AS_STORED},
         "domains": "\n".join(row.domains),
         "group_roles": "\n".join(f"{group} = {role}" for group, role in row.group_roles),
     }

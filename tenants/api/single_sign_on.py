@@ -35,7 +35,7 @@ class IdentityProviderSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     issuer = serializers.CharField()
     client_id = serializers.CharField()
-    has_secret = serializers.SerializerMethodField()
+    has_secret = serializers.BooleanField()
     domains = serializers.ListField(
         child=serializers.CharField(), help_text="Of e-mail addresses that are let in."
     )
@@ -53,9 +53,6 @@ class IdentityProviderSerializer(serializers.Serializer[Any]):
     enabled = serializers.BooleanField()
     redirect_uri = serializers.SerializerMethodField(help_text="To be registered at the provider.")
     created_at = serializers.DateTimeField()
-
-    def get_has_secret(self, row: IdentityProvider) -> bool:
-        return row.sealed is not None
 
     def get_group_roles(self, row: IdentityProvider) -> list[dict[str, str]]:
         return [{"group": group, "role": role} for group, role in row.group_roles]

@@ -334,7 +334,7 @@ def _shown(row: IdentityProvider) -> dict[str, Any]:
         "name": row.name,
         "issuer": row.issuer,
         "client_id": row.client_id,
-        "has_secret": row.sealed is not None,
+        "has_secret": row.has_secret,
         "domains": list(row.domains),
         "default_role": row.default_role,
         "makes_members": row.makes_members,

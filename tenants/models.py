@@ -373,6 +373,7 @@ __all__ = [
     "AuditHead",
     "AuditRecord",
     "IdentityProvider",
+    "Invitation",
     "Membership",
     "OAuthAccessToken",
     "OAuthAuthorization",
@@ -380,8 +381,10 @@ __all__ = [
     "OAuthCode",
     "OAuthRefreshToken",
     "ProviderIdentity",
+    "SignIn",
     "Tenant",
     "TrustedIssuer",
     "User",
     "UserManager",
+    "lasting",
 ]

@@ -10,9 +10,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants.api.base import StrictSerializer, TenantView, list_of, results, uuid_of
+from tenants.api.base import TenantView, list_of, results, uuid_of
 from tenants.api.problems import problems
-from tenants.api.serializers import ROLES
+from tenants.api.serializers import ROLES, MemberInput
 from tenants.models import Invitation
 from tenants.services import invitations
 from tenants.services.invitations import DEFAULT_DAYS, MAX_DAYS
@@ -46,13 +46,10 @@ class InvitationSerializer(serializers.Serializer[Any]):
         return None if invitation.invited_by is None else invitation.invited_by.email
 
 
-class InvitationInput(StrictSerializer):
+class InvitationInput(MemberInput):
     """Whom to invite, and to what."""
 
-    email = serializers.CharField(max_length=254)
-    role = serializers.CharField(max_length=16, help_text=", ".join(ROLES))
     expires_in_days = serializers.IntegerField(default=DEFAULT_DAYS, help_text=f"1 to {MAX_DAYS}.")
-    access_ends_at = serializers.DateTimeField(required=False, allow_null=True, help_text="RFC 3339.")
 
 
 InvitationList = list_of(InvitationSerializer, "InvitationList")

@@ -67,10 +67,16 @@ class ProviderForm(ServiceForm):
         widget=forms.Textarea(attrs=mono(rows="2", placeholder="example.com")),
     )
     makes_members = forms.BooleanField(
-        label="Make members of people at their first sign-in", required=False, initial=True
+        label="Make members of people at their first sign-in",
+        required=False,
+        initial=True,
+        help_text="Otherwise only people whom somebody has added to the team come in.",
     )
     believes_addresses = forms.BooleanField(
-        label="Believe addresses that it does not call verified", required=False
+        label="Believe addresses that it does not call verified",
+        required=False,
+        help_text="Microsoft Entra ID never calls them that. Only where people cannot choose their own address at the "
+        "provider: who can would sign in as a colleague.",
     )
     default_role = forms.ChoiceField(
         label="Role of new members",
@@ -94,7 +100,12 @@ class ProviderForm(ServiceForm):
             attrs=mono(rows="3", placeholder="platform-admins = admin\ndevelopers = editor")
         ),
     )
-    enabled = forms.BooleanField(label="In use", required=False, initial=True)
+    enabled = forms.BooleanField(
+        label="In use",
+        required=False,
+        initial=True,
+        help_text="Switched off, it signs nobody in, and sessions that came by it open nothing.",
+    )
 
     def __init__(self, *args: Any, row: IdentityProvider | None = None, **kwargs: Any) -> None:
         if row is not None:

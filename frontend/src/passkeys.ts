@@ -80,7 +80,11 @@ async function complete(form: HTMLFormElement, field: HTMLInputElement): Promise
   const begun = await fetch(form.dataset["passkeyBegin"] ?? "", {
     method: "POST",
     headers: { "X-CSRFToken": token },
-  });
+  }).catch(() => null);
+  if (!begun) {
+    say("Marina was not reached. Try again.");
+    return;
+  }
   if (begun.redirected || !begun.headers.get("Content-Type")?.startsWith("application/json")) {
     // The session has ended, or a proof of who is there has grown old: the page says how to go on.
     location.reload();

@@ -21,12 +21,9 @@ def named_marina(database: None, tmp_path_factory: pytest.TempPathFactory) -> It
     """A Marina at a name: browsers give no passkey to an address."""
     log = tmp_path_factory.mktemp("named") / "web.log"
     port = find_free_port()
-    marina = LiveMarina(log, port=port, environment={"MARINA_BASE_URL": f"http://localhost:{port}"})
-    try:
-        marina.start()
+    named = {"MARINA_BASE_URL": f"http://localhost:{port}"}
+    with LiveMarina(log, port=port, environment=named).running() as marina:
         yield marina
-    finally:
-        marina.stop()
 
 
 @pytest.fixture
@@ -170,6 +167,18 @@ def test_a_device_has_one_passkey_of_a_person_and_a_passkey_is_proof_of_who_is_t
     expect(page.get_by_role("heading", name="Set up an authenticator app")).to_be_visible()
     assert visitor.inaccessible() == []
     assert visitor.faults == []
+
+
+def test_where_marina_is_not_reached_the_page_says_so_and_asks_for_no_passkey(
+    named_marina: LiveMarina, browser: Browser
+) -> None:
+    visitor = visitor_of(browser, named_marina)
+    key = Key(visitor)
+    visitor.page.goto(f"{visitor.base_url}/app/sign-in")
+    visitor.page.route("**/passkey/begin", lambda asked: asked.abort())
+    visitor.page.get_by_role("button", name="Sign in with a passkey").click()
+    expect(visitor.page.get_by_role("alert").filter(has_text="Marina was not reached")).to_be_visible()
+    assert key.count() == 0
 
 
 def test_at_an_address_there_are_no_passkeys_and_the_page_says_why(

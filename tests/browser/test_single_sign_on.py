@@ -40,12 +40,8 @@ def provider(tmp_path: Path) -> Iterator[OpenIdProvider]:
 @pytest.fixture
 def marina(database: None, provider: OpenIdProvider, tmp_path: Path) -> Iterator[LiveMarina]:
     trusting = {"SSL_CERT_FILE": str(provider.authority), "MARINA_OUTBOUND_ALLOW": "127.0.0.0/8 ::1"}
-    running = LiveMarina(tmp_path / "web.log", environment=trusting)
-    try:
-        running.start()
+    with LiveMarina(tmp_path / "web.log", environment=trusting).running() as running:
         yield running
-    finally:
-        running.stop()
 
 
 def visitor_of(browser: Browser, marina: LiveMarina, *, width: int = 1440) -> Visitor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+from django.conf import settings
 from django.core import mail
 from django.core.mail import EmailMessage
 
@@ -21,3 +23,10 @@ def link_of(letter: EmailMessage) -> str:
     found = re.search(r"http://[^/\s]+(/\S+)", str(letter.body))
     assert found is not None
     return found[1]
+
+
+def lose_mail_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on letters go to a server that is not there."""
+    monkeypatch.setattr(settings, "EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")
+    monkeypatch.setattr(settings, "EMAIL_HOST", "127.0.0.1")
+    monkeypatch.setattr(settings, "EMAIL_PORT", 9)

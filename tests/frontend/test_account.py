@@ -15,7 +15,7 @@ from tenants.roles import Role
 from tenants.services import sessions
 from tenants.services.members import add_member
 from tests.factories import PASSWORD, Team, make_team
-from tests.frontend.visitor import client_of
+from tests.frontend.visitor import by_password, client_of, is_signed_in
 
 ACCOUNT = "/app/account/"
 NEW = "another horse battery"
@@ -29,10 +29,6 @@ def browser_of(team: Team, *, agent: str = FIREFOX, address: str = "192.0.2.1") 
     assert signed.status_code == 302
     client.get("/app/")
     return client
-
-
-def is_signed_in(client: Client) -> bool:
-    return client.get(ACCOUNT).status_code == 200
 
 
 def test_the_page_says_where_from_when_and_with_which_browser(team: Team) -> None:
@@ -71,7 +67,7 @@ def test_nobody_ends_the_sign_in_of_somebody_else(team: Team) -> None:
 
 def test_signing_out_and_signing_in_anew_leave_no_sign_in_behind(team: Team) -> None:
     client = browser_of(team)
-    client.post("/app/sign-in", {"email": team.owner_email, "password": PASSWORD})
+    by_password(team.owner_email, client)
     client.get("/app/")
     living = SignIn.objects.filter(user__email=team.owner_email, ended_at__isnull=True)
     assert living.count() == 1

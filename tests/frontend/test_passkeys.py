@@ -24,7 +24,8 @@ from frontend.sessions import STRANGERS_SECONDS
 from tenants.models import User
 from tenants.services.log import search_records
 from tenants.services.passkeys import LARGEST_ANSWER, MAX_PASSKEYS, why_no_passkeys
-from tests.factories import PASSWORD, Team, make_team
+from tests.factories import Team, make_team
+from tests.frontend.visitor import by_password, is_signed_in
 from tests.mailbox import letters_to
 from tests.together import do_at_once
 
@@ -38,11 +39,6 @@ def at_a_name() -> Iterator[None]:
     """Marina stands at a name; requests come to another, which must not matter."""
     with override_settings(ENV=replace(settings.ENV, base_url=ORIGIN)):
         yield
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 @dataclass
@@ -96,12 +92,6 @@ class Device:
         return json.dumps({"id": number, "rawId": number, "type": "public-key", "response": response})
 
 
-def signed_in(team: Team) -> Client:
-    client = Client()
-    client.post(SIGN_IN, {"email": team.owner_email, "password": PASSWORD})
-    return client
-
-
 def asked_to_make(client: Client) -> dict[str, Any]:
     options: dict[str, Any] = client.post("/app/account/passkeys/begin").json()
     return options
@@ -116,7 +106,7 @@ def add(client: Client, device: Device, *, name: str = "A device") -> int:
 def with_passkey(team: Team, **settings_of: Any) -> Device:
     """A device that the owner has added."""
     device = Device(**settings_of)
-    assert add(signed_in(team), device) == 200
+    assert add(by_password(team.owner_email), device) == 200
     return device
 
 
@@ -128,10 +118,6 @@ def asked_who(client: Client) -> dict[str, Any]:
 def answer_of(client: Client, credential: str) -> int:
     """The status of signing in with this answer alone; 302: they are in."""
     return client.post(f"{SIGN_IN}/passkey", {"credential": credential}).status_code
-
-
-def is_signed_in(client: Client) -> bool:
-    return client.get("/app/account/").status_code == 200
 
 
 def test_a_passkey_signs_in_alone_once_for_each_question(team: Team) -> None:
@@ -166,7 +152,7 @@ def test_an_answer_is_taken_by_the_session_that_asked_alone_and_once(team: Team)
     ],
 )
 def test_only_the_configured_base_counts_whatever_host_was_asked(team: Team, lie: dict[str, str]) -> None:
-    assert add(signed_in(team), Device(**lie)) == 400  # type: ignore[arg-type]
+    assert add(by_password(team.owner_email), Device(**lie)) == 400  # type: ignore[arg-type]
     device, client = with_passkey(team), Client()
     for name, value in lie.items():
         setattr(device, name, value)
@@ -176,7 +162,7 @@ def test_only_the_configured_base_counts_whatever_host_was_asked(team: Team, lie
 def test_alone_it_must_check_who_is_there_and_after_the_password_it_need_not(team: Team) -> None:
     device, client = with_passkey(team, verifies=False), Client()
     assert answer_of(client, device.use(asked_who(client))) == 400
-    client.post(SIGN_IN, {"email": team.owner_email, "password": PASSWORD})
+    by_password(team.owner_email, client)
     options = client.post(f"{SIGN_IN}/second-step/passkey").json()
     assert [each["id"] for each in options["allowCredentials"]] == [websafe_encode(device.number)]
     done = client.post(f"{SIGN_IN}/second-step", {"credential": device.use(options)})
@@ -191,7 +177,7 @@ def test_the_passkey_of_somebody_else_is_none(team: Team) -> None:
     assert answer_of(client, theirs.use(asked_who(client))) == 400
     mine.handle = handle
     assert answer_of(client, mine.use(asked_who(client))) == 400
-    client.post(SIGN_IN, {"email": team.owner_email, "password": PASSWORD})
+    by_password(team.owner_email, client)
     options = client.post(f"{SIGN_IN}/second-step/passkey").json()
     assert client.post(f"{SIGN_IN}/second-step", {"credential": theirs.use(options)}).status_code == 400
     assert not is_signed_in(client)
@@ -235,11 +221,10 @@ def test_the_count_begins_when_a_passkey_is_added(team: Team, counter: int) -> N
 
 
 def test_a_copied_passkey_is_no_factor_either_and_its_person_and_their_teams_are_told(team: Team) -> None:
-    visiting = signed_in(team)
+    visiting = by_password(team.owner_email)
     assert visiting.get(f"/app/{team.slug}/").status_code == 200
     device = with_passkey(team, counter=3)
-    client = Client()
-    client.post(SIGN_IN, {"email": team.owner_email, "password": PASSWORD})
+    client = by_password(team.owner_email)
     options = client.post(f"{SIGN_IN}/second-step/passkey").json()
     refused = client.post(f"{SIGN_IN}/second-step", {"credential": device.use(options)})
     assert (refused.status_code, "may be a copy of it" in refused.content.decode()) == (400, True)
@@ -288,10 +273,10 @@ def test_a_question_grows_old(team: Team) -> None:
 
 
 def test_one_passkey_is_added_once_and_no_more_than_twenty(team: Team) -> None:
-    client, device = signed_in(team), Device()
+    client, device = by_password(team.owner_email), Device()
     assert add(client, device) == 200
     assert add(client, device) == 400
-    assert add(signed_in(make_team()), device) == 400
+    assert add(by_password(make_team().owner_email), device) == 400
     row = Authenticator.objects.get(user_id=team.owner.user_id, type="webauthn")
     for _ in range(MAX_PASSKEYS - 1):
         row.pk = None
@@ -302,7 +287,7 @@ def test_one_passkey_is_added_once_and_no_more_than_twenty(team: Team) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 61, "a\u202eb", "a\0b"])
 def test_a_passkey_has_a_name_that_can_be_read(team: Team, name: str) -> None:
-    assert add(signed_in(team), Device(), name=name) == 400
+    assert add(by_password(team.owner_email), Device(), name=name) == 400
 
 
 BAD = [
@@ -329,14 +314,14 @@ BAD = [
 
 @pytest.mark.parametrize("answer", BAD, ids=range(len(BAD)))
 def test_what_is_no_answer_is_refused_in_words(team: Team, answer: str) -> None:
-    owner, client = signed_in(team), Client(raise_request_exception=False)
+    owner, client = by_password(team.owner_email), Client(raise_request_exception=False)
     asked_to_make(owner)
     refused = owner.post("/app/account/passkeys/new", {"name": "A device", "credential": answer})
     assert refused.status_code == 400
     asked_who(client)
     assert answer_of(client, answer) == 400
     with_passkey(team)
-    client.post(SIGN_IN, {"email": team.owner_email, "password": PASSWORD})
+    by_password(team.owner_email, client)
     client.post(f"{SIGN_IN}/second-step/passkey")
     assert client.post(f"{SIGN_IN}/second-step", {"credential": answer}).status_code == 400
 
@@ -353,7 +338,7 @@ def test_what_is_no_answer_is_refused_in_words(team: Team, answer: str) -> None:
     ],
 )
 def test_where_there_can_be_no_passkeys_the_reason_is_said(team: Team, base: str, why: str) -> None:
-    client = signed_in(team)
+    client = by_password(team.owner_email)
     with override_settings(ENV=replace(settings.ENV, base_url=base)):
         assert why in why_no_passkeys()
         assert bool(why) == bool(why_no_passkeys())

@@ -11,7 +11,8 @@ from django.test import Client
 from tenants.models import User
 from tenants.services.mail import LETTERS_TO_ADDRESS, Letter, send
 from tests.factories import PASSWORD, Team, make_team
-from tests.mailbox import letters_to, link_of
+from tests.frontend.visitor import by_password, is_signed_in
+from tests.mailbox import letters_to, link_of, lose_mail_server
 
 FORGOTTEN = "/app/password/forgotten"
 NEW = "another horse battery"
@@ -32,12 +33,11 @@ def choose(client: Client, link: str, password: str = NEW) -> int:
 
 
 def test_a_mailed_link_changes_the_password_once_and_signs_out_everywhere(team: Team) -> None:
-    here = Client()
-    here.post("/app/sign-in", {"email": team.owner_email, "password": PASSWORD})
-    assert here.get("/app/account/").status_code == 200
+    here = by_password(team.owner_email)
+    assert is_signed_in(here)
     link = link_for(team)
     assert choose(Client(), link) == 302
-    assert here.get("/app/account/").status_code == 302
+    assert not is_signed_in(here)
     assert User.objects.get(email=team.owner_email).check_password(NEW)
     assert choose(Client(), link, "yet another battery") == 0
 
@@ -80,9 +80,7 @@ def test_an_address_gets_few_letters_an_hour_whether_or_not_it_has_an_account(te
 def test_a_mail_server_that_fails_is_told_to_the_operator_without_the_letter(
     team: Team, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(settings, "EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")
-    monkeypatch.setattr(settings, "EMAIL_HOST", "127.0.0.1")
-    monkeypatch.setattr(settings, "EMAIL_PORT", 9)
+    lose_mail_server(monkeypatch)
     with caplog.at_level(logging.WARNING):
         assert not send(Letter(team.owner_email, "Subject", "https://example.com/secret"))
     assert "EMAIL_URL" in caplog.text

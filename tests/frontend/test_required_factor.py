@@ -7,30 +7,19 @@ from allauth.mfa.models import Authenticator
 from django.test import Client
 
 from tenants.access import SecondFactorNeeded, caller_for_user, caller_of_member
-from tenants.models import User
 from tenants.roles import Role
 from tenants.services.log import search_records
-from tests.factories import PASSWORD, Team, make_team
+from tests.factories import Team, email_of, make_team
 from tests.frontend.authenticator import set_up_app
+from tests.frontend.visitor import by_password
 from tests.rest import Rest
 
 SETTING = "members/second-factor"
 
 
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-def signed_in(email: str) -> Client:
-    client = Client()
-    client.post("/app/sign-in", {"email": email, "password": PASSWORD})
-    return client
-
-
 def owner_with_app(team: Team) -> Client:
     """The owner, who has set one up for themselves."""
-    client = signed_in(team.owner_email)
+    client = by_password(team.owner_email)
     set_up_app(client)
     return client
 
@@ -42,13 +31,9 @@ def requiring(team: Team) -> Client:
     return client
 
 
-def email_of(user_id: int | None) -> str:
-    return User.objects.get(pk=user_id or 0).email
-
-
 def test_a_member_without_one_is_led_to_set_it_up_before_anything_of_the_team(team: Team) -> None:
-    email = email_of(team.member(Role.EDITOR).user_id)
-    client = signed_in(email)
+    email = email_of(team.member(Role.EDITOR))
+    client = by_password(email)
     assert client.get(f"/app/{team.slug}/").status_code == 200
     requiring(team)
     for page in ("", "tools/", "connect/", "members/leave"):
@@ -64,7 +49,7 @@ def test_a_member_without_one_is_led_to_set_it_up_before_anything_of_the_team(te
 
 def test_rest_sessions_and_consent_are_shut_too_and_keys_go_on(team: Team) -> None:
     member = team.member(Role.ADMIN)
-    rest, key = Rest(email=email_of(member.user_id)), Rest.admin(team)
+    rest, key = Rest(email=email_of(member)), Rest.admin(team)
     requiring(team)
     refused = rest.get(f"/tenants/{team.slug}/tools")
     assert (refused.status, refused.body["code"]) == (403, "second_factor_required")
@@ -76,14 +61,14 @@ def test_rest_sessions_and_consent_are_shut_too_and_keys_go_on(team: Team) -> No
 def test_other_teams_and_strangers_notice_nothing(team: Team) -> None:
     requiring(team)
     other = make_team()
-    client = signed_in(other.owner_email)
+    client = by_password(other.owner_email)
     assert client.get(f"/app/{other.slug}/").status_code == 200
     assert client.get(f"/app/{team.slug}/").status_code == 404
     assert Rest(email=other.owner_email).get(f"/tenants/{team.slug}").status == 404
 
 
 def test_who_would_shut_themselves_out_cannot_require_it(team: Team) -> None:
-    client = signed_in(team.owner_email)
+    client = by_password(team.owner_email)
     answer = client.post(f"/app/{team.slug}/{SETTING}", {"required": "on"}, follow=True)
     assert "You have no second factor yourself" in answer.content.decode()
     assert '<a href="/app/account/#second-factor">' in answer.content.decode()
@@ -108,7 +93,7 @@ def test_no_key_requires_it_over_rest_and_a_signed_in_owner_does(team: Team) -> 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.EDITOR, Role.VIEWER, Role.AUDITOR])
 def test_only_an_owner_may_require_it(team: Team, role: Role) -> None:
-    client = signed_in(email_of(team.member(role).user_id))
+    client = by_password(email_of(team.member(role)))
     assert client.post(f"/app/{team.slug}/{SETTING}", {"required": "on"}).status_code == 403
 
 
@@ -131,14 +116,14 @@ def test_the_members_page_and_rest_say_who_lacks_one_to_those_who_answer_for_it(
     owner = owner_with_app(team)
     page = owner.get(f"/app/{team.slug}/members/").content.decode()
     assert (page.count("no second factor"), "1 of 2 has none" in page) == (1, True)
-    theirs = signed_in(email_of(editor.user_id)).get(f"/app/{team.slug}/members/").content.decode()
+    theirs = by_password(email_of(editor)).get(f"/app/{team.slug}/members/").content.decode()
     assert "no second factor" not in theirs
     listed = Rest.admin(team).get(f"/tenants/{team.slug}/members").body["results"]
     assert {each["email"]: each["second_factor"] for each in listed} == {
         team.owner_email: True,
-        email_of(editor.user_id): False,
+        email_of(editor): False,
     }
-    hidden = Rest(email=email_of(editor.user_id)).get(f"/tenants/{team.slug}/members").body["results"]
+    hidden = Rest(email=email_of(editor)).get(f"/tenants/{team.slug}/members").body["results"]
     assert {each["second_factor"] for each in hidden} == {None}
 
 

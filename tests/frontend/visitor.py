@@ -1,4 +1,4 @@
-"""Somebody of a team with the dashboard open, signed in. Tests of signing in do that themselves."""
+"""Somebody of a team with the dashboard open, signed in: at once, or as people do, by their password."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.test import Client
 
 from tenants.models import User
 from tenants.roles import Role
-from tests.factories import Team
+from tests.factories import PASSWORD, Team
 
 
 def signed_in(user: User) -> Client:
@@ -14,6 +14,17 @@ def signed_in(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client
+
+
+def by_password(email: str, client: Client | None = None) -> Client:
+    """A browser whose person gave the right password in the form: they are in, unless a second step is asked for."""
+    browser = client or Client()
+    browser.post("/app/sign-in", {"email": email, "password": PASSWORD})
+    return browser
+
+
+def is_signed_in(client: Client) -> bool:
+    return client.get("/app/account/").status_code == 200
 
 
 def client_of(team: Team, role: Role = Role.OWNER) -> Client:

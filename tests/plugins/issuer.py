@@ -13,11 +13,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -263,8 +263,8 @@ class LoopbackIssuer:
                     Asked(
                         self.command,
                         parts.path,
-                        _single(parts.query),
-                        _single(form),
+                        single(parts.query),
+                        single(form),
                         self.headers.get("Authorization", ""),
                     )
                 )
@@ -287,12 +287,19 @@ class LoopbackIssuer:
         return Handler
 
 
-@contextmanager
 def running_issuer(
     folder: Path, monkeypatch: pytest.MonkeyPatch, path: str = "", algorithm: str = "ES256"
-) -> Iterator[LoopbackIssuer]:
-    """An issuer whose certificate Marina trusts, and whose address it connects to. More may join it in its folder."""
-    issuer = LoopbackIssuer(folder, path, algorithm)
+) -> AbstractContextManager[LoopbackIssuer]:
+    """An issuer that is ``trusted``. More may join it in its folder."""
+    return trusted(LoopbackIssuer(folder, path, algorithm), monkeypatch)
+
+
+AnIssuer = TypeVar("AnIssuer", bound=LoopbackIssuer)
+
+
+@contextmanager
+def trusted(issuer: AnIssuer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnIssuer]:
+    """The issuer, whose certificate Marina trusts, and whose address it connects to. It ends with the block."""
     monkeypatch.setenv("SSL_CERT_FILE", str(issuer.authority))
     fetching._trust.cache_clear()
     issuers.cache_clear()
@@ -310,7 +317,8 @@ def _algorithm(name: str) -> Algorithm:
     return get_default_algorithms()[name]
 
 
-def _single(query: str) -> dict[str, str]:
+def single(query: str) -> dict[str, str]:
+    """The parameters of a query or a form, of each the first."""
     return {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.factories import Team, make_team
-from tests.sso.provider import OpenIdProvider, running_provider
+from tests.plugins.issuer import trusted
+from tests.sso.provider import OpenIdProvider
 
 
 @pytest.fixture
@@ -18,5 +19,5 @@ def team() -> Team:
 
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenIdProvider]:
-    with running_provider(tmp_path, monkeypatch) as running:
+    with trusted(OpenIdProvider(tmp_path), monkeypatch) as running:
         yield running

@@ -5,21 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit
 from uuid import UUID
 
-import pytest
 from django.test import Client
 
 from tenants.models import IdentityProvider
 from tenants.services.sso_providers import ProviderSettings, create_provider
 from tests.factories import Team
-from tests.plugins.issuer import Answer, Asked, LoopbackIssuer, SigningKey, running_issuer
+from tests.plugins.issuer import Answer, Asked, LoopbackIssuer, SigningKey, single
 
 TOKEN = "/token"
 
@@ -45,19 +43,21 @@ class OpenIdProvider(LoopbackIssuer):
         *,
         key: SigningKey | None = None,
         header: Mapping[str, Any] | None = None,
-        token: str | None = None,
+        token: Callable[[Mapping[str, Any]], str] | None = None,
         answer: Mapping[str, str | None] | None = None,
         **changes: Any,
     ) -> str:
-        """Where the browser is sent back to. ``changes`` are to the claims, ``answer`` to what comes along."""
+        """Where the browser is sent back to. ``changes`` are to the claims, ``answer`` to what comes along; ``token``
+        makes another one of the claims.
+        """
         parts = urlsplit(location)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        query = single(parts.query)
         claims = self.claims(
             query["client_id"],
             **{"nonce": query["nonce"], "email": "ada@acme.example", "email_verified": True, **changes},
         )
         code = secrets.token_urlsafe(16)
-        made = token or self.sign(claims, key=key, header={"typ": "JWT", **(header or {})})
+        made = token(claims) if token else self.sign(claims, key=key, header={"typ": "JWT", **(header or {})})
         self.agreed[code] = _Agreed(query, made)
         back = {"code": code, "state": query["state"], **(answer or {})}
         path = urlsplit(query["redirect_uri"]).path
@@ -85,15 +85,9 @@ class OpenIdProvider(LoopbackIssuer):
         return Answer({"access_token": "x", "token_type": "Bearer", "id_token": agreed.token})
 
 
-@contextmanager
-def running_provider(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenIdProvider]:
-    """A provider that Marina trusts the certificate of, and may connect to."""
-    with running_issuer(folder, monkeypatch):
-        provider = OpenIdProvider(folder)
-        try:
-            yield provider
-        finally:
-            provider.stop()
+def fresh(domain: str = "acme.example") -> str:
+    """An address that nobody has used here."""
+    return f"p{secrets.token_hex(6)}@{domain}"
 
 
 def settings_for(provider: OpenIdProvider, **changes: Any) -> ProviderSettings:

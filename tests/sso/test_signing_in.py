@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
+import hmac
 import json
-import secrets
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,13 +20,10 @@ from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.members import add_member, remove_member
 from tenants.services.sso_providers import change_provider
-from tests.factories import PASSWORD, Team, make_team, make_user
-from tests.plugins.issuer import OIDC, Answer, make_key
-from tests.sso.provider import TOKEN, OpenIdProvider, begin, come_by, trust
-
-
-def fresh(domain: str = "acme.example") -> str:
-    return f"p{secrets.token_hex(6)}@{domain}"
+from tests.factories import Team, make_team, make_user
+from tests.frontend.visitor import by_password
+from tests.plugins.issuer import OIDC, Answer, encode_token, make_key
+from tests.sso.provider import TOKEN, OpenIdProvider, begin, come_by, fresh, trust
 
 
 def last_reason(team: Team) -> str:
@@ -137,34 +134,19 @@ def test_what_is_wrong_with_an_answer_is_told_and_recorded(
 
 def test_token_that_nobody_signed_opens_nothing(team: Team, provider: OpenIdProvider) -> None:
     row, client = trust(team, provider), Client()
-    there = begin(client, team, row)
-    nonce = dict(part.split("=") for part in there["Location"].partition("?")[2].split("&"))["nonce"]
-    claims = provider.claims("marina", nonce=nonce, email=fresh(), email_verified=True)
-    head, body = (
-        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
-        for part in ({"alg": "none", "typ": "JWT"}, claims)
-    )
-    client.get(provider.agree(there["Location"], token=f"{head}.{body}."))
+    bare = partial(encode_token, {"alg": "none", "typ": "JWT"}, sign=lambda signed: b"")
+    come_by(client, team, provider, row, token=bare)
     assert last_reason(team) in {"sso_token_header", "sso_token_form"}
     assert client.get(f"/app/{team.slug}/").status_code == 302
 
 
 def test_public_key_is_not_taken_for_a_shared_secret(team: Team, provider: OpenIdProvider) -> None:
-    import hashlib
-    import hmac
-
-    row, client = trust(team, provider), Client()
-    there = begin(client, team, row)
-    nonce = dict(part.split("=") for part in there["Location"].partition("?")[2].split("&"))["nonce"]
-    claims = provider.claims("marina", nonce=nonce, email=fresh(), email_verified=True)
+    row = trust(team, provider)
     header = {"alg": "HS256", "typ": "JWT", "kid": provider.keys[0].key_id}
-    signed = ".".join(
-        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)
-    )
     public = provider.keys[0].private.public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    mark = base64.urlsafe_b64encode(hmac.new(pem, signed.encode(), hashlib.sha256).digest()).rstrip(b"=")
-    client.get(provider.agree(there["Location"], token=f"{signed}.{mark.decode()}"))
+    shared = partial(encode_token, header, sign=lambda signed: hmac.digest(pem, signed, "sha256"))
+    come_by(Client(), team, provider, row, token=shared)
     assert last_reason(team) == "sso_token_header"
 
 
@@ -264,7 +246,7 @@ def test_address_alone_opens_nobodys_account_and_a_password_connects_it(
     assert last_reason(team) == "sso_link_needed"
     assert "Sign in with your password" in answer.content.decode()
     assert client.get(f"/app/{team.slug}/").status_code == 302
-    client.post("/app/sign-in", {"email": user.email, "password": PASSWORD})
+    by_password(user.email, client)
     assert come_by(client, team, provider, row, sub="s1", email=user.email).status_code == 302
     # From then on without the password, and then in this team alone.
     again = Client()
@@ -274,8 +256,7 @@ def test_address_alone_opens_nobodys_account_and_a_password_connects_it(
 
 def test_somebody_elses_password_connects_nothing(team: Team, provider: OpenIdProvider) -> None:
     row, victim, other = trust(team, provider, domains=("example.com",)), make_user(), make_user()
-    client = Client()
-    client.post("/app/sign-in", {"email": other.email, "password": PASSWORD})
+    client = by_password(other.email)
     come_by(client, team, provider, row, sub="s1", email=victim.email)
     assert last_reason(team) == "sso_link_needed"
 
@@ -334,8 +315,7 @@ def test_groups_give_the_role_anew_at_each_sign_in(team: Team, provider: OpenIdP
 def test_owners_are_not_signed_in_and_not_changed(team: Team, provider: OpenIdProvider) -> None:
     pairs = (("chiefs", "admin"),)
     row = trust(team, provider, domains=("example.com",), groups_claim="groups", group_roles=pairs)
-    client = Client()
-    client.post("/app/sign-in", {"email": team.owner_email, "password": PASSWORD})
+    client = by_password(team.owner_email)
     assert come_by(client, team, provider, row, sub="o", email=team.owner_email).status_code == 302
     assert role_of(team, team.owner_email) == "owner"
     come_by(Client(), team, provider, row, sub="o", email=team.owner_email)

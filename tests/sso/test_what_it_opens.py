@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,24 +24,20 @@ from tenants.services.sso_providers import (
     list_identities,
     require_single_sign_on,
 )
-from tests.factories import PASSWORD, Team, make_team, make_user
+from tests.factories import Team, make_team, make_user
+from tests.frontend.visitor import by_password
 from tests.oauth.asking import begin as begin_oauth
 from tests.oauth.flows import make_app
-from tests.sso.provider import OpenIdProvider, come_by, trust
-
-
-def fresh() -> str:
-    return f"p{secrets.token_hex(6)}@acme.example"
+from tests.sso.provider import OpenIdProvider, come_by, fresh, trust
 
 
 @pytest.fixture
 def linked(team: Team, provider: OpenIdProvider) -> tuple[User, Client]:
     """A member with a password of two teams, who came by the first one's provider in a browser of its own."""
     row = trust(team, provider, domains=("example.com",))
-    user, own = make_user(), Client()
+    user = make_user()
     add_member(user.email, "editor", caller=team.owner)
-    own.post("/app/sign-in", {"email": user.email, "password": PASSWORD})
-    come_by(own, team, provider, row, sub="s1", email=user.email)
+    come_by(by_password(user.email), team, provider, row, sub="s1", email=user.email)
     browser = Client()
     assert come_by(browser, team, provider, row, sub="s1", email=user.email).status_code == 302
     return user, browser
@@ -103,7 +98,7 @@ def test_password_adds_the_rest_and_begins_a_new_session(team: Team, linked: tup
     other = make_team()
     add_member(user.email, "admin", caller=other.owner)
     before = browser.cookies["marina_session"].value
-    browser.post("/app/sign-in", {"email": user.email, "password": PASSWORD})
+    by_password(user.email, browser)
     assert browser.cookies["marina_session"].value != before
     assert browser.get(f"/app/{other.slug}/").status_code == 200
     assert browser.get("/app/account/password").status_code == 200
@@ -175,9 +170,9 @@ def test_required_single_sign_on_shuts_passwords_out_of_pages_rest_and_consent(
     team: Team, provider: OpenIdProvider
 ) -> None:
     row = trust(team, provider, domains=("example.com",))
-    user, client = make_user(), Client()
+    user = make_user()
     add_member(user.email, "admin", caller=team.owner)
-    client.post("/app/sign-in", {"email": user.email, "password": PASSWORD})
+    client = by_password(user.email)
     assert client.get(f"/app/{team.slug}/").status_code == 200
     require_single_sign_on(True, caller=team.owner)
 
@@ -213,8 +208,7 @@ def test_owners_and_keys_go_on_where_single_sign_on_is_required(team: Team, prov
     trust(team, provider)
     key = team.key("admin")
     require_single_sign_on(True, caller=team.owner)
-    owner = Client()
-    owner.post("/app/sign-in", {"email": team.owner_email, "password": PASSWORD})
+    owner = by_password(team.owner_email)
     assert owner.get(f"/app/{team.slug}/").status_code == 200
     answer = Client().get(f"/api/v1/tenants/{team.slug}/members", headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 200

@@ -6,7 +6,6 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from django.conf import settings
 from django.core import mail
 from django.utils import timezone
 
@@ -30,7 +29,7 @@ from tenants.services.keys import issue_key
 from tenants.services.log import search_records
 from tenants.services.members import change_member, get_own_membership
 from tests.factories import Team, email_of, make_team, make_user
-from tests.mailbox import letters_to, link_of
+from tests.mailbox import letters_to, link_of, lose_mail_server
 from tests.rest import Rest
 from tests.together import do_at_once
 
@@ -274,9 +273,7 @@ def test_a_team_sends_so_many_letters_an_hour(team: Team, monkeypatch: pytest.Mo
 def test_where_the_mail_server_fails_the_invitation_says_that_it_was_not_sent(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend")
-    monkeypatch.setattr(settings, "EMAIL_HOST", "127.0.0.1")
-    monkeypatch.setattr(settings, "EMAIL_PORT", 9)
+    lose_mail_server(monkeypatch)
     before = len(mail.outbox)
     invitation = invite(make_user().email, "viewer", caller=team.owner)
     assert (invitation.sent_at, invitation.state(timezone.now())) == (None, "open")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 from typing import Any
 
@@ -48,8 +47,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Report, and fail where something was found."""
         require_master_key()
-        # A line a request would bury what it finds.
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
 
         def tell(finding: Finding) -> None:
             self.stderr.write(f"{finding}\n")

@@ -56,18 +56,6 @@ CHOOSING_HELP: Final = (
 )
 
 
-class ChangePasswordForm(PasswordChangeForm):
-    """Django's, in the dashboard's words."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        super().__init__(*args, **kwargs)
-        self.fields["old_password"].label = "Present password"
-        self.fields["new_password1"].help_text = CHOOSING_HELP
-        self.fields["new_password2"].label = "New password again"
-        self.fields["new_password2"].help_text = ""
-
-
 class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
     """Django's, in the dashboard's words: for who came by a mailed link."""
 
@@ -77,6 +65,14 @@ class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
         self.fields["new_password1"].help_text = CHOOSING_HELP
         self.fields["new_password2"].label = "New password again"
         self.fields["new_password2"].help_text = ""
+
+
+class ChangePasswordForm(ChoosePasswordForm, PasswordChangeForm):
+    """The same, for who is signed in and gives the present one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["old_password"].label = "Present password"
 
 
 class ForgottenForm(PasswordResetForm):
@@ -167,9 +163,7 @@ class MemberForm(ServiceForm):
 class EndForm(ServiceForm):
     """Until when a member has access."""
 
-    field_of_path = {"access_ends_at": "last_day"}
-
-    last_day = forms.DateField(label="Last day of access", required=False)
+    last_day = forms.DateField(required=False)
 
 
 class HeirForm(ServiceForm):

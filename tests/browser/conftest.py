@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -168,14 +168,22 @@ def aside(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return pool.submit(run).result()
 
 
-def new_context(browser: Browser, *, width: int = WIDE, theme: str = "light") -> BrowserContext:
+def new_context(browser: Browser, *, width: int = WIDE, theme: str = "light", **more: Any) -> BrowserContext:
     """A fresh browser profile with a window of this width, preferring this theme."""
     return browser.new_context(
         viewport={"width": width, "height": 900 if width == WIDE else 740},
         color_scheme="dark" if theme == "dark" else "light",
         reduced_motion="reduce",
         service_workers="block",
+        **more,
     )
+
+
+def visitor_of(browser: Browser, base_url: str, **profile: Any) -> Visitor:
+    """Somebody with a profile of their own (as ``new_context`` takes it), whose faults are heard of."""
+    visitor = Visitor(new_context(browser, **profile).new_page(), base_url)
+    visitor.watch()
+    return visitor
 
 
 @pytest.fixture

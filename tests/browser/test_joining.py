@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import NARROW, Visitor, aside, new_context
+from tests.browser.conftest import NARROW, aside, visitor_of
 from tests.factories import PASSWORD, Team, make_team
 from tests.plugins.live_marina import LiveMarina
 
@@ -41,12 +41,6 @@ def team() -> Team:
     return aside(make_team, "Harbour office")
 
 
-def visitor_of(browser: Browser, marina: LiveMarina, *, width: int = 1440) -> Visitor:
-    visitor = Visitor(new_context(browser, width=width).new_page(), marina.base_url)
-    visitor.watch()
-    return visitor
-
-
 def link_to(address: str, letters: Path) -> str:
     """The link in the letter to this address."""
     for path in letters.iterdir():
@@ -62,7 +56,7 @@ def test_an_invited_person_signs_up_by_the_mailed_link_and_sees_the_team(
     mailing_marina: LiveMarina, browser: Browser, team: Team, letters: Path
 ) -> None:
     guest = f"guest-{team.slug}@example.com"
-    owner = visitor_of(browser, mailing_marina)
+    owner = visitor_of(browser, mailing_marina.base_url)
     owner.sign_in(team.owner_email, PASSWORD)
     owner.page.goto(mailing_marina.app_url(team.slug, "members/"))
     owner.page.get_by_label("E-mail").fill(guest)
@@ -72,7 +66,7 @@ def test_an_invited_person_signs_up_by_the_mailed_link_and_sees_the_team(
     row = owner.page.locator("tr", has_text=guest)
     expect(row).to_contain_text("open")
 
-    invited = visitor_of(browser, mailing_marina, width=NARROW)
+    invited = visitor_of(browser, mailing_marina.base_url, width=NARROW)
     page = invited.page
     page.goto(link_to(guest, letters))
     # The token is not in the address that the page stays at.
@@ -101,7 +95,7 @@ def test_an_invited_person_signs_up_by_the_mailed_link_and_sees_the_team(
 def test_a_browser_that_is_signed_out_elsewhere_is_sent_to_the_sign_in(
     mailing_marina: LiveMarina, browser: Browser, team: Team
 ) -> None:
-    lost, here = (visitor_of(browser, mailing_marina) for _ in range(2))
+    lost, here = (visitor_of(browser, mailing_marina.base_url) for _ in range(2))
     for visitor in (lost, here):
         visitor.sign_in(team.owner_email, PASSWORD)
     here.page.get_by_role("link", name=team.owner_email).click()

@@ -9,7 +9,7 @@ from allauth.mfa.models import Authenticator
 from playwright.sync_api import Browser, CDPSession, expect
 
 from config.local.ports import find_free_port
-from tests.browser.conftest import NARROW, Visitor, aside, new_context
+from tests.browser.conftest import NARROW, Visitor, aside, visitor_of
 from tests.factories import PASSWORD, Team, make_team
 from tests.plugins.live_marina import LiveMarina
 
@@ -24,6 +24,10 @@ def named_marina(database: None, tmp_path_factory: pytest.TempPathFactory) -> It
     named = {"MARINA_BASE_URL": f"http://localhost:{port}"}
     with LiveMarina(log, port=port, environment=named).running() as marina:
         yield marina
+
+
+def at_its_name(marina: LiveMarina) -> str:
+    return f"http://localhost:{marina.port}"
 
 
 @pytest.fixture
@@ -61,16 +65,6 @@ class Key:
         self._cdp.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": self.number})
 
 
-def visitor_of(
-    browser: Browser, marina: LiveMarina, *, host: str = "localhost", width: int = 1440, theme: str = "light"
-) -> Visitor:
-    visitor = Visitor(
-        new_context(browser, width=width, theme=theme).new_page(), f"http://{host}:{marina.port}"
-    )
-    visitor.watch()
-    return visitor
-
-
 def add_passkey(visitor: Visitor, name: str) -> None:
     """From the account's page, as a person does who has just signed in."""
     page = visitor.page
@@ -89,7 +83,7 @@ def sign_out(visitor: Visitor) -> None:
 def test_a_passkey_is_added_signs_in_alone_and_after_the_password_and_is_removed(
     named_marina: LiveMarina, browser: Browser, team: Team
 ) -> None:
-    visitor = visitor_of(browser, named_marina, width=NARROW)
+    visitor = visitor_of(browser, at_its_name(named_marina), width=NARROW)
     page = visitor.page
     key = Key(visitor)
     visitor.sign_in(team.owner_email, PASSWORD)
@@ -133,7 +127,7 @@ def test_a_passkey_is_added_signs_in_alone_and_after_the_password_and_is_removed
 def test_a_passkey_that_checks_nobody_is_a_second_factor_and_signs_nobody_in_alone(
     named_marina: LiveMarina, browser: Browser, team: Team
 ) -> None:
-    visitor = visitor_of(browser, named_marina, theme="dark")
+    visitor = visitor_of(browser, at_its_name(named_marina), theme="dark")
     page = visitor.page
     key = Key(visitor, verifies=False)
     visitor.sign_in(team.owner_email, PASSWORD)
@@ -154,7 +148,7 @@ def test_a_passkey_that_checks_nobody_is_a_second_factor_and_signs_nobody_in_alo
 def test_a_device_has_one_passkey_of_a_person_and_a_passkey_is_proof_of_who_is_there(
     named_marina: LiveMarina, browser: Browser, team: Team
 ) -> None:
-    visitor = visitor_of(browser, named_marina)
+    visitor = visitor_of(browser, at_its_name(named_marina))
     page = visitor.page
     Key(visitor)
     visitor.sign_in(team.owner_email, PASSWORD)
@@ -172,7 +166,7 @@ def test_a_device_has_one_passkey_of_a_person_and_a_passkey_is_proof_of_who_is_t
 def test_where_marina_is_not_reached_the_page_says_so_and_asks_for_no_passkey(
     named_marina: LiveMarina, browser: Browser
 ) -> None:
-    visitor = visitor_of(browser, named_marina)
+    visitor = visitor_of(browser, at_its_name(named_marina))
     key = Key(visitor)
     visitor.page.goto(f"{visitor.base_url}/app/sign-in")
     visitor.page.route("**/passkey/begin", lambda asked: asked.abort())
@@ -184,7 +178,7 @@ def test_where_marina_is_not_reached_the_page_says_so_and_asks_for_no_passkey(
 def test_at_an_address_there_are_no_passkeys_and_the_page_says_why(
     live_marina: LiveMarina, browser: Browser, team: Team
 ) -> None:
-    visitor = visitor_of(browser, live_marina, host="127.0.0.1")
+    visitor = visitor_of(browser, live_marina.base_url)
     visitor.sign_in(team.owner_email, PASSWORD)
     visitor.page.goto(f"{visitor.base_url}/app/account/")
     expect(visitor.page.get_by_text("Browsers give passkeys to names only")).to_be_visible()

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import NARROW, Visitor, aside
+from tests.browser.conftest import NARROW, aside, visitor_of
 from tests.factories import PASSWORD, Team, make_team
 from tests.plugins.issuer import Answer, Asked
 from tests.plugins.live_marina import LiveMarina
@@ -44,20 +44,12 @@ def marina(database: None, provider: OpenIdProvider, tmp_path: Path) -> Iterator
         yield running
 
 
-def visitor_of(browser: Browser, marina: LiveMarina, *, width: int = 1440) -> Visitor:
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, reduced_motion="reduce", ignore_https_errors=True
-    )
-    return Visitor(context.new_page(), marina.base_url)
-
-
 @pytest.mark.parametrize("width", [1440, NARROW])
 def test_from_the_settings_to_the_first_sign_in(
     marina: LiveMarina, browser: Browser, provider: OpenIdProvider, screenshots: Path, width: int
 ) -> None:
     team: Team = aside(make_team, "Harbour office")
-    owner = visitor_of(browser, marina, width=width)
-    owner.watch()
+    owner = visitor_of(browser, marina.base_url, width=width)
     owner.sign_in(team.owner_email, PASSWORD)
     page = owner.page
     page.goto(marina.app_url(team.slug, "single-sign-on/new"))
@@ -75,7 +67,7 @@ def test_from_the_settings_to_the_first_sign_in(
         page.emulate_media(color_scheme=scheme)
         page.screenshot(path=str(screenshots / f"provider-{scheme}-{width}.png"), full_page=True)
 
-    member = visitor_of(browser, marina, width=width)
+    member = visitor_of(browser, marina.base_url, width=width, ignore_https_errors=True)
     page = member.page
     page.goto(f"{marina.base_url}/app/sign-in")
     page.get_by_role("link", name="Sign in with your team").click()

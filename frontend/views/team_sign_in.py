@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from frontend.access import LAST_TENANT, OPENED, signed_in
 from frontend.begun import awaited, finish, keep
 from frontend.forms.single_sign_on import FindTeamForm
-from frontend.pages import own_page
+from frontend.pages import form_status, own_page
 from frontend.sessions import enter_by_provider
 from frontend.targets import SeeOther, safe_target
 from tenants.arrivals import arrival_of_request
@@ -45,9 +45,7 @@ def find_team(request: HttpRequest) -> HttpResponse:
     form = FindTeamForm(request.GET if "team" in request.GET else None)
     if form.is_valid():
         return redirect("frontend:team_sign_in", form.cleaned_data["team"])
-    return own_page(
-        render(request, "marina/find_team.html", {"form": form}, status=400 if form.errors else 200)
-    )
+    return own_page(render(request, "marina/find_team.html", {"form": form}, status=form_status(form)))
 
 
 @never_cache

@@ -5,7 +5,6 @@ For addresses of the operator's own choosing alone; what a stranger names goes t
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx2
+
+from core.strictjson import BadJson, read_object
 
 MAX_BYTES: Final = 64 * 1024
 SECONDS: Final = 5.0
@@ -33,10 +34,9 @@ class Answer:
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; empty where it is none."""
         try:
-            found: Any = json.loads(self.body)
-        except ValueError:
+            return read_object(self.body)
+        except BadJson:
             return {}
-        return found if isinstance(found, dict) else {}
 
 
 async def ask(

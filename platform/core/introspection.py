@@ -22,7 +22,7 @@ from core.fetching import FetchRefused, post_form
 from core.jwks import IssuerUnavailable
 from core.outbound import AddressRule
 from core.signedtokens import MAX_TOKEN, TokenRefused
-from core.strictjson import BadJson, read_json
+from core.strictjson import BadJson, read_object
 
 ASK_SECONDS: Final = 3.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -111,12 +111,9 @@ class Introspection:
             kind = _NotToldOfThis if refusal.status in _OF_ONE_TOKEN else IssuerUnavailable
             raise kind(f"Asking it about the token failed: {why}") from None
         try:
-            found = read_json(document.body)
+            return read_object(document.body)
         except BadJson:
-            found = None
-        if not isinstance(found, dict):
-            raise IssuerUnavailable("What it answered about the token is no JSON object")
-        return found
+            raise IssuerUnavailable("What it answered about the token is no JSON object") from None
 
     def _rest(self, endpoint: Endpoint, why: str) -> None:
         self._resting[endpoint] = (self._clock() + REST_SECONDS, why)

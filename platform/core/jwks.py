@@ -36,7 +36,7 @@ from core.signedtokens import (
     require_signature,
     require_times,
 )
-from core.strictjson import BadJson, read_json
+from core.strictjson import BadJson, read_object
 
 FRESH_SECONDS: Final = 600.0
 """How long keys and metadata are used without asking again: how long a key that was withdrawn still works."""
@@ -241,11 +241,9 @@ class Issuers:
                 f"It publishes no metadata: neither at {' nor at '.join(metadata_addresses(identifier))}"
             )
         try:
-            found = read_json(document.body)
+            found = read_object(document.body)
         except BadJson:
-            found = None
-        if not isinstance(found, dict):
-            raise IssuerUnavailable(f"Its metadata at {url} is no JSON object")
+            raise IssuerUnavailable(f"Its metadata at {url} is no JSON object") from None
         if found.get("issuer") != identifier:
             raise IssuerUnavailable(
                 f"Its metadata at {url} names another issuer; the two have to be the same letter for letter, also in "

@@ -18,7 +18,7 @@ from typing import Any, Final
 from jwt.algorithms import Algorithm, ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_algorithms
 from jwt.exceptions import PyJWTError
 
-from core.strictjson import BadJson, read_json
+from core.strictjson import BadJson, read_object
 
 MAX_TOKEN: Final = 8 * 1024
 """Characters of a token that is looked at."""
@@ -241,10 +241,9 @@ def read_keys(body: bytes) -> tuple[PublicKey, ...]:
     Passed over: keys of other types and for other uses, private and symmetric ones, and those out of bounds.
     """
     try:
-        found = read_json(body)
+        listed = read_object(body).get("keys")
     except BadJson:
-        raise ValueError("it is not JSON") from None
-    listed = found.get("keys") if isinstance(found, dict) else None
+        raise ValueError("it is no JSON object") from None
     if not isinstance(listed, list):
         raise ValueError("it is not a set of keys")  # noqa: TRY004 - foreign text, not an argument of the wrong type
     if len(listed) > MAX_KEYS:
@@ -304,12 +303,9 @@ def _decode(part: str) -> bytes:
 
 def _read_object(text: bytes, which: str) -> Mapping[str, Any]:
     try:
-        found = read_json(text)
+        return read_object(text)
     except BadJson:
-        found = None
-    if not isinstance(found, dict):
-        raise TokenRefused("form", f"Its {which} part is no JSON object that means one thing")
-    return found
+        raise TokenRefused("form", f"Its {which} part is no JSON object that means one thing") from None
 
 
 def _date(claims: Mapping[str, Any], name: str) -> float | None:

@@ -38,6 +38,14 @@ def read_json(text: bytes) -> Any:
     return value
 
 
+def read_object(text: bytes) -> dict[str, Any]:
+    """The value of a JSON text that has to be an object. Raises ``BadJson``."""
+    value = read_json(text)
+    if not isinstance(value, dict):
+        raise BadJson("it is no object")
+    return value
+
+
 async def read_json_beside(text: bytes) -> Any:
     """``read_json``; the slow check of a large text is done in a thread, and holds up no one else."""
     value, proven = _read(text)

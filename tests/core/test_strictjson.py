@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core import strictjson
-from core.strictjson import BESIDE_BYTES, BadJson, read_json, read_json_beside
+from core.strictjson import BESIDE_BYTES, BadJson, read_json, read_json_beside, read_object
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,13 @@ def test_json_with_one_meaning_is_read(body: Any, value: Any) -> None:
 def test_json_with_two_meanings_is_refused(body: Any) -> None:
     with pytest.raises(BadJson):
         read_json(body)
+
+
+def test_what_has_to_be_an_object_is_nothing_else() -> None:
+    assert read_object(b'{"a":[]}') == {"a": []}
+    for body in (b"[]", b"null", b'"a"', b"5", b"{"):
+        with pytest.raises(BadJson):
+            read_object(body)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from django.utils import timezone
 from core.clientaddress import address_block
 from core.errors import InvalidInput, RateLimited
 from core.fetching import Document
-from core.strictjson import BadJson, read_json
+from core.strictjson import BadJson, read_object
 from tenants.access import Caller
 from tenants.models import OAuthClient
 from tenants.models_oauth import MAX_CLIENT_ID, digest_of
@@ -286,12 +286,9 @@ def _read_object(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_DOCUMENT_BYTES:
         raise _bad(f"A client's metadata is at most {MAX_DOCUMENT_BYTES} bytes.")
     try:
-        found = read_json(body)
+        return read_object(body)
     except BadJson:
         raise _bad("A client's metadata is a JSON object.") from None
-    if not isinstance(found, dict):
-        raise _bad("A client's metadata is a JSON object.")
-    return found
 
 
 def _age(cache_control: str) -> int:

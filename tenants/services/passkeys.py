@@ -33,7 +33,7 @@ from fido2.webauthn import (
 )
 
 from core.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
-from core.strictjson import BadJson, read_json
+from core.strictjson import BadJson, read_object
 from tenants.factors import PASSKEY
 from tenants.models import User
 from tenants.services.factors import changed, ensure_codes, lock_person, remove_factor, warn_of_copy
@@ -231,12 +231,9 @@ def _object(answer: str) -> dict[str, Any]:
     if len(answer) > LARGEST_ANSWER:
         refuse("credential", "is larger than any passkey's answer.")
     try:
-        value = read_json(answer.encode())
+        return read_object(answer.encode())
     except (BadJson, UnicodeEncodeError):
-        value = None
-    if not isinstance(value, dict):
         refuse("credential", "is no answer of a passkey.")
-    return value
 
 
 def _whose(given: AuthenticationResponse) -> User:

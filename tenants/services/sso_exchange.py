@@ -26,7 +26,7 @@ from core.loop import run_async
 from core.outbound import AddressRule
 from core.pkce import challenge_of
 from core.signedtokens import ID_TYPES, TokenRefused
-from core.strictjson import BadJson, read_json
+from core.strictjson import BadJson, read_object
 from tenants.models import IdentityProvider
 from tenants.services.roster import clean_address
 from tenants.services.sso_providers import open_secret
@@ -242,10 +242,9 @@ def _redeem(provider: IdentityProvider, endpoints: Endpoints, code: str, kept: M
             "code_refused",
         ) from None
     try:
-        found = read_json(answer.body)
+        token = read_object(answer.body).get("id_token")
     except BadJson:
-        found = None
-    token = found.get("id_token") if isinstance(found, dict) else None
+        token = None
     if not isinstance(token, str):
         raise SsoRefused(f"{provider.name} answered without an ID token.", "no_token")
     return token

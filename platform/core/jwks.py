@@ -37,6 +37,7 @@ from core.signedtokens import (
     require_times,
 )
 from core.strictjson import BadJson, read_object
+from core.webaddress import read_https
 
 FRESH_SECONDS: Final = 600.0
 """How long keys and metadata are used without asking again: how long a key that was withdrawn still works."""
@@ -79,20 +80,9 @@ class Issuer:
 
 def check_issuer(identifier: str) -> str:
     """``identifier`` where it can be an issuer's (RFC 8414 section 2). Raises ``ValueError`` with the cause."""
-    try:
-        parts = urlsplit(identifier)
-        # Asked for what it raises: a port that is none.
-        _ = parts.port
-    except ValueError:
-        raise ValueError("it is no address") from None
-    if len(identifier) > MAX_IDENTIFIER or not identifier.isascii() or not identifier.isprintable():
-        raise ValueError(
-            f"it is longer than {MAX_IDENTIFIER} characters, or holds others than an address may"
-        )
-    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or " " in identifier:
-        raise ValueError("it is not an https address of a host")
-    if "?" in identifier or "#" in identifier or any(part in {".", ".."} for part in parts.path.split("/")):
-        raise ValueError("it holds a query, a fragment, or . or .. in its path")
+    read_https(identifier, longest=MAX_IDENTIFIER)
+    if "?" in identifier:
+        raise ValueError("it holds a query")
     return identifier
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from core import signedtokens
@@ -19,6 +18,7 @@ from core.jwks import IssuerUnavailable, check_issuer
 from core.loop import run_async
 from core.sealing import sealer
 from core.signedtokens import TokenRefused
+from core.webaddress import read_https
 from tenants.access import Caller
 from tenants.changes import announce_change
 from tenants.models import Tenant, TrustedIssuer
@@ -306,15 +306,11 @@ def _clean_issuer(value: object, path: str) -> str:
 
 def _clean_url(value: object, path: str) -> str:
     text = clean_text(value, path, longest=500, empty=True)
-    if not text:
-        return ""
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound or "@" in parts.netloc or "#" in text or not text.isascii() or " " in text:
-        refuse(path, "is not an https address without user name and fragment.")
+    if text:
+        try:
+            read_https(text, longest=500)
+        except ValueError as fault:
+            refuse(path, f"is none that Marina asks at: {fault}.")
     return text
 
 

@@ -23,6 +23,7 @@ from core.clientaddress import address_block
 from core.errors import InvalidInput, RateLimited
 from core.fetching import Document
 from core.strictjson import BadJson, read_object
+from core.webaddress import climbs, read_https, split_address
 from tenants.access import Caller
 from tenants.models import OAuthClient
 from tenants.models_oauth import MAX_CLIENT_ID, digest_of
@@ -196,16 +197,12 @@ def check_redirect_uri(uri: object) -> str:
     if not isinstance(uri, str) or len(uri) > MAX_REDIRECT_URI or _UNSAFE.search(uri):
         raise _bad_uri(f"Each redirect URI is text of at most {MAX_REDIRECT_URI} plain characters.")
     try:
-        parts = urlsplit(uri)
-        # Asked for what it raises: a port that is none.
-        _ = parts.port
+        parts = split_address(uri)
     except ValueError:
         raise _bad_uri("A redirect URI is not an address.") from None
     if "#" in uri or "@" in parts.netloc:
         raise _bad_uri("A redirect URI holds no fragment and no user name.")
-    if not (parts.hostname or "." in parts.scheme) or any(
-        segment in {".", ".."} for segment in parts.path.split("/")
-    ):
+    if not (parts.hostname or "." in parts.scheme) or climbs(parts):
         raise _bad_uri("A redirect URI names a host, and no . or .. in its path.")
     if not (
         parts.scheme == "https"
@@ -267,18 +264,12 @@ def _require_one_of(found: Mapping[str, Any], field: str, needed: str, known: li
 
 def _check_address(client_id: str) -> None:
     try:
-        parts = urlsplit(client_id)
-        _ = parts.port
-    except ValueError:
-        raise _unknown_client("it is no address") from None
-    if len(client_id) > MAX_CLIENT_ID or _UNSAFE.search(client_id):
-        raise _unknown_client(
-            f"it is longer than {MAX_CLIENT_ID} characters, or holds others than an address may"
-        )
-    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or "#" in client_id:
-        raise _unknown_client("it is not https, or holds a user name or a fragment")
-    segments = parts.path.split("/")
-    if parts.path in {"", "/"} or any(segment in {".", ".."} for segment in segments):
+        parts = read_https(client_id, longest=MAX_CLIENT_ID)
+    except ValueError as fault:
+        raise _unknown_client(str(fault)) from None
+    if _UNSAFE.search(client_id):
+        raise _unknown_client("it holds characters that an address may not")
+    if parts.path in {"", "/"}:
         raise _unknown_client("it names no document")
 
 

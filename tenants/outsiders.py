@@ -169,13 +169,7 @@ async def claims_of(token: str, rule: Rule) -> Mapping[str, Any]:
     """What an issuer says of a token for here, checked. Raises ``TokenRefused`` and ``IssuerUnavailable``."""
     if not rule.asks:
         return await issuers().verify(token, Issuer(rule.issuer, rule.jwks_uri), rule.accepts)
-    url = rule.introspection_endpoint
-    if not url:
-        url = (await issuers().metadata(rule.issuer)).get("introspection_endpoint") or ""
-        if not isinstance(url, str) or not url:
-            raise IssuerUnavailable(
-                "Its metadata does not say where to ask about tokens (introspection_endpoint)"
-            )
+    url = rule.introspection_endpoint or await issuers().address(rule.issuer, "introspection_endpoint")
     claims = await introspection().ask(token, Endpoint(url, rule.client_id, rule.secret))
     if claims.get("iss", rule.issuer) != rule.issuer:
         raise TokenRefused("issuer", f"The answer is about a token of another issuer than {rule.issuer}")

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from time import monotonic
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -121,14 +121,18 @@ class Issuers:
 
     async def metadata(self, identifier: str) -> Mapping[str, Any]:
         """What the issuer says of itself; its ``issuer`` is ``identifier``. Raises ``IssuerUnavailable``."""
-        place = ("metadata", identifier)
-        held = await self._get(place, lambda: self._fetch_metadata(identifier))
-        return cast("Mapping[str, Any]", held.value)
+        return await self._get(("metadata", identifier), lambda: self._fetch_metadata(identifier))
+
+    async def address(self, identifier: str, name: str) -> str:
+        """The address that the issuer's metadata has by this name. Raises ``IssuerUnavailable``."""
+        url = (await self.metadata(identifier)).get(name)
+        if not isinstance(url, str) or not url:
+            raise IssuerUnavailable(f"Its metadata names no address to be asked at ({name})")
+        return url
 
     async def keys(self, issuer: Issuer, *, newer: bool = False) -> tuple[PublicKey, ...]:
         """The keys that the issuer publishes; ``newer``: now, where it can be asked. Raises ``IssuerUnavailable``."""
-        held = await self._get(_place(issuer), lambda: self._fetch_keys(issuer), newer=newer)
-        return cast("tuple[PublicKey, ...]", held.value)
+        return await self._get(_place(issuer), lambda: self._fetch_keys(issuer), newer=newer)
 
     async def verify(
         self,
@@ -171,10 +175,8 @@ class Issuers:
         held.unknown_at = now
         return True
 
-    async def _get(
-        self, place: Hashable, fetch: Callable[[], Awaitable[T]], *, newer: bool = False
-    ) -> _Held[T]:
-        held = self._held.get(place)
+    async def _get(self, place: Hashable, fetch: Callable[[], Awaitable[T]], *, newer: bool = False) -> T:
+        held: _Held[T] | None = self._held.get(place)
         if held is None:
             held = self._held[place] = _Held()
         self._held.move_to_end(place)
@@ -184,7 +186,7 @@ class Issuers:
             await self._fetch_once(place, held, fetch)
         if held.value is None or self._clock() >= held.fetched_at + STALE_SECONDS:
             raise IssuerUnavailable(held.fault)
-        return held
+        return held.value
 
     async def _fetch_once(self, place: Hashable, held: _Held[T], fetch: Callable[[], Awaitable[T]]) -> None:
         task = self._fetching.get(place)
@@ -242,11 +244,7 @@ class Issuers:
         return found
 
     async def _fetch_keys(self, issuer: Issuer) -> tuple[PublicKey, ...]:
-        url = issuer.jwks_uri
-        if not url:
-            url = (await self.metadata(issuer.identifier)).get("jwks_uri") or ""
-            if not isinstance(url, str) or not url:
-                raise IssuerUnavailable("Its metadata does not say where its keys are (jwks_uri)")
+        url = issuer.jwks_uri or await self.address(issuer.identifier, "jwks_uri")
         try:
             document = await self._fetch_one(url, MAX_KEYS_BYTES)
             # Beside the loop: dozens of keys take some milliseconds.

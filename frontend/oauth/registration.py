@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from core.fetching import FetchRefused, fetch_document
 from core.loop import run_async
-from core.outbound import AddressRule
 from frontend.oauth.answers import json_answer, program_endpoint, read_body
 from frontend.oauth.noting import pad_of, registration_facts
 from frontend.sessions import visitor_address
@@ -48,10 +46,9 @@ def learn_client(client_id: str, *, caller: Caller) -> bool:
     """
     if not is_document_address(client_id) or not document_to_fetch(client_id, caller=caller):
         return False
-    rule = AddressRule(settings.ENV.outbound_allow)
     try:
         document = run_async(
-            fetch_document(client_id, rule=rule, seconds=FETCH_SECONDS, most_bytes=MAX_DOCUMENT_BYTES),
+            fetch_document(client_id, seconds=FETCH_SECONDS, most_bytes=MAX_DOCUMENT_BYTES),
             timeout=2 * FETCH_SECONDS,
         )
     except (FetchRefused, TimeoutError) as refusal:

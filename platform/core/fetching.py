@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 import httpx2
+from django.conf import settings
 
 from core.lookups import OF_STRANGERS, Crowded
 from core.outbound import AddressRule, Denied, Unresolved, resolve
@@ -44,9 +45,14 @@ class Document:
     cache_control: str
 
 
-async def fetch_document(url: str, *, rule: AddressRule, seconds: float, most_bytes: int) -> Document:
-    """Fetch an ``https`` URL. All of it must be there after ``seconds``. Raises ``FetchRefused``."""
-    return await _ask(url, rule, seconds, most_bytes, method="GET")
+async def fetch_document(
+    url: str, *, seconds: float, most_bytes: int, rule: AddressRule | None = None
+) -> Document:
+    """Fetch an ``https`` URL. All of it must be there after ``seconds``. Raises ``FetchRefused``.
+
+    By this installation's rule of addresses, unless ``rule`` is another.
+    """
+    return await _ask(url, seconds, most_bytes, method="GET", rule=rule)
 
 
 async def post_form(
@@ -54,27 +60,27 @@ async def post_form(
     form: Mapping[str, str],
     *,
     headers: Mapping[str, str],
-    rule: AddressRule,
     seconds: float,
     most_bytes: int,
 ) -> Document:
     """Send a form to an ``https`` URL and take its answer, as ``fetch_document`` does. Raises ``FetchRefused``."""
     content = urlencode(form).encode()
     headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
-    return await _ask(url, rule, seconds, most_bytes, method="POST", headers=headers, content=content)
+    return await _ask(url, seconds, most_bytes, method="POST", headers=headers, content=content)
 
 
 async def _ask(
     url: str,
-    rule: AddressRule,
     seconds: float,
     most_bytes: int,
     *,
     method: str,
     headers: Mapping[str, str] | None = None,
     content: bytes | None = None,
+    rule: AddressRule | None = None,
 ) -> Document:
     target = _parse(url)
+    rule = rule or AddressRule(settings.ENV.outbound_allow)
     try:
         async with asyncio.timeout(seconds):
             address = await _resolve(_host_of(target), target.port or DEFAULT_PORT, rule)

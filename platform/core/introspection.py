@@ -9,18 +9,14 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote
 
-from django.conf import settings
-
 from core.fetching import FetchRefused, post_form
 from core.jwks import IssuerUnavailable
-from core.outbound import AddressRule
 from core.signedtokens import MAX_TOKEN, TokenRefused
 from core.strictjson import BadJson, read_object
 
@@ -62,9 +58,7 @@ class Endpoint:
 class Introspection:
     """Asks, on one event loop."""
 
-    def __init__(self, rule: Callable[[], AddressRule], *, clock: Callable[[], float] = monotonic) -> None:
-        self._rule = rule
-        self._clock = clock
+    def __init__(self) -> None:
         self._asking: Counter[Endpoint] = Counter()
         self._resting: OrderedDict[Endpoint, tuple[float, str]] = OrderedDict()
 
@@ -74,7 +68,7 @@ class Introspection:
         if not 16 <= len(token) <= MAX_TOKEN or not _BEARER.fullmatch(token):
             raise TokenRefused("active", "It is shorter or longer than a token is, or holds other characters")
         until, why = self._resting.get(endpoint, (0.0, ""))
-        if self._clock() < until:
+        if monotonic() < until:
             raise IssuerUnavailable(why)
         if self._asking[endpoint] >= AT_ONCE:
             raise IssuerUnavailable(f"It is asked about {AT_ONCE} other tokens at the moment")
@@ -102,7 +96,6 @@ class Introspection:
                 endpoint.url,
                 {"token": token, "token_type_hint": "access_token"},
                 headers={"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"},
-                rule=self._rule(),
                 seconds=ASK_SECONDS,
                 most_bytes=MAX_ANSWER_BYTES,
             )
@@ -116,7 +109,7 @@ class Introspection:
             raise IssuerUnavailable("What it answered about the token is no JSON object") from None
 
     def _rest(self, endpoint: Endpoint, why: str) -> None:
-        self._resting[endpoint] = (self._clock() + REST_SECONDS, why)
+        self._resting[endpoint] = (monotonic() + REST_SECONDS, why)
         self._resting.move_to_end(endpoint)
         while len(self._resting) > MAX_ENDPOINTS:
             self._resting.popitem(last=False)
@@ -125,4 +118,4 @@ class Introspection:
 @cache
 def introspection() -> Introspection:
     """The process's own, for its one loop (``core.loop``)."""
-    return Introspection(lambda: AddressRule(settings.ENV.outbound_allow))
+    return Introspection()

@@ -18,10 +18,7 @@ from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from django.conf import settings
-
 from core.fetching import Document, FetchRefused, fetch_document
-from core.outbound import AddressRule
 from core.signedtokens import (
     ACCESS_TYPES,
     PublicKey,
@@ -113,8 +110,7 @@ class _Held(Generic[T]):
 class Issuers:
     """Keys and metadata of issuers, on one event loop. Simultaneous askers cause one fetch."""
 
-    def __init__(self, rule: Callable[[], AddressRule], *, clock: Callable[[], float] = monotonic) -> None:
-        self._rule = rule
+    def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._held: OrderedDict[Hashable, _Held[Any]] = OrderedDict()
         self._fetching: dict[Hashable, asyncio.Task[None]] = {}
@@ -221,7 +217,7 @@ class Issuers:
         document = None
         for url in metadata_addresses(identifier):
             try:
-                document = await self._fetch_one(url, MAX_METADATA_BYTES)
+                document = await _document(url, MAX_METADATA_BYTES)
             except FetchRefused as refusal:
                 # Not there: the other place. Anything else is what the issuer has to mend.
                 if refusal.status is None or not 400 <= refusal.status < 500:
@@ -246,7 +242,7 @@ class Issuers:
     async def _fetch_keys(self, issuer: Issuer) -> tuple[PublicKey, ...]:
         url = issuer.jwks_uri or await self.address(issuer.identifier, "jwks_uri")
         try:
-            document = await self._fetch_one(url, MAX_KEYS_BYTES)
+            document = await _document(url, MAX_KEYS_BYTES)
             # Beside the loop: dozens of keys take some milliseconds.
             return await asyncio.to_thread(read_keys, document.body)
         except FetchRefused as refusal:
@@ -254,8 +250,9 @@ class Issuers:
         except ValueError as fault:
             raise IssuerUnavailable(f"What it publishes as its keys is not taken: {fault}") from None
 
-    async def _fetch_one(self, url: str, most_bytes: int) -> Document:
-        return await fetch_document(url, rule=self._rule(), seconds=FETCH_SECONDS, most_bytes=most_bytes)
+
+async def _document(url: str, most_bytes: int) -> Document:
+    return await fetch_document(url, seconds=FETCH_SECONDS, most_bytes=most_bytes)
 
 
 def _place(issuer: Issuer) -> Hashable:
@@ -265,4 +262,4 @@ def _place(issuer: Issuer) -> Hashable:
 @cache
 def issuers() -> Issuers:
     """The process's own, for its one loop (``core.loop``)."""
-    return Issuers(lambda: AddressRule(settings.ENV.outbound_allow))
+    return Issuers()

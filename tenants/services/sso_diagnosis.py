@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from django.conf import settings
-
 from core.jwks import Issuer, Issuers, IssuerUnavailable
 from core.loop import run_async
-from core.outbound import AddressRule
 from core.signedtokens import ALGORITHMS
 from tenants.access import Caller
 from tenants.models import IdentityProvider
@@ -52,7 +49,7 @@ def diagnose_provider(provider_id: UUID, *, caller: Caller) -> list[Finding]:
 
 
 async def _look(row: IdentityProvider, *, has_secret: bool) -> list[Finding]:
-    known = Issuers(lambda: AddressRule(settings.ENV.outbound_allow))
+    known = Issuers()
     try:
         metadata = await known.metadata(row.issuer)
     except IssuerUnavailable as fault:

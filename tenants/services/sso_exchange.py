@@ -23,7 +23,6 @@ from core.errors import Forbidden, InvalidInput
 from core.fetching import FetchRefused, post_form
 from core.jwks import Issuer, IssuerUnavailable, issuers
 from core.loop import run_async
-from core.outbound import AddressRule
 from core.pkce import challenge_of
 from core.signedtokens import ID_TYPES, TokenRefused
 from core.strictjson import BadJson, read_object
@@ -229,7 +228,6 @@ def _redeem(provider: IdentityProvider, endpoints: Endpoints, code: str, kept: M
                 endpoints.token,
                 form,
                 headers=headers,
-                rule=AddressRule(settings.ENV.outbound_allow),
                 seconds=TOKEN_SECONDS,
                 most_bytes=MAX_ANSWER_BYTES,
             ),

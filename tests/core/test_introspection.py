@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from core.introspection import Endpoint, Introspection
 from core.jwks import IssuerUnavailable
-from core.outbound import AddressRule
 from core.signedtokens import TokenRefused
 from tests.plugins.issuer import INTROSPECTION, Answer, LoopbackIssuer, running_issuer
 
@@ -25,7 +23,7 @@ def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback
 
 @pytest.fixture
 def asking() -> Introspection:
-    return Introspection(lambda: AddressRule(settings.ENV.outbound_allow))
+    return Introspection()
 
 
 def endpoint_of(issuer: LoopbackIssuer) -> Endpoint:

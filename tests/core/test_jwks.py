@@ -14,7 +14,6 @@ from django.conf import settings
 
 from core import jwks
 from core.jwks import Issuer, Issuers, IssuerUnavailable, check_issuer, metadata_addresses
-from core.outbound import AddressRule
 from core.signedtokens import STEPS, TokenRefused
 from tests.plugins.issuer import JWKS, OIDC, LoopbackIssuer, running_issuer
 
@@ -43,7 +42,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def known(clock: Clock) -> Issuers:
-    return Issuers(lambda: AddressRule(settings.ENV.outbound_allow), clock=clock)
+    return Issuers(clock=clock)
 
 
 async def step_of(known: Issuers, token: str, issuer: LoopbackIssuer | Issuer) -> str:
@@ -195,7 +194,7 @@ async def test_metadata_of_another_issuer_is_refused(issuer: LoopbackIssuer, kno
     for other in (f"{issuer.identifier}/", "https://evil.example", None, 5):
         issuer.metadata_changes = {"issuer": other}
         with pytest.raises(IssuerUnavailable, match="names another issuer"):
-            await Issuers(lambda: AddressRule(settings.ENV.outbound_allow)).metadata(issuer.identifier)
+            await Issuers().metadata(issuer.identifier)
 
 
 async def test_metadata_without_keys_or_with_odd_ones_is_refused(

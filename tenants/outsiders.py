@@ -26,11 +26,11 @@ from core.signedtokens import (
     require_times,
 )
 from tenants.access import Caller
-from tenants.models import Tenant, TrustedIssuer
+from tenants.models import TrustedIssuer
 from tenants.oauth_addresses import server_of
 from tenants.roles import OAUTH_SCOPES, Role, within_role
 from tenants.scopenames import is_narrowing
-from tenants.scoping import tenant_scope
+from tenants.scoping import tenant_scope_of
 
 OWN_PREFIX: Final = "mcp_"
 """How all of Marina's own credentials begin; no outside issuer is asked about one."""
@@ -51,7 +51,6 @@ MAX_VALUES: Final = 500
 _SUBJECT_CHARACTERS: Final = 120
 _ACTOR_CHARACTERS: Final = 200
 
-_EXPIRED: Final = frozenset({"times"})
 _GUESSED: Final = frozenset({"form", "header", "issuer", "key", "signature", "active"})
 
 
@@ -98,11 +97,8 @@ def is_outside(token: str) -> bool:
 
 def rules_of(tenant_slug: str) -> tuple[Rule, ...]:
     """The outside issuers that a team trusts now; none for a team that there is not."""
-    tenant_id = Tenant.objects.filter(slug=tenant_slug).values_list("pk", flat=True).first()
-    if tenant_id is None:
-        return ()
-    with tenant_scope(tenant_id):
-        rows = list(TrustedIssuer.objects.filter(enabled=True))
+    with tenant_scope_of(tenant_slug) as tenant_id:
+        rows = [] if tenant_id is None else list(TrustedIssuer.objects.filter(enabled=True))
     return tuple(rule_of(row, tenant_slug) for row in rows)
 
 
@@ -259,7 +255,7 @@ def may_map(scope: str) -> bool:
 def _refused(refused: TokenRefused, rule: Rule | None) -> Unauthenticated:
     """A refusal in the words of the endpoint. What somebody may have made up counts towards their address's lockout."""
     whose = "outside token" if rule is None else f"token of the outside issuer {rule.name}"
-    if refused.step in _EXPIRED:
+    if refused.step == "times":
         code, step = "token_expired", "Get a new one from its issuer."
     elif refused.step == "audience":
         code = "token_audience"

@@ -76,7 +76,7 @@ def resource_metadata(request: HttpRequest, tenant: str, server: str | None = No
         {
             "resource": identifier,
             "resource_name": f"{tenant} / {server or DEFAULT_SERVER} on Marina",
-            "authorization_servers": [issuer(tenant), *outside_identifiers(tenant)],
+            "authorization_servers": [issuer(tenant), *outside_identifiers(tenant_id)],
             "scopes_supported": list(OAUTH_SCOPES),
             "bearer_methods_supported": ["header"],
         }

@@ -88,11 +88,8 @@ def get_issuer(issuer_id: UUID, *, caller: Caller) -> TrustedIssuer:
         return _row(issuer_id)
 
 
-def outside_identifiers(tenant_slug: str) -> list[str]:
+def outside_identifiers(tenant_id: int) -> list[str]:
     """The issuers whose tokens a team's servers take besides its own. Told to everybody (RFC 9728)."""
-    tenant_id = Tenant.objects.filter(slug=tenant_slug).values_list("pk", flat=True).first()
-    if tenant_id is None:
-        return []
     with tenant_scope(tenant_id):
         return list(TrustedIssuer.objects.filter(enabled=True).values_list("issuer", flat=True))
 

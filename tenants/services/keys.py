@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
-from core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from core.errors import Conflict, Forbidden, NotFound
 from tenants.access import Caller, caller_of_key, key_digest
 from tenants.changes import announce_change
 from tenants.keyrights import with_makers
@@ -21,7 +21,7 @@ from tenants.models import ApiKey
 from tenants.roles import NARROWING, SCOPE_ACTIONS, SCOPES, Action
 from tenants.scopenames import is_narrowing
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import clean_text, one_of, refuse, whole_number
+from tenants.services.inputs import Faults, clean_text, one_of, refuse, whole_number
 from tenants.services.networks import all_within, clean_networks
 from tenants.services.recording import record_change
 
@@ -297,18 +297,15 @@ def _clean_scopes(scopes: object) -> list[str]:
         refuse("scopes", f"must be a list with at least one of: {', '.join(SCOPES)}.")
     if len(scopes) > MAX_SCOPES:
         refuse("scopes", f"lists {len(scopes)}; at most {MAX_SCOPES} are allowed.")
-    errors = [
-        {
-            "path": f"scopes.{place}",
-            "message": f"is not a known scope. Known are {', '.join(SCOPES)}, and tool:<name> or "
-            "server:<slug> to narrow them.",
-        }
-        for place, scope in enumerate(scopes)
-        if not isinstance(scope, str) or not (scope in SCOPES or is_narrowing(scope))
-    ]
-    if errors:
-        first = errors[0]
-        raise InvalidInput(f"{first['path']}: {first['message']}", errors=errors)
+    faults = Faults()
+    for place, scope in enumerate(scopes):
+        if not isinstance(scope, str) or not (scope in SCOPES or is_narrowing(scope)):
+            faults.add(
+                f"scopes.{place}",
+                f"is not a known scope. Known are {', '.join(SCOPES)}, and tool:<name> or server:<slug> to narrow "
+                "them.",
+            )
+    faults.require_none()
     wanted = list(dict.fromkeys(scopes))
     narrowed = [scope for scope in wanted if scope.startswith(NARROWING)]
     if len(narrowed) == len(wanted):

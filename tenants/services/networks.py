@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from ipaddress import IPv6Network, ip_interface, ip_network
 from typing import Final
 
-from core.errors import InvalidInput
 from core.outbound import Network
-from tenants.services.inputs import refuse
+from tenants.services.inputs import Faults, refuse
 
 MAX_NETWORKS: Final = 64
 
@@ -25,15 +24,14 @@ def clean_networks(networks: object, path: str) -> list[str]:
         refuse(path, "must be a list of addresses and networks.")
     if len(networks) > MAX_NETWORKS:
         refuse(path, f"lists {len(networks)}; at most {MAX_NETWORKS} are allowed.")
-    errors: list[dict[str, str]] = []
+    faults = Faults()
     cleaned: list[str] = []
     for place, text in enumerate(networks):
         try:
             cleaned.append(_canonical(text))
         except ValueError as fault:
-            errors.append({"path": f"{path}.{place}", "message": str(fault)})
-    if errors:
-        raise InvalidInput(f"{errors[0]['path']}: {errors[0]['message']}", errors=errors)
+            faults.add(f"{path}.{place}", str(fault))
+    faults.require_none()
     return list(dict.fromkeys(cleaned))
 
 

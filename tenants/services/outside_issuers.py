@@ -27,7 +27,7 @@ from tenants.oauth_addresses import resource
 from tenants.outsiders import ROLES, STEPS, caller_of_claims, claims_of, may_map, rule_of
 from tenants.roles import OAUTH_SCOPES, Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import clean_text, matching, name_taken, one_of, refuse
+from tenants.services.inputs import Faults, clean_text, matching, name_taken, one_of, refuse
 from tenants.services.recording import record_change
 
 MAX_ISSUERS: Final = 10
@@ -232,25 +232,31 @@ def _row(issuer_id: UUID, *, lock: bool = False) -> TrustedIssuer:
 
 
 def _fill(row: TrustedIssuer, given: Mapping[str, Any], caller: Caller) -> None:
-    """Put what is given into the row, checked. Raises ``InvalidInput``."""
+    """Put what is given into the row, checked. Raises ``InvalidInput`` with all that is wrong."""
+    faults = Faults()
     before = {field: getattr(row, field) for field in _WHERE}
     for field, clean in _CLEAN.items():
         if field in given:
-            setattr(row, field, clean(given[field], field))
+            with faults.gathered():
+                setattr(row, field, clean(given[field], field))
     if row.issuer == own_issuer(caller.tenant_slug):
-        refuse("issuer", "is the team's own, whose tokens are taken anyway.")
+        faults.add("issuer", "is the team's own, whose tokens are taken anyway.")
     secret = given.get("client_secret")
     if secret is not None:
-        text = clean_text(secret, "client_secret", longest=MAX_SECRET, empty=True)
-        row.sealed = sealer().seal(text.encode(), context=row.seal_context) if text else b""
+        with faults.gathered():
+            text = clean_text(secret, "client_secret", longest=MAX_SECRET, empty=True)
+            row.sealed = sealer().seal(text.encode(), context=row.seal_context) if text else b""
     elif row.sealed and any(getattr(row, field) != value for field, value in before.items()):
         # Otherwise whoever may change this could have a secret sent to them that they were never shown.
-        refuse("client_secret", "must be given again when the issuer, its address or the client id changes.")
+        faults.add(
+            "client_secret", "must be given again when the issuer, its address or the client id changes."
+        )
     if row.method == TrustedIssuer.Method.INTROSPECTION:
         if not row.client_id:
-            refuse("client_id", "must not be empty: Marina asks the issuer by this id.")
+            faults.add("client_id", "must not be empty: Marina asks the issuer by this id.")
         if not row.sealed:
-            refuse("client_secret", "must not be empty: Marina asks the issuer with this secret.")
+            faults.add("client_secret", "must not be empty: Marina asks the issuer with this secret.")
+    faults.require_none()
 
 
 def _save(row: TrustedIssuer, *, new: bool = False) -> None:
@@ -346,12 +352,16 @@ def _clean_client_id(value: object, path: str) -> str:
 def _clean_mapping(value: object, path: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or len(value) > MAX_ROWS:
         refuse(path, f"must be a list of at most {MAX_ROWS} rows.")
-    rows = [_clean_row(row, f"{path}.{number}") for number, row in enumerate(value)]
-    values = [row["value"] for row in rows]
-    for number, each in enumerate(values):
-        if each in values[:number]:
-            refuse(f"{path}.{number}", f"the value {each} stands in the table already.")
-    return rows
+    faults = Faults()
+    rows: dict[str, dict[str, Any]] = {}
+    for number, given in enumerate(value):
+        with faults.gathered():
+            row = _clean_row(given, f"{path}.{number}")
+            if row["value"] in rows:
+                refuse(f"{path}.{number}", f"the value {row['value']} stands in the table already.")
+            rows[row["value"]] = row
+    faults.require_none()
+    return list(rows.values())
 
 
 def _clean_row(row: object, path: str) -> dict[str, Any]:

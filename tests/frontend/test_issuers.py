@@ -86,6 +86,12 @@ def test_what_is_wrong_in_the_table_is_named_by_its_row(team: Team) -> None:
     assert "Row 2: the scope" in answer.content.decode()
 
 
+def test_what_is_wrong_with_several_fields_is_said_at_once(team: Team) -> None:
+    wrong = {"issuer": "http://id.corp.example", "table": "nonsense", "name": "Not a name"}
+    answer = client_of(team).post(f"/app/{team.slug}/issuers/new", {**FIELDS, **wrong})
+    assert answer.content.decode().count('aria-invalid="true"') == len(wrong)
+
+
 def test_access_explained_asks_for_claims_only_where_somebody_outside_is_trusted(team: Team) -> None:
     key = issue_key("reader", ["tools:read"], caller=team.owner).row
     client, asked = client_of(team), {"credential": str(key.pk), "server": "default", "tool": "x"}

@@ -152,6 +152,28 @@ def test_what_is_not_sound_is_refused_where_it_stands(team: Team, field: str, va
     assert list_issuers(caller=team.owner) == []
 
 
+def test_all_that_is_wrong_is_told_at_once(team: Team) -> None:
+    sound = {"value": "a", "scopes": ["tools:read"]}
+    wrong = {
+        **asked(),
+        "issuer": "http://id.corp.example",
+        "scopes_claim": "a b",
+        "client_id": "",
+        "client_secret": "a\x00b",
+        "mapping": [sound, {**sound, "scopes": ["admin"]}, sound, {"value": "nonsense"}],
+    }
+    with pytest.raises(InvalidInput) as refused:
+        create_issuer(wrong, caller=team.owner)
+    assert [fault["path"] for fault in refused.value.errors] == [
+        *("issuer", "scopes_claim", "mapping.1", "mapping.2", "mapping.3"),
+        *("client_secret", "client_id"),
+    ]
+    row = create_issuer(asked(), caller=team.owner)
+    with pytest.raises(InvalidInput) as refused:
+        change_issuer(row.pk, {"name": "No", "client_id": "other"}, caller=team.owner)
+    assert [fault["path"] for fault in refused.value.errors] == ["name", "client_secret"]
+
+
 def test_teams_own_issuer_is_none_outside(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     own = own_issuer(team.slug).replace("http://", "https://")
     monkeypatch.setattr(outside_issuers, "own_issuer", lambda slug: own)

@@ -18,6 +18,7 @@ from frontend.forms.issuers import IssuerForm, TokenForm, entered
 from frontend.pages import form_status, page
 from frontend.switch import turned_on
 from tenants.access import Caller
+from tenants.models import TrustedIssuer
 from tenants.oauth_addresses import resource
 from tenants.roles import Action
 from tenants.services.outside_issuers import (
@@ -60,7 +61,7 @@ def issuer_page(request: HttpRequest, caller: Caller, issuer_id: UUID) -> HttpRe
     """One issuer: changing and testing it, and the danger zone."""
     row = get_issuer(issuer_id, caller=caller)
     if request.method != "POST":
-        return _issuer_page(request, caller, issuer_id)
+        return _issuer_page(request, caller, row)
     caller.require(Action.KEYS_CHANGE)
     form = IssuerForm(request.POST, has_secret=row.has_secret)
     if form.is_valid():
@@ -68,7 +69,7 @@ def issuer_page(request: HttpRequest, caller: Caller, issuer_id: UUID) -> HttpRe
             change_issuer(issuer_id, form.given(), caller=caller)
             messages.success(request, "Saved. Every process judges by it within five seconds.")
             return redirect("frontend:issuer", caller.tenant_slug, issuer_id)
-    return _issuer_page(request, caller, issuer_id, form=form)
+    return _issuer_page(request, caller, row, form=form)
 
 
 @sensitive_post_parameters()
@@ -76,21 +77,20 @@ def issuer_page(request: HttpRequest, caller: Caller, issuer_id: UUID) -> HttpRe
 @tenant_page(Action.KEYS_CHANGE)
 def issuer_test(request: HttpRequest, caller: Caller, issuer_id: UUID) -> HttpResponse:
     """Judge a token. The page that answers does not hold it."""
-    get_issuer(issuer_id, caller=caller)
+    row = get_issuer(issuer_id, caller=caller)
     form = TokenForm(request.POST)
     judged = None
     if form.is_valid():
         with form.refusals(partial(note_refusal, request, caller)):
             judged = judge_token(issuer_id, form.cleaned_data["token"], caller=caller)
             form = TokenForm()
-    return _issuer_page(request, caller, issuer_id, test=form, judged=judged)
+    return _issuer_page(request, caller, row, test=form, judged=judged)
 
 
 @require_POST
 @tenant_page(Action.KEYS_CHANGE)
 def issuer_enabled(request: HttpRequest, caller: Caller, issuer_id: UUID) -> HttpResponse:
     """Switch an issuer on or off."""
-    get_issuer(issuer_id, caller=caller)
     on = turned_on(request)
     try:
         row = change_issuer(issuer_id, {"enabled": on}, caller=caller)
@@ -118,13 +118,12 @@ def issuer_remove(request: HttpRequest, caller: Caller, issuer_id: UUID) -> Http
 def _issuer_page(
     request: HttpRequest,
     caller: Caller,
-    issuer_id: UUID,
+    row: TrustedIssuer,
     *,
     form: IssuerForm | None = None,
     test: TokenForm | None = None,
     judged: Judgement | None = None,
 ) -> HttpResponse:
-    row = get_issuer(issuer_id, caller=caller)
     context = {
         "row": row,
         "form": form or IssuerForm(initial=entered(row), has_secret=row.has_secret),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from django.utils import timezone
 
-from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated
+from core.errors import Forbidden, MarinaError, NotFound
 from core.sealing import sealer
 from servers.models import Server, Tool
 from servers.services.decisions import CHECKS, require_usable
@@ -21,7 +21,7 @@ from tenants.roles import Action
 from tenants.scoping import tenant_scope
 from tenants.services.keys import get_key
 from tenants.services.oauth_apps import get_connection
-from tenants.services.outside_issuers import caller_with_values
+from tenants.services.outside_issuers import caller_with_values, get_issuer
 from tenants.tokens import caller_of_newest_token
 
 T = TypeVar("T")
@@ -106,10 +106,6 @@ def explain_call(
     return asked.explanation()
 
 
-def _refuse(refusal: MarinaError) -> NoReturn:
-    raise refusal
-
-
 class _Asking:
     """The steps so far. Each is taken for itself, so that all that stands in the way shows at once."""
 
@@ -161,24 +157,20 @@ def _credential(credential_id: UUID, values: Sequence[str], server: str, caller:
     try:
         row = get_connection(credential_id, caller=caller)
     except NotFound:
-        return _of_issuer(credential_id, values, server, caller)
-    return _Credential(
-        lambda: caller_of_newest_token(row.pk, caller=caller),
-        "" if row.is_live(timezone.now()) else "What its member agreed to has ended.",
-    )
-
-
-def _of_issuer(issuer_id: UUID, values: Sequence[str], server: str, caller: Caller) -> _Credential:
+        pass
+    else:
+        return _Credential(
+            lambda: caller_of_newest_token(row.pk, caller=caller),
+            "" if row.is_live(timezone.now()) else "What its member agreed to has ended.",
+        )
     try:
-        outsider = caller_with_values(issuer_id, values, server, caller=caller)
-    except Unauthenticated as refusal:
-        return _Credential(partial(_refuse, refusal))
-    if outsider is None:
+        issuer = get_issuer(credential_id, caller=caller)
+    except NotFound:
         raise NotFound(
             "There is no such API key, connected app or outside issuer in this team.",
             code="credential_not_found",
-        )
-    return _Credential(lambda: outsider)
+        ) from None
+    return _Credential(lambda: caller_with_values(issuer, values, server, caller=caller))
 
 
 def _judge_server(who: Caller, server: str) -> None:

@@ -174,19 +174,12 @@ def judge_token(issuer_id: UUID, token: str, *, caller: Caller) -> Judgement:
     return _judged(row.method, "", "", actor=who.actor, scopes=tuple(sorted(who.scopes)))
 
 
-def caller_with_values(
-    issuer_id: UUID, values: Sequence[str], server: str, *, caller: Caller
-) -> Caller | None:
+def caller_with_values(row: TrustedIssuer, values: Sequence[str], server: str, *, caller: Caller) -> Caller:
     """Who somebody with a token of this issuer for ``server``, with these values of the claim, would be now.
 
-    ``None`` where the team has no such issuer. Raises ``Unauthenticated`` for one that is switched off, and for values
-    that no token's bearer can have.
+    ``row`` is one of the team's, as ``get_issuer`` gave it to the caller. Raises ``Unauthenticated`` for one that is
+    switched off, and for values that no token's bearer can have.
     """
-    caller.require(Action.KEYS_READ)
-    with tenant_scope(caller.tenant_id):
-        row = TrustedIssuer.objects.filter(pk=issuer_id).first()
-    if row is None:
-        return None
     if not row.enabled:
         raise Unauthenticated(
             f"The outside issuer {row.name} is switched off, so the team's servers take none of its tokens.",

@@ -296,15 +296,14 @@ def test_any_claim_that_counts_can_be_asked_about_also_the_one_that_names_its_be
     team: Team, claim: str
 ) -> None:
     row = create_issuer(given(scopes_claim=claim, subject_claim="sub"), caller=team.owner)
-    who = caller_with_values(row.pk, ["mcp.use"], "default", caller=team.owner)
-    assert who is not None
+    who = caller_with_values(row, ["mcp.use"], "default", caller=team.owner)
     assert "tools:read" in who.scopes
 
 
 def test_values_that_nobody_can_have_are_refused_in_words(team: Team) -> None:
     row = create_issuer(given(scopes_claim="sub"), caller=team.owner)
     with pytest.raises(Unauthenticated, match="does not name anybody"):
-        caller_with_values(row.pk, ["\u202e"], "default", caller=team.owner)
+        caller_with_values(row, ["\u202e"], "default", caller=team.owner)
 
 
 def test_opaque_token_is_judged_by_asking(team: Team, issuer: LoopbackIssuer) -> None:

@@ -9,11 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.conf import settings
-from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.clientaddress import address_of_meta
 from core.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
 from core.loop import post, run_async
 from core.requestid import current_request_id
@@ -23,7 +20,7 @@ from servers.services.refusals import KIND_AUTH
 from servers.services.runtime import get_runtime
 from tenants.access import Caller, key_digest
 from tenants.api import problems
-from tenants.api.authentication import ApiKeyAuthentication, KeyPrincipal
+from tenants.api.authentication import ApiKeyAuthentication
 from tenants.models import SLUG_PATTERN
 
 _SECONDS: Final = 10.0
@@ -32,14 +29,6 @@ _CLIENT: Final = "rest"
 
 class RecordedKeyAuthentication(ApiKeyAuthentication):
     """API keys, with the time of their last use noted."""
-
-    def authenticate(self, request: Request) -> tuple[KeyPrincipal, Caller] | None:
-        """Raises ``Unauthenticated`` as its base does."""
-        found = super().authenticate(request)
-        if found is not None:
-            address = address_of_meta(request.META, settings.ENV.trusted_proxies)
-            post(get_runtime().uses.note, found[1], address)
-        return found
 
     def identify(self, token: str, tenant_slug: str | None, address: str) -> Caller:
         """Raises as its base does, and ``RateLimited`` where the address is locked out."""
@@ -54,13 +43,14 @@ class RecordedKeyAuthentication(ApiKeyAuthentication):
         post(lockout.remember, digest, place)
         return caller
 
-    def check_address(self, caller: Caller, address: str) -> None:
+    def let_in(self, caller: Caller, address: str) -> None:
         """Raises ``Forbidden`` as its base does, recorded."""
         try:
-            super().check_address(caller, address)
+            super().let_in(caller, address)
         except Forbidden as refusal:
             run_async(_record_caller(caller, refusal, current_request_id()), timeout=_SECONDS)
             raise
+        post(get_runtime().uses.note, caller, address)
 
 
 def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:

@@ -49,7 +49,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         address = address_of_meta(request.META, settings.ENV.trusted_proxies)
         caller = self.identify(token.strip(), _tenant_of(request), address)
-        self.check_address(caller, address)
+        self.let_in(caller, address)
         return KeyPrincipal(caller.actor), caller
 
     def identify(self, token: str, tenant_slug: str | None, address: str) -> Caller:
@@ -61,8 +61,8 @@ class ApiKeyAuthentication(BaseAuthentication):
             )
         return caller_for_key(token, tenant_slug=tenant_slug)
 
-    def check_address(self, caller: Caller, address: str) -> None:
-        """Raise ``Forbidden`` where the key may not be used from there."""
+    def let_in(self, caller: Caller, address: str) -> None:
+        """Raise ``Forbidden`` where the key may not be used from this address."""
         require_address(caller, address)
 
     def authenticate_header(self, request: Request) -> str:

@@ -22,7 +22,7 @@ from servers.endpoint.events import PAGE_EVENTS, PING, STANDALONE, Event, EventL
 from servers.endpoint.handlers.lifecycle import offered_to
 from servers.endpoint.sessions import Session, lists_key, subscriptions_key
 from servers.endpoint.subscribers import LISTS, Subscriber, change_bytes
-from servers.endpoint.tenure import CHECK_SECONDS, Tenure
+from servers.endpoint.tenure import Tenure
 from servers.endpoint.updates import take_updates
 from servers.endpoint.visit import Visit
 from servers.endpoint.wire import INTERNAL_ERROR
@@ -157,7 +157,7 @@ class StandingStream:
             self._opened = True
 
     async def _run(self) -> None:
-        pinged = refreshed = checked = monotonic()
+        pinged = refreshed = monotonic()
         if not self._standalone and (await self._deliver() or await self._is_orphaned()):
             return
         while not self._over:
@@ -168,12 +168,9 @@ class StandingStream:
             await self._tell()
             if await self._deliver() or self._subscriber.ended:
                 return
+            if (self._uncertain or not self._tenure.seconds_left) and not await self._holds():
+                return
             now = monotonic()
-            # By the clock, not by quiet: a stream that always has something to say is looked at as often.
-            if self._uncertain or now - checked >= CHECK_SECONDS:
-                checked = now
-                if not await self._holds():
-                    return
             if now - pinged >= PING_SECONDS:
                 pinged = now
                 await self._write(PING)
@@ -182,7 +179,7 @@ class StandingStream:
                 with contextlib.suppress(RedisError, OSError):
                     await self._visit.parts.sessions.refresh(self._session)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, checked + CHECK_SECONDS - monotonic())):
+                async with asyncio.timeout(self._tenure.seconds_left):
                     await self._subscriber.woken.wait()
 
     async def _tell(self) -> None:

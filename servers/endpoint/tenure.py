@@ -16,14 +16,23 @@ OUTAGE_SECONDS: Final = 30.0
 
 
 class Tenure:
-    """Of one stream or connection. ``look`` raises ``MarinaError`` where its caller may not be served any more."""
+    """Of one stream or connection. ``look`` raises ``MarinaError`` where its caller may not be served any more.
+
+    Looked at by the clock, not by quiet: one that always has something to say is looked at as often.
+    """
 
     def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
         self._look = look
-        self._known = monotonic()
+        self._known = self._checked = monotonic()
+
+    @property
+    def seconds_left(self) -> float:
+        """How long until it is to be looked at again; 0: now."""
+        return max(0.0, self._checked + CHECK_SECONDS - monotonic())
 
     async def check(self) -> None:
         """Raises ``MarinaError`` when it is over: ``Unavailable`` where nobody could say for too long whether it is."""
+        self._checked = monotonic()
         try:
             await self._look()
         except Unavailable:

@@ -25,7 +25,7 @@ from servers.endpoint.questions import LocalQuestions
 from servers.endpoint.routes import find_socket
 from servers.endpoint.sessions import Session, principal_of
 from servers.endpoint.subscribers import Subscriber, change_bytes
-from servers.endpoint.tenure import CHECK_SECONDS, Tenure
+from servers.endpoint.tenure import Tenure
 from servers.endpoint.wire import Reply, RpcError, error_bytes, glance
 
 MAX_IN_FLIGHT: Final = 64
@@ -280,14 +280,11 @@ class Connection:
     async def _tell(self) -> None:
         """Tell a legacy client of changes, and end the connection with its credential."""
         subscriber = self.subscriber
-        loop = asyncio.get_running_loop()
-        check_at = loop.time() + CHECK_SECONDS
         tenure = Tenure(self.visit.look_again)
         while not subscriber.ended:
             for kind, uri in subscriber.take():
                 await self.send(change_bytes(kind, uri))
-            if loop.time() >= check_at:
-                check_at = loop.time() + CHECK_SECONDS
+            if not tenure.seconds_left:
                 try:
                     await tenure.check()
                 except MarinaError as over:
@@ -295,7 +292,7 @@ class Connection:
                     await self.close(TRY_AGAIN_LATER if isinstance(over, Unavailable) else POLICY, over)
                     return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(check_at):
+                async with asyncio.timeout(tenure.seconds_left):
                     await subscriber.woken.wait()
         if self.visit.parts.hub.over:
             await self._finish()

@@ -13,6 +13,7 @@ import uvicorn
 from django.conf import settings
 
 from core.loop import run_async
+from servers.endpoint import tenure
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.sources import create_source
 from tenants.changes import CHANNEL, redis_client
@@ -198,6 +199,12 @@ def records() -> Records:
         ]
 
     return read
+
+
+@pytest.fixture
+def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands open is looked at anew soon."""
+    monkeypatch.setattr(tenure, "CHECK_SECONDS", 0.1)
 
 
 @pytest.fixture

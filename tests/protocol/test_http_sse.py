@@ -11,7 +11,6 @@ import pytest
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 
-from servers.endpoint import standing
 from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team
@@ -179,9 +178,8 @@ def test_call_is_recorded_with_the_cause_when_the_stream_ends_with_its_credentia
     talkers: Team,
     talker: TalkerBackend,
     records: Records,
-    monkeypatch: pytest.MonkeyPatch,
+    quick_checks: None,
 ) -> None:
-    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.2)
     issued = issue_key("short-lived", list(ALL_SCOPES), caller=talkers.owner)
     duplex = begin_duplex(talk.with_key(issued.key))
     with duplex.stream as stream:

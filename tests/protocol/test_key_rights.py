@@ -13,8 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from core.outbound import parse_networks
-from servers.endpoint import standing, watch, websocket
-from servers.endpoint.handlers import subscriptions
+from servers.endpoint import watch
 from servers.services.runtime import Runtime
 from tenants.models import ApiKey
 from tenants.roles import Role
@@ -36,13 +35,6 @@ def behind_proxy(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Marina believes what whoever connects over loopback says of the client."""
     trusting = dataclasses.replace(settings.ENV, trusted_proxies=parse_networks(["127.0.0.0/8"]))
     monkeypatch.setattr(settings, "ENV", trusting)
-
-
-@pytest.fixture
-def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands open is looked at anew soon."""
-    for module in (standing, subscriptions, websocket):
-        monkeypatch.setattr(module, "CHECK_SECONDS", 0.2)
 
 
 def come_from(address: str) -> dict[str, str | None]:

@@ -10,8 +10,7 @@ from redis.asyncio import Redis
 
 from config.local.ports import find_free_port
 from core.errors import Unavailable
-from servers.endpoint import standing, tenure
-from servers.endpoint.handlers import subscriptions
+from servers.endpoint import tenure
 from servers.endpoint.visit import Visit
 from servers.services.runtime import Runtime
 from tests.protocol.streamclient import begin, open_modern
@@ -32,9 +31,8 @@ class _Redis:
 
 
 def test_stream_that_was_opened_while_redis_was_away_works_once_it_is_back(
-    talk: Endpoint, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    talk: Endpoint, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, quick_checks: None
 ) -> None:
-    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.1)
     hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
     session = begin(talk)
     assert session.request("resources/subscribe", {"uri": "talk://plain"}).result == {}
@@ -54,7 +52,7 @@ def test_stream_that_was_opened_while_redis_was_away_works_once_it_is_back(
 
 
 def test_stream_outlasts_a_database_that_is_away_for_a_moment_but_not_for_long(
-    talk: Endpoint, monkeypatch: pytest.MonkeyPatch
+    talk: Endpoint, monkeypatch: pytest.MonkeyPatch, quick_checks: None
 ) -> None:
     looks = []
     admit = Visit.admit
@@ -66,8 +64,6 @@ def test_stream_outlasts_a_database_that_is_away_for_a_moment_but_not_for_long(
         await admit(visit)
 
     monkeypatch.setattr(Visit, "admit", away)
-    for module in (standing, subscriptions):
-        monkeypatch.setattr(module, "CHECK_SECONDS", 0.05)
     session = begin(talk)
     assert session.request("resources/subscribe", {"uri": "talk://plain"}).result == {}
     wanted = {"notifications": {"resourceSubscriptions": ["talk://plain"]}}

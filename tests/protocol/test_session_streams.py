@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from servers.endpoint import standing, updates
+from servers.endpoint import updates
 from servers.endpoint.load import Load
 from servers.services.runtime import Runtime
 from servers.services.tools import list_tools, set_tool_enabled
@@ -136,10 +136,7 @@ def test_subscribing_needs_a_session_and_a_resource(talk: Endpoint) -> None:
     assert error["data"]["uri"] == "talk://none"
 
 
-def test_stream_ends_with_its_credential(
-    talk: Endpoint, talkers: Team, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.2)
+def test_stream_ends_with_its_credential(talk: Endpoint, talkers: Team, quick_checks: None) -> None:
     issued = issue_key("short-lived", list(ALL_SCOPES), expires_in_days=1, caller=talkers.owner)
     session = begin(talk.with_key(issued.key))
     with session.listen() as stream:

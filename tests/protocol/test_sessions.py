@@ -10,7 +10,6 @@ from redis.exceptions import RedisError
 
 from config.local.ports import find_free_port
 from servers.endpoint import sessions as sessions_module
-from servers.endpoint import standing
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.servers import create_server
 from tests.factories import Team, make_team
@@ -91,9 +90,8 @@ def test_delete_ends_the_session_on_every_replica_and_closes_its_streams(
 
 
 def test_stream_ends_though_the_end_of_its_session_was_not_heard(
-    talk: Endpoint, monkeypatch: pytest.MonkeyPatch, on_loop: OnLoop
+    talk: Endpoint, quick_checks: None, on_loop: OnLoop
 ) -> None:
-    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.1)
     session = begin(talk)
     with session.listen() as stream:
         assert stream.next() is not None

@@ -194,12 +194,15 @@ def test_events_of_another_session_are_not_given(talk: Endpoint, second_port: in
 
 
 def test_request_whose_replica_is_gone_ends_with_an_error(
-    talk: Endpoint, second_port: int, talker: TalkerBackend, monkeypatch: pytest.MonkeyPatch
+    talk: Endpoint,
+    second_port: int,
+    talker: TalkerBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_checks: None,
 ) -> None:
     from servers.endpoint import events
 
     monkeypatch.setattr(events, "LEASE_SECONDS", 1)
-    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.2)
     session = begin(talk)
     with session.call("steps", {"gate": "orphan"}, token=1, rpc_id="lost") as stream:
         last = stream.next()
@@ -307,11 +310,10 @@ def test_cancellation_of_nothing_is_accepted_and_ignored(talk: Endpoint, params:
 
 
 def test_quiet_stream_is_kept_alive(
-    talk: Endpoint, talker: TalkerBackend, monkeypatch: pytest.MonkeyPatch
+    talk: Endpoint, talker: TalkerBackend, monkeypatch: pytest.MonkeyPatch, quick_checks: None
 ) -> None:
     monkeypatch.setattr(watch, "PING_SECONDS", 0.1)
     monkeypatch.setattr(standing, "PING_SECONDS", 0.1)
-    monkeypatch.setattr(standing, "CHECK_SECONDS", 0.1)
     session = begin(talk, version="2025-06-18")
     with session.call("steps", {"gate": "quiet", "count": 0}) as stream:
         for _ in range(3):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from servers.endpoint.handlers import subscriptions
 from servers.endpoint.load import Load
 from servers.endpoint.subscribers import LISTS, Hub, Subscriber
 from servers.endpoint.view import View, Views
@@ -152,9 +151,8 @@ def test_earlier_revisions_do_not_have_it(talk: Endpoint) -> None:
 
 
 def test_stream_ends_with_its_credential_even_while_it_has_much_to_say(
-    talk: Endpoint, talkers: Team, monkeypatch: pytest.MonkeyPatch
+    talk: Endpoint, talkers: Team, quick_checks: None
 ) -> None:
-    monkeypatch.setattr(subscriptions, "CHECK_SECONDS", 0.3)
     issued = issue_key("short-lived", list(ALL_SCOPES), expires_in_days=1, caller=talkers.owner)
     stream, _ = _listen(talk.with_key(issued.key), resourceSubscriptions=["talk://plain"])
     with stream:

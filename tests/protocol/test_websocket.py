@@ -234,7 +234,7 @@ def test_connection_ends_with_its_credential(
         refused = socket.take()
         assert refused["error"]["code"] == 401
         assert socket.closed_with() == 1008
-    monkeypatch.setattr(websocket, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(tenure, "CHECK_SECONDS", 0.2)
     issued = issue_key("short-lived", list(ALL_SCOPES), expires_in_days=1, caller=talkers.owner)
     with _begun(talk.with_key(issued.key)) as socket:
         revoke_key(issued.row.pk, caller=talkers.owner)
@@ -246,9 +246,8 @@ def test_call_that_its_credential_ends_before_is_recorded_with_the_cause(
     talkers: Team,
     talker: TalkerBackend,
     records: Records,
-    monkeypatch: pytest.MonkeyPatch,
+    quick_checks: None,
 ) -> None:
-    monkeypatch.setattr(websocket, "CHECK_SECONDS", 0.2)
     issued = issue_key("short-lived", list(ALL_SCOPES), expires_in_days=1, caller=talkers.owner)
     with _begun(talk.with_key(issued.key)) as socket:
         socket.call("steps", {"gate": "ws-revoked"})
@@ -299,9 +298,8 @@ def test_binary_frame_closes_the_connection(talk: Endpoint) -> None:
 
 
 def test_database_that_is_away_for_a_moment_ends_no_connection(
-    talk: Endpoint, monkeypatch: pytest.MonkeyPatch
+    talk: Endpoint, monkeypatch: pytest.MonkeyPatch, quick_checks: None
 ) -> None:
-    monkeypatch.setattr(websocket, "CHECK_SECONDS", 0.05)
     looked = threading.Semaphore(0)
     usual = Exchange.admit
 

@@ -12,7 +12,7 @@ from core.errors import MarinaError
 from servers.endpoint.handlers.answers import invalid
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.subscribers import MAX_URIS, Subscriber, change_bytes
-from servers.endpoint.tenure import CHECK_SECONDS, Tenure
+from servers.endpoint.tenure import Tenure
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS
 from servers.endpoint.wire import RpcError
 from tenants.roles import Action
@@ -54,21 +54,17 @@ async def listen(incoming: Incoming) -> bytes:
             )
         )
         hub.join(subscriber, incoming.view)
-        loop = asyncio.get_running_loop()
         tenure = Tenure(incoming.check_again)
-        check_at = loop.time() + CHECK_SECONDS
         while not subscriber.ended:
             for kind, uri in subscriber.take():
                 await channel.send(change_bytes(kind, uri, meta))
-            # By the clock, not by quiet: a stream that always has something to say is looked at as often.
-            if loop.time() >= check_at:
-                check_at = loop.time() + CHECK_SECONDS
+            if not tenure.seconds_left:
                 try:
                     await tenure.check()
                 except MarinaError:
                     subscriber.end()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(check_at):
+                async with asyncio.timeout(tenure.seconds_left):
                     await subscriber.woken.wait()
     finally:
         hub.leave(subscriber)

@@ -14,8 +14,10 @@ from django.conf import settings
 
 from core.loop import run_async
 from servers.endpoint import tenure
+from servers.endpoint.subscribers import Hub
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.sources import create_source
+from tenants.audit.records import KIND_CALL, decode
 from tenants.changes import CHANNEL, redis_client
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
@@ -25,12 +27,14 @@ from tests.plugins.live_marina import LiveMarina
 from tests.protocol import talker as talking
 from tests.protocol.probe import KIND, ProbeBackend
 from tests.protocol.talker import TalkerBackend
+from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Endpoint
 
 ALL_SCOPES = ("tools:read", "tools:execute", "resources:read", "prompts:read")
 
 Records = Callable[..., list[dict[str, Any]]]
 OnLoop = Callable[..., Any]
+EndOfCall = Callable[[Team], tuple[str, str]]
 
 HearAll = Callable[[], None]
 
@@ -111,6 +115,13 @@ def runtime(port: int) -> Runtime:
 
 
 @pytest.fixture
+def hub(runtime: Runtime) -> Hub:
+    """What stands open at the running Marina, and how much it serves at once."""
+    found: Hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
+    return found
+
+
+@pytest.fixture
 def hear_all(runtime: Runtime) -> HearAll:
     """Waits until the running Marina has heard of every change announced so far.
 
@@ -185,7 +196,6 @@ def endpoint(request: pytest.FixtureRequest) -> Endpoint:
 @pytest.fixture
 def records() -> Records:
     """Reads a team's log: the bodies of its records, oldest first, without those of the set-up."""
-    from tenants.audit.records import decode
 
     def read(team: Team, **filters: Any) -> list[dict[str, Any]]:
         with tenant_scope(team.tenant_id):
@@ -199,6 +209,18 @@ def records() -> Records:
         ]
 
     return read
+
+
+@pytest.fixture
+def end_of_call(records: Records) -> EndOfCall:
+    """Waits for the record of a team's one call: its outcome and, where it has a reason, the code of that."""
+
+    def wait(team: Team) -> tuple[str, str]:
+        wait_for(lambda: bool(records(team, kind=KIND_CALL)))
+        (record,) = records(team, kind=KIND_CALL)
+        return record["outcome"], (record["reason"] or {}).get("code", "")
+
+    return wait
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team
 from tests.plugins.live_marina import LiveMarina
-from tests.protocol.conftest import ALL_SCOPES, Records
+from tests.protocol.conftest import ALL_SCOPES, EndOfCall, Records
 from tests.protocol.streamclient import EVENTS, Stream
 from tests.protocol.talker import TalkerBackend
 from tests.protocol.waiting import wait_for
@@ -177,7 +177,7 @@ def test_call_is_recorded_with_the_cause_when_the_stream_ends_with_its_credentia
     talk: Endpoint,
     talkers: Team,
     talker: TalkerBackend,
-    records: Records,
+    end_of_call: EndOfCall,
     quick_checks: None,
 ) -> None:
     issued = issue_key("short-lived", list(ALL_SCOPES), caller=talkers.owner)
@@ -188,25 +188,18 @@ def test_call_is_recorded_with_the_cause_when_the_stream_ends_with_its_credentia
         revoke_key(issued.row.pk, caller=talkers.owner)
         assert stream.messages() == []
         talker.wait_cancelled("sse-revoked")
-
-    def ended() -> list[Any]:
-        return [record for record in records(talkers) if record["kind"] == "tools/call"]
-
-    wait_for(lambda: len(ended()) == 1)
-    assert [(each["outcome"], each["reason"]["code"]) for each in ended()] == [("cancelled", "key_revoked")]
+    assert end_of_call(talkers) == ("cancelled", "key_revoked")
 
 
 @pytest.mark.timeout(120)
 def test_call_that_another_replica_took_along_when_it_ended_is_answered_so(
     talk: Endpoint, talkers: Team, tmp_path: Path, records: Records
 ) -> None:
-    there = LiveMarina(
+    with LiveMarina(
         tmp_path / "web.log",
         module="tests.protocol.second_replica:application",
         environment={"MARINA_DRAIN_SECONDS": "1"},
-    )
-    try:
-        there.start()
+    ).running() as there:
         duplex = begin_duplex(talk)
         with duplex.stream as stream:
             call = {"name": "steps", "arguments": {"gate": "never"}, "_meta": {"progressToken": "p"}}
@@ -214,7 +207,5 @@ def test_call_that_another_replica_took_along_when_it_ended_is_answered_so(
             assert [stream.message()["params"]["progress"] for _ in range(3)] == [1, 2, 3]
             there.stop()
             answer = stream.message()
-    finally:
-        there.stop()
     assert (answer["id"], answer["error"]["data"]["code"]) == ("lost", "process_ended")
     assert [record["outcome"] for record in records(talkers)][-1] == "cancelled"

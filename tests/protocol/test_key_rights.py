@@ -21,7 +21,7 @@ from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key, restrict_key, revoke_key
 from tests.factories import Team, make_team
 from tests.plugins.live_marina import NO_REDIS, LiveMarina
-from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
+from tests.protocol.conftest import ALL_SCOPES, EndOfCall, HearAll, OnLoop, Records
 from tests.protocol.streamclient import Stream, begin, open_modern
 from tests.protocol.talker import TalkerBackend
 from tests.protocol.waiting import in_thread
@@ -172,7 +172,7 @@ def test_a_call_whose_key_is_revoked_meanwhile_is_refused_as_the_next_one_would_
     talk: Endpoint,
     talkers: Team,
     talker: TalkerBackend,
-    records: Records,
+    end_of_call: EndOfCall,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watch, "HOLD_SECONDS", 0.2)
@@ -185,8 +185,7 @@ def test_a_call_whose_key_is_revoked_meanwhile_is_refused_as_the_next_one_would_
         refused = result()
     assert (refused.status, refused.error["data"]["code"]) == (401, "key_revoked")
     assert "WWW-Authenticate" in refused.headers
-    (ended,) = [record for record in records(talkers) if record["kind"] == "tools/call"]
-    assert (ended["outcome"], ended["reason"]["code"]) == ("cancelled", "key_revoked")
+    assert end_of_call(talkers) == ("cancelled", "key_revoked")
 
 
 # The address

@@ -12,9 +12,9 @@ from servers.endpoint import app
 from servers.endpoint import load as loads
 from servers.endpoint.load import Cells, Load
 from servers.endpoint.sessions import ANONYMOUS_SECONDS, Session, principal_of
+from servers.endpoint.subscribers import Hub
 from servers.endpoint.wire import RpcError
 from servers.services.limits import anonymous_caller
-from servers.services.runtime import Runtime
 from tenants.access import Caller
 from tests.protocol.streamclient import begin, open_modern
 from tests.protocol.talker import TalkerBackend
@@ -92,9 +92,8 @@ def test_a_strangers_session_is_their_blocks_and_short() -> None:
 
 
 @pytest.fixture
-def load(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+def load(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     """Requests under way, of which each credential may have one."""
-    hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
     load = Load("requests", per_principal=1, per_tenant=10, most=100, per_block=1)
     monkeypatch.setattr(hub, "requests", load)
     yield load

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from config.local.ports import find_free_port
 from core.errors import Unavailable
 from servers.endpoint import tenure
+from servers.endpoint.subscribers import Hub
 from servers.endpoint.visit import Visit
 from servers.services.runtime import Runtime
 from tests.protocol.streamclient import begin, open_modern
@@ -31,9 +32,8 @@ class _Redis:
 
 
 def test_stream_that_was_opened_while_redis_was_away_works_once_it_is_back(
-    talk: Endpoint, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, quick_checks: None
+    talk: Endpoint, runtime: Runtime, hub: Hub, monkeypatch: pytest.MonkeyPatch, quick_checks: None
 ) -> None:
-    hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
     session = begin(talk)
     assert session.request("resources/subscribe", {"uri": "talk://plain"}).result == {}
     redis = _Redis(runtime.bus.redis)

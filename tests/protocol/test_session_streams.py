@@ -8,7 +8,7 @@ import pytest
 
 from servers.endpoint import updates
 from servers.endpoint.load import Load
-from servers.services.runtime import Runtime
+from servers.endpoint.subscribers import Hub
 from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team
@@ -87,9 +87,8 @@ def test_update_of_a_resource_reaches_its_subscriber_on_another_replica(
 
 
 def test_update_that_no_stream_was_open_for_is_told_by_the_next_one_once(
-    talk: Endpoint, runtime: Runtime, second_port: int
+    talk: Endpoint, hub: Hub, second_port: int
 ) -> None:
-    hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
     session = begin(talk)
     _touch(session, "talk://item/1")
     for uri in ("talk://item/1", "talk://item/2", "talk://plain"):
@@ -146,11 +145,8 @@ def test_stream_ends_with_its_credential(talk: Endpoint, talkers: Team, quick_ch
 
 
 def test_streams_over_the_cap_are_refused_until_one_ends(
-    talk: Endpoint, monkeypatch: pytest.MonkeyPatch, port: int
+    talk: Endpoint, monkeypatch: pytest.MonkeyPatch, hub: Hub
 ) -> None:
-    from servers.services.runtime import get_runtime
-
-    hub = next(each.__self__ for each in get_runtime().changed if hasattr(each, "__self__"))
     monkeypatch.setattr(
         hub, "_streams", Load("streams", per_principal=1, per_tenant=10, most=100, per_block=1)
     )

@@ -15,11 +15,11 @@ from websockets.sync.client import ClientConnection, connect
 from core.errors import Unavailable
 from servers.endpoint import tenure, websocket
 from servers.endpoint.exchange import Exchange
-from servers.services.runtime import Runtime
+from servers.endpoint.subscribers import Hub
 from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team, make_team
-from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
+from tests.protocol.conftest import ALL_SCOPES, EndOfCall, HearAll, OnLoop, Records
 from tests.protocol.talker import FORM, TalkerBackend
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import MODERN, Endpoint, modern_meta
@@ -245,7 +245,7 @@ def test_call_that_its_credential_ends_before_is_recorded_with_the_cause(
     talk: Endpoint,
     talkers: Team,
     talker: TalkerBackend,
-    records: Records,
+    end_of_call: EndOfCall,
     quick_checks: None,
 ) -> None:
     issued = issue_key("short-lived", list(ALL_SCOPES), expires_in_days=1, caller=talkers.owner)
@@ -256,12 +256,7 @@ def test_call_that_its_credential_ends_before_is_recorded_with_the_cause(
         assert socket.closed_with() == 1008
         assert socket.connection.close_reason == "key_revoked"
     talker.wait_cancelled("ws-revoked")
-
-    def ended() -> list[Any]:
-        return [record for record in records(talkers) if record["kind"] == "tools/call"]
-
-    wait_for(lambda: len(ended()) == 1)
-    assert [(each["outcome"], each["reason"]["code"]) for each in ended()] == [("cancelled", "key_revoked")]
+    assert end_of_call(talkers) == ("cancelled", "key_revoked")
 
 
 def test_closed_connection_cancels_what_it_asked_for(
@@ -320,9 +315,8 @@ def test_database_that_is_away_for_a_moment_ends_no_connection(
 
 
 def test_requests_end_before_a_process_that_is_going_closes_the_connection(
-    talk: Endpoint, talker: TalkerBackend, runtime: Runtime, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
+    talk: Endpoint, talker: TalkerBackend, hub: Hub, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub = next(each.__self__ for each in runtime.changed if hasattr(each, "__self__"))
     monkeypatch.setattr(hub, "_over", False)
     with _begun(talk) as socket:
         socket.call("steps", {"gate": "ws-drain"}, rpc_id="running")

@@ -11,10 +11,12 @@ import psycopg
 from django.conf import settings
 from psycopg import sql
 
+from servers.models import Server
 from servers.services.onboarding import found_tenant
 from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.roles import Role
+from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key
 from tenants.services.members import add_member, change_member, get_own_membership, remove_member
 
@@ -72,6 +74,12 @@ def make_team(name: str = "Team") -> Team:
     slug = f"t{os.getpid()}-{next(_numbers)}-{secrets.token_hex(3)}"
     found_tenant(slug, name, owner.pk)
     return Team(slug, caller_for_user(owner.pk, owner.email, slug), owner.email)
+
+
+def add_server(team: Team, slug: str) -> None:
+    """Another server of the team's, which offers all that it has."""
+    with tenant_scope(team.tenant_id):
+        Server.objects.create(slug=slug, title=slug.capitalize(), offers_all=True)
 
 
 def make_database(statements: str, *, schema: str = "public") -> str:

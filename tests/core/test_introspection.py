@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from core.introspection import Endpoint, Introspection
 from core.jwks import IssuerUnavailable
 from core.signedtokens import TokenRefused
-from tests.plugins.issuer import INTROSPECTION, Answer, LoopbackIssuer, running_issuer
+from tests.oauth.outside import issuer
+from tests.plugins.issuer import INTROSPECTION, Answer, LoopbackIssuer
+
+__all__ = ["issuer"]
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackIssuer]:
-    with running_issuer(tmp_path, monkeypatch) as running:
-        yield running
 
 
 @pytest.fixture

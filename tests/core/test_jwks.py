@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,17 +13,14 @@ from django.conf import settings
 from core import jwks
 from core.jwks import Issuer, Issuers, IssuerUnavailable, check_issuer, metadata_addresses
 from core.signedtokens import STEPS, TokenRefused
-from tests.plugins.issuer import JWKS, OIDC, LoopbackIssuer, running_issuer
+from tests.oauth.outside import issuer
+from tests.plugins.issuer import JWKS, OIDC, LoopbackIssuer
+
+__all__ = ["issuer"]
 
 pytestmark = pytest.mark.anyio
 
 HERE = "https://marina.example/mcp/team"
-
-
-@pytest.fixture
-def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackIssuer]:
-    with running_issuer(tmp_path, monkeypatch) as running:
-        yield running
 
 
 class Clock:

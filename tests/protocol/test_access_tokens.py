@@ -8,14 +8,13 @@ from dataclasses import replace
 import pytest
 from django.conf import settings
 
-from servers.models import Server
 from servers.services.runtime import Runtime
 from tenants.models import OAuthAuthorization
 from tenants.oauth_addresses import resource
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_flow import revoke_token
-from tests.factories import Team, make_team
+from tests.factories import Team, add_server, make_team
 from tests.oauth.flows import App, make_app, make_service
 from tests.protocol.conftest import HearAll, OnLoop, Records
 from tests.protocol.streamclient import begin
@@ -65,8 +64,7 @@ def test_token_that_lacks_scopes_is_told_all_that_it_needs(team: Team, endpoint:
 
 
 def test_token_is_for_its_server_alone(team: Team, endpoint: Endpoint, app: App) -> None:
-    with tenant_scope(team.tenant_id):
-        Server.objects.create(slug="second", title="Second", offers_all=True)
+    add_server(team, "second")
     first = endpoint.with_key(app.tokens()["access_token"])
     second = endpoint.with_key(app.tokens(resource=resource(team.slug, "second"))["access_token"])
     there = f"{endpoint.path}/second"

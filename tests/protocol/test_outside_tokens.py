@@ -14,15 +14,13 @@ from django.conf import settings
 from django.test import Client
 
 from core.errors import NotFound
-from servers.models import Server
 from servers.services import grants
 from servers.services.explaining import explain_call
 from servers.services.runtime import Runtime
 from tenants.oauth_addresses import issuer as own_issuer
 from tenants.oauth_addresses import resource
-from tenants.scoping import tenant_scope
 from tenants.services.outside_issuers import change_issuer, get_issuer, remove_issuer
-from tests.factories import Team, make_team
+from tests.factories import Team, add_server, make_team
 from tests.oauth.outside import issuer, trust, trust_by_asking
 from tests.plugins.issuer import INTROSPECTION, JWKS, OIDC, LoopbackIssuer, encode_token
 from tests.protocol.conftest import HearAll, OnLoop, Records
@@ -210,8 +208,7 @@ def test_token_is_for_its_server_alone(
     team: Team, endpoint: Endpoint, issuer: LoopbackIssuer, here: str
 ) -> None:
     trust(team, issuer)
-    with tenant_scope(team.tenant_id):
-        Server.objects.create(slug="second", title="Second", offers_all=True)
+    add_server(team, "second")
     first = issuer.token(here, scope="mcp.use")
     second = issuer.token(resource(team.slug, "second"), scope="mcp.use")
     there = endpoint.at(f"{endpoint.path}/second")
@@ -230,8 +227,7 @@ def test_audience_of_the_teams_choice_opens_its_servers_as_the_table_narrows_the
         {"value": "all", "scopes": ["tools:read"]},
     ]
     trust(team, issuer, audience="api://marina", mapping=table)
-    with tenant_scope(team.tenant_id):
-        Server.objects.create(slug="second", title="Second", offers_all=True)
+    add_server(team, "second")
     there = endpoint.at(f"{endpoint.path}/second")
     everywhere = issuer.token("api://marina", scope="all")
     assert [ping(each, everywhere).status for each in (endpoint, there)] == [200, 200]
@@ -244,8 +240,7 @@ def test_table_that_narrows_to_another_server_leaves_a_servers_token_nothing(
     team: Team, endpoint: Endpoint, issuer: LoopbackIssuer, here: str
 ) -> None:
     trust(team, issuer, mapping=[{"value": "r", "scopes": ["tools:read", "server:second"]}])
-    with tenant_scope(team.tenant_id):
-        Server.objects.create(slug="second", title="Second", offers_all=True)
+    add_server(team, "second")
     token = issuer.token(here, scope="r")
     assert endpoint.with_key(token).modern("tools/list").status == 403
     for _ in range(2):

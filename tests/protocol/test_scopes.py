@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from servers.models import Server
-from tenants.scoping import tenant_scope
-from tests.factories import Team
+from tests.factories import Team, add_server
 from tests.protocol.conftest import Records
 from tests.protocol.probe import ProbeBackend
 from tests.protocol.requirements import requirement
@@ -64,9 +62,8 @@ def test_narrowed_key_sees_and_calls_its_tools_only(team: Team, endpoint: Endpoi
 
 
 def test_key_narrowed_to_a_server_learns_nothing_of_others(team: Team, endpoint: Endpoint) -> None:
-    with tenant_scope(team.tenant_id):
-        Server.objects.create(slug="second", title="Second", offers_all=True)
-        Server.objects.create(slug="third", title="Third", offers_all=True)
+    add_server(team, "second")
+    add_server(team, "third")
     narrowed = endpoint.with_key(team.key("tools:read", "server:second"))
     assert narrowed.at(f"{endpoint.path}/second").modern("tools/list").status == 200
     assert narrowed.at(f"{endpoint.path}/third").modern("tools/list").status == 403

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import Forbidden, Unauthenticated, Unavailable
+from core.signedtokens import looks_signed
 from servers.services.grants import GrantCache
 from tenants.access import Caller, key_digest
 from tenants.models import SLUG_PATTERN
@@ -31,7 +32,8 @@ _OURS: Final = frozenset({"token_expired", "token_revoked", "token_audience"})
 async def note_refusal(visit: Visit, authorization: bytes | None, refusal: Unauthenticated) -> None:
     """A request that got a 401, unless it came with an API key."""
     token = _token_of(authorization)
-    sent = _name_of(token)
+    # Refused as a token: its issuer was asked, or it was read.
+    sent = _name_of(token, outside=refusal.code.startswith("token_"))
     if token is not None and not sent:
         return
     runtime = visit.parts.runtime
@@ -58,7 +60,8 @@ async def note_refusal(visit: Visit, authorization: bytes | None, refusal: Unaut
 def note_call(visit: Visit, authorization: bytes | None, caller: Caller) -> None:
     """The first call of an access token, of whichever issuer: the end of a connection that works."""
     token = _token_of(authorization)
-    if token is None or not _name_of(token):
+    sent = _name_of(token, outside=caller.issuer_id is not None)
+    if token is None or not sent:
         return
     notes, digest = visit.parts.runtime.oauth_steps, key_digest(token)
     if notes.is_first_call(digest):
@@ -67,7 +70,7 @@ def note_call(visit: Visit, authorization: bytes | None, caller: Caller) -> None
             Kind.CALL,
             ok=True,
             status=200,
-            asked={"credential": _name_of(token)},
+            asked={"credential": sent},
             grant=str(caller.credential_id),
             known=True,
             step_id=id_of_call(digest, caller.tenant_id),
@@ -142,15 +145,18 @@ def _token_of(authorization: bytes | None) -> str | None:
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" and token.strip() else None
 
 
-def _name_of(token: str | None) -> str:
-    """What kind of token it is; empty: an API key, or nothing that an issuer makes."""
+def _name_of(token: str | None, *, outside: bool = False) -> str:
+    """What kind of token it is; empty: an API key, or nothing that an issuer makes.
+
+    ``outside`` is for what an outside issuer was asked about: such a token may look like anything.
+    """
     if token is None:
         return ""
     if token.startswith(ACCESS_PREFIX):
         return "an access token"
     if token.startswith(REFRESH_PREFIX):
         return "a refresh token"
-    return "a token of another issuer" if token.startswith("eyJ") and token.count(".") == 2 else ""
+    return "a token of another issuer" if outside or (token.startswith("eyJ") and looks_signed(token)) else ""
 
 
 def _why_of(token: str | None) -> str:

@@ -22,6 +22,7 @@ from tenants.oauth_addresses import resource
 from tenants.services.outside_issuers import change_issuer, get_issuer, remove_issuer
 from tests.factories import Team, add_server, make_team
 from tests.oauth.outside import issuer, trust, trust_by_asking
+from tests.oauth.program import Program
 from tests.plugins.issuer import INTROSPECTION, JWKS, OIDC, LoopbackIssuer, encode_token
 from tests.protocol.conftest import HearAll, OnLoop, Records
 from tests.protocol.wireclient import Answer, Endpoint
@@ -323,6 +324,20 @@ def test_opaque_token_works_until_its_issuer_revokes_it(
     monkeypatch.setattr("servers.services.grants.monotonic", lambda: later)
     assert code_of(ping(endpoint, token)) == (401, "token_unknown")
     assert token not in str(records(team))
+
+
+def test_opaque_token_is_a_step_in_a_clients_timeline_like_a_signed_one(
+    team: Team, port: int, issuer: LoopbackIssuer, here: str
+) -> None:
+    trust_by_asking(team, issuer)
+    program = Program(port, team)
+    assert program.ask(issuer.opaque_token(here, scope="mcp.use")).status_code == 200
+    assert program.ask(issuer.opaque_token(None)).status_code == 401
+    steps = [step for each in program.timelines() for step in each.attempt.steps]
+    assert sorted((step.ok, step.code, step.asked["credential"]) for step in steps) == [
+        (False, "token_audience", "a token of another issuer"),
+        (True, "", "a token of another issuer"),
+    ]
 
 
 def test_opaque_tokens_are_judged_like_signed_ones(

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import httpx2
 
+from core.fetching import trust
 from core.strictjson import BadJson, read_object
 
 MAX_BYTES: Final = 64 * 1024
@@ -45,7 +46,9 @@ async def ask(
     """One request. Raises ``NotReached``."""
     try:
         async with (
-            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=SECONDS) as client,
+            httpx2.AsyncClient(
+                verify=trust(), trust_env=False, follow_redirects=False, timeout=SECONDS
+            ) as client,
             client.stream(method, url, headers=dict(headers or {}), content=body) as response,
         ):
             read = bytearray()

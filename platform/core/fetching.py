@@ -134,7 +134,7 @@ async def _resolve(host: str, port: int, rule: AddressRule) -> str:
 
 
 async def _send(request: httpx2.Request, most_bytes: int) -> Document:
-    async with httpx2.AsyncClient(verify=_trust(), trust_env=False, follow_redirects=False) as client:
+    async with httpx2.AsyncClient(verify=trust(), trust_env=False, follow_redirects=False) as client:
         response = await client.send(request, stream=True)
         try:
             if response.status_code != httpx2.codes.OK:
@@ -157,5 +157,6 @@ async def _send(request: httpx2.Request, most_bytes: int) -> Document:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
+    """Whose certificates are trusted: the system's. Read once, for it takes the loop some milliseconds."""
     return ssl.create_default_context()

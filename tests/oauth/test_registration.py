@@ -246,12 +246,12 @@ def test_registration_nobody_consented_to_ends_and_goes(team: Team) -> None:
 def documents(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Documents]:
     served = Documents(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(served.authority))
-    fetching._trust.cache_clear()
+    fetching.trust.cache_clear()
     allowed = (*settings.ENV.outbound_allow, *parse_networks(["::1"]))
     monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, outbound_allow=allowed))
     yield served
     served.stop()
-    fetching._trust.cache_clear()
+    fetching.trust.cache_clear()
 
 
 def described(documents: Documents, **changes: Any) -> bytes:

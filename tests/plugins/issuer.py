@@ -301,7 +301,7 @@ AnIssuer = TypeVar("AnIssuer", bound=LoopbackIssuer)
 def trusted(issuer: AnIssuer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnIssuer]:
     """The issuer, whose certificate Marina trusts, and whose address it connects to. It ends with the block."""
     monkeypatch.setenv("SSL_CERT_FILE", str(issuer.authority))
-    fetching._trust.cache_clear()
+    fetching.trust.cache_clear()
     issuers.cache_clear()
     allowed = (*settings.ENV.outbound_allow, *parse_networks(["::1"]))
     monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, outbound_allow=allowed))
@@ -309,7 +309,7 @@ def trusted(issuer: AnIssuer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnIss
         yield issuer
     finally:
         issuer.stop()
-        fetching._trust.cache_clear()
+        fetching.trust.cache_clear()
         issuers.cache_clear()
 
 

@@ -172,7 +172,7 @@ def test_client_whose_document_names_another_id(
 ) -> None:
     documents = Documents(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(documents.authority))
-    fetching._trust.cache_clear()
+    fetching.trust.cache_clear()
     allowed = (*settings.ENV.outbound_allow, *parse_networks(["::1"]))
     monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, outbound_allow=allowed))
     try:
@@ -182,7 +182,7 @@ def test_client_whose_document_names_another_id(
         begin(browser, app)
     finally:
         documents.stop()
-        fetching._trust.cache_clear()
+        fetching.trust.cache_clear()
     assert program.fault() == "client_document_wrong"
 
 

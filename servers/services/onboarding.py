@@ -32,7 +32,6 @@ RESERVED_SLUGS: Final = frozenset(
 )
 """What stands in the dashboard where a tenant's slug would (a test compares them)."""
 
-
 MAX_OWNED: Final = 10
 """Teams that a person may own who founds one themselves."""
 
@@ -45,10 +44,13 @@ def found_own_tenant(slug: str, name: str, user_id: int) -> Tenant:
             rule="signup:teams",
             code="signup_closed",
         )
-    owned = sum(role is Role.OWNER for _, role in tenants_of_user(user_id))
-    if owned >= MAX_OWNED:
-        raise Conflict(f"You own {owned} teams already; {MAX_OWNED} are the most.", code="too_many_teams")
-    return found_tenant(slug, name, user_id)
+    with transaction.atomic():
+        # Two at once would each find room for the last one.
+        User.objects.select_for_update(no_key=True).only("pk").filter(pk=user_id).first()
+        owned = sum(role is Role.OWNER for _, role in tenants_of_user(user_id))
+        if owned >= MAX_OWNED:
+            raise Conflict(f"You own {owned} teams already; {MAX_OWNED} are the most.", code="too_many_teams")
+        return found_tenant(slug, name, user_id)
 
 
 def found_tenant(slug: str, name: str, owner_id: int) -> Tenant:

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from servers.models import Server
 from servers.services.onboarding import found_tenant
+from servers.services.tools import list_tools, set_tool_enabled
 from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.roles import Role
@@ -80,6 +81,12 @@ def add_server(team: Team, slug: str) -> None:
     """Another server of the team's, which offers all that it has."""
     with tenant_scope(team.tenant_id):
         Server.objects.create(slug=slug, title=slug.capitalize(), offers_all=True)
+
+
+def switch_tool(team: Team, name: str, enabled: bool) -> None:
+    """Switch a tool on or off, as a person in the dashboard does."""
+    tool = next(tool for tool in list_tools(caller=team.owner) if tool.name == name)
+    set_tool_enabled(tool.pk, enabled, caller=team.owner)
 
 
 def make_database(statements: str, *, schema: str = "public") -> str:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from servers.services.sources import create_source
-from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.log import search_records
-from tests.factories import Team, make_team
+from tests.factories import Team, make_team, switch_tool
 from tests.protocol.waiting import wait_for
 from tests.replicas.cluster import PYTHONPATH, Replicas
 
@@ -98,8 +97,7 @@ class Berth:
 
     def switch_off(self, name: str) -> None:
         """Take a tool away, as a person in the dashboard does."""
-        tool = next(tool for tool in list_tools(caller=self.team.owner) if tool.name == name)
-        set_tool_enabled(tool.pk, False, caller=self.team.owner)
+        switch_tool(self.team, name, False)
 
     def check_cancelled(self) -> None:
         """The one call of ``wait`` was cancelled, and the log says so."""

@@ -11,9 +11,8 @@ import pytest
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 
-from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
-from tests.factories import Team
+from tests.factories import Team, switch_tool
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol.conftest import ALL_SCOPES, EndOfCall, Records
 from tests.protocol.streamclient import EVENTS, Stream
@@ -92,8 +91,7 @@ def test_progress_and_questions_go_through_another_replica(talk: Endpoint, secon
 def test_changes_and_errors_come_on_the_stream(talk: Endpoint, talkers: Team, second_port: int) -> None:
     duplex = begin_duplex(talk)
     with duplex.stream as stream:
-        tool = next(tool for tool in list_tools(caller=talkers.owner) if tool.name == "say")
-        set_tool_enabled(tool.pk, False, caller=talkers.owner)
+        switch_tool(talkers, "say", False)
         assert stream.message()["method"] == "notifications/tools/list_changed"
         duplex.request("nothing/here", rpc_id="x", port=second_port)
         assert stream.message()["error"]["code"] == -32601

@@ -9,19 +9,13 @@ import pytest
 from servers.endpoint import updates
 from servers.endpoint.load import Load
 from servers.endpoint.subscribers import Hub
-from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
-from tests.factories import Team
+from tests.factories import Team, switch_tool
 from tests.protocol.conftest import ALL_SCOPES
 from tests.protocol.requirements import requirement
 from tests.protocol.streamclient import EVENTS, LegacySession, Stream, begin, open_modern
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Endpoint
-
-
-def _switch(team: Team, name: str, enabled: bool) -> None:
-    tool = next(tool for tool in list_tools(caller=team.owner) if tool.name == name)
-    set_tool_enabled(tool.pk, enabled, caller=team.owner)
 
 
 def test_stream_of_a_session_tells_of_a_change(talk: Endpoint, talkers: Team, second_port: int) -> None:
@@ -34,7 +28,7 @@ def test_stream_of_a_session_tells_of_a_change(talk: Endpoint, talkers: Team, se
             assert primed is not None
             assert primed.id
             for enabled in (False, True):
-                _switch(talkers, "say", enabled)
+                switch_tool(talkers, "say", enabled)
                 assert stream.message() == {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
 
 
@@ -42,10 +36,10 @@ def test_change_while_no_stream_was_open_is_told_later(
     talk: Endpoint, talkers: Team, second_port: int
 ) -> None:
     session = begin(talk)
-    _switch(talkers, "say", False)
+    switch_tool(talkers, "say", False)
     with session.on(second_port).listen() as stream:
         assert stream.message()["method"] == "notifications/tools/list_changed"
-    _switch(talkers, "say", True)
+    switch_tool(talkers, "say", True)
     with session.listen() as stream:
         assert stream.message()["method"] == "notifications/tools/list_changed"
 
@@ -57,9 +51,9 @@ def test_second_stream_of_a_session_takes_over(talk: Endpoint, talkers: Team, se
         with session.on(second_port).listen() as new:
             assert new.next() is not None
             assert old.messages() == []
-            _switch(talkers, "say", False)
+            switch_tool(talkers, "say", False)
             assert new.message()["method"] == "notifications/tools/list_changed"
-    _switch(talkers, "say", True)
+    switch_tool(talkers, "say", True)
 
 
 def test_update_of_a_resource_reaches_its_subscriber_on_another_replica(

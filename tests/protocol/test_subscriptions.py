@@ -13,10 +13,9 @@ from servers.endpoint.subscribers import LISTS, Hub, Subscriber
 from servers.endpoint.view import View, Views
 from servers.services.resources import list_resources, set_resource_enabled
 from servers.services.runtime import Runtime
-from servers.services.tools import list_tools, set_tool_enabled
 from tenants.access import Caller
 from tenants.services.keys import issue_key, revoke_key
-from tests.factories import Team
+from tests.factories import Team, switch_tool
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol.conftest import ALL_SCOPES, OnLoop
 from tests.protocol.streamclient import Stream, begin, open_modern
@@ -30,11 +29,6 @@ def _listen(talk: Endpoint, rpc_id: Any = "sub", **notifications: Any) -> tuple[
     stream = open_modern(talk, "subscriptions/listen", {"notifications": notifications}, rpc_id=rpc_id)
     assert stream.status == 200, stream.answer().body
     return stream, stream.message()
-
-
-def _switch(team: Team, name: str, enabled: bool) -> None:
-    tool = next(tool for tool in list_tools(caller=team.owner) if tool.name == name)
-    set_tool_enabled(tool.pk, enabled, caller=team.owner)
 
 
 def _touch(talk: Endpoint, uri: str) -> None:
@@ -56,7 +50,7 @@ def test_acknowledgement_comes_first_and_everything_names_the_subscription(
                 "notifications": {**ALL, "resourceSubscriptions": ["talk://plain"]},
             },
         }
-        _switch(talkers, "say", False)
+        switch_tool(talkers, "say", False)
         assert stream.message() == {
             "jsonrpc": "2.0",
             "method": "notifications/tools/list_changed",
@@ -75,7 +69,7 @@ def test_only_what_was_asked_for_is_told(talk: Endpoint, talkers: Team) -> None:
     with stream:
         assert first["params"]["notifications"] == {"resourcesListChanged": True}
         _touch(talk, "talk://plain")
-        _switch(talkers, "say", False)
+        switch_tool(talkers, "say", False)
         resource = next(each for each in list_resources(caller=talkers.owner) if each.uri == "talk://plain")
         set_resource_enabled(resource.pk, False, caller=talkers.owner)
         assert stream.message()["method"] == "notifications/resources/list_changed"
@@ -99,12 +93,12 @@ def test_change_of_a_tool_that_the_key_does_not_reach_is_not_told(talk: Endpoint
     stream, _ = _listen(narrow, toolsListChanged=True)
     with stream, begin(narrow).listen() as session_stream:
         assert session_stream.next() is not None
-        _switch(talkers, "say", False)
-        _switch(talkers, "ask", False)
+        switch_tool(talkers, "say", False)
+        switch_tool(talkers, "ask", False)
         assert stream.message()["method"] == "notifications/tools/list_changed"
         assert session_stream.message()["method"] == "notifications/tools/list_changed"
-        _switch(talkers, "say", True)
-        _switch(talkers, "steps", False)
+        switch_tool(talkers, "say", True)
+        switch_tool(talkers, "steps", False)
         for each in (stream, session_stream):
             assert each.message()["method"] == "notifications/tools/list_changed"
         listed = {tool["name"] for tool in narrow.modern("tools/list").result["tools"]}
@@ -114,11 +108,11 @@ def test_change_of_a_tool_that_the_key_does_not_reach_is_not_told(talk: Endpoint
 def test_changes_of_another_team_are_not_told(talk: Endpoint, talkers: Team, team: Team) -> None:
     stream, _ = _listen(talk, toolsListChanged=True)
     with stream:
-        _switch(team, "echo", False)
-        _switch(talkers, "say", False)
+        switch_tool(team, "echo", False)
+        switch_tool(talkers, "say", False)
         assert stream.message()["method"] == "notifications/tools/list_changed"
-        _switch(team, "echo", True)
-        _switch(talkers, "say", True)
+        switch_tool(team, "echo", True)
+        switch_tool(talkers, "say", True)
         assert stream.message()["method"] == "notifications/tools/list_changed"
 
 

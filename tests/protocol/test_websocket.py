@@ -16,9 +16,8 @@ from core.errors import Unavailable
 from servers.endpoint import tenure, websocket
 from servers.endpoint.exchange import Exchange
 from servers.endpoint.subscribers import Hub
-from servers.services.tools import list_tools, set_tool_enabled
 from tenants.services.keys import issue_key, revoke_key
-from tests.factories import Team, make_team
+from tests.factories import Team, make_team, switch_tool
 from tests.protocol.conftest import ALL_SCOPES, EndOfCall, HearAll, OnLoop, Records
 from tests.protocol.talker import FORM, TalkerBackend
 from tests.protocol.waiting import wait_for
@@ -124,7 +123,7 @@ def test_modern_client_listens_beside_its_requests(talk: Endpoint, talkers: Team
         wanted = {"notifications": {"toolsListChanged": True}, "_meta": modern_meta()}
         socket.ask("subscriptions/listen", wanted, rpc_id="l")
         assert socket.take()["method"] == "notifications/subscriptions/acknowledged"
-        _switch(talkers, "say", False)
+        switch_tool(talkers, "say", False)
         told = socket.take()
         assert told["method"] == "notifications/tools/list_changed"
         assert told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == "l"
@@ -182,7 +181,7 @@ def test_questions_are_answered_while_the_connection_is_full(
 
 def test_changes_are_told_once_the_client_has_begun(talk: Endpoint, talkers: Team) -> None:
     with _begun(talk) as socket:
-        _switch(talkers, "say", False)
+        switch_tool(talkers, "say", False)
         assert socket.take() == {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
         socket.ask("resources/subscribe", {"uri": "talk://plain"})
         assert socket.take()["result"] == {}
@@ -197,11 +196,6 @@ def test_changes_are_told_once_the_client_has_begun(talk: Endpoint, talkers: Tea
         assert socket.take()["result"] == {}
         socket.call("steps", rpc_id="last")
         assert socket.take()["id"] == "last"
-
-
-def _switch(team: Team, name: str, enabled: bool) -> None:
-    tool = next(tool for tool in list_tools(caller=team.owner) if tool.name == name)
-    set_tool_enabled(tool.pk, enabled, caller=team.owner)
 
 
 def test_refusals_have_the_status_that_a_post_gets(talk: Endpoint, talkers: Team, port: int) -> None:

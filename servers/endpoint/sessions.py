@@ -55,13 +55,14 @@ redis.call('hset', KEYS[2], unpack(ARGV, 2))
 redis.call('expire', KEYS[2], ARGV[1])
 return 1"""
 _SUBSCRIBE: Final = """
-if redis.call('exists', KEYS[1]) == 0 then return -1 end
+if redis.call('exists', KEYS[1]) == 0 then return 0 end
 if redis.call('scard', KEYS[2]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('sadd', KEYS[2], ARGV[3])
 redis.call('expire', KEYS[2], ARGV[1])
 local now = redis.call('TIME')
 redis.call('hsetnx', KEYS[3], ARGV[4], now[1] * 1000000 + now[2])
 redis.call('expire', KEYS[3], ARGV[1])
+redis.call('publish', ARGV[5], ARGV[6])
 return 1"""
 
 TOLD: Final = "told"
@@ -233,10 +234,8 @@ class Sessions:
     async def subscribe(self, session: Session, uri: str, *, most: int) -> bool:
         """Subscribe to a resource. False: it has ended, or has as many as it may. Raises ``RedisError``."""
         keys = session_key(session.id), subscriptions_key(session.id), lists_key(session.id)
-        taken = await self._bus.redis.eval(_SUBSCRIBE, 3, *keys, session.seconds, most, uri, TOLD)
-        if taken == 1:
-            await self._bus.publish(session.channel, b"subscribed " + uri.encode())
-        return bool(taken == 1)
+        said = session.channel, b"subscribed " + uri.encode()
+        return bool(await self._bus.redis.eval(_SUBSCRIBE, 3, *keys, session.seconds, most, uri, TOLD, *said))
 
     async def refresh(self, session: Session) -> None:
         """It is in use: put off its end."""

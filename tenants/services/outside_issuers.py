@@ -159,10 +159,9 @@ def judge_token(issuer_id: UUID, token: str, *, caller: Caller) -> Judgement:
         who = caller_of_claims(rule, claims)
     except TokenRefused as refused:
         return _judged(row.method, refused.step, f"{refused}.")
-    except IssuerUnavailable as fault:
-        return _judged(row.method, _UNREACHABLE[row.method], f"{fault}.")
-    except TimeoutError:
-        return _judged(row.method, _UNREACHABLE[row.method], "The issuer did not answer in time.")
+    except (IssuerUnavailable, TimeoutError) as fault:
+        why = str(fault) or "It did not answer in time"
+        return _judged(row.method, _UNREACHABLE[row.method], f"{why}.")
     worth = sorted(scope for scope in who.scopes if scope in OAUTH_SCOPES)
     if not worth:
         return _judged(

@@ -21,6 +21,7 @@ from core.loop import run_async
 from core.requestid import current_request_id
 from frontend.oauth.noting import note_answer, pad_of
 from frontend.sessions import visitor_address
+from servers.services.limits import in_seconds
 from servers.services.runtime import get_runtime
 from servers.services.surfaces import find_tenant
 from tenants.access import Caller
@@ -112,7 +113,7 @@ async def _take_turn(caller: Caller, address: str, request_id: str) -> None:
     seconds = math.ceil(wait)
     refusal = RateLimited(
         f"Your address asked this issuer more than {limiter.pace.requests} times in {limiter.pace.seconds} seconds. "
-        f"Try again in {seconds} second{'' if seconds == 1 else 's'}.",
+        f"Try again {in_seconds(seconds)}.",
         retry_after=seconds,
         rule="oauth:rate",
     )

@@ -25,7 +25,7 @@ from frontend.oauth.noting import note, pad_of
 from frontend.oauth.registration import learn_client
 from frontend.pages import own_page
 from frontend.targets import SeeOther
-from servers.services.servers import list_servers
+from servers.services.servers import has_server
 from tenants.access import Caller, SecondFactorNeeded, caller_for_user
 from tenants.arrivals import SignInNeeded, arrival_of_request
 from tenants.models import User
@@ -220,9 +220,7 @@ def _lead_back(request: HttpRequest, fault: OAuthFault, location: str, caller: C
 
 def _require_server(asked: Asked, caller: Caller) -> None:
     """Raise ``OAuthFault`` unless the team has the server that the resource names."""
-    if not caller.may(Action.SERVERS_READ) or asked.server not in {
-        row.slug for row in list_servers(caller=caller)
-    }:
+    if not caller.may(Action.SERVERS_READ) or not has_server(asked.server, caller=caller):
         fault = OAuthFault("invalid_target", "The team has no such server, or the member may not see it.")
         raise _back(fault, asked, caller)
 

@@ -33,6 +33,13 @@ def list_servers(*, caller: Caller) -> list[Server]:
         return list(_visible(caller))
 
 
+def has_server(slug: str, *, caller: Caller) -> bool:
+    """Whether there is a server of this slug that the caller may see."""
+    caller.require(Action.SERVERS_READ)
+    with tenant_scope(caller.tenant_id):
+        return _visible(caller).filter(slug=slug).exists()
+
+
 def get_server(server_id: UUID, *, caller: Caller) -> Server:
     """One server with its sources at hand. Raises ``NotFound``."""
     caller.require(Action.SERVERS_READ)

@@ -31,16 +31,15 @@ from tenants.arrivals import SignInNeeded, arrival_of_request
 from tenants.models import User
 from tenants.oauth_steps import Kind, mark_of
 from tenants.roles import OAUTH_SCOPES, Action
-from tenants.services.oauth_clients import leads_to_program, shown_target
+from tenants.services.oauth_clients import is_document_address, leads_to_program, shown_target, stays_here
 from tenants.services.oauth_flow import (
     Asked,
     check_authorization,
     deny,
     grant,
     is_trusted,
-    location_of,
+    led_back,
     offered_scopes,
-    stays_here,
 )
 from tenants.services.oauth_parameters import OAuthFault, read_parameters
 from tenants.services.teams import get_tenant
@@ -76,11 +75,12 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
             if request.method == "POST":
                 return _decide(request, caller, user)
             return _ask(request, caller)
-        except (OAuthFault, RateLimited) as refusal:
-            _note_fault(request, caller, refusal)
-            if isinstance(refusal, RateLimited):
-                raise
-            fault = refusal
+        except RateLimited as refusal:
+            _note_refusal(request, caller, refusal.status, refusal.code, refusal.message)
+            raise
+        except OAuthFault as fault:
+            status = fault.status if fault.location is None else SeeOther.status_code
+            _note_refusal(request, caller, status, fault.code, fault.description)
             record_fault(fault, tenant_id=caller.tenant_id, tenant_slug=tenant, actor=caller.actor)
             if fault.location is not None:
                 return _lead_back(request, fault, fault.location, caller)
@@ -107,11 +107,8 @@ def _ask(request: HttpRequest, caller: Caller) -> HttpResponse:
     _require_server(asked, caller)
     offered = offered_scopes(asked, caller)
     if not offered:
-        raise _back(
-            OAuthFault("invalid_scope", "The member's role allows none of the scopes asked for."),
-            asked,
-            caller,
-        )
+        fault = OAuthFault("invalid_scope", "The member's role allows none of the scopes asked for.")
+        raise led_back(fault, asked.redirect_uri, asked.parameters, caller)
     number = secrets.token_urlsafe(16)
     begun = {"parameters": dict(asked.parameters), "tenant": caller.tenant_slug, "user": caller.user_id}
     keep(request, PENDING, number, begun)
@@ -167,11 +164,9 @@ def _note_stranger(
     note(request, tenant_id, Kind.AUTHORIZATION, ok=ok, status=status, code=code, told=told)
 
 
-def _note_fault(request: HttpRequest, caller: Caller, refusal: OAuthFault | RateLimited) -> None:
+def _note_refusal(request: HttpRequest, caller: Caller, status: int, code: str, told: str) -> None:
     kind = Kind.CONSENT if request.method == "POST" else Kind.AUTHORIZATION
-    told = refusal.description if isinstance(refusal, OAuthFault) else refusal.message
-    status = 303 if isinstance(refusal, OAuthFault) and refusal.location is not None else refusal.status
-    note(request, caller.tenant_id, kind, ok=False, status=status, code=refusal.code, told=told)
+    note(request, caller.tenant_id, kind, ok=False, status=status, code=code, told=told)
 
 
 def _page(
@@ -190,7 +185,7 @@ def _page(
         "team": get_tenant(caller=caller),
         "host": shown_target(asked.redirect_uri),
         "stays_here": stays_here(asked.redirect_uri),
-        "verified_host": urlsplit(asked.client_id).netloc if asked.client_id.startswith("https://") else "",
+        "verified_host": urlsplit(asked.client_id).netloc if is_document_address(asked.client_id) else "",
         "rights": [(scope, OAUTH_SCOPES[scope]) for scope in offered],
         "withheld": [scope for scope in asked.scopes if scope in OAUTH_SCOPES and scope not in offered],
         "tools": [scope.removeprefix("tool:") for scope in asked.scopes if scope.startswith("tool:")],
@@ -222,13 +217,7 @@ def _require_server(asked: Asked, caller: Caller) -> None:
     """Raise ``OAuthFault`` unless the team has the server that the resource names."""
     if not caller.may(Action.SERVERS_READ) or not has_server(asked.server, caller=caller):
         fault = OAuthFault("invalid_target", "The team has no such server, or the member may not see it.")
-        raise _back(fault, asked, caller)
-
-
-def _back(fault: OAuthFault, asked: Asked, caller: Caller) -> OAuthFault:
-    state = asked.parameters.get("state")
-    location = location_of(fault, asked.redirect_uri, state, caller.tenant_slug)
-    return OAuthFault(fault.code, fault.description, location=location, client_id=asked.client_id)
+        raise led_back(fault, asked.redirect_uri, asked.parameters, caller)
 
 
 def _query(request: HttpRequest) -> list[tuple[str, str]]:

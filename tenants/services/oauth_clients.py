@@ -222,6 +222,11 @@ def leads_to_program(redirect_uri: str) -> bool:
     return "." in scheme or scheme in settings.ENV.redirect_schemes
 
 
+def stays_here(redirect_uri: str) -> bool:
+    """Whether a redirect URI leads to the member's own machine."""
+    return urlsplit(redirect_uri).hostname in LOOPBACK or leads_to_program(redirect_uri)
+
+
 def shown_target(redirect_uri: str) -> str:
     """Where a redirect URI leads, as people read it: a host, or a program's scheme with what follows it."""
     parts = urlsplit(redirect_uri)

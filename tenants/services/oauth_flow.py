@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import orjson
 from oauthlib.common import add_params_to_uri
@@ -24,7 +24,7 @@ from tenants.models import Membership, OAuthAuthorization, OAuthClient, User, la
 from tenants.oauth_addresses import issuer
 from tenants.roles import OAUTH_SCOPES, within_role
 from tenants.scoping import tenant_scope
-from tenants.services.oauth_clients import LOOPBACK, leads_to_program, shown_target
+from tenants.services.oauth_clients import shown_target
 from tenants.services.oauth_parameters import (
     OAuthFault,
     check_challenge,
@@ -150,12 +150,8 @@ def deny(asked: Asked, *, caller: Caller) -> str:
             after={"name": asked.client_name, "client_id": asked.client_id, "scopes": list(asked.scopes)},
             server=asked.server,
         )
-    return location_of(
-        OAuthFault("access_denied", "The member refused."),
-        asked.redirect_uri,
-        asked.parameters.get("state"),
-        caller.tenant_slug,
-    )
+    refused = OAuthFault("access_denied", "The member refused.")
+    return _location_of(refused, asked.redirect_uri, asked.parameters, caller)
 
 
 def offered_scopes(asked: Asked, caller: Caller) -> list[str]:
@@ -181,12 +177,16 @@ def is_trusted(client_id: str, *, caller: Caller) -> bool:
         return own.filter(revoked_at=None).exists()
 
 
-def location_of(fault: OAuthFault, redirect_uri: str, state: str | None, tenant_slug: str) -> str:
-    """Where a browser goes with a fault: the client's redirect URI, with ``iss`` (RFC 9207)."""
-    parameters = [("error", fault.code), ("error_description", fault.description)]
-    if state:
-        parameters.append(("state", state))
-    return _with_issuer(str(add_params_to_uri(redirect_uri, parameters)), tenant_slug)
+def led_back(
+    fault: OAuthFault, redirect_uri: str, parameters: Mapping[str, str], caller: Caller
+) -> OAuthFault:
+    """The fault, with the way on which a browser takes it to the client that asked."""
+    return OAuthFault(
+        fault.code,
+        fault.description,
+        location=_location_of(fault, redirect_uri, parameters, caller),
+        client_id=parameters.get("client_id", ""),
+    )
 
 
 def issue_tokens(
@@ -275,11 +275,6 @@ def introspect_token(token: str, *, tenant_id: int, tenant_slug: str) -> dict[st
     }
 
 
-def stays_here(redirect_uri: str) -> bool:
-    """Whether a redirect URI leads to the member's own machine."""
-    return urlsplit(redirect_uri).hostname in LOOPBACK or leads_to_program(redirect_uri)
-
-
 def _require_member(caller: Caller) -> None:
     """Raise as for an outsider unless the caller is a member, and keep them one until the transaction ends.
 
@@ -302,7 +297,7 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
         raise OAuthFault(code, words) from None
     except errors.OAuth2Error as error:
         fault = OAuthFault(error.error, words_at_authorization(error))
-        raise _redirected(fault, error.redirect_uri, parameters, caller) from None
+        raise led_back(fault, error.redirect_uri, parameters, caller) from None
     client: OAuthClient = found["request"].client
     redirect_uri: str = found["redirect_uri"]
     try:
@@ -310,7 +305,7 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
         check_challenge(parameters)
         server = read_server(parameters, caller.tenant_slug)
     except OAuthFault as fault:
-        raise _redirected(fault, redirect_uri, parameters, caller) from None
+        raise led_back(fault, redirect_uri, parameters, caller) from None
     return Asked(
         parameters=dict(parameters),
         client_name=client.shown_name,
@@ -325,13 +320,12 @@ _OUTSIDE: Final = {"invalid_grant": "verifier_malformed", "invalid_target": "res
 """What a token request breaks before anything is looked up, by its error's code."""
 
 
-def _redirected(
-    fault: OAuthFault, redirect_uri: str, parameters: Mapping[str, str], caller: Caller
-) -> OAuthFault:
-    location = location_of(fault, redirect_uri, parameters.get("state"), caller.tenant_slug)
-    return OAuthFault(
-        fault.code, fault.description, location=location, client_id=parameters.get("client_id", "")
-    )
+def _location_of(fault: OAuthFault, redirect_uri: str, parameters: Mapping[str, str], caller: Caller) -> str:
+    """Where a browser goes with a fault: the client's redirect URI, with ``iss`` (RFC 9207)."""
+    told = [("error", fault.code), ("error_description", fault.description)]
+    if state := parameters.get("state"):
+        told.append(("state", state))
+    return _with_issuer(str(add_params_to_uri(redirect_uri, told)), caller.tenant_slug)
 
 
 def _with_issuer(location: str, tenant_slug: str) -> str:

@@ -210,8 +210,8 @@ def issue_tokens(
         except errors.OAuth2Error as error:
             headers, text, status = error.headers, error.json, error.status_code
         _record_outcome(validator, tenant_id=tenant_id, tenant_slug=tenant_slug)
-        known = validator.issued or validator.authorization or validator.replayed
-        actor = "unknown client" if known is None else actor_of(known)
+        seen = validator.seen
+        actor = "unknown client" if seen is None else actor_of(seen)
     why = _why(validator, status)
     return Answered(
         status,
@@ -219,7 +219,7 @@ def issue_tokens(
         dict(headers),
         actor=actor,
         client_id="" if validator.asking is None else validator.asking.client_id,
-        grant="" if validator.seen is None else str(validator.seen.pk),
+        grant="" if seen is None else str(seen.pk),
         why=why,
     )
 
@@ -350,8 +350,7 @@ def _refused(fault: OAuthFault, why: str) -> Answered:
 def _record_outcome(validator: TenantValidator, *, tenant_id: int, tenant_slug: str) -> None:
     issued, replayed = validator.issued, validator.replayed
     if replayed is not None:
-        replayed.refresh_from_db(from_queryset=OAuthAuthorization.objects.all())
-        _record_replay(replayed, tenant_id=tenant_id)
+        _record_replay(replayed, validator.why, tenant_id=tenant_id)
         announce_change(tenant_id)
     elif issued is not None:
         record_change(
@@ -362,8 +361,7 @@ def _record_outcome(validator: TenantValidator, *, tenant_id: int, tenant_slug: 
         )
 
 
-def _record_replay(authorization: OAuthAuthorization, *, tenant_id: int) -> None:
-    code = authorization.revoked_for
+def _record_replay(authorization: OAuthAuthorization, code: str, *, tenant_id: int) -> None:
     append_entry(
         Entry(
             kind="oauth",
@@ -371,7 +369,7 @@ def _record_replay(authorization: OAuthAuthorization, *, tenant_id: int) -> None
             actor=actor_of(authorization),
             credential_id=authorization.id,
             server=authorization.server,
-            reason=Reason(code=code, rule=f"oauth:{code}", message=_REPLAYED.get(code, "")),
+            reason=Reason(code=code, rule=f"oauth:{code}", message=_REPLAYED[code]),
             request_id=current_request_id(),
         ),
         tenant_id=tenant_id,

@@ -240,11 +240,13 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         scopes = _within_rights(token["scope"].split(), authorization, request)
         token["scope"] = " ".join(scopes)
         used = getattr(request, "refresh_token_instance", None)
-        OAuthAccessToken.objects.filter(authorization=authorization, expires__lte=now).delete()
-        if used is not None:
+        earlier = OAuthAccessToken.objects.filter(authorization=authorization)
+        if used is None:
+            earlier.filter(expires__lte=now).delete()
+        else:
             OAuthRefreshToken.objects.filter(pk=used.pk).update(revoked=now, updated=now)
             # The pair that is replaced goes with the refresh token.
-            OAuthAccessToken.objects.filter(authorization=authorization).delete()
+            earlier.delete()
             OAuthRefreshToken.objects.filter(
                 authorization=authorization, revoked__lt=now - timedelta(days=IDLE_DAYS)
             ).delete()
@@ -277,9 +279,8 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         """The authorization of a client that acts for itself at this server; the same one as long as it is live."""
         # Two requests at once would both make one.
         client = OAuthClient.objects.select_for_update(no_key=True).get(pk=request.client.pk)
-        live = OAuthAuthorization.objects.filter(
-            client=client, user=None, server=self.server, revoked_at=None
-        ).first()
+        own = OAuthAuthorization.objects.filter(client=client, user=None, server=self.server, revoked_at=None)
+        live = own.select_related("client").first()
         scopes = list(client.scopes)
         ends = timezone.now() + timedelta(days=IDLE_DAYS)
         if live is None:
@@ -354,7 +355,9 @@ def _take_family(rows: QuerySet[Any]) -> OAuthAuthorization | None:
     family = rows.values_list("authorization_id", flat=True).first()
     if family is None:
         return None
-    return OAuthAuthorization.objects.select_for_update().filter(pk=family).first()
+    held = OAuthAuthorization.objects.select_for_update(of=("self",)).filter(pk=family)
+    # Whom the answer's record names.
+    return held.select_related("client", "user").first()
 
 
 def _within_rights(scopes: list[str], authorization: OAuthAuthorization, request: Any) -> list[str]:

@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from core.errors import NotFound
 from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.people import AppForm
@@ -21,6 +20,7 @@ from tenants.roles import OAUTH_SCOPES, Action
 from tenants.services.oauth_apps import (
     create_client,
     end_connection,
+    get_client,
     list_clients,
     list_connections,
     revoke_client,
@@ -68,9 +68,7 @@ def connection_end(request: HttpRequest, caller: Caller, connection_id: UUID) ->
 @tenant_page(Action.KEYS_CHANGE)
 def client_revoke(request: HttpRequest, caller: Caller, client_id: UUID) -> HttpResponse:
     """Shut out a client whose name was typed."""
-    row = next((row for row in list_clients(caller=caller) if row.pk == client_id), None)
-    if row is None:
-        raise NotFound("There is no such client on this page.", code="client_not_found")
+    row = get_client(client_id, caller=caller)
     if confirmed(request, row.shown_name, nothing="The client is not shut out"):
         revoke_client(client_id, caller=caller)
         messages.success(

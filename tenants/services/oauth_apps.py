@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.db.models import Q
@@ -22,6 +22,7 @@ from tenants.models_oauth import digest_of
 from tenants.roles import OAUTH_SCOPES, Action, within_role
 from tenants.scoping import tenant_scope
 from tenants.services.inputs import clean_text, refuse
+from tenants.services.oauth_clients import shown_client
 from tenants.services.oauth_ending import end_all, end_authorization, shown_authorization
 from tenants.services.recording import record_change
 
@@ -42,7 +43,10 @@ def list_connections(*, caller: Caller) -> list[OAuthAuthorization]:
     caller.require(Action.TENANT_READ)
     with tenant_scope(caller.tenant_id):
         rows = OAuthAuthorization.objects.filter(
-            _own(caller), revoked_at=None, expires_at__gt=timezone.now(), client__revoked_at=None
+            _own(caller, Action.KEYS_READ),
+            revoked_at=None,
+            expires_at__gt=timezone.now(),
+            client__revoked_at=None,
         )
         return list(rows.select_related("client", "user")[:SHOWN])
 
@@ -51,24 +55,14 @@ def get_connection(connection_id: UUID, *, caller: Caller) -> OAuthAuthorization
     """What one client may do, or might: it may have ended. Raises ``NotFound``, also for another member's."""
     caller.require(Action.TENANT_READ)
     with tenant_scope(caller.tenant_id):
-        rows = OAuthAuthorization.objects.filter(_own(caller), pk=connection_id)
-        row = rows.select_related("client", "user").first()
-    if row is None:
-        raise _no_connection()
-    return row
+        return _connection(connection_id, caller, Action.KEYS_READ)
 
 
 def end_connection(connection_id: UUID, *, caller: Caller) -> OAuthAuthorization:
     """End what a client may do, everywhere. Raises ``NotFound``, also for another member's."""
     caller.require(Action.TENANT_READ)
     with tenant_scope(caller.tenant_id):
-        row = (
-            OAuthAuthorization.objects.filter(_own(caller, Action.KEYS_CHANGE), pk=connection_id)
-            .select_related("client", "user")
-            .first()
-        )
-        if row is None:
-            raise _no_connection()
+        row = _connection(connection_id, caller, Action.KEYS_CHANGE)
         if end_authorization(row, "member"):
             record_change("oauth.revoked", caller=caller, before=shown_authorization(row), server=row.server)
             announce_change(caller.tenant_id)
@@ -80,6 +74,16 @@ def list_clients(*, caller: Caller) -> list[OAuthClient]:
     caller.require(Action.KEYS_READ)
     with tenant_scope(caller.tenant_id):
         return list(OAuthClient.objects.filter(expires_at=None).select_related("user")[:SHOWN])
+
+
+def get_client(client_id: UUID, *, caller: Caller) -> OAuthClient:
+    """One of the clients that ``list_clients`` gives, however many there are. Raises ``NotFound``."""
+    caller.require(Action.KEYS_READ)
+    with tenant_scope(caller.tenant_id):
+        row = OAuthClient.objects.filter(expires_at=None, pk=client_id).first()
+    if row is None:
+        raise _no_client()
+    return row
 
 
 def create_client(name: str, scopes: Sequence[str], *, caller: Caller) -> IssuedClient:
@@ -112,7 +116,7 @@ def create_client(name: str, scopes: Sequence[str], *, caller: Caller) -> Issued
             scopes=list(dict.fromkeys(scopes)),
             user_id=caller.user_id,
         )
-        record_change("oauth.client_created", caller=caller, after=_client_shown(row))
+        record_change("oauth.client_created", caller=caller, after=shown_client(row))
     return IssuedClient(row, secret)
 
 
@@ -122,13 +126,13 @@ def revoke_client(client_id: UUID, *, caller: Caller) -> OAuthClient:
     with tenant_scope(caller.tenant_id):
         row = OAuthClient.objects.select_for_update(no_key=True).filter(pk=client_id).first()
         if row is None:
-            raise NotFound("There is no such client in this team.", code="client_not_found")
+            raise _no_client()
         if row.revoked_at is not None:
             raise Conflict("This client is revoked already.", code="client_revoked")
         row.revoked_at = timezone.now()
         row.save(update_fields=["revoked_at"])
         end_all(Q(client=row), "client_revoked")
-        record_change("oauth.client_revoked", caller=caller, before=_client_shown(row))
+        record_change("oauth.client_revoked", caller=caller, before=shown_client(row))
         announce_change(caller.tenant_id)
     return row
 
@@ -139,24 +143,22 @@ def remove_tried_client(client_id: str, *, caller: Caller) -> None:
     with tenant_scope(caller.tenant_id):
         row = OAuthClient.objects.filter(client_id=client_id, expires_at__isnull=False).first()
         if row is not None:
-            record_change("oauth.client_revoked", caller=caller, before=_client_shown(row))
+            record_change("oauth.client_revoked", caller=caller, before=shown_client(row))
             row.delete()
 
 
-def _no_connection() -> NotFound:
-    return NotFound("There is no such connected app in this team.", code="connection_not_found")
+def _no_client() -> NotFound:
+    return NotFound("There is no such client in this team.", code="client_not_found")
 
 
-def _own(caller: Caller, needed: Action = Action.KEYS_READ) -> Q:
-    """The rows that the caller may have: all, or their own."""
+def _connection(connection_id: UUID, caller: Caller, needed: Action) -> OAuthAuthorization:
+    rows = OAuthAuthorization.objects.filter(_own(caller, needed), pk=connection_id)
+    row = rows.select_related("client", "user").first()
+    if row is None:
+        raise NotFound("There is no such connected app in this team.", code="connection_not_found")
+    return row
+
+
+def _own(caller: Caller, needed: Action) -> Q:
+    """The rows that the caller may have: all where they may do what is ``needed``, or their own."""
     return Q() if caller.may(needed) else Q(user_id=caller.user_id or 0)
-
-
-def _client_shown(row: OAuthClient) -> dict[str, Any]:
-    return {
-        "id": str(row.id),
-        "name": row.shown_name,
-        "client_id": row.client_id,
-        "scopes": list(row.scopes),
-        "source": str(row.registration_source),
-    }

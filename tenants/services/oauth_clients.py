@@ -92,7 +92,7 @@ def register_client(body: bytes, *, address: str, tenant_id: int, tenant_slug: s
             registered_from=block,
             expires_at=now + timedelta(hours=UNUSED_HOURS),
         )
-        record_change("oauth.client_registered", caller=caller, after=_shown(row))
+        record_change("oauth.client_registered", caller=caller, after=shown_client(row))
     told = {
         "client_id": row.client_id,
         "client_id_issued_at": int(now.timestamp()),
@@ -167,11 +167,11 @@ def take_document(client_id: str, document: Document, *, caller: Caller) -> None
     with tenant_scope(caller.tenant_id):
         row = OAuthClient.objects.select_for_update(no_key=True).filter(client_id=client_id).first()
         if row is not None:
-            before = _shown(row)
+            before = shown_client(row)
             row.name, row.redirect_uris, row.cimd_expires_at = described.name, uris, stale_at
             row.save(update_fields=["name", "redirect_uris", "cimd_expires_at"])
-            if before != _shown(row):
-                record_change("oauth.client_changed", caller=caller, before=before, after=_shown(row))
+            if before != shown_client(row):
+                record_change("oauth.client_changed", caller=caller, before=before, after=shown_client(row))
             return
         with name_taken(
             "tenants_oauthclient_id_unique", "This client has just become known. Reload the page."
@@ -185,7 +185,7 @@ def take_document(client_id: str, document: Document, *, caller: Caller) -> None
                 redirect_uris=uris,
                 cimd_expires_at=stale_at,
             )
-        record_change("oauth.client_registered", caller=caller, after=_shown(row))
+        record_change("oauth.client_registered", caller=caller, after=shown_client(row))
 
 
 def check_redirect_uri(uri: object) -> str:
@@ -233,6 +233,18 @@ def shown_target(redirect_uri: str) -> str:
     if leads_to_program(redirect_uri):
         return f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"{parts.scheme}:"
     return parts.netloc
+
+
+def shown_client(row: OAuthClient) -> dict[str, Any]:
+    """What the log keeps of a client."""
+    return {
+        "id": str(row.id),
+        "name": row.shown_name,
+        "client_id": row.client_id,
+        "redirect_uris": row.redirect_uris.split(),
+        "scopes": list(row.scopes),
+        "source": str(row.registration_source),
+    }
 
 
 def _describe(found: Mapping[str, Any], *, default_method: str) -> _Described:
@@ -313,13 +325,3 @@ def _bad_uri(words: str) -> OAuthFault:
 
 def _unknown_client(why: str) -> OAuthFault:
     return OAuthFault("invalid_client", f"The client's id is not the address of a document: {why}.")
-
-
-def _shown(row: OAuthClient) -> dict[str, Any]:
-    return {
-        "id": str(row.id),
-        "name": row.shown_name,
-        "client_id": row.client_id,
-        "redirect_uris": row.redirect_uris.split(),
-        "source": str(row.registration_source),
-    }

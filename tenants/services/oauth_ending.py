@@ -34,13 +34,14 @@ def end_all(which: Q, why: str) -> list[OAuthAuthorization]:
 
 
 def shown_authorization(row: OAuthAuthorization) -> dict[str, object]:
-    """What the log keeps of an authorization that ended."""
+    """What the log keeps of an authorization."""
     return {
         "id": str(row.id),
         "name": row.client.shown_name,
         "client_id": row.client.client_id,
         "email": None if row.user is None else row.user.email,
         "scopes": list(row.scopes),
+        "resource": row.resource,
     }
 
 

@@ -25,6 +25,7 @@ from tenants.oauth_addresses import issuer
 from tenants.roles import OAUTH_SCOPES, within_role
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_clients import shown_target
+from tenants.services.oauth_ending import shown_authorization
 from tenants.services.oauth_parameters import (
     OAuthFault,
     check_challenge,
@@ -132,10 +133,7 @@ def grant(
         record_change(
             "oauth.consented",
             caller=caller,
-            after={
-                **_shown(authorization, asked.client_name),
-                "redirect_host": shown_target(asked.redirect_uri),
-            },
+            after={**shown_authorization(authorization), "redirect_host": shown_target(asked.redirect_uri)},
             server=asked.server,
         )
     return _with_issuer(headers["Location"], caller.tenant_slug), authorization
@@ -240,7 +238,7 @@ def revoke_token(
             record_change(
                 "oauth.revoked",
                 caller=_caller_of(ended, tenant_id, tenant_slug),
-                before=_shown(ended, ended.client.shown_name),
+                before=shown_authorization(ended),
                 server=ended.server,
             )
             announce_change(tenant_id)
@@ -356,7 +354,7 @@ def _record_outcome(validator: TenantValidator, *, tenant_id: int, tenant_slug: 
         record_change(
             "oauth.token_refreshed" if validator.refreshed else "oauth.token_issued",
             caller=_caller_of(issued, tenant_id, tenant_slug),
-            after=_shown(issued, issued.client.shown_name),
+            after=shown_authorization(issued),
             server=issued.server,
         )
 
@@ -384,13 +382,3 @@ def _caller_of(authorization: OAuthAuthorization, tenant_id: int, tenant_slug: s
         user_id=authorization.user_id,
         credential_id=authorization.id,
     )
-
-
-def _shown(authorization: OAuthAuthorization, client_name: str) -> dict[str, Any]:
-    return {
-        "id": str(authorization.id),
-        "name": client_name,
-        "client_id": authorization.client.client_id,
-        "scopes": list(authorization.scopes),
-        "resource": authorization.resource,
-    }

@@ -299,7 +299,7 @@ class TenantValidator(OAuth2Validator):  # type: ignore[misc]
         for kind in (OAuthAccessToken, OAuthRefreshToken):
             found = (
                 kind.objects.filter(token_checksum=digest, application=request.client)
-                .select_related("authorization")
+                .select_related("authorization__client", "authorization__user")
                 .first()
             )
             if found is not None:

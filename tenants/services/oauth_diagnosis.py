@@ -128,14 +128,13 @@ def diagnose(attempt: Attempt, place: Place, *, now: float) -> Diagnosis:
     """Judge an attempt as it stands at ``now``, in seconds since 1970."""
     patient = now - attempt.ended_at <= PATIENCE_SECONDS
     findings: dict[str, Finding] = {}
-    for at, step in enumerate(attempt.steps):
+    for at, step in reversed(tuple(enumerate(attempt.steps))):
         code = "" if step.ok else _fault_of(step, attempt, place)
-        if not code or (code in _FOLLOWED_UP and patient):
-            continue
         # Of the same fault again, the newest counts.
-        findings.pop(code, None)
+        if not code or code in findings or (code in _FOLLOWED_UP and patient):
+            continue
         findings[code] = _finding(code, step, attempt, place, overcome=_is_overcome(attempt, at, code))
-    found = tuple(findings.values())
+    found = tuple(reversed(findings.values()))
     if any(not each.overcome for each in found):
         return Diagnosis(FAILED, found)
     if attempt.has(Kind.REVOCATION, ok=True) and attempt.steps[-1].kind is Kind.REVOCATION:

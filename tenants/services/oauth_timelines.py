@@ -22,11 +22,38 @@ _DISCOVERY: Final = frozenset(
 _TOKENS: Final = frozenset({Kind.TOKEN, Kind.REFRESH, Kind.REVOCATION, Kind.CALL})
 
 
+_MARKS: Final = ("grant", "code_mark", "consent_mark")
+"""What ties steps together wherever they come from, the surest first."""
+
+
 @dataclass(slots=True)
 class Attempt:
-    """One client's attempt to connect: its steps, oldest first."""
+    """One client's attempt to connect: its steps, oldest first, and what tells whether a further step is its own.
+
+    ``client_id`` is the client's id as far as it got one; the last, where it changed. ``programs`` are who took its
+    steps, but for a member's browser. It ``is_past_consent`` when nothing before a token is to come any more.
+    """
 
     steps: list[Step] = field(default_factory=list)
+    client_id: str = ""
+    marks: set[tuple[str, str]] = field(default_factory=set)
+    programs: set[tuple[str, str]] = field(default_factory=set)
+    is_past_consent: bool = False
+
+    def add(self, step: Step) -> None:
+        """Take its next step."""
+        self.steps.append(step)
+        self.client_id = step.client_id or self.client_id
+        self.marks.update(_marks_of(step))
+        if not step.member:
+            self.programs.add(step.source)
+        self.is_past_consent = self.is_past_consent or step.kind in _TOKENS
+
+    def take_in(self, search: Attempt) -> None:
+        """Take the steps of one that got no client's id and no token: they were its own."""
+        self.steps = sorted([*search.steps, *self.steps], key=lambda each: each.at)
+        self.marks |= search.marks
+        self.programs |= search.programs
 
     @property
     def id(self) -> str:
@@ -41,15 +68,6 @@ class Attempt:
     def ended_at(self) -> float:
         """When its last step was."""
         return self.steps[-1].at
-
-    @property
-    def client_id(self) -> str:
-        """The client's id as far as it got one; the last, where it changed."""
-        return next((step.client_id for step in reversed(self.steps) if step.client_id), "")
-
-    @property
-    def grants(self) -> set[str]:
-        return {step.grant for step in self.steps if step.grant}
 
     @property
     def member(self) -> str:
@@ -68,18 +86,9 @@ class Attempt:
     def address(self) -> str:
         return next((step.address for step in self.steps if not step.member), self.steps[0].address)
 
-    @property
-    def server(self) -> str:
-        return next((step.server for step in self.steps if step.server), "")
-
     def has(self, *kinds: Kind, ok: bool | None = None) -> bool:
         """Whether there was a step of one of the kinds, that went so."""
         return any(step.kind in kinds and ok in {None, step.ok} for step in self.steps)
-
-    @property
-    def is_past_consent(self) -> bool:
-        """Whether nothing before a token is to come any more."""
-        return self.has(*_TOKENS)
 
 
 def put_together(steps: Iterable[Step]) -> list[Attempt]:
@@ -92,29 +101,28 @@ def put_together(steps: Iterable[Step]) -> list[Attempt]:
             attempts.append(attempt)
         elif step.kind in {Kind.TOKEN, Kind.REFRESH}:
             _join_search(attempts, attempt, step)
-        attempt.steps.append(step)
+        attempt.add(step)
     return sorted(attempts, key=lambda attempt: attempt.ended_at, reverse=True)
 
 
 def _find(attempts: list[Attempt], step: Step) -> Attempt | None:
     """The attempt that a step goes on with; the newest that fits."""
     newest = attempts[::-1]
-    for mark in ("grant", "code_mark", "consent_mark"):
-        value = getattr(step, mark)
-        if value:
-            found = next((a for a in newest if any(getattr(s, mark) == value for s in a.steps)), None)
-            if found is not None:
-                return found
+    for mark in _marks_of(step):
+        found = next((each for each in newest if mark in each.marks), None)
+        if found is not None:
+            return found
     recent = [each for each in newest if step.at - each.ended_at <= GAP_SECONDS]
+    program = step.source
     if step.kind in {Kind.AUTHORIZATION, Kind.CLIENT_DOCUMENT, Kind.CONSENT}:
         return _of_client(recent, step) or _of_search(recent, step)
     if step.kind in _TOKENS and step.client_id:
         known = [each for each in recent if each.client_id == step.client_id]
-        return next((each for each in known if _asks(each, step)), next(iter(known), None))
+        return next((each for each in known if program in each.programs), next(iter(known), None))
     if step.kind in _TOKENS:
-        return next((each for each in recent if _asks(each, step)), None)
+        return next((each for each in recent if program in each.programs), None)
     # What comes before a client id: the same program, where it is not connected yet. A challenge is a beginning.
-    searching = [each for each in recent if _asks(each, step) and not each.is_past_consent]
+    searching = [each for each in recent if program in each.programs and not each.is_past_consent]
     if step.kind is Kind.CHALLENGE:
         searching = [each for each in searching if not each.has(Kind.AUTHORIZATION, Kind.CONSENT)]
     return next(iter(searching), None)
@@ -137,22 +145,22 @@ def _of_client(recent: list[Attempt], step: Step) -> Attempt | None:
 
 def _of_search(recent: list[Attempt], step: Step) -> Attempt | None:
     """The search of a program at the same address which knows no client id yet: its member's browser is near."""
+    block, _ = step.source
     return next(
         (
             each
             for each in recent
             if not each.client_id
             and not each.is_past_consent
-            and each.steps[-1].source[0] == step.source[0]
             and each.steps[-1].kind in _DISCOVERY
+            and each.steps[-1].source[0] == block
         ),
         None,
     )
 
 
-def _asks(attempt: Attempt, step: Step) -> bool:
-    """Whether the same program took part in the attempt."""
-    return any(each.source == step.source and not each.member for each in attempt.steps)
+def _marks_of(step: Step) -> list[tuple[str, str]]:
+    return [(name, value) for name in _MARKS if (value := getattr(step, name))]
 
 
 def _join_search(attempts: list[Attempt], attempt: Attempt, step: Step) -> None:
@@ -160,14 +168,15 @@ def _join_search(attempts: list[Attempt], attempt: Attempt, step: Step) -> None:
 
     Clients also look metadata up again before they ask for a token.
     """
+    program = step.source
     for each in attempts:
         if (
             each is not attempt
             and not each.client_id
             and not each.is_past_consent
-            and _asks(each, step)
+            and program in each.programs
             and step.at - each.ended_at <= GAP_SECONDS
         ):
-            attempt.steps = sorted([*each.steps, *attempt.steps], key=lambda each: each.at)
+            attempt.take_in(each)
             attempts.remove(each)
             return

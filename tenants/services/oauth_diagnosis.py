@@ -189,17 +189,11 @@ def _values_of(step: Step, attempt: Attempt, place: Place) -> dict[str, str]:
     """What the sentences name."""
     asked = step.asked
     request = asked.get("request", "")
-    words = {
-        Kind.TOKEN: "token",
-        Kind.REFRESH: "refresh",
-        Kind.AUTHORIZATION: "authorization",
-        Kind.CONSENT: "authorization",
-    }
+    words = {Kind.TOKEN: "token", Kind.REFRESH: "refresh"}
     method = asked.get("code_challenge_method", "no code_challenge_method")
     challenge = "a code_challenge" if "code_challenge" in asked else "no code_challenge"
     return {
         "path": request.partition(" ")[2] or request,
-        "request": request.partition(" ")[2] or request,
         "told": step.told or "(nothing)",
         "kind": words.get(step.kind, "authorization"),
         "resource": asked.get("resource", "no resource"),

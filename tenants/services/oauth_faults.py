@@ -70,8 +70,10 @@ FAULTS: Final[dict[str, Fault]] = {
     "registration_redirect_uri": Fault(
         "The registration was refused for a redirect URI",
         "Marina answered: {told} The client sent {redirect_uris}.",
-        "Register https addresses, or http to 127.0.0.1, [::1] or localhost. Custom schemes cannot be registered.",
-        "A client with a scheme of its own cannot connect by OAuth: give it an API key.",
+        "Register https addresses, http to 127.0.0.1, [::1] or localhost, or a scheme of your own with a dot in it, "
+        "such as com.example.app.",
+        "If the client has a scheme of its own, such as cursor, the operator can let it through "
+        "(MARINA_REDIRECT_SCHEMES). Or give the client an API key.",
     ),
     "registration_metadata": Fault(
         "The registration was refused for what it says",
@@ -312,7 +314,7 @@ FAULTS: Final[dict[str, Fault]] = {
     # Calls
     "token_audience": Fault(
         "The token is for another server",
-        "It was used at {request}, and was given for another server of the team.",
+        "It was used at {path}, and was given for another server of the team.",
         "Keep tokens by resource. At another MCP URL, begin with its 401.",
         "Connect the client to each server by itself.",
     ),

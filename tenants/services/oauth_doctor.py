@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -50,6 +51,15 @@ class ShownStep:
     findings: tuple[Finding, ...]
 
     @property
+    def at(self) -> datetime:
+        return _moment(self.step.at)
+
+    @property
+    def times(self) -> int:
+        """How often it came within a minute."""
+        return self.step.again + 1
+
+    @property
     def is_faulty(self) -> bool:
         """Whether something that is wrong here stands in the way still."""
         return any(not each.overcome for each in self.findings)
@@ -86,6 +96,21 @@ class Timeline:
         return self.diagnosis.state
 
     @property
+    def fault(self) -> str:
+        """The code of what is in the way; empty: nothing."""
+        main = self.diagnosis.main
+        return "" if main is None else main.code
+
+    @property
+    def began_at(self) -> datetime:
+        return _moment(self.attempt.began_at)
+
+    @property
+    def ended_at(self) -> datetime:
+        """When its last step was."""
+        return _moment(self.attempt.ended_at)
+
+    @property
     def steps(self) -> list[ShownStep]:
         found = self.diagnosis.findings
         return [
@@ -97,10 +122,10 @@ class Timeline:
 def list_timelines(*, caller: Caller, now: float | None = None) -> list[Timeline]:
     """The newest attempts of clients to connect to this team, newest first. Raises ``Unavailable``."""
     caller.require(Action.KEYS_READ)
-    attempts = _attempts(caller, now)
+    now = now or time.time()
     left = {True: SHOWN, False: SHOWN}
     shown = []
-    for attempt in attempts:
+    for attempt in _attempts(caller, now):
         known = any(step.known for step in attempt.steps)
         left[known] -= 1
         if left[known] >= 0:
@@ -111,6 +136,7 @@ def list_timelines(*, caller: Caller, now: float | None = None) -> list[Timeline
 def find_timeline(timeline_id: UUID, *, caller: Caller, now: float | None = None) -> Timeline:
     """One attempt, by its id or that of any of its steps. Raises ``NotFound``; it is kept for a day at most."""
     caller.require(Action.KEYS_READ)
+    now = now or time.time()
     wanted = str(timeline_id)
     for attempt in _attempts(caller, now):
         # What was seen of a client first may turn out to have had a beginning.
@@ -121,20 +147,20 @@ def find_timeline(timeline_id: UUID, *, caller: Caller, now: float | None = None
     )
 
 
-def _attempts(caller: Caller, now: float | None) -> list[Attempt]:
-    return put_together(read_steps(caller.tenant_id, now=now or time.time()))
+def _attempts(caller: Caller, now: float) -> list[Attempt]:
+    return put_together(read_steps(caller.tenant_id, now=now))
 
 
-def _judge(attempts: list[Attempt], caller: Caller, now: float | None) -> list[Timeline]:
+def _judge(attempts: list[Attempt], caller: Caller, now: float) -> list[Timeline]:
     ids = {attempt.client_id for attempt in attempts if attempt.client_id and "\x00" not in attempt.client_id}
     with tenant_scope(caller.tenant_id):
         names = {row.client_id: row.shown_name for row in OAuthClient.objects.filter(client_id__in=ids)}
     place = Place(resource(caller.tenant_slug), f"{base_url()}/mcp/")
     return [
-        Timeline(
-            attempt,
-            names.get(attempt.client_id, ""),
-            diagnose(attempt, place, now=now or time.time()),
-        )
+        Timeline(attempt, names.get(attempt.client_id, ""), diagnose(attempt, place, now=now))
         for attempt in attempts
     ]
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -125,8 +125,7 @@ class Program:
 
     def fault(self, later: float = 0.0) -> str:
         """The code of what the doctor says is in the way."""
-        main = self.timeline(later).diagnosis.main
-        return "" if main is None else main.code
+        return self.timeline(later).fault
 
 
 def auditor_of(team: Team) -> Client:

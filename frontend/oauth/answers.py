@@ -54,18 +54,14 @@ def program_endpoint(kind: Kind | None) -> Callable[[Endpoint], Callable[..., Ht
                 return open_to_all(HttpResponse(status=204))
             tenant_id = tenant_named(tenant)
             if tenant_id is None:
-                return open_to_all(
-                    fault_answer(OAuthFault("not_found", "There is no such issuer.", status=404))
-                )
+                return open_to_all(no_such_issuer())
             if request.method != "POST":
-                response = fault_answer(
-                    OAuthFault("invalid_request", "This endpoint takes a POST.", status=405)
-                )
+                fault = OAuthFault("invalid_request", "This endpoint takes a POST.", status=405)
+                response = _refuse(request, fault)
             else:
                 response = _answer(view, request, tenant_id, tenant)
             if kind is not None:
-                pad = pad_of(request)
-                note_answer(request, tenant_id, pad.kind or kind, response)
+                note_answer(request, tenant_id, kind, response.status_code)
             return open_to_all(response)
 
         return answer
@@ -79,16 +75,25 @@ def _answer(view: Endpoint, request: HttpRequest, tenant_id: int, tenant_slug: s
             return view(request, tenant_id, tenant_slug)
         except OAuthFault as fault:
             record_fault(fault, tenant_id=tenant_id, tenant_slug=tenant_slug)
-            return fault_answer(fault)
+            return _refuse(request, fault)
     except (OperationalError, InterfaceError):
-        away = OAuthFault("temporarily_unavailable", "The database is away. Try again shortly.", status=503)
-        response = fault_answer(away)
-        response["Retry-After"] = "2"
-        return response
+        words, status, wait = "The database is away. Try again shortly.", 503, 2
     except (RateLimited, Unavailable) as error:
-        response = fault_answer(OAuthFault("temporarily_unavailable", error.message, status=error.status))
-        response["Retry-After"] = str(error.retry_after if isinstance(error, RateLimited) else 2)
-        return response
+        words, status = error.message, error.status
+        wait = error.retry_after if isinstance(error, RateLimited) else 2
+    response = _refuse(request, OAuthFault("temporarily_unavailable", words, status=status))
+    response["Retry-After"] = str(wait)
+    return response
+
+
+def _refuse(request: HttpRequest, fault: OAuthFault) -> HttpResponse:
+    pad_of(request).fault = fault
+    return fault_answer(fault)
+
+
+def no_such_issuer() -> HttpResponse:
+    """The one answer below the address of a tenant that there is not."""
+    return fault_answer(OAuthFault("not_found", "There is no such issuer.", status=404))
 
 
 def tenant_named(slug: str) -> int | None:
@@ -176,11 +181,13 @@ def open_to_all(response: HttpResponse) -> HttpResponse:
 def public_document(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """Make a view that anyone reads, pages of any origin included: browsers ask whether they may, before they do."""
 
+    read = require_safe(view)
+
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method == "OPTIONS":
             return open_to_all(HttpResponse(status=204))
-        return open_to_all(require_safe(view)(request, *args, **kwargs))
+        return open_to_all(read(request, *args, **kwargs))
 
     return answer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from frontend.oauth.answers import fault_answer, public_document, tenant_named
+from frontend.oauth.answers import fault_answer, no_such_issuer, public_document, tenant_named
 from frontend.oauth.noting import note
 from tenants.models import SLUG_PATTERN
 from tenants.oauth_addresses import DEFAULT_SERVER, RESERVED_SERVERS, base_url, issuer, resource
@@ -32,7 +32,7 @@ def issuer_metadata(request: HttpRequest, tenant: str) -> HttpResponse:
     """The authorization server's metadata; 404 for a tenant that there is not."""
     tenant_id = tenant_named(tenant)
     if tenant_id is None:
-        return _nothing()
+        return no_such_issuer()
     note(request, tenant_id, Kind.ISSUER_METADATA, ok=True, status=200)
     name = issuer(tenant)
     return _document(
@@ -66,10 +66,10 @@ def resource_metadata(request: HttpRequest, tenant: str, server: str | None = No
     named = server is None or (re.fullmatch(SLUG_PATTERN, server) and server not in RESERVED_SERVERS)
     tenant_id = tenant_named(tenant)
     if tenant_id is None:
-        return _nothing()
+        return no_such_issuer()
     if not named:
         note(request, tenant_id, Kind.RESOURCE_METADATA, ok=False, status=404, code="server_unknown")
-        return _nothing()
+        return no_such_issuer()
     note(request, tenant_id, Kind.RESOURCE_METADATA, ok=True, status=200)
     identifier = resource(tenant) if server is None else f"{base_url()}/mcp/{tenant}/{server}"
     return _document(
@@ -99,7 +99,3 @@ def _document(body: dict[str, Any]) -> HttpResponse:
     response = JsonResponse(body)
     response["Cache-Control"] = "public, max-age=300"
     return response
-
-
-def _nothing() -> HttpResponse:
-    return fault_answer(OAuthFault("not_found", "There is no such issuer.", status=404))

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
 from frontend.sessions import visitor_address
 from servers.services.oauth_notes import note_soon
 from servers.services.runtime import get_runtime
 from tenants.oauth_steps import Kind, Step, clean_address, mark_of, presence
+from tenants.services.oauth_clients import MAX_DOCUMENT_BYTES
 from tenants.services.oauth_flow import Answered
+from tenants.services.oauth_parameters import OAuthFault
 
 _PLAIN: Final = ("grant_type", "response_type", "response_mode", "scope", "code_challenge_method")
-_ADDRESSES: Final = ("redirect_uri",)
 _SECRETS: Final = (
     "code",
     "code_verifier",
@@ -28,12 +29,11 @@ _SECRETS: Final = (
     "token",
     "state",
 )
-_QUOTED_BODY: Final = 4096
 
 
 @dataclass(slots=True)
 class Pad:
-    """What a view learns of a request on the way; ``finish`` makes a step of it."""
+    """What a view learns of a request on the way; ``note`` makes a step of it. ``fault`` is what a program is told."""
 
     asked: dict[str, str] = field(default_factory=dict)
     client_id: str = ""
@@ -44,15 +44,15 @@ class Pad:
     why: str = ""
     kind: Kind | None = None
     known: bool = False
+    fault: OAuthFault | None = None
 
     def take_parameters(self, parameters: Mapping[str, str]) -> None:
         """Note what was asked for. Of what is secret, only that it came, and how long it was."""
         for name in _PLAIN:
             if name in parameters:
                 self.asked[name] = parameters[name] or "(empty)"
-        for name in _ADDRESSES:
-            if parameters.get(name):
-                self.asked[name] = clean_address(parameters[name])
+        if parameters.get("redirect_uri"):
+            self.asked["redirect_uri"] = clean_address(parameters["redirect_uri"])
         if "resource" in parameters:
             given = parameters["resource"].split(" ")
             self.asked["resource"] = " and ".join(map(clean_address, given)) if given != [""] else "(empty)"
@@ -63,7 +63,7 @@ class Pad:
     def take_answer(self, answered: Answered) -> None:
         """Note whose request it turned out to be."""
         self.client_id = answered.client_id or self.client_id
-        self.grant, self.why = answered.grant, answered.why
+        self.grant, self.why, self.fault = answered.grant, answered.why, answered.fault
         self.known = bool(answered.grant)
 
     def take_location(self, location: str) -> None:
@@ -93,7 +93,6 @@ def note(
 ) -> None:
     """Take a step down; it is kept beside the answer, which does not wait for it."""
     pad = pad_of(request)
-    address = visitor_address(request)
     step = Step(
         kind=pad.kind or kind,
         at=time.time(),
@@ -103,7 +102,7 @@ def note(
         told=told,
         why=pad.why,
         asked={"request": f"{request.method} {request.path}", **pad.asked},
-        address=address,
+        address=visitor_address(request),
         agent=request.headers.get("User-Agent", ""),
         client_id=pad.client_id,
         member=pad.member,
@@ -115,28 +114,19 @@ def note(
     note_soon(get_runtime().oauth_steps, tenant_id, step)
 
 
-def note_answer(request: HttpRequest, tenant_id: int, kind: Kind, response: HttpResponse) -> None:
-    """Take down a step whose answer is a program's: errors are as the protocol words them."""
-    failed = response.status_code >= 400
-    body = _body_of(response) if failed or kind is Kind.REGISTRATION else {}
-    pad = pad_of(request)
-    if kind is Kind.REGISTRATION and not failed:
-        pad.client_id = str(body.get("client_id", ""))
-    note(
-        request,
-        tenant_id,
-        kind,
-        ok=not failed,
-        status=response.status_code,
-        code=str(body.get("error", "")) if failed else "",
-        told=str(body.get("error_description", "")) if failed else "",
-    )
+def note_answer(request: HttpRequest, tenant_id: int, kind: Kind, status: int) -> None:
+    """Take down a step whose answer is a program's: as the pad has it."""
+    fault = pad_of(request).fault
+    if fault is None:
+        note(request, tenant_id, kind, ok=True, status=status)
+    else:
+        note(request, tenant_id, kind, ok=False, status=status, code=fault.code, told=fault.description)
 
 
 def registration_facts(body: bytes) -> dict[str, str]:
     """What a client says of itself as it registers, as far as it can be read: nothing is judged here."""
     try:
-        found: Any = json.loads(body[: 4 * _QUOTED_BODY])
+        found: Any = json.loads(body[:MAX_DOCUMENT_BYTES])
     except (ValueError, RecursionError):
         return {"metadata": "not to be read as JSON"}
     if not isinstance(found, dict):
@@ -149,11 +139,3 @@ def registration_facts(body: bytes) -> dict[str, str]:
     if isinstance(uris, list):
         facts["redirect_uris"] = ", ".join(clean_address(str(uri)[:500]) for uri in uris[:5])
     return facts
-
-
-def _body_of(response: HttpResponse) -> dict[str, Any]:
-    try:
-        found: Any = json.loads(response.content[: 4 * _QUOTED_BODY])
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -28,13 +28,15 @@ def register(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResp
     if request.content_type != "application/json":
         raise OAuthFault("invalid_client_metadata", "Send the client's metadata as application/json.")
     body = read_body(request)
-    pad_of(request).asked.update(registration_facts(body))
+    pad = pad_of(request)
+    pad.asked.update(registration_facts(body))
     told = register_client(
         body,
         address=visitor_address(request),
         tenant_id=tenant_id,
         tenant_slug=tenant_slug,
     )
+    pad.client_id = told["client_id"]
     return json_answer(told, status=201)
 
 

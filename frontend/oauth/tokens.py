@@ -72,9 +72,10 @@ def _answer(
         tenant_id=tenant_id,
         tenant_slug=tenant_slug,
     )
-    pad_of(request).take_answer(answered)
-    if answered.fault is not None:
-        record_fault(answered.fault, tenant_id=tenant_id, tenant_slug=tenant_slug, actor=answered.actor)
+    pad = pad_of(request)
+    pad.take_answer(answered)
+    if pad.fault is not None:
+        record_fault(pad.fault, tenant_id=tenant_id, tenant_slug=tenant_slug, actor=answered.actor)
     if answered.status == 200 and not answered.body:
         return HttpResponse(status=200)
     return json_answer(answered.body, status=answered.status, headers=answered.headers)

@@ -56,7 +56,12 @@ def server_of(wanted: str, tenant_slug: str) -> str | None:
     if not wanted.startswith(f"{whole}/"):
         return None
     slug = wanted[len(whole) + 1 :]
-    return slug if _SLUG.fullmatch(slug) and slug not in RESERVED_SERVERS else None
+    return slug if may_name_server(slug) else None
+
+
+def may_name_server(slug: str) -> bool:
+    """Whether there can be a server of this slug."""
+    return _SLUG.fullmatch(slug) is not None and slug not in RESERVED_SERVERS
 
 
 def same_resource(asked: str, audiences: Sequence[str]) -> bool:

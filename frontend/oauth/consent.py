@@ -68,23 +68,7 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
         except NotFound:
             _note_stranger(request, tenant, ok=False, status=404, code="not_a_member")
             raise
-        try:
-            pad = pad_of(request)
-            # Forms come with a token of the session: what one says is a member's.
-            pad.known, pad.member = True, user.email
-            if request.method == "POST":
-                return _decide(request, caller, user)
-            return _ask(request, caller)
-        except RateLimited as refusal:
-            _note_refusal(request, caller, refusal.status, refusal.code, refusal.message)
-            raise
-        except OAuthFault as fault:
-            status = fault.status if fault.location is None else SeeOther.status_code
-            _note_refusal(request, caller, status, fault.code, fault.description)
-            record_fault(fault, tenant_id=caller.tenant_id, tenant_slug=tenant, actor=caller.actor)
-            if fault.location is not None:
-                return _lead_back(request, fault, fault.location, caller)
-            raise _Ended(fault.description, code=fault.code) from None
+        return _answer_member(request, caller, user)
     except SecondFactorNeeded as needed:
         _note_stranger(request, tenant, ok=True, status=302, told="Sent to set a second factor up.")
         return to_second_factor(request, needed)
@@ -93,6 +77,24 @@ def authorize(request: HttpRequest, tenant: str) -> HttpResponse:
         return to_needed_sign_in(request, needed)
     except MarinaError as error:
         return error_page(request, error)
+
+
+def _answer_member(request: HttpRequest, caller: Caller, user: User) -> HttpResponse:
+    pad = pad_of(request)
+    # Forms come with a token of the session: what one says is a member's.
+    pad.known, pad.member = True, user.email
+    try:
+        return _decide(request, caller, user) if request.method == "POST" else _ask(request, caller)
+    except RateLimited as refusal:
+        _note_refusal(request, caller, refusal.status, refusal.code, refusal.message)
+        raise
+    except OAuthFault as fault:
+        status = fault.status if fault.location is None else SeeOther.status_code
+        _note_refusal(request, caller, status, fault.code, fault.description)
+        record_fault(fault, tenant_id=caller.tenant_id, tenant_slug=caller.tenant_slug, actor=caller.actor)
+        if fault.location is not None:
+            return _lead_back(request, fault, fault.location, caller)
+        raise _Ended(fault.description, code=fault.code) from None
 
 
 def _ask(request: HttpRequest, caller: Caller) -> HttpResponse:

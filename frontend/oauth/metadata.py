@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from frontend.oauth.answers import fault_answer, no_such_issuer, public_document, tenant_named
 from frontend.oauth.noting import note
-from tenants.models import SLUG_PATTERN
-from tenants.oauth_addresses import DEFAULT_SERVER, RESERVED_SERVERS, base_url, issuer, resource
+from tenants.oauth_addresses import DEFAULT_SERVER, base_url, issuer, may_name_server, resource
 from tenants.oauth_steps import Kind
 from tenants.roles import OAUTH_SCOPES
 from tenants.services.oauth_parameters import GRANTS, OAuthFault
@@ -63,11 +61,10 @@ def resource_metadata(request: HttpRequest, tenant: str, server: str | None = No
 
     Whether a team has a server of this name is not told here: who is no member learns it nowhere.
     """
-    named = server is None or (re.fullmatch(SLUG_PATTERN, server) and server not in RESERVED_SERVERS)
     tenant_id = tenant_named(tenant)
     if tenant_id is None:
         return no_such_issuer()
-    if not named:
+    if server is not None and not may_name_server(server):
         note(request, tenant_id, Kind.RESOURCE_METADATA, ok=False, status=404, code="server_unknown")
         return no_such_issuer()
     note(request, tenant_id, Kind.RESOURCE_METADATA, ok=True, status=200)

@@ -5,6 +5,7 @@ For addresses of the operator's own choosing alone; what a stranger names goes t
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
@@ -43,11 +44,12 @@ class Answer:
 async def ask(
     method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
 ) -> Answer:
-    """One request. Raises ``NotReached``."""
+    """One request. All of the answer must be there after ``SECONDS``. Raises ``NotReached``."""
     try:
         async with (
+            asyncio.timeout(SECONDS),
             httpx2.AsyncClient(
-                verify=trust(), trust_env=False, follow_redirects=False, timeout=SECONDS
+                verify=trust(), trust_env=False, follow_redirects=False, timeout=None
             ) as client,
             client.stream(method, url, headers=dict(headers or {}), content=body) as response,
         ):
@@ -61,7 +63,7 @@ async def ask(
                 {name.lower(): value for name, value in response.headers.items()},
                 bytes(read),
             )
-    except httpx2.TimeoutException:
+    except TimeoutError:
         raise NotReached(f"nothing answered within {SECONDS:g} seconds") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as fault:
         raise NotReached(_why(fault)) from None

@@ -6,10 +6,12 @@ meant. It registers a client and removes it again. It signs nobody in, so it end
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -24,6 +26,7 @@ from tenants.access import Caller
 from tenants.oauth_addresses import base_url, issuer, metadata_url, resource
 from tenants.roles import Action
 from tenants.services.oauth_apps import remove_tried_client
+from tenants.services.oauth_clients import LOOPBACK
 
 TOTAL_SECONDS: Final = 45.0
 REDIRECT: Final = "http://127.0.0.1/marina-self-test"
@@ -41,7 +44,9 @@ TITLES: Final[dict[str, str]] = {
     "scheme": "The address is one that clients accept",
 }
 _METADATA: Final = re.compile(r'resource_metadata="([^"]*)"')
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_ANOTHER_MARINA: Final = (
+    "Another Marina answers at this address, or its processes have different values of MARINA_BASE_URL."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,9 @@ class _Wrong(Exception):
 
 @dataclass(slots=True)
 class _Trial:
-    """The test as it goes: each step writes what it learnt for those after it."""
+    """The test as it goes: the registration writes what it learnt for the steps after it."""
 
     caller: Caller
-    checks: list[Check] = field(default_factory=list)
     client_id: str = ""
     secret: str = ""
 
@@ -99,92 +103,83 @@ class _Trial:
         slug = self.caller.tenant_slug
         name = issuer(slug)
         path = f"/.well-known/oauth-authorization-server/oauth/{slug}"
-        self._judge_scheme()
-        await self._step("challenge", "POST", resource(slug), self._judge_challenge, body=_PING, headers=_MCP)
-        await self._step("resource_metadata", "GET", metadata_url(slug), self._judge_resource)
-        await self._step("issuer_metadata", "GET", f"{base_url()}{path}", self._judge_issuer)
-        await self._step("browsers", "OPTIONS", metadata_url(slug), self._judge_browsers, headers=_PREFLIGHT)
         try:
-            await self._step(
-                "registration",
-                "POST",
-                f"{name}/register",
-                self._judge_registration,
-                body=_CLIENT,
-                headers=_JSON,
-            )
-            if not self.client_id:
-                self._skip("authorization", "token")
-            else:
-                query = urlencode(self._request())
-                await self._step(
-                    "authorization", "GET", f"{name}/authorize?{query}", self._judge_authorization
-                )
-                await self._step(
-                    "token",
+            checks = await _all(
+                self._step(
+                    "challenge", "POST", resource(slug), self._judge_challenge, body=_PING, headers=_MCP
+                ),
+                self._step("resource_metadata", "GET", metadata_url(slug), self._judge_resource),
+                self._step("issuer_metadata", "GET", f"{base_url()}{path}", self._judge_issuer),
+                self._step(
+                    "browsers", "OPTIONS", metadata_url(slug), self._judge_browsers, headers=_PREFLIGHT
+                ),
+                self._step(
+                    "registration",
                     "POST",
-                    f"{name}/token",
-                    self._judge_token,
-                    body=urlencode(self._exchange()).encode(),
-                    headers={**_FORM, "Authorization": f"Basic {self._basic()}"},
-                )
+                    f"{name}/register",
+                    self._judge_registration,
+                    body=_CLIENT,
+                    headers=_JSON,
+                ),
+            )
+            checks += await self._with_client(name)
         finally:
             if self.client_id:
                 await run_sync(remove_tried_client, self.client_id, caller=self.caller)
-        return SelfTest(base_url(), tuple(self.checks))
+        return SelfTest(base_url(), (self._judge_scheme(), *checks))
+
+    async def _with_client(self, name: str) -> list[Check]:
+        """The steps that take a registered client."""
+        if not self.client_id:
+            return [
+                Check(key, TITLES[key], None, answered="It takes a registered client.")
+                for key in ("authorization", "token")
+            ]
+        query = urlencode(self._request())
+        return await _all(
+            self._step("authorization", "GET", f"{name}/authorize?{query}", self._judge_authorization),
+            self._step(
+                "token",
+                "POST",
+                f"{name}/token",
+                self._judge_token,
+                body=urlencode(self._exchange()).encode(),
+                headers={**_FORM, "Authorization": f"Basic {self._basic()}"},
+            ),
+        )
 
     async def _step(
         self,
         key: str,
         method: str,
         url: str,
-        judge: Any,
+        judge: Callable[[Answer], str | None],
         *,
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
-    ) -> None:
+    ) -> Check:
         asked = f"{method} {url.partition('?')[0]}"
         answered = ""
         try:
-            try:
-                answer = await ask(
-                    method, url, headers={"User-Agent": SELF_TEST_AGENT, **(headers or {})}, body=body
-                )
-            except NotReached as why:
-                raise _Wrong(
-                    f"Marina cannot reach its own address: {why}.",
-                    f"MARINA_BASE_URL is {base_url()}. Set it to the address that clients use. If it is that, clients "
-                    "may reach it where Marina itself cannot: let the host resolve and connect to it.",
-                ) from None
+            answer = await _ask(method, url, headers, body)
             answered = f"Status {answer.status}."
             _require_marina(answer, url)
-            found: str | None = judge(answer)
+            untried = judge(answer)
         except _Wrong as wrong:
-            self.checks.append(
-                Check(key, TITLES[key], False, asked, answered, wrong.problem, wrong.next_step)
-            )
-            return
-        passed = True if found is None else None
-        self.checks.append(Check(key, TITLES[key], passed, asked, found or answered))
+            return Check(key, TITLES[key], False, asked, answered, wrong.problem, wrong.next_step)
+        return Check(key, TITLES[key], True if untried is None else None, asked, untried or answered)
 
-    def _skip(self, *keys: str) -> None:
-        for key in keys:
-            self.checks.append(Check(key, TITLES[key], None, answered="It takes a registered client."))
-
-    def _judge_scheme(self) -> None:
-        parts = urlsplit(base_url())
-        if parts.scheme == "https" or parts.hostname in _LOOPBACK:
-            self.checks.append(Check("scheme", TITLES["scheme"], True, answered=f"{base_url()}"))
-            return
-        self.checks.append(
-            Check(
-                "scheme",
-                TITLES["scheme"],
-                False,
-                answered=base_url(),
-                problem="Clients take tokens over https, or over http from their own machine, and from nowhere else.",
-                next_step="Put TLS before Marina and set MARINA_BASE_URL to the https address.",
-            )
+    def _judge_scheme(self) -> Check:
+        parts, title = urlsplit(base_url()), TITLES["scheme"]
+        if parts.scheme == "https" or parts.hostname in LOOPBACK:
+            return Check("scheme", title, True, answered=base_url())
+        return Check(
+            "scheme",
+            title,
+            False,
+            answered=base_url(),
+            problem="Clients take tokens over https, or over http from their own machine, and from nowhere else.",
+            next_step="Put TLS before Marina and set MARINA_BASE_URL to the https address.",
         )
 
     def _judge_challenge(self, answer: Answer) -> str | None:
@@ -205,7 +200,7 @@ class _Trial:
         if found[1] != expected:
             raise _Wrong(
                 f"It names {found[1][:200]} and not {expected}.",
-                "Another Marina answers at this address, or its processes have different values of MARINA_BASE_URL.",
+                _ANOTHER_MARINA,
             )
         return None
 
@@ -217,7 +212,7 @@ class _Trial:
         if found.get("resource") != resource(slug) or not own:
             raise _Wrong(
                 "The metadata is not this team's: clients check it letter for letter.",
-                "Another Marina answers at this address, or its processes have different values of MARINA_BASE_URL.",
+                _ANOTHER_MARINA,
             )
 
     def _judge_issuer(self, answer: Answer) -> None:
@@ -226,7 +221,7 @@ class _Trial:
         if found.get("issuer") != name or found.get("token_endpoint") != f"{name}/token":
             raise _Wrong(
                 f"The metadata does not name the issuer {name}.",
-                "Another Marina answers at this address, or its processes have different values of MARINA_BASE_URL.",
+                _ANOTHER_MARINA,
             )
 
     def _judge_browsers(self, answer: Answer) -> None:
@@ -297,6 +292,25 @@ class _Trial:
 
     def _basic(self) -> str:
         return base64.b64encode(f"{self.client_id}:{self.secret}".encode()).decode()
+
+
+async def _all(*steps: Coroutine[Any, Any, Check]) -> list[Check]:
+    """What came of steps that need nothing of each other, in this order."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(step) for step in steps]
+    return [task.result() for task in tasks]
+
+
+async def _ask(method: str, url: str, headers: dict[str, str] | None, body: bytes | None) -> Answer:
+    """One request of the self-test's own. Raises ``_Wrong`` where nobody answers."""
+    try:
+        return await ask(method, url, headers={"User-Agent": SELF_TEST_AGENT, **(headers or {})}, body=body)
+    except NotReached as why:
+        raise _Wrong(
+            f"Marina cannot reach its own address: {why}.",
+            f"MARINA_BASE_URL is {base_url()}. Set it to the address that clients use. If it is that, clients "
+            "may reach it where Marina itself cannot: let the host resolve and connect to it.",
+        ) from None
 
 
 def _require_marina(answer: Answer, url: str) -> None:

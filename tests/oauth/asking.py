@@ -32,12 +32,19 @@ def decide(browser: Client, app: App, number: str, decision: str = "allow", *sco
 def query_of(response: Any) -> dict[str, str]:
     assert response.status_code == 303, response.content
     assert response["Location"].startswith(REDIRECT)
-    return {name: values[0] for name, values in parse_qs(urlsplit(response["Location"]).query).items()}
+    return parameters_of(response["Location"])
 
 
-def form(team: Team, endpoint: str, parameters: dict[str, str] | str, **headers: str) -> Any:
+def parameters_of(location: str) -> dict[str, str]:
+    """What an address's query says."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
+
+
+def form(
+    team: Team, endpoint: str, parameters: dict[str, str] | str, *, address: str = "127.0.0.1", **headers: str
+) -> Any:
     body = parameters if isinstance(parameters, str) else urlencode(parameters)
-    return Client(raise_request_exception=False).post(
+    return Client(raise_request_exception=False, REMOTE_ADDR=address).post(
         f"/oauth/{team.slug}/{endpoint}",
         body,
         content_type="application/x-www-form-urlencoded",

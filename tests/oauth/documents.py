@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from django.conf import settings
+
+from core import fetching
+from core.outbound import parse_networks
 
 HOST = "localhost"
 
@@ -74,6 +81,30 @@ class Documents:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
+
+
+@contextmanager
+def running_documents(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Documents]:
+    """A server whose certificate Marina trusts, and whose address it connects to."""
+    documents = Documents(folder)
+    try:
+        with trusting(documents.authority, monkeypatch):
+            yield documents
+    finally:
+        documents.stop()
+
+
+@contextmanager
+def trusting(authority: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Marina trusts what the authority certified, and connects to this machine by its name."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    fetching.trust.cache_clear()
+    allowed = (*settings.ENV.outbound_allow, *parse_networks(["::1"]))
+    monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, outbound_allow=allowed))
+    try:
+        yield
+    finally:
+        fetching.trust.cache_clear()
 
 
 def certify(folder: Path) -> None:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from servers.services.sources import create_source
 from tenants.access import Caller
-from tenants.models import OAuthClient, User
+from tenants.models import AuditRecord, OAuthClient, User
 from tenants.models_oauth import digest_of
 from tenants.oauth_addresses import resource
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_flow import Answered, check_authorization, grant, issue_tokens
-from tests.factories import Team
+from tests.factories import Team, make_database, make_team
 
 REDIRECT = "http://127.0.0.1:7777/callback"
 SCOPES = "tools:read tools:execute"
@@ -119,3 +120,18 @@ def make_service(team: Team, *scopes: str) -> App:
     )
     app.secret = secret
     return app
+
+
+def make_harbour() -> Team:
+    """A team with one table."""
+    team = make_team()
+    dsn = make_database("CREATE TABLE fish (name text); INSERT INTO fish VALUES ('cod')")
+    create_source("sea", "postgres", {"dsn": dsn}, caller=team.owner)
+    return team
+
+
+def kinds_of(team: Team) -> list[str]:
+    """What the team's log says of OAuth, oldest first."""
+    with tenant_scope(team.tenant_id):
+        rows = AuditRecord.objects.filter(kind__startswith="oauth").order_by("seq")
+        return list(rows.values_list("kind", flat=True))

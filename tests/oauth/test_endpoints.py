@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
@@ -18,8 +19,8 @@ from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tests.factories import PASSWORD, Team, make_team, make_user
 from tests.frontend.visitor import client_of
-from tests.oauth.asking import begin, decide, form, number_of, query_of
-from tests.oauth.flows import REDIRECT, App, make_app
+from tests.oauth.asking import begin, decide, form, number_of, parameters_of, query_of
+from tests.oauth.flows import REDIRECT, App, make_app, make_service
 
 BASE = settings.ENV.base_url
 
@@ -122,7 +123,7 @@ def test_program_with_a_scheme_of_its_own_gets_its_code(team: Team, uri: str, sh
     assert f"form-action 'self' {shown.partition(':')[0]}:;" in page["Content-Security-Policy"]
     answer = decide(browser, app, number_of(page))
     assert (answer.status_code, answer["Location"].partition("?")[0]) == (303, uri)
-    code = parse_qs(urlsplit(answer["Location"]).query)["code"][0]
+    code = parameters_of(answer["Location"])["code"]
     assert app.exchange(code, redirect_uri=uri).status == 200
     assert app.exchange(code, redirect_uri=f"{uri}/x").status == 400
 
@@ -304,10 +305,6 @@ def test_tokens_are_not_asked_for_in_the_query(team: Team, app: App) -> None:
 
 
 def test_basic_authentication_of_a_service(team: Team) -> None:
-    import base64
-
-    from tests.oauth.flows import make_service
-
     service = make_service(team)
     asked = {"grant_type": "client_credentials", "resource": resource(team.slug)}
 

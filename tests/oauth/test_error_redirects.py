@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -15,7 +14,7 @@ from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tests.factories import Team
 from tests.frontend.visitor import client_of
-from tests.oauth.asking import begin, decide, number_of, query_of
+from tests.oauth.asking import begin, decide, number_of, parameters_of, query_of
 from tests.oauth.flows import App, make_app
 
 FAR = "https://far.example/callback"
@@ -43,7 +42,7 @@ def test_client_that_nobody_let_in_gets_no_browser_by_an_error(team: Team, app: 
     assert "<code>far.example</code>" in text
     assert "<code>invalid_scope</code>" in text
     assert location.startswith(f"{FAR}?")
-    found = {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
+    found = parameters_of(location)
     assert (found["error"], found["state"], found["iss"]) == (
         "invalid_scope",
         "the state",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
-from django.test import Client
 
 from core.loop import run_async
 from frontend.oauth.tokens import introspection_secret
@@ -17,6 +15,7 @@ from servers.services.runtime import TOKEN_PACE, get_runtime
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
+from tests.oauth.asking import form
 from tests.oauth.flows import make_app
 
 
@@ -29,13 +28,8 @@ def three(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     run_async(limiter.close())
 
 
-def ask(team: Team, endpoint: str, address: str = "198.51.100.7", **headers: str) -> Any:
-    return Client(raise_request_exception=False, REMOTE_ADDR=address).post(
-        f"/oauth/{team.slug}/{endpoint}",
-        urlencode({"token": "nonsense", "grant_type": "refresh_token"}),
-        content_type="application/x-www-form-urlencoded",
-        headers=headers,
-    )
+def ask(team: Team, endpoint: str, address: str = "198.51.100.7") -> Any:
+    return form(team, endpoint, {"token": "nonsense", "grant_type": "refresh_token"}, address=address)
 
 
 @pytest.mark.parametrize("endpoint", ["token", "revoke", "introspect"])
@@ -66,12 +60,7 @@ def test_our_own_resource_server_is_not_counted(team: Team, three: None) -> None
     token = make_app(team).tokens()["access_token"]
     secret = f"Bearer {introspection_secret(team.slug)}"
     for _ in range(6):
-        answer = Client().post(
-            f"/oauth/{team.slug}/introspect",
-            urlencode({"token": token}),
-            content_type="application/x-www-form-urlencoded",
-            headers={"Authorization": secret},
-        )
+        answer = form(team, "introspect", {"token": token}, Authorization=secret)
         assert answer.json()["active"] is True
 
 

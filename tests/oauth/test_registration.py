@@ -17,8 +17,6 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from core import fetching
-from core.outbound import parse_networks
 from tenants.models import AuditRecord, OAuthClient
 from tenants.oauth_addresses import resource
 from tenants.scoping import tenant_scope
@@ -26,7 +24,7 @@ from tenants.services import oauth_clients
 from tests.factories import Team, make_team
 from tests.frontend.visitor import client_of
 from tests.oauth.asking import begin, decide, number_of, query_of
-from tests.oauth.documents import Documents
+from tests.oauth.documents import Documents, running_documents
 from tests.oauth.flows import REDIRECT, App
 
 
@@ -244,14 +242,8 @@ def test_registration_nobody_consented_to_ends_and_goes(team: Team) -> None:
 
 @pytest.fixture
 def documents(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Documents]:
-    served = Documents(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(served.authority))
-    fetching.trust.cache_clear()
-    allowed = (*settings.ENV.outbound_allow, *parse_networks(["::1"]))
-    monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, outbound_allow=allowed))
-    yield served
-    served.stop()
-    fetching.trust.cache_clear()
+    with running_documents(tmp_path, monkeypatch) as served:
+        yield served
 
 
 def described(documents: Documents, **changes: Any) -> bytes:

@@ -21,14 +21,13 @@ from mcp.shared.auth import (
 from pydantic import AnyUrl
 
 from core.threads import run_sync
-from tenants.models import AuditRecord, OAuthAccessToken
+from tenants.models import OAuthAccessToken
 from tenants.scoping import tenant_scope
-from tests.factories import PASSWORD, Team, make_database, make_team
+from tests.factories import PASSWORD, Team
+from tests.oauth.flows import REDIRECT, kinds_of, make_harbour
 from tests.plugins.live_marina import LiveMarina
 
 pytestmark = pytest.mark.anyio
-
-CALLBACK = "http://127.0.0.1:7777/callback"
 
 
 @dataclass
@@ -82,7 +81,7 @@ class Member:
             self.location = answer.headers["Location"]
 
     async def come_back(self) -> AuthorizationCodeResult:
-        assert self.location.startswith(CALLBACK)
+        assert self.location.startswith(REDIRECT)
         query = parse_qs(urlsplit(self.location).query)
         return AuthorizationCodeResult(code=query["code"][0], state=query["state"][0], iss=query["iss"][0])
 
@@ -94,12 +93,7 @@ def _hidden(text: str) -> dict[str, str]:
 
 @pytest.fixture
 def team() -> Team:
-    from servers.services.sources import create_source
-
-    team = make_team()
-    dsn = make_database("CREATE TABLE fish (name text); INSERT INTO fish VALUES ('cod')")
-    create_source("sea", "postgres", {"dsn": dsn}, caller=team.owner)
-    return team
+    return make_harbour()
 
 
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
@@ -113,7 +107,7 @@ async def test_client_goes_from_a_bare_401_to_a_call_and_refreshes(
         url,
         OAuthClientMetadata(
             client_name="Probe",
-            redirect_uris=[AnyUrl(CALLBACK)],
+            redirect_uris=[AnyUrl(REDIRECT)],
             grant_types=["authorization_code", "refresh_token"],
             response_types=["code"],
         ),
@@ -140,9 +134,8 @@ async def test_client_goes_from_a_bare_401_to_a_call_and_refreshes(
     assert kept.tokens is not None
     assert kept.tokens.refresh_token != first.refresh_token
     assert member.consents == 1
-    live, kinds = await run_sync(_left, team)
-    assert live == 1
-    assert kinds == [
+    assert await run_sync(_count_live, team) == 1
+    assert await run_sync(kinds_of, team) == [
         "oauth.client_registered",
         "oauth.consented",
         "oauth.token_issued",
@@ -150,8 +143,6 @@ async def test_client_goes_from_a_bare_401_to_a_call_and_refreshes(
     ]
 
 
-def _left(team: Team) -> tuple[int, list[str]]:
-    """Live access tokens, and what the log says of OAuth."""
+def _count_live(team: Team) -> int:
     with tenant_scope(team.tenant_id):
-        rows = AuditRecord.objects.filter(kind__startswith="oauth").order_by("seq")
-        return OAuthAccessToken.objects.count(), [row.kind for row in rows]
+        return OAuthAccessToken.objects.count()

@@ -14,15 +14,10 @@ from servers.services.oauth_selftest import TITLES, run_self_test
 from tenants.models import AuditRecord, OAuthClient
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tests.factories import Team, make_team
+from tests.factories import Team
 from tests.oauth.front_proxy import FrontProxy, serving
 from tests.plugins.live_marina import LiveMarina
 from tests.rest import Rest
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from core.errors import Unauthenticated
 from tenants.models import (
-    AuditRecord,
     Membership,
     OAuthAccessToken,
     OAuthAuthorization,
@@ -29,7 +28,7 @@ from tenants.services.oauth_flow import introspect_token, revoke_token
 from tenants.services.oauth_parameters import OAuthFault, read_parameters
 from tenants.tokens import caller_for_token
 from tests.factories import Team, make_team
-from tests.oauth.flows import App, make_app, make_service
+from tests.oauth.flows import App, kinds_of, make_app, make_service
 from tests.together import do_at_once
 
 
@@ -41,12 +40,6 @@ def live(team: Team) -> int:
         )
 
 
-def kinds(team: Team) -> list[str]:
-    with tenant_scope(team.tenant_id):
-        found = AuditRecord.objects.filter(kind__startswith="oauth").order_by("seq")
-        return [row.kind for row in found]
-
-
 def test_member_agrees_and_the_client_gets_tokens_of_this_team(team: Team, app: App) -> None:
     tokens = app.tokens()
     assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 3600)
@@ -54,7 +47,7 @@ def test_member_agrees_and_the_client_gets_tokens_of_this_team(team: Team, app: 
     caller = caller_for_token(tokens["access_token"], tenant_slug=team.slug)
     assert caller.scopes == {"tools:read", "tools:execute", "server:default"}
     assert caller.actor == f"user:{team.owner_email} via Test app"
-    assert kinds(team) == ["oauth.consented", "oauth.token_issued"]
+    assert kinds_of(team) == ["oauth.consented", "oauth.token_issued"]
 
 
 def test_codes_and_tokens_are_stored_as_hashes_alone(team: Team, app: App) -> None:
@@ -83,7 +76,7 @@ def test_code_used_twice_ends_what_came_of_it(team: Team, app: App) -> None:
     with pytest.raises(Unauthenticated):
         caller_for_token(first.body["access_token"], tenant_slug=team.slug)
     assert app.refresh(first.body["refresh_token"]).status == 400
-    assert kinds(team)[-1] == "oauth"
+    assert kinds_of(team)[-1] == "oauth"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +280,7 @@ def test_revoking_either_token_ends_both(team: Team, app: App) -> None:
         )
         assert answer.status == 200
         assert live(team) == 0
-        assert kinds(team)[-1] == "oauth.revoked"
+        assert kinds_of(team)[-1] == "oauth.revoked"
 
 
 def test_another_client_cannot_revoke(team: Team, app: App) -> None:

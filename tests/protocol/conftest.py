@@ -22,6 +22,7 @@ from tenants.changes import CHANNEL, redis_client
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
+from tests.oauth.program import Program
 from tests.plainkind import add_kinds
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol import talker as talking
@@ -166,6 +167,12 @@ def team(hear_all: HearAll) -> Team:
     made = _team_with_tools()
     hear_all()
     return made
+
+
+@pytest.fixture
+def program(port: int, team: Team) -> Program:
+    """A client that knows nothing of the test's own team but its URL."""
+    return Program(port, team)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,12 +9,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
-from core import fetching
-from core.outbound import parse_networks
 from servers.models import Server
 from tenants.models import OAuthAccessToken, OAuthCode
 from tenants.oauth_addresses import resource
@@ -26,14 +22,9 @@ from tenants.services.oauth_diagnosis import CONNECTED, FAILED, STOPPED, UNDER_W
 from tests.factories import Team, make_team, make_user
 from tests.frontend.visitor import client_of
 from tests.oauth.asking import begin, decide, number_of
-from tests.oauth.documents import Documents
+from tests.oauth.documents import running_documents
 from tests.oauth.flows import make_app, make_service
 from tests.oauth.program import LATER, Program, auditor_of
-
-
-@pytest.fixture
-def program(port: int, team: Team) -> Program:
-    return Program(port, team)
 
 
 @pytest.fixture
@@ -170,19 +161,11 @@ def test_client_whose_document_cannot_be_fetched(program: Program, browser: Clie
 def test_client_whose_document_names_another_id(
     program: Program, browser: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents = Documents(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(documents.authority))
-    fetching.trust.cache_clear()
-    allowed = (*settings.ENV.outbound_allow, *parse_networks(["::1"]))
-    monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, outbound_allow=allowed))
-    try:
+    with running_documents(tmp_path, monkeypatch) as documents:
         documents.serve(json.dumps({"client_id": "https://other.example/c", "redirect_uris": []}).encode())
         app = make_app(program.team)
         app.row.client_id = documents.url()
         begin(browser, app)
-    finally:
-        documents.stop()
-        fetching.trust.cache_clear()
     assert program.fault() == "client_document_wrong"
 
 

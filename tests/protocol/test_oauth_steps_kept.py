@@ -19,15 +19,10 @@ from tenants.services import oauth_steps as kept
 from tenants.services.oauth_diagnosis import STATES
 from tenants.services.oauth_doctor import find_timeline, list_timelines
 from tenants.services.oauth_faults import FAULTS
-from tests.factories import Team, make_team
+from tests.factories import make_team
 from tests.frontend.visitor import client_of
 from tests.oauth.flows import App, make_app
 from tests.oauth.program import Program
-
-
-@pytest.fixture
-def program(port: int, team: Team) -> Program:
-    return Program(port, team)
 
 
 def test_no_secret_stands_in_a_timeline(program: Program) -> None:

@@ -20,6 +20,7 @@ from django.db import connections
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
 from config.local.node import find_node_folder
+from tests.factories import PASSWORD
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -99,9 +100,7 @@ class Visitor:
     def sign_in(self, email: str, password: str) -> None:
         """Through the form, as a person does."""
         self.page.goto(f"{self.base_url}/app/")
-        self.page.get_by_label("E-mail").fill(email)
-        self.page.get_by_label("Password").fill(password)
-        self.page.get_by_role("button", name="Sign in", exact=True).click()
+        fill_sign_in(self.page, email, password)
         self.page.wait_for_url(lambda url: "sign-in" not in url)
 
     def overflow(self) -> int:
@@ -115,6 +114,13 @@ class Visitor:
         """Controls without a name, and ids that stand twice."""
         found: list[str] = self.page.evaluate(_INACCESSIBLE)
         return found
+
+
+def fill_sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
+    """What a person does with the sign-in form that stands before them."""
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 @pytest.fixture(scope="session")

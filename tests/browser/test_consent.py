@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tenants.oauth_addresses import resource
-from tests.browser.conftest import NARROW, WIDE, Visitor, aside, new_context
-from tests.factories import PASSWORD, make_team
-from tests.oauth.flows import make_app
+from tests.browser.conftest import NARROW, WIDE, Visitor, aside, fill_sign_in, new_context
+from tests.factories import make_team
+from tests.oauth.asking import parameters_of
+from tests.oauth.flows import App, make_app
 from tests.plugins.live_marina import LiveMarina
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -46,6 +47,14 @@ def callback() -> Iterator[tuple[str, list[str]]]:
     thread.join(10)
 
 
+def led_there(live_marina: LiveMarina, context: BrowserContext, app: App, asked: dict[str, str]) -> Visitor:
+    """The owner, whose browser a client led to the authorization endpoint, and who signed in there."""
+    visitor = Visitor(context.new_page(), live_marina.base_url)
+    visitor.page.goto(f"{live_marina.base_url}/oauth/{app.team.slug}/authorize?{urlencode(asked)}")
+    fill_sign_in(visitor.page, app.team.owner_email)
+    return visitor
+
+
 @pytest.mark.parametrize(("width", "theme"), [(WIDE, "light"), (NARROW, "dark")])
 def test_member_signs_in_agrees_to_less_and_arrives_at_the_client(
     live_marina: LiveMarina,
@@ -63,13 +72,8 @@ def test_member_signs_in_agrees_to_less_and_arrives_at_the_client(
         scope="tools:read tools:execute resources:read",
         resource=resource(team.slug).replace("http://127.0.0.1:8000", live_marina.base_url),
     )
-    context = new_context(browser, width=width, theme=theme)
-    page = context.new_page()
-    visitor = Visitor(page, live_marina.base_url)
-    page.goto(f"{live_marina.base_url}/oauth/{team.slug}/authorize?{urlencode(asked)}")
-    page.get_by_label("E-mail").fill(team.owner_email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    visitor = led_there(live_marina, new_context(browser, width=width, theme=theme), app, asked)
+    page = visitor.page
     expect(page.get_by_role("heading", name="Allow Claude Code")).to_be_visible()
     assert visitor.overflow() == 0
     assert visitor.inaccessible() == []
@@ -78,7 +82,7 @@ def test_member_signs_in_agrees_to_less_and_arrives_at_the_client(
     page.get_by_role("button", name="Allow").click()
     expect(page.get_by_text("You may close this window.")).to_be_visible()
     (path,) = called
-    assert parse_qs(urlsplit(path).query)["iss"] == [f"{live_marina.base_url}/oauth/{team.slug}"]
+    assert parameters_of(path)["iss"] == f"{live_marina.base_url}/oauth/{team.slug}"
 
     visitor.watch()
     page.goto(live_marina.app_url(team.slug, "apps/"))
@@ -90,7 +94,7 @@ def test_member_signs_in_agrees_to_less_and_arrives_at_the_client(
     page.get_by_role("button", name="Disconnect").click()
     expect(page.get_by_text("is disconnected")).to_be_visible()
     assert visitor.faults == []
-    context.close()
+    page.context.close()
 
 
 @pytest.mark.parametrize(("width", "theme"), [(WIDE, "light"), (NARROW, "dark")])
@@ -106,13 +110,8 @@ def test_error_of_a_client_that_was_not_let_in_waits_for_a_click(
     team = aside(make_team, "Harbour office")
     app = aside(make_app, team, redirect_uris=address, registration_source="dcr")
     asked = app.request(redirect_uri=address, scope="nonsense")
-    context = new_context(browser, width=width, theme=theme)
-    page = context.new_page()
-    visitor = Visitor(page, live_marina.base_url)
-    page.goto(f"{live_marina.base_url}/oauth/{team.slug}/authorize?{urlencode(asked)}")
-    page.get_by_label("E-mail").fill(team.owner_email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    visitor = led_there(live_marina, new_context(browser, width=width, theme=theme), app, asked)
+    page = visitor.page
     expect(page.get_by_role("heading", name="This request cannot be answered")).to_be_visible()
     assert called == []
     assert visitor.overflow() == 0
@@ -121,5 +120,5 @@ def test_error_of_a_client_that_was_not_let_in_waits_for_a_click(
     page.get_by_role("link", name="Go on to").click()
     expect(page.get_by_text("You may close this window.")).to_be_visible()
     (path,) = called
-    assert parse_qs(urlsplit(path).query)["error"] == ["invalid_scope"]
-    context.close()
+    assert parameters_of(path)["error"] == "invalid_scope"
+    page.context.close()

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser
 
-from config.local.ports import find_free_port
 from tests.browser.conftest import aside, new_context
+from tests.browser.inspector import Pages, inspecting
 from tests.clients.berth import ENVIRONMENT, LEGACY, MODERN, QUERY, SEEN, TABLE, Berth, make_berth
-from tests.clients.node import running_inspector
 from tests.factories import make_database
 from tests.protocol.waiting import wait_for
 from tests.replicas.cluster import Replicas, running_replicas
 
 pytestmark = [pytest.mark.browser, pytest.mark.clients, pytest.mark.timeout(200)]
-
-_ADDRESS = re.compile(r"http://\S+MCP_INSPECTOR_API_TOKEN=\w+")
 
 
 @pytest.fixture(scope="module")
@@ -39,51 +34,9 @@ def berth(replicas: Replicas, tmp_path: Path) -> Berth:
 @pytest.fixture
 def inspector(berth: Berth, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a running Inspector that knows the server, in the era that the test asks for."""
-    ports = {
-        name: str(find_free_port()) for name in ("CLIENT_PORT", "MCP_SANDBOX_PORT", "MCP_APP_ORIGIN_PORT")
-    }
-    environment = {**ports, "MCP_AUTO_OPEN_ENABLED": "false", "MCP_INSPECTOR_SECRET_STORE": "memory"}
-    arguments = [
-        *("--web", "--transport", "http", "--protocol-era", request.param, "--server-url", berth.url()),
-        *("--header", f"Authorization: Bearer {berth.key}"),
-    ]
-    with running_inspector(arguments, home=tmp_path, environment=environment) as process:
-        yield read_address(process)
-
-
-def read_address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if found := _ADDRESS.search(line):
-            return found[0]
-    pytest.fail(f"The Inspector ended: {''.join(lines)}")
-
-
-class Pages:
-    """Its pages, as a person uses them."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-
-    def open(self, screen: str) -> None:
-        self.page.get_by_role("radiogroup").first.get_by_text(screen, exact=True).click()
-
-    def press(self, name: str) -> None:
-        self.page.get_by_role("button", name=name).click()
-
-    def fill(self, label: str, text: str) -> None:
-        self.page.get_by_role("textbox", name=label, exact=True).fill(text)
-
-    def see(self, text: str) -> None:
-        expect(self.page.get_by_text(text).first).to_be_visible()
-
-    def run_tool(self, name: str, **arguments: str) -> None:
-        self.press(name)
-        for label, text in arguments.items():
-            self.fill(label, text)
-        self.press("Execute Tool")
+    header = f"Authorization: Bearer {berth.key}"
+    with inspecting(berth.url(), "--header", header, era=request.param, home=tmp_path) as address:
+        yield address
 
 
 @pytest.mark.parametrize(
@@ -95,7 +48,7 @@ def test_a_person_lists_calls_answers_cancels_reads_and_prompts(
     page = new_context(browser).new_page()
     page.goto(inspector)
     pages = Pages(page)
-    page.get_by_role("switch", name="Connect or disconnect").click(force=True)
+    pages.connect()
     pages.see(f"MCP {version}")
 
     pages.open("Tools")

@@ -10,35 +10,19 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from config.local.ports import find_free_port
-from servers.services.sources import create_source
-from tenants.models import AuditRecord, OAuthAccessToken
+from tenants.models import OAuthAccessToken
 from tenants.scoping import tenant_scope
-from tests.browser.conftest import aside, new_context
-from tests.browser.test_inspector import Pages, read_address
+from tests.browser.conftest import aside, fill_sign_in, new_context
+from tests.browser.inspector import Pages, inspecting
 from tests.clients.berth import LEGACY, MODERN
-from tests.clients.node import running_client, running_inspector
-from tests.factories import PASSWORD, Team, make_database, make_team
+from tests.clients.node import running_client
+from tests.factories import Team
+from tests.oauth.flows import kinds_of, make_harbour
 from tests.plugins.live_marina import LiveMarina
 
 pytestmark = [pytest.mark.browser, pytest.mark.clients, pytest.mark.timeout(200)]
 
 EXECUTE = "Call the server's tools"
-
-
-def make_harbour() -> Team:
-    """A team with one table."""
-    team = make_team()
-    dsn = make_database("CREATE TABLE fish (name text); INSERT INTO fish VALUES ('cod')")
-    create_source("sea", "postgres", {"dsn": dsn}, caller=team.owner)
-    return team
-
-
-def kinds_of(team: Team) -> list[str]:
-    """What the log says of OAuth."""
-    with tenant_scope(team.tenant_id):
-        rows = AuditRecord.objects.filter(kind__startswith="oauth").order_by("seq")
-        return [row.kind for row in rows]
 
 
 class Member:
@@ -57,9 +41,7 @@ class Member:
 
     def agree(self, page: Page, *, without: str | None = None) -> None:
         if not self.consents:
-            page.get_by_label("E-mail").fill(self.team.owner_email)
-            page.get_by_label("Password").fill(PASSWORD)
-            page.get_by_role("button", name="Sign in").click()
+            fill_sign_in(page, self.team.owner_email)
         expect(page.get_by_role("heading", name="Allow ")).to_be_visible()
         if without is not None:
             page.get_by_label(without).uncheck()
@@ -122,19 +104,11 @@ def test_typescript_sdk_asks_for_the_right_that_a_call_lacks(
 def test_inspector_goes_from_a_bare_401_to_a_call_and_refreshes(
     live_marina: LiveMarina, harbour: Team, browser: Browser, tmp_path: Path, era: str, version: str
 ) -> None:
-    ports = {
-        name: str(find_free_port()) for name in ("CLIENT_PORT", "MCP_SANDBOX_PORT", "MCP_APP_ORIGIN_PORT")
-    }
-    environment = {**ports, "MCP_AUTO_OPEN_ENABLED": "false", "MCP_INSPECTOR_SECRET_STORE": "memory"}
-    arguments = [
-        *("--web", "--transport", "http", "--protocol-era", era),
-        *("--server-url", live_marina.mcp_url(harbour.slug)),
-    ]
-    with running_inspector(arguments, home=tmp_path, environment=environment) as process:
+    with inspecting(live_marina.mcp_url(harbour.slug), era=era, home=tmp_path) as address:
         page = new_context(browser).new_page()
-        page.goto(read_address(process))
+        page.goto(address)
         inspector = Pages(page)
-        page.get_by_role("switch", name="Connect or disconnect").click(force=True)
+        inspector.connect()
         Member(page, harbour).agree(page)
         inspector.see(f"MCP {version}")
         inspector.open("Tools")

@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, expect
 
 from config.local.ports import find_free_port
 from config.local.process import kill_group, start_process
-from tests.browser.conftest import aside, browser, chromium_path, new_context
+from tests.browser.conftest import aside, browser, chromium_path, fill_sign_in, new_context
 from tests.conformance.suite import FOLDER, PROGRAM, _find_node
-from tests.factories import PASSWORD, make_team
+from tests.factories import make_team
 from tests.plugins.live_marina import LiveMarina
 
 __all__ = ["browser", "chromium_path"]
@@ -81,8 +81,6 @@ def agree(browser: Browser, url: str, email: str) -> None:
     page = new_context(browser).new_page()
     page.goto(url)
     assert quote("/oauth/", safe="") in page.url
-    page.get_by_label("E-mail").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    fill_sign_in(page, email)
     page.get_by_role("button", name="Allow").click()
     expect(page.get_by_text("You can close this page")).to_be_visible()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from django.contrib.sessions.models import Session
-from django.db import models, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -110,7 +110,7 @@ def _sweep(due: Callable[[], QuerySet[Any]], tenant_id: int | None = None) -> in
 
 
 def _sweep_batch(rows: QuerySet[Any]) -> int:
-    held: models.QuerySet[Any] = rows.order_by().select_for_update(skip_locked=True)
+    held: QuerySet[Any] = rows.order_by().select_for_update(skip_locked=True)
     numbers = list(held.values_list("pk", flat=True)[:BATCH])
     rows.model.objects.filter(pk__in=numbers).delete()
     return len(numbers)

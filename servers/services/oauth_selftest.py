@@ -54,12 +54,15 @@ class Check:
     """One step. ``passed`` is ``None`` where it could not be tried."""
 
     key: str
-    title: str
     passed: bool | None
     asked: str = ""
     answered: str = ""
     problem: str = ""
     next_step: str = ""
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class _Trial:
         """The steps that take a registered client."""
         if not self.client_id:
             return [
-                Check(key, TITLES[key], None, answered="It takes a registered client.")
+                Check(key, None, answered="It takes a registered client.")
                 for key in ("authorization", "token")
             ]
         query = urlencode(self._request())
@@ -166,16 +169,15 @@ class _Trial:
             _require_marina(answer, url)
             untried = judge(answer)
         except _Wrong as wrong:
-            return Check(key, TITLES[key], False, asked, answered, wrong.problem, wrong.next_step)
-        return Check(key, TITLES[key], True if untried is None else None, asked, untried or answered)
+            return Check(key, False, asked, answered, wrong.problem, wrong.next_step)
+        return Check(key, True if untried is None else None, asked, untried or answered)
 
     def _judge_scheme(self) -> Check:
-        parts, title = urlsplit(base_url()), TITLES["scheme"]
+        parts = urlsplit(base_url())
         if parts.scheme == "https" or parts.hostname in LOOPBACK:
-            return Check("scheme", title, True, answered=base_url())
+            return Check("scheme", True, answered=base_url())
         return Check(
             "scheme",
-            title,
             False,
             answered=base_url(),
             problem="Clients take tokens over https, or over http from their own machine, and from nowhere else.",

@@ -47,8 +47,11 @@ class ShownStep:
     """A step, and what is wrong with it."""
 
     step: Step
-    title: str
     findings: tuple[Finding, ...]
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.step.kind]
 
     @property
     def at(self) -> datetime:
@@ -114,7 +117,7 @@ class Timeline:
     def steps(self) -> list[ShownStep]:
         found = self.diagnosis.findings
         return [
-            ShownStep(step, TITLES[step.kind], tuple(each for each in found if each.step_id == step.id))
+            ShownStep(step, tuple(each for each in found if each.step_id == step.id))
             for step in self.attempt.steps
         ]
 
@@ -152,7 +155,7 @@ def _attempts(caller: Caller, now: float) -> list[Attempt]:
 
 
 def _judge(attempts: list[Attempt], caller: Caller, now: float) -> list[Timeline]:
-    ids = {attempt.client_id for attempt in attempts if attempt.client_id and "\x00" not in attempt.client_id}
+    ids = {attempt.client_id for attempt in attempts}
     with tenant_scope(caller.tenant_id):
         names = {row.client_id: row.shown_name for row in OAuthClient.objects.filter(client_id__in=ids)}
     place = Place(resource(caller.tenant_slug), f"{base_url()}/mcp/")

@@ -15,7 +15,6 @@ from core.loop import run_async
 from servers.services.runtime import get_runtime
 from tenants.models import OAuthClient
 from tenants.oauth_addresses import resource
-from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_doctor import Timeline, list_timelines
 from tests.factories import Team
@@ -126,8 +125,3 @@ class Program:
     def fault(self, later: float = 0.0) -> str:
         """The code of what the doctor says is in the way."""
         return self.timeline(later).fault
-
-
-def auditor_of(team: Team) -> Client:
-    """The browser of a member who may hand on nothing."""
-    return client_of(team, Role.AUDITOR)

@@ -16,6 +16,7 @@ from servers.models import Server
 from tenants.models import OAuthAccessToken, OAuthCode
 from tenants.oauth_addresses import resource
 from tenants.oauth_steps import Kind
+from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_clients import REGISTRATIONS
 from tenants.services.oauth_diagnosis import CONNECTED, FAILED, STOPPED, UNDER_WAY
@@ -24,7 +25,7 @@ from tests.frontend.visitor import client_of
 from tests.oauth.asking import begin, decide, number_of
 from tests.oauth.documents import running_documents
 from tests.oauth.flows import make_app, make_service
-from tests.oauth.program import LATER, Program, auditor_of
+from tests.oauth.program import LATER, Program
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_authorization_request_with_two_resources(program: Program, browser: Cli
 
 def test_member_whose_role_allows_nothing(program: Program) -> None:
     app = program.app()
-    begin(auditor_of(program.team), app)
+    begin(client_of(program.team, Role.AUDITOR), app)
     assert program.fault() in {"scope_none", "server_not_there"}
 
 

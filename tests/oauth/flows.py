@@ -56,27 +56,33 @@ class App:
         location, _ = grant(asked, asked.scopes, caller=who, user=user)
         return parse_qs(urlsplit(location).query)["code"][0]
 
-    def ask(self, **parameters: str) -> Answered:
-        """The answer to a token request."""
-        given = {"client_id": self.row.client_id, "resource": resource(self.team.slug), **parameters}
-        if self.secret:
-            given["client_secret"] = self.secret
-        return issue_tokens(
-            {name: value for name, value in given.items() if value},
-            authorization=None,
-            tenant_id=self.team.tenant_id,
-            tenant_slug=self.team.slug,
-        )
+    def token_request(self, **parameters: str) -> dict[str, str]:
+        """A token request; an empty parameter is left out."""
+        given = {
+            "client_id": self.row.client_id,
+            "client_secret": self.secret,
+            "resource": resource(self.team.slug),
+            **parameters,
+        }
+        return {name: value for name, value in given.items() if value}
 
-    def exchange(self, code: str, **changes: str) -> Answered:
-        """The answer to a code."""
+    def redemption(self, code: str, **changes: str) -> dict[str, str]:
+        """A sound token request with a code, but for ``changes``."""
         given = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": REDIRECT,
             "code_verifier": self.verifier,
         }
-        return self.ask(**{**given, **changes})
+        return self.token_request(**{**given, **changes})
+
+    def ask(self, **parameters: str) -> Answered:
+        """The answer to a token request."""
+        return self._answer_to(self.token_request(**parameters))
+
+    def exchange(self, code: str, **changes: str) -> Answered:
+        """The answer to a code."""
+        return self._answer_to(self.redemption(code, **changes))
 
     def tokens(self, caller: Caller | None = None, **changes: str) -> dict[str, Any]:
         """Tokens, from consent on."""
@@ -89,6 +95,14 @@ class App:
     def refresh(self, token: str, **changes: str) -> Answered:
         """The answer to a refresh token."""
         return self.ask(**{"grant_type": "refresh_token", "refresh_token": token, **changes})
+
+    def _answer_to(self, request: dict[str, str]) -> Answered:
+        return issue_tokens(
+            request,
+            authorization=None,
+            tenant_id=self.team.tenant_id,
+            tenant_slug=self.team.slug,
+        )
 
 
 def make_app(team: Team, **values: Any) -> App:

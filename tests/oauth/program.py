@@ -14,13 +14,12 @@ from django.test import Client
 from core.loop import run_async
 from servers.services.runtime import get_runtime
 from tenants.models import OAuthClient
-from tenants.oauth_addresses import resource
 from tenants.scoping import tenant_scope
 from tenants.services.oauth_doctor import Timeline, list_timelines
 from tests.factories import Team
 from tests.frontend.visitor import client_of
-from tests.oauth.asking import decide, number_of, query_of
-from tests.oauth.flows import REDIRECT, App
+from tests.oauth.asking import begin, decide, number_of, query_of
+from tests.oauth.flows import REDIRECT, SCOPES, App
 
 LATER = 300.0
 """Seconds after which a client that did nothing more has stopped."""
@@ -76,19 +75,13 @@ class Program:
     def agree(self, app: App, browser: Client | None = None, *scopes: str, **changes: str) -> str:
         """The code that the owner, or whose browser it is, agreed to."""
         visitor = browser or client_of(self.team)
-        page = visitor.get(f"/oauth/{self.team.slug}/authorize", app.request(**changes))
-        asked = changes.get("scope", "tools:read tools:execute").split()
-        return query_of(decide(visitor, app, number_of(page), "allow", *(scopes or asked)))["code"]
+        asked = changes.get("scope", SCOPES).split()
+        number = number_of(begin(visitor, app, **changes))
+        return query_of(decide(visitor, app, number, "allow", *(scopes or asked)))["code"]
 
     def token(self, app: App, code: str, **changes: str) -> httpx2.Response:
         """The answer to a code."""
-        given = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": REDIRECT,
-            "code_verifier": app.verifier,
-        }
-        return self.form(app, **{**given, **changes})
+        return self._ask_for_token(app.redemption(code, **changes))
 
     def refresh(self, app: App, token: str, **changes: str) -> httpx2.Response:
         """The answer to a refresh token."""
@@ -96,11 +89,13 @@ class Program:
 
     def form(self, app: App, **parameters: str) -> httpx2.Response:
         """The answer of the token endpoint; an empty parameter is left out."""
-        given = {"client_id": app.row.client_id, "resource": resource(self.team.slug), **parameters}
+        return self._ask_for_token(app.token_request(**parameters))
+
+    def _ask_for_token(self, request: dict[str, str]) -> httpx2.Response:
         return self.send(
             "POST",
             f"/oauth/{self.team.slug}/token",
-            content=urlencode({name: value for name, value in given.items() if value}),
+            content=urlencode(request),
             headers={"Content-Type": "application/x-www-form-urlencoded"},
         )
 

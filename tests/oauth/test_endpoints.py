@@ -91,18 +91,7 @@ def test_agreeing_leads_back_with_code_state_and_issuer(team: Team, app: App) ->
     browser = client_of(team)
     found = query_of(decide(browser, app, number_of(begin(browser, app)), "allow", "tools:read"))
     assert (found["state"], found["iss"]) == ("the state", issuer(team.slug))
-    answer = form(
-        team,
-        "token",
-        {
-            "grant_type": "authorization_code",
-            "code": found["code"],
-            "client_id": app.row.client_id,
-            "redirect_uri": REDIRECT,
-            "code_verifier": app.verifier,
-            "resource": resource(team.slug),
-        },
-    )
+    answer = form(team, "token", app.redemption(found["code"]))
     assert answer.status_code == 200
     assert answer.json()["scope"] == "tools:read"
     assert answer["Cache-Control"] == "no-store"

@@ -53,6 +53,9 @@ _OF_TOKEN_REQUESTS: Final = frozenset(
     }
 )
 
+_OUTSIDE: Final = {"invalid_grant": "verifier_malformed", "invalid_target": "resource_wrong"}
+"""What a token request breaks before anything is looked up, by its error's code."""
+
 _NOWHERE: Final = "https://issuer.invalid/"
 """oauthlib reads a request's URI; nothing is ever asked of this one."""
 
@@ -196,14 +199,15 @@ def issue_tokens(
         check_verifier(parameters)
         server = read_server(parameters, tenant_slug)
     except OAuthFault as fault:
-        return _refused(fault, _OUTSIDE.get(fault.code, ""))
+        body = {"error": fault.code, "error_description": fault.description}
+        return Answered(fault.status, body, why=_OUTSIDE.get(fault.code, ""))
     validator = TenantValidator(server=server, resource=parameters["resource"])
     # No other names: oauthlib takes any parameter for an attribute of its request.
-    body = {name: value for name, value in parameters.items() if name in _OF_TOKEN_REQUESTS}
+    asked = {name: value for name, value in parameters.items() if name in _OF_TOKEN_REQUESTS}
     with tenant_scope(tenant_id):
         try:
             headers, text, status = IssuerServer(validator).create_token_response(
-                _NOWHERE, body=urlencode(body), headers=_headers(authorization)
+                _NOWHERE, body=urlencode(asked), headers=_headers(authorization)
             )
         except errors.OAuth2Error as error:
             headers, text, status = error.headers, error.json, error.status_code
@@ -314,10 +318,6 @@ def _check(parameters: Mapping[str, str], caller: Caller) -> Asked:
     )
 
 
-_OUTSIDE: Final = {"invalid_grant": "verifier_malformed", "invalid_target": "resource_wrong"}
-"""What a token request breaks before anything is looked up, by its error's code."""
-
-
 def _location_of(fault: OAuthFault, redirect_uri: str, parameters: Mapping[str, str], caller: Caller) -> str:
     """Where a browser goes with a fault: the client's redirect URI, with ``iss`` (RFC 9207)."""
     told = [("error", fault.code), ("error_description", fault.description)]
@@ -339,10 +339,6 @@ def _why(validator: TenantValidator, status: int) -> str:
     if status == 401 and validator.asking is None:
         return "client_unknown"
     return validator.why if status >= 400 else ""
-
-
-def _refused(fault: OAuthFault, why: str) -> Answered:
-    return Answered(fault.status, {"error": fault.code, "error_description": fault.description}, why=why)
 
 
 def _record_outcome(validator: TenantValidator, *, tenant_id: int, tenant_slug: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,10 +17,10 @@ from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services import oauth_server
 from tenants.services.oauth_apps import revoke_client
-from tenants.services.oauth_flow import Answered
 from tenants.tokens import caller_for_token
 from tests.factories import Team
 from tests.oauth.flows import App
+from tests.together import apart
 
 
 class Held:
@@ -46,16 +47,6 @@ class Held:
             pause.wait(0.02)
 
 
-def meanwhile(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Future[Any]:
-    def run() -> Any:
-        try:
-            return work()
-        finally:
-            connection.close()
-
-    return pool.submit(run)
-
-
 @pytest.mark.parametrize("ending", ["client", "member"])
 @pytest.mark.parametrize("asking", ["refresh", "code"])
 def test_ending_during_a_token_request_waits_for_it_and_ends_what_it_gave(
@@ -63,21 +54,19 @@ def test_ending_during_a_token_request_waits_for_it_and_ends_what_it_gave(
 ) -> None:
     member = team.member(Role.EDITOR)
     if asking == "code":
-        code = app.code(member)
-        ask: Callable[[], Answered] = lambda: app.exchange(code)  # noqa: E731
+        ask = partial(app.exchange, app.code(member))
     else:
-        token = app.tokens(member)["refresh_token"]
-        ask = lambda: app.refresh(token)  # noqa: E731
+        ask = partial(app.refresh, app.tokens(member)["refresh_token"])
+    end: Callable[[], object] = (
+        partial(revoke_client, app.row.pk, caller=team.owner)
+        if ending == "client"
+        else partial(team.part_with, member)
+    )
     held = Held(monkeypatch)
     with ThreadPoolExecutor(2) as pool:
-        asked = meanwhile(pool, ask)
+        asked = pool.submit(apart(ask))
         assert held.reached.wait(20)
-        ended = meanwhile(
-            pool,
-            (lambda: revoke_client(app.row.pk, caller=team.owner))
-            if ending == "client"
-            else (lambda: team.part_with(member)),
-        )
+        ended = pool.submit(apart(end))
         answer = asked.result(30)
         ended.result(30)
     assert answer.status == 200

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -26,6 +25,7 @@ from tests.frontend.visitor import client_of
 from tests.oauth.asking import begin, decide, number_of, query_of
 from tests.oauth.documents import Documents, running_documents
 from tests.oauth.flows import REDIRECT, App
+from tests.together import apart
 
 
 def register(team: Team, document: Any, address: str = "198.51.100.7") -> Any:
@@ -207,15 +207,10 @@ def test_client_that_a_member_is_just_letting_in_is_not_pushed_out(
     row = row_of(team, told["client_id"])
     assert row is not None
 
-    def come() -> int:
-        try:
-            return int(register(team, asked(client_name="second")).status_code)
-        finally:
-            connection.close()
-
+    second = apart(lambda: register(team, asked(client_name="second")).status_code)
     with ThreadPoolExecutor(1) as pool, tenant_scope(team.tenant_id):
         list(OAuthClient.objects.select_for_update(no_key=True).filter(pk=row.pk))
-        assert pool.submit(come).result(20) == 201
+        assert pool.submit(second).result(20) == 201
     assert waiting(team) == ["first", "second"]
     assert App(team, row).tokens()["access_token"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import connection
 from django.db.models import Model
 from django.utils import timezone
 
@@ -28,6 +28,7 @@ from tenants.services.invitations import invite
 from tenants.sweeping import sweep_people, sweep_tenant
 from tests.factories import Team, make_team, make_user
 from tests.oauth.flows import make_app, make_service
+from tests.together import apart
 
 LONG_AGO = timedelta(days=400)
 
@@ -150,16 +151,10 @@ def test_a_run_is_bounded_and_the_next_goes_on(team: Team, monkeypatch: pytest.M
 def test_rows_that_somebody_holds_are_left_for_the_next_run(team: Team) -> None:
     make_app(team).tokens()
     age(team, OAuthAuthorization, expires_at=timezone.now() - LONG_AGO)
-
-    def swept() -> int:
-        try:
-            return sweep_tenant(team.tenant_id)
-        finally:
-            connection.close()
-
+    sweep = apart(partial(sweep_tenant, team.tenant_id))
     with ThreadPoolExecutor(1) as pool:
         with tenant_scope(team.tenant_id):
             held: Callable[[], Model] = OAuthAuthorization.objects.select_for_update().get
             held()
-            assert pool.submit(swept).result(20) == 0
-        assert pool.submit(swept).result(20) == 1
+            assert pool.submit(sweep).result(20) == 0
+        assert pool.submit(sweep).result(20) == 1

@@ -6,7 +6,6 @@ Real as far as Marina can tell; what a test wants otherwise, it says. ``routes``
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import secrets
 import ssl
@@ -22,13 +21,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from django.conf import settings
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from core import fetching
 from core.jwks import issuers
-from core.outbound import parse_networks
-from tests.oauth.documents import HOST, certify
+from tests.oauth.documents import HOST, certify, trusting
 
 CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 JWKS = "/keys"
@@ -300,16 +296,12 @@ AnIssuer = TypeVar("AnIssuer", bound=LoopbackIssuer)
 @contextmanager
 def trusted(issuer: AnIssuer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnIssuer]:
     """The issuer, whose certificate Marina trusts, and whose address it connects to. It ends with the block."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(issuer.authority))
-    fetching.trust.cache_clear()
     issuers.cache_clear()
-    allowed = (*settings.ENV.outbound_allow, *parse_networks(["::1"]))
-    monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, outbound_allow=allowed))
     try:
-        yield issuer
+        with trusting(issuer.authority, monkeypatch):
+            yield issuer
     finally:
         issuer.stop()
-        fetching.trust.cache_clear()
         issuers.cache_clear()
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx2
 
-from core.fetching import trust
+from core.outbound_http import trusted
 from core.strictjson import BadJson, read_object
 
 MAX_BYTES: Final = 64 * 1024
@@ -49,7 +49,7 @@ async def ask(
         async with (
             asyncio.timeout(SECONDS),
             httpx2.AsyncClient(
-                verify=trust(), trust_env=False, follow_redirects=False, timeout=None
+                verify=trusted(http2=False), trust_env=False, follow_redirects=False, timeout=None
             ) as client,
             client.stream(method, url, headers=dict(headers or {}), content=body) as response,
         ):

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.conf import settings
 
-from core import fetching
+from core import outbound_http
 from core.outbound import parse_networks
 
 HOST = "localhost"
@@ -98,13 +98,13 @@ def running_documents(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def trusting(authority: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Marina trusts what the authority certified, and connects to this machine by its name."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    fetching.trust.cache_clear()
+    outbound_http.trusted.cache_clear()
     allowed = (*settings.ENV.outbound_allow, *parse_networks(["::1"]))
     monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, outbound_allow=allowed))
     try:
         yield
     finally:
-        fetching.trust.cache_clear()
+        outbound_http.trusted.cache_clear()
 
 
 def certify(folder: Path) -> None:

@@ -64,7 +64,9 @@ class Offered:
 class OfferedResource:
     """A resource, or with ``template`` a resource template (``uri`` is then an RFC 6570 URI template).
 
-    ``annotations`` are MCP's resource annotations (audience, priority, lastModified).
+    ``annotations`` are MCP's resource annotations (audience, priority, lastModified). ``named_uri`` is the URI with
+    ``{source}`` in it for the source's name, for kinds of which a team may have several sources: it takes the place
+    of ``uri`` where the source's tools get its name before theirs.
     """
 
     uri: str
@@ -77,6 +79,7 @@ class OfferedResource:
     annotations: Mapping[str, Any] = field(default_factory=dict)
     icons: Sequence[Mapping[str, Any]] = ()
     size: int | None = None
+    named_uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from core.errors import Conflict
-from servers.execution.contract import Offered, Offering, Operation
+from servers.execution.contract import Offered, OfferedResource, Offering, Operation
 from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
 from servers.services.prompts import prompt_fields
@@ -53,11 +53,12 @@ class Refreshed:
 
 
 def free_prefix(name: str, offering: Offering) -> str:
-    """Nothing where the names of all tools and prompts are free; otherwise the source's name.
+    """Nothing where the names of all tools and prompts are free, and the URIs that may hold a source's name; otherwise
+    the source's name.
 
-    Raises ``Conflict`` where neither is free, or a URI is taken, and ``InvalidInput`` for names too long.
+    Raises ``Conflict`` where neither is free, or another URI is taken, and ``InvalidInput`` for names too long.
     """
-    require_free_uris([each.uri for each in offering.resources])
+    require_free_uris([each.uri for each in offering.resources if not each.named_uri])
     for prefix in ("", f"{name}_"):
         tools = [prefix + each.name for each in offering.tools]
         prompts = [prefix + each.name for each in offering.prompts]
@@ -68,7 +69,8 @@ def free_prefix(name: str, offering: Offering) -> str:
                     "name",
                     f"is too long: a {what} would be called {long[0]}, over 64 characters. Shorten it.",
                 )
-        taken = _first_taken(tools, prompts)
+        uris = [_uri(each, prefix) for each in offering.resources if each.named_uri]
+        taken = _first_taken(tools, prompts, uris)
         if taken is None:
             return prefix
     raise Conflict(f"{taken} exists already. Choose another name for the data source.", code="name_taken")
@@ -109,7 +111,8 @@ def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *,
 
 
 def _take_over_resources(source: DataSource, offering: Offering, done: Refreshed) -> None:
-    offered = {each.uri: resource_fields(each) for each in offering.resources}
+    each_named = [replace(each, uri=_uri(each, source.tool_prefix)) for each in offering.resources]
+    offered = {each.uri: resource_fields(each) for each in each_named}
     present = {row.uri: row for row in Resource.objects.filter(source=source)}
     gone = [uri for uri in present if uri not in offered]
     Resource.objects.filter(source=source, uri__in=gone).delete()
@@ -145,6 +148,11 @@ def _take_over_prompts(source: DataSource, offering: Offering, done: Refreshed) 
             done.added.prompts.append(name)
         elif _update(row, fields):
             done.changed.prompts.append(name)
+
+
+def _uri(offered: OfferedResource, prefix: str) -> str:
+    """A resource's URI where the source's tools get this prefix: its name and an underscore, or nothing."""
+    return offered.named_uri.replace("{source}", prefix[:-1]) if prefix and offered.named_uri else offered.uri
 
 
 def _update(row: Resource | Prompt, fields: dict[str, Any]) -> bool:
@@ -213,9 +221,12 @@ def _first_double(keys: Iterable[str]) -> str | None:
     return None
 
 
-def _first_taken(tools: list[str], prompts: list[str]) -> str | None:
+def _first_taken(tools: list[str], prompts: list[str], uris: list[str]) -> str | None:
     tool = Tool.objects.filter(name__in=tools).order_by("name").first()
     if tool is not None:
         return f"A tool called {tool.name}"
     prompt = Prompt.objects.filter(name__in=prompts).order_by("name").first()
-    return None if prompt is None else f"A prompt called {prompt.name}"
+    if prompt is not None:
+        return f"A prompt called {prompt.name}"
+    resource = Resource.objects.filter(uri__in=uris).order_by("uri").first()
+    return None if resource is None else f"A resource at {resource.uri}"

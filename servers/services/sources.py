@@ -71,8 +71,9 @@ def check_source_name(name: str, offering: Offering, *, caller: Caller) -> None:
 def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: Caller) -> DataSource:
     """Store a data source with the tools, resources and prompts that come with it; nothing connects yet.
 
-    Where the name of a tool or prompt is taken, all of them get the prefix ``<name>_``. URIs are never changed:
-    one that is taken is a ``Conflict``, as a taken name is. Raises ``InvalidInput`` too.
+    Where the name of a tool or prompt is taken, all of them get the prefix ``<name>_``, and URIs that may hold the
+    source's name get it. Others are never changed: one that is taken is a ``Conflict``, as a taken name is. Raises
+    ``InvalidInput`` too.
     """
     caller.require(Action.SOURCES_CHANGE)
     check_name(name)

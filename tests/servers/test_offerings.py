@@ -111,6 +111,25 @@ def test_a_taken_uri_is_a_conflict_that_names_it_and_nothing_is_stored(team: Tea
     assert set(rows(team, "resources")) == {"shelf://readme", "shelf://books/{id}"}
 
 
+def test_a_uri_that_may_hold_the_sources_name_gets_it_with_the_tools(team: Team, shelf: str) -> None:
+    plain, named = "shelf://cards/{id}", "shelf://{source}/cards/{id}"
+    fill_shelf(shelf, tools=["look_up"], resources=[shelf_resource(plain, named_uri=named)])
+    assert put_up(team, shelf).status == 201
+    assert put_up(team, shelf, "more").status == 201
+    assert set(rows(team, "resources")) == {plain, "shelf://more/cards/{id}"}
+    assert set(rows(team, "tools")) == {"look_up", "more_look_up"}
+    assert refresh(team, "more").body["added"]["resources"] == []
+
+
+def test_a_source_whose_uri_is_taken_puts_its_name_before_its_tools(team: Team, shelf: str) -> None:
+    put_up(team, shelf)
+    readme = shelf_resource("shelf://readme", named_uri="shelf://{source}/readme")
+    fill_shelf(f"{shelf}-2", tools=["other"], resources=[readme])
+    assert put_up(team, f"{shelf}-2", "more").status == 201
+    assert "shelf://more/readme" in rows(team, "resources")
+    assert "more_other" in rows(team, "tools")
+
+
 def test_two_teams_may_offer_the_same_uri(team: Team, shelf: str) -> None:
     put_up(team, shelf)
     other = make_team()

@@ -1,0 +1,1 @@
+"""HTTP APIs as a data source: tools made by hand, and of OpenAPI documents."""

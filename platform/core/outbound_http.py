@@ -182,6 +182,12 @@ class OutboundClient:
         self._retire(pool)
         await pool.connections.aclose()
 
+    async def retire(self) -> None:
+        """Close each connection when what is under way has ended. The client may be used again afterwards."""
+        pool = self._pool
+        self._retire(pool)
+        await pool.close_if_spent()
+
     def _retire(self, pool: _Pool) -> None:
         pool.retired = True
         if pool is self._pool:

@@ -49,7 +49,7 @@ class SourceInput(StrictSerializer):
 
     name = serializers.CharField(max_length=64)
     kind = serializers.CharField(max_length=32)
-    settings = serializers.DictField(help_text='As the kind needs: postgres takes {"dsn": …}.')
+    settings = serializers.DictField(help_text='As the kind needs: postgres takes {"dsn": …}, http {"base_url": …}.')
 
 
 class SourceChange(StrictSerializer):

@@ -1,0 +1,114 @@
+"""The HTTP kind of data source: hands each operation to its module; holds what is kept of the sources and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from core.errors import InvalidInput
+from core.outbound import AllowAddress
+from servers.execution.addresses import allow_public
+from servers.execution.backends.http.connections import IDLE_SECONDS, Apis
+from servers.execution.backends.http.definitions import KIND, compile_http_tool
+from servers.execution.backends.http.health import check_source
+from servers.execution.backends.http.offers import offer_operations
+from servers.execution.backends.http.operations import (
+    Run,
+    api_get,
+    api_post,
+    batch_requests,
+    call_api,
+    get_api_stats,
+    list_endpoints,
+    run_http_tool,
+)
+from servers.execution.backends.http.settings import (
+    SECRETS,
+    SETTINGS_SCHEMA,
+    clean_settings,
+    read_settings,
+)
+from servers.execution.contract import (
+    Backend,
+    Context,
+    Health,
+    Offered,
+    Offering,
+    Operation,
+    Outcome,
+    Source,
+    ToolKind,
+)
+
+_OPERATIONS: Final[Mapping[str, Callable[[Run, Mapping[str, Any]], Awaitable[Outcome]]]] = {
+    "list_endpoints": list_endpoints,
+    "api_get": api_get,
+    "api_post": api_post,
+    "call_api": call_api,
+    "batch_requests": batch_requests,
+    "get_api_stats": get_api_stats,
+}
+
+SAMPLE: Final[Mapping[str, Any]] = {
+    "method": "GET",
+    "path": "/items/{id}",
+    "parameters": {
+        "id": {"type": "integer", "description": "Which item"},
+        "fields": {"type": "array", "items": {"type": "string"}, "required": False},
+    },
+    "answer": {"schema": {"type": "object"}},
+}
+"""A request to begin from, in an editor."""
+
+
+class HttpBackend(Backend):
+    """See ``contract.Backend``. One object a process, used from one event loop."""
+
+    kind: str = "http"
+    title: str = "HTTP API"
+    settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
+    secret_settings: frozenset[str] = SECRETS
+    tool_kinds: Mapping[str, ToolKind] = {KIND: ToolKind("HTTP request", SAMPLE)}
+
+    def __init__(
+        self, *, allow_address: AllowAddress = allow_public, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        self._allow = allow_address
+        self.apis = Apis(allow=allow_address, idle_seconds=idle_seconds)
+
+    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return clean_settings(settings)
+
+    def offered(self, settings: Mapping[str, Any]) -> Offering:
+        return offer_operations(read_settings(settings))
+
+    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
+        if kind != KIND:
+            message = f"An HTTP source has no tools of the kind {kind}. Use {KIND}."
+            raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+        return compile_http_tool(definition)
+
+    async def check(self, source: Source) -> Health:
+        return await check_source(source, allow=self._allow)
+
+    async def execute(
+        self,
+        source: Source,
+        operation: Operation,
+        arguments: Mapping[str, Any],
+        *,
+        timeout: float,
+        context: Context,
+    ) -> Outcome:
+        api = self.apis.get(source)
+        run = Run(source, api, min(timeout, api.settings.timeout))
+        if operation.kind == KIND:
+            return await run_http_tool(run, operation.definition, arguments)
+        ready = _OPERATIONS.get(operation.kind)
+        if ready is None:
+            message = f"An HTTP source has no operation {operation.kind}."
+            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+        return await ready(run, arguments)
+
+    async def close(self) -> None:
+        await self.apis.close()

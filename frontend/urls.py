@@ -47,6 +47,7 @@ _TENANT = [
     path("tools/", tools.tool_list, name="tools"),
     path("tools/new", tools.tool_new, name="tool_new"),
     path("tools/preview", tools.tool_preview, name="tool_preview"),
+    path("tools/draft", tools.tool_draft, name="tool_draft"),
     path("tools/<uuid:tool_id>/", tools.tool_page, name="tool"),
     path("tools/<uuid:tool_id>/edit", tools.tool_edit, name="tool_edit"),
     path("tools/<uuid:tool_id>/try", tools.tool_try, name="tool_try"),

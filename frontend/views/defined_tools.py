@@ -14,7 +14,7 @@ from frontend.pages import form_status, fragment, page
 from servers.execution.contract import ToolKind
 from servers.models import Tool
 from servers.services.kinds import Kind, list_kinds
-from servers.services.previews import preview_tool
+from servers.services.previews import draft_tool, preview_tool
 from servers.services.sources import list_sources
 from servers.services.tools import change_tool, create_tool
 from tenants.access import Caller
@@ -95,6 +95,25 @@ def preview_defined_tool(request: HttpRequest, caller: Caller, name: str) -> Htt
         except MarinaError as error:
             context["refusal"] = error
     return fragment(request, caller, "tool_preview.html", context)
+
+
+def draft_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpResponse:
+    """The field of the definition with what was pasted in it, or as it was with the reason. Saves nothing."""
+    tool_kind, kind = _editor_of(name)
+    sources = {source.name: source.id for source in list_sources(caller=caller) if source.kind == kind.name}
+    source = sources.get(request.POST.get("source") or request.POST.get("for_source", ""))
+    shown = {"definition": request.POST.get("definition", "")}
+    context: dict[str, Any] = {"kind_name": name, "tool_kind": tool_kind}
+    try:
+        if source is None:
+            raise NotFound("Choose a data source first.")
+        draft = draft_tool(source, name, request.POST.get("pasted", ""), caller=caller)
+        shown = written(draft.definition)
+        context |= {"drafted": True, "notes": draft.notes}
+    except MarinaError as error:
+        context["draft_refusal"] = error
+    context["form"] = DefinitionForm(sources=list(sources), initial=shown)
+    return fragment(request, caller, "definition_field.html", context)
 
 
 def is_defined_kind(name: str) -> bool:

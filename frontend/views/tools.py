@@ -21,6 +21,7 @@ from frontend.listing import filtered_list, offering_servers
 from frontend.pages import form_status, fragment, page
 from frontend.switch import switched, turned_on
 from frontend.views.defined_tools import (
+    draft_defined_tool,
     edit_defined_tool,
     editors,
     is_defined_kind,
@@ -142,6 +143,13 @@ def tool_preview(request: HttpRequest, caller: Caller) -> HttpResponse:
         except MarinaError as error:
             context["refusal"] = error
     return fragment(request, caller, "tool_preview.html", context)
+
+
+@require_POST
+@tenant_page(Action.TOOLS_CHANGE)
+def tool_draft(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """The editor's definition, made of what was pasted. Saves nothing."""
+    return draft_defined_tool(request, caller, request.POST.get("kind", ""))
 
 
 @require_safe

@@ -49,7 +49,9 @@ class SourceInput(StrictSerializer):
 
     name = serializers.CharField(max_length=64)
     kind = serializers.CharField(max_length=32)
-    settings = serializers.DictField(help_text='As the kind needs: postgres takes {"dsn": …}, http {"base_url": …}.')
+    settings = serializers.DictField(
+        help_text='As the kind needs: postgres takes {"dsn": …}, http {"base_url": …}.'
+    )
 
 
 class SourceChange(StrictSerializer):
@@ -112,6 +114,22 @@ class ToolChange(StrictSerializer):
     based_on = serializers.IntegerField(
         required=False, help_text="The version that you changed; the answer is 409 if there is a newer one."
     )
+
+
+class DraftInput(StrictSerializer):
+    """What a tool is to be made of."""
+
+    kind = serializers.CharField(max_length=32, help_text="The kind of tool: http.")
+    text = serializers.CharField(
+        max_length=65_536, help_text="What was pasted: of the kind http, a curl line."
+    )
+
+
+class DraftSerializer(serializers.Serializer[Any]):
+    """A definition to make a tool with, and what of the text is not in it."""
+
+    definition = serializers.DictField()
+    notes = serializers.ListField(child=serializers.CharField())
 
 
 class ToolVersionSerializer(serializers.Serializer[Any]):

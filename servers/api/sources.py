@@ -7,6 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from servers.api.serializers import (
+    DraftInput,
+    DraftSerializer,
     HealthSerializer,
     RefreshedSerializer,
     SettingsInput,
@@ -15,7 +17,7 @@ from servers.api.serializers import (
     SourceList,
     SourceSerializer,
 )
-from servers.services import sources
+from servers.services import previews, sources
 from tenants.api.base import TenantView, results, uuid_of
 from tenants.api.problems import problems
 
@@ -98,6 +100,23 @@ class SourceRefreshView(TenantView):
         """Add what is new, renew what changed, remove what is gone. Nothing of this happens by itself."""
         done = sources.refresh_source(uuid_of(source), caller=self.caller)
         return Response(RefreshedSerializer(done).data)
+
+
+class SourceDraftView(TenantView):
+    """Makes definitions of tools."""
+
+    @extend_schema(
+        operation_id="draft_tool",
+        request=DraftInput,
+        responses={200: DraftSerializer, **problems(400, 413)},
+        tags=_TAGS,
+    )
+    def post(self, request: Request, tenant: str, source: str) -> Response:
+        """Make a definition for a tool on this data source of something pasted, a curl line. Nothing is saved."""
+        given = self.read_input(DraftInput)
+        return Response(
+            DraftSerializer(previews.draft_tool(uuid_of(source), **given, caller=self.caller)).data
+        )
 
 
 class SettingsTestView(TenantView):

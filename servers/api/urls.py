@@ -11,6 +11,7 @@ from servers.api.resources import ResourcesView, ResourceView
 from servers.api.servers import ServersView, ServerView
 from servers.api.sources import (
     SettingsTestView,
+    SourceDraftView,
     SourceRefreshView,
     SourcesView,
     SourceTestView,
@@ -35,6 +36,7 @@ urlpatterns = [
     path("tenants/<str:tenant>/data-sources/<str:source>", SourceView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/test", SourceTestView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/refresh", SourceRefreshView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/draft", SourceDraftView.as_view()),
     path("tenants/<str:tenant>/tools", ToolsView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>", ToolView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/versions", ToolVersionsView.as_view()),

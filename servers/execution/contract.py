@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from core.errors import InvalidInput
+
 HealthState = Literal["unknown", "healthy", "degraded", "unhealthy"]
 
 
@@ -255,11 +257,21 @@ class ToolKind:
     """A kind of tools that teams define on a source. ``sample`` is a definition to begin from, in an editor of JSON.
 
     ``text``: the member of the definition that is a text of several lines, and is written by itself.
+    ``pasted``: what one can be made of as well, in words (``Backend.draft``).
     """
 
     title: str
     sample: Mapping[str, Any]
     text: str = ""
+    pasted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A definition made of something that was pasted. ``notes`` say what of it the definition does not have."""
+
+    definition: Mapping[str, Any]
+    notes: Sequence[str] = ()
 
 
 class Backend(Protocol):
@@ -308,6 +320,11 @@ class Backend(Protocol):
         Raises ``InvalidInput`` with a path a fault.
         """
         return offered
+
+    def draft(self, kind: str, text: str, settings: Mapping[str, Any]) -> Draft:
+        """A definition of a tool of this kind, made of what was pasted. Raises ``InvalidInput``."""
+        message = f"A tool of the kind {kind} is not made of anything that is pasted. Write its definition."
+        raise InvalidInput(message, errors=[{"path": "text", "message": message}])
 
     @abstractmethod
     async def check(self, source: Source) -> Health:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 from core.errors import NotFound
-from servers.execution.contract import Offered
+from servers.execution.contract import Draft, Offered
 from servers.models import DataSource
+from servers.services.kinds import backend_of
+from servers.services.sources import execution_source
 from servers.services.tools import compile_tool
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
+from tenants.services.inputs import clean_text
+
+MAX_PASTED: Final = 65_536
 
 
 def preview_tool(
@@ -24,3 +30,16 @@ def preview_tool(
         if row is None:
             raise NotFound("There is no such data source in this team.", code="source_not_found")
         return compile_tool(row.kind, kind, definition, name)
+
+
+def draft_tool(source_id: UUID, kind: str, text: str, *, caller: Caller) -> Draft:
+    """A definition for a tool on this source, made of what was pasted. Raises ``InvalidInput`` and ``NotFound``."""
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = DataSource.objects.filter(pk=source_id).first()
+        if row is None:
+            raise NotFound("There is no such data source in this team.", code="source_not_found")
+        source = execution_source(row)
+    return backend_of(row.kind).draft(
+        kind, clean_text(text, "text", longest=MAX_PASTED, lines=True), source.settings
+    )

@@ -41,6 +41,7 @@ UNKNOWN = {
 BODIES: dict[str, Any] = {
     "role": {"role": "viewer"},
     "call": {"arguments": {}},
+    "draft": {"kind": "http", "text": "curl https://api.example.com/"},
     "<str:key>": {"networks": []},
     "<str:resource>": {"enabled": False},
     "<str:prompt>": {"enabled": False},

@@ -9,6 +9,7 @@ from core.errors import InvalidInput
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
 from servers.execution.backends.http.connections import IDLE_SECONDS, Apis
+from servers.execution.backends.http.curl import read_curl
 from servers.execution.backends.http.definitions import KIND, compile_http_tool
 from servers.execution.backends.http.health import check_source
 from servers.execution.backends.http.offers import offer_operations
@@ -31,6 +32,7 @@ from servers.execution.backends.http.settings import (
 from servers.execution.contract import (
     Backend,
     Context,
+    Draft,
     Health,
     Offered,
     Offering,
@@ -68,7 +70,7 @@ class HttpBackend(Backend):
     title: str = "HTTP API"
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     secret_settings: frozenset[str] = SECRETS
-    tool_kinds: Mapping[str, ToolKind] = {KIND: ToolKind("HTTP request", SAMPLE)}
+    tool_kinds: Mapping[str, ToolKind] = {KIND: ToolKind("HTTP request", SAMPLE, pasted="a curl line")}
 
     def __init__(
         self, *, allow_address: AllowAddress = allow_public, idle_seconds: float = IDLE_SECONDS
@@ -87,6 +89,9 @@ class HttpBackend(Backend):
             message = f"An HTTP source has no tools of the kind {kind}. Use {KIND}."
             raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
         return compile_http_tool(definition)
+
+    def draft(self, kind: str, text: str, settings: Mapping[str, Any]) -> Draft:
+        return read_curl(text, read_settings(settings).base_url)
 
     async def check(self, source: Source) -> Health:
         return await check_source(source, allow=self._allow)

@@ -18,6 +18,7 @@ from core.errors import InvalidInput
 from core.strictjson import BadJson, read_json
 from servers.execution.backends.http.definitions import METHODS, header_fault
 from servers.execution.backends.http.paths import BadAddress, read_base_url
+from servers.execution.contract import Draft
 
 MAX_LINE: Final = 65_536
 
@@ -61,14 +62,6 @@ _LEFT_OUT: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CurlTool:
-    """A definition as ``compile_http_tool`` takes it, and what of the line is not in it."""
-
-    definition: dict[str, Any]
-    notes: list[str]
-
-
 @dataclass(slots=True)
 class _Line:
     """The line taken apart."""
@@ -88,7 +81,7 @@ class _Line:
             self.notes.append(text)
 
 
-def read_curl(line: str, base_url: str) -> CurlTool:
+def read_curl(line: str, base_url: str) -> Draft:
     """The tool that a line means on the source with this base address. Raises ``InvalidInput`` where it is none.
 
     Values become parameters with those of the line as defaults, so that the tool does what the line did until it is
@@ -108,11 +101,11 @@ def read_curl(line: str, base_url: str) -> CurlTool:
         _add_body(definition, parameters, content_type, taken)
     if parameters:
         definition["parameters"] = parameters
-    return CurlTool(definition, taken.notes)
+    return Draft(definition, taken.notes)
 
 
 def _take_apart(line: str) -> _Line:
-    if not isinstance(line, str) or len(line) > MAX_LINE:
+    if len(line) > MAX_LINE:
         _refuse(f"Give one curl line of at most {MAX_LINE} characters.")
     # As copied: lines that end with \ or, on Windows, with ^ go on in the next.
     text = re.sub(r"(?:\\|\^)\r?\n", " ", line).strip().removeprefix("$").lstrip()
@@ -391,4 +384,4 @@ def _schema_of(value: Any) -> dict[str, Any]:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise InvalidInput(message, errors=[{"path": "line", "message": message}])
+    raise InvalidInput(message, errors=[{"path": "text", "message": message}])

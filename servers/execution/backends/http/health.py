@@ -30,7 +30,9 @@ async def check_source(source: Source, *, allow: AllowAddress) -> Health:
         reply = await exchange(api, Prepared("GET", url, (), None), seconds=seconds, use_cache=False)
     except MarinaError as fault:
         # An answer that is too large, or leads elsewhere, is an answer; whether it is the right one is not known.
-        state: HealthState = "degraded" if fault.code in {"result_too_large", "source_redirect"} else "unhealthy"
+        state: HealthState = (
+            "degraded" if fault.code in {"result_too_large", "source_redirect"} else "unhealthy"
+        )
         return Health(state, fault.message, fault.code, _since(started))
     finally:
         await api.client.close()

@@ -154,7 +154,7 @@ def test_line_that_cannot_be_a_tool_is_refused_in_words(line: str, words: str) -
     with pytest.raises(InvalidInput) as caught:
         read_curl(line, BASE)
     assert words in caught.value.message
-    assert caught.value.errors[0]["path"] == "line"
+    assert caught.value.errors[0]["path"] == "text"
 
 
 @given(st.text(max_size=80), st.text(alphabet="-XHdFuGI@=&?{}[]'\"\\/ :;|<>%.a1", max_size=120))

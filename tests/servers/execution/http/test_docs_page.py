@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from servers.execution.backends.http import HttpBackend
 from servers.execution.contract import Operation, Source
 from servers.execution.engine import Engine
 from tests.farside import Asked, FarSide, Send
@@ -52,6 +53,14 @@ async def test_examples_work(api: FarSide, engine: Engine) -> None:
     ]
     assert api.asked[1].body == b'{"text":"Call first"}'
     assert said[3]["asked"] == "GET /v1/orders/7?fields=total"
+
+
+def test_curl_line_of_the_page_becomes_a_tool() -> None:
+    [line] = re.findall(r"^```sh\n(curl .*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    draft = HttpBackend().draft("http", line, {"base_url": "https://api.example.com/v1"})
+    assert (draft.definition["method"], draft.definition["path"]) == ("POST", "/orders/{order_id}/notes")
+    assert draft.definition["parameters"].keys() == {"order_id", "draft", "text"}
+    assert "the-token" not in str(draft)
 
 
 @pytest.mark.anyio

@@ -56,10 +56,14 @@ class SettingsForm(ServiceForm):
                 secret=secret,
                 words=_words(rule, type_=self._types[name], secret=secret, kept=shown is not None),
             )
+            made = [_PREFIX + name]
             if secret and shown is not None and name not in required:
                 self.fields[_REMOVED + name] = forms.BooleanField(
                     label=f"{label}: remove the stored one", required=False
                 )
+                made.append(_REMOVED + name)
+            for field in made:
+                self.fields[field].widget.attrs.update(_condition(rule))
 
     @property
     def setting_fields(self) -> list[BoundField]:
@@ -146,6 +150,16 @@ def _type_of(rule: Mapping[str, Any]) -> str:
     if type_ == "array" and rule.get("items", {}).get("type") == "string":
         return "lines"
     return type_ if type_ in {"string", "integer", "number", "boolean"} else "json"
+
+
+def _condition(rule: Mapping[str, Any]) -> dict[str, str]:
+    """What the page hides a control by: a setting that matters only for some choices of another one says so.
+
+    ``x-matters-for`` in its rule: ``{"auth": ["basic"]}``. Hidden or not, the kind judges what is sent.
+    """
+    for name, choices in (rule.get("x-matters-for") or {}).items():
+        return {"data-matters-for": _PREFIX + str(name), "data-matters-when": json.dumps(choices)}
+    return {}
 
 
 def _field(

@@ -10,6 +10,7 @@ import { startNavigation } from "./navigation";
 import { startParameters } from "./parameters";
 import { startPasskeys } from "./passkeys";
 import { startPlayground } from "./playground";
+import { startSettings } from "./settings";
 import { startTheme } from "./theme";
 
 startTheme();
@@ -19,6 +20,7 @@ startDialogs();
 startConfirmations();
 startForms();
 startParameters();
+startSettings();
 startPasskeys();
 startPlayground();
 startLive();

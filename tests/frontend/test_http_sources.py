@@ -55,6 +55,12 @@ def test_source_is_tested_and_made_by_its_form_without_showing_the_token(
     assert stored["endpoints"] == [{"name": "tide", "path": "/tides/{station}"}]
 
 
+def test_settings_say_for_which_choice_they_matter(client: Client, team: Team) -> None:
+    page = client.get(f"/app/{team.slug}/data-sources/new?kind=http").content.decode()
+    assert page.count('data-matters-for="setting-auth"') == 9
+    assert 'data-matters-when="[&quot;bearer&quot;, &quot;api_key&quot;]"' in page
+
+
 def test_faults_of_the_settings_stand_beside_their_fields(client: Client, team: Team, api: FarSide) -> None:
     wrong = fields(api, **{"setting-token": "", "setting-endpoints": '[{"name": "a", "path": "../b"}]'})
     answer = client.post(f"/app/{team.slug}/data-sources/new", wrong)

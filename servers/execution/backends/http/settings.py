@@ -41,6 +41,7 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "default": "none",
         },
         "token": {
+            "x-matters-for": {"auth": ["bearer", "api_key"]},
             "type": "string",
             "title": "Token or API key",
             "description": "For bearer and api_key.",
@@ -48,18 +49,21 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "writeOnly": True,
         },
         "key_header": {
+            "x-matters-for": {"auth": ["api_key"]},
             "type": "string",
             "title": "Header of the API key",
             "description": f"For api_key. {DEFAULT_KEY_HEADER} where none is given.",
             "maxLength": 128,
         },
         "username": {
+            "x-matters-for": {"auth": ["basic"]},
             "type": "string",
             "title": "User name",
             "description": "For basic.",
             "maxLength": 255,
         },
         "password": {
+            "x-matters-for": {"auth": ["basic"]},
             "type": "string",
             "title": "Password",
             "description": "For basic.",
@@ -67,18 +71,21 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "writeOnly": True,
         },
         "token_url": {
+            "x-matters-for": {"auth": ["oauth"]},
             "type": "string",
             "title": "Address of the token endpoint",
             "description": "For oauth.",
             "maxLength": 2_048,
         },
         "client_id": {
+            "x-matters-for": {"auth": ["oauth"]},
             "type": "string",
             "title": "Client id",
             "description": "For oauth.",
             "maxLength": 512,
         },
         "client_secret": {
+            "x-matters-for": {"auth": ["oauth"]},
             "type": "string",
             "title": "Client secret",
             "description": "For oauth.",
@@ -86,12 +93,14 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "writeOnly": True,
         },
         "scope": {
+            "x-matters-for": {"auth": ["oauth"]},
             "type": "string",
             "title": "Scopes",
             "description": "For oauth: separated by spaces.",
             "maxLength": 1_024,
         },
         "client_auth": {
+            "x-matters-for": {"auth": ["oauth"]},
             "enum": ["header", "body"],
             "title": "Where the client secret is sent",
             "description": "For oauth: in the Authorization header (client_secret_basic), or in the body "

@@ -33,7 +33,7 @@ help: ## Show these lines
 run: setup pages ## Run Marina here with a demo tenant; Ctrl-C stops all of it (PORT, WEB_CONCURRENCY, MARINA_HOME)
 	@exec $(PY) -m config.local
 
-test: setup pages test-clients tests/conformance/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
+test: setup pages test-clients tests/conformance/node_modules/.installed tests/documents/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n 2 $(ARGS)
 
 check: check-style check-types check-imports check-migrations check-pages ## Check format, lint, types, imports, migrations, pages
@@ -70,7 +70,7 @@ lock: setup ## Resolve the dependencies anew into requirements.lock
 		--no-emit-index-url $$name.in -o $$name.lock > /dev/null || exit 1; done
 
 clean: ## Remove what was installed and built; keep what Marina has stored
-	rm -rf $(VENV) build dist frontend/node_modules frontend/dist tests/clients/node_modules tests/conformance/node_modules
+	rm -rf $(VENV) build dist frontend/node_modules frontend/dist tests/clients/node_modules tests/conformance/node_modules tests/documents/node_modules
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-results
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -118,6 +118,11 @@ $(VENV)/clients/%/.installed: tests/clients/python/%.lock $(VENV)/.dependencies-
 	@echo "Installing the locked Python client $* that the tests drive …"
 	@$(VENV)/bin/uv venv --quiet --clear --no-project --python $(PY) $(@D)
 	@$(VENV)/bin/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
+	@touch $@
+
+tests/documents/node_modules/.installed: tests/documents/package-lock.json $(VENV)/.dependencies-installed
+	@echo "Installing the locked OpenAPI documents that the tests import …"
+	@cd tests/documents && $(NODE) npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 tests/conformance/node_modules/.installed: tests/conformance/package-lock.json $(VENV)/.dependencies-installed

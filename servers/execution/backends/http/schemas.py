@@ -7,7 +7,7 @@ itself as long as the work of checking one value stays bounded (see ``winds``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Final
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -26,22 +26,22 @@ WRAP: Final = "result"
 _IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
 _IN_PLACE: Final = ("not", "if", "then", "else")
 _ONE_CHILD: Final = ("items", "additionalProperties", "unevaluatedItems", "unevaluatedProperties", "contains")
-_NAMED: Final = ("properties", "patternProperties", "dependentSchemas")
+_NAMED: Final = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs"})
+_LISTED: Final = frozenset({*_IN_PLACE_LISTS, "prefixItems"})
+_ONE: Final = frozenset({*_IN_PLACE, *_ONE_CHILD, "propertyNames"})
 _ELSEWHERE: Final = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary")
 """Keywords that make a reference mean another place than it says."""
 
 
 def subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The schemas directly within a schema, each with its path. Values of ``enum``, ``default`` … are none."""
-    for key in (*_IN_PLACE_LISTS, "prefixItems"):
-        for index, each in enumerate(_list(schema.get(key))):
-            yield f"{key}.{index}", each
-    for key in (*_IN_PLACE, *_ONE_CHILD, "propertyNames"):
-        if key in schema:
-            yield key, schema[key]
-    for key in (*_NAMED, "$defs"):
-        for name, each in _mapping(schema.get(key)).items():
-            yield f"{key}.{name}", each
+    for key, value in schema.items():
+        if key in _ONE:
+            yield key, value
+        elif key in _NAMED and isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", each) for name, each in value.items())
+        elif key in _LISTED and isinstance(value, list):
+            yield from ((f"{key}.{index}", each) for index, each in enumerate(value))
 
 
 def find_faults(schema: Any, defs: Mapping[str, Any], path: str) -> list[dict[str, str]]:
@@ -80,8 +80,7 @@ def weigh(schema: Any, weights: Mapping[str, int]) -> int:
     name = target_of(schema)
     if name is not None:
         work += weights.get(name, 1)
-    groups = (sum(weigh(each, weights) for each in group) for group in _children(schema))
-    return min(work + max(groups, default=0), MAX_WORK + 1)
+    return min(work + _most_below(schema, lambda each: weigh(each, weights)), MAX_WORK + 1)
 
 
 def weigh_definitions(defs: Mapping[str, Any]) -> dict[str, int]:
@@ -102,7 +101,7 @@ def winds(schema: Any, circle: Set[str]) -> bool:
         return False
     if target_of(schema) in circle or any(_returns(each, circle) for each in _in_place(schema)):
         return True
-    return any(sum(_returns(each, circle) for each in group) > 1 for group in _children(schema))
+    return _most_below(schema, lambda each: _returns(each, circle)) > 1
 
 
 def _returns(schema: Any, circle: Set[str]) -> int:
@@ -110,8 +109,7 @@ def _returns(schema: Any, circle: Set[str]) -> int:
     if not isinstance(schema, Mapping):
         return 0
     count = int(target_of(schema) in circle) + sum(_returns(each, circle) for each in _in_place(schema))
-    groups = (sum(_returns(each, circle) for each in group) for group in _children(schema))
-    return count + max(groups, default=0)
+    return count + _most_below(schema, lambda each: _returns(each, circle))
 
 
 def order_definitions(defs: Mapping[str, Any]) -> list[list[str]]:
@@ -160,11 +158,17 @@ def names_in(schema: Any) -> set[str]:
     waiting = [schema]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, Mapping):
-            name = target_of(each)
-            if name is not None:
-                found.add(name)
-            waiting.extend(below for _, below in subschemas(each))
+        if not isinstance(each, dict):
+            continue
+        for key, value in each.items():
+            if key in _ONE:
+                waiting.append(value)
+            elif key in _NAMED and isinstance(value, dict):
+                waiting.extend(value.values())
+            elif key in _LISTED and isinstance(value, list):
+                waiting.extend(value)
+            elif key == "$ref" and isinstance(value, str) and value.startswith(LOCAL):
+                found.add(value[len(LOCAL) :])
     return found
 
 
@@ -185,19 +189,23 @@ def _in_place(schema: Mapping[str, Any]) -> Iterator[Any]:
     yield from _mapping(schema.get("dependentSchemas")).values()
 
 
-def _children(schema: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """The schemas that meet one and the same value below, group by group."""
-    always = [schema[key] for key in ("unevaluatedItems", "contains") if key in schema]
-    for each in _list(schema.get("prefixItems")):
-        yield [each, *always]
-    if "items" in schema or always:
-        yield [schema["items"], *always] if "items" in schema else always
-    patterned = list(_mapping(schema.get("patternProperties")).values())
-    for each in _mapping(schema.get("properties")).values():
-        yield [each, *patterned]
-    others = [schema[key] for key in ("additionalProperties", "unevaluatedProperties") if key in schema]
-    if patterned or others:
-        yield [*patterned, *others]
+def _most_below(schema: Mapping[str, Any], measure: Callable[[Any], int]) -> int:
+    """What the schemas that meet one and the same value below come to together, of the value where it is most."""
+    items = [*_list(schema.get("prefixItems")), *_present(schema, "items")]
+    properties = [*_mapping(schema.get("properties")).values(), *_present(schema, "additionalProperties")]
+    shared_items = _present(schema, "contains", "unevaluatedItems")
+    shared_properties = [
+        *_mapping(schema.get("patternProperties")).values(),
+        *_present(schema, "unevaluatedProperties"),
+    ]
+    return max(
+        max(map(measure, alone), default=0) + sum(map(measure, shared))
+        for alone, shared in ((items, shared_items), (properties, shared_properties))
+    )
+
+
+def _present(schema: Mapping[str, Any], *keys: str) -> list[Any]:
+    return [schema[key] for key in keys if key in schema]
 
 
 def input_schema(arguments: Mapping[str, tuple[Any, bool]], defs: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,9 +222,9 @@ def input_schema(arguments: Mapping[str, tuple[Any, bool]], defs: Mapping[str, A
     return _with_definitions(schema, defs)
 
 
-def output_schema(answer: Any, defs: Mapping[str, Any]) -> dict[str, Any]:
+def output_schema(answer: Any, defs: Mapping[str, Any], *, wrap: bool | None = None) -> dict[str, Any]:
     """The schema of the structured result: of the answer where that is an object, else of the object around it."""
-    if wraps(answer, defs):
+    if wraps(answer, defs) if wrap is None else wrap:
         schema = {"type": "object", "properties": {WRAP: answer}, "required": [WRAP]}
     else:
         # 2025-11-25, schema, Tool: "outputSchema … type: "object"" at its root, whatever it refers to.
@@ -224,26 +232,29 @@ def output_schema(answer: Any, defs: Mapping[str, Any]) -> dict[str, Any]:
     return _with_definitions({"$schema": DIALECT, **schema}, defs)
 
 
-def wraps(answer: Any, defs: Mapping[str, Any]) -> bool:
-    """Whether an answer of this schema may be something else than a JSON object."""
-    return not _is_object(answer, defs, 8)
+def wraps(answer: Any, defs: Mapping[str, Any], *, nullable: bool = False) -> bool:
+    """Whether an answer of this schema may be something else than a JSON object; with ``nullable``, than null too."""
+    return not _is_object(answer, defs, nullable, [200])
 
 
-def _is_object(schema: Any, defs: Mapping[str, Any], left: int) -> bool:
-    if not isinstance(schema, Mapping) or left == 0:
+def _is_object(schema: Any, defs: Mapping[str, Any], nullable: bool, left: list[int]) -> bool:
+    """``left`` bounds the schemas looked at: alternatives within alternatives would be many."""
+    left[0] -= 1
+    if not isinstance(schema, Mapping) or left[0] < 0:
         return False
     if "type" in schema:
-        return bool(schema["type"] == "object" or schema["type"] == ["object"])
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        return "object" in types and all(each == "object" or (nullable and each == "null") for each in types)
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        return _is_object(defs.get(reference.removeprefix(LOCAL)), defs, left - 1)
+        return _is_object(defs.get(reference.removeprefix(LOCAL)), defs, nullable, left)
     if "properties" in schema:
         return True
     if schema.get("allOf"):
-        return any(_is_object(each, defs, left - 1) for each in schema["allOf"])
+        return any(_is_object(each, defs, nullable, left) for each in _list(schema["allOf"]))
     for key in ("oneOf", "anyOf"):
-        if schema.get(key):
-            return all(_is_object(each, defs, left - 1) for each in schema[key])
+        if _list(schema.get(key)):
+            return all(_is_object(each, defs, nullable, left) for each in schema[key])
     return False
 
 

@@ -1,0 +1,168 @@
+"""Says in words how the operations of a document differ from those before. Pure: compares what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from servers.execution.backends.http.schemas import LOCAL
+from servers.execution.contract import Offered
+
+MAX_WORDS: Final = 20
+"""Differences named of one tool."""
+
+Kind = Literal["added", "removed", "renamed", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What became of one tool. ``breaking``: who called it as before may be refused, or read something else."""
+
+    kind: Kind
+    tool: str
+    words: Sequence[str]
+    breaking: bool = False
+
+
+def diff_documents(old_operations: Iterable[Offered], new_operations: Iterable[Offered]) -> list[Difference]:
+    """What was added, removed, renamed (the same method and path) and changed, each by name."""
+    old = {each.name: each for each in old_operations}
+    new = {each.name: each for each in new_operations}
+    moved = {_place(each): name for name, each in new.items() if name not in old}
+    found = []
+    for name, before in old.items():
+        after = new.get(name)
+        if after is None:
+            other = moved.pop(_place(before), None)
+            if other is None:
+                found.append(Difference("removed", name, [f"{_place(before)} is gone."], breaking=True))
+            else:
+                words = [f"It is called {other} now.", *_changes(before, new[other])[0]]
+                found.append(Difference("renamed", name, words, breaking=True))
+            continue
+        changes, breaking = _changes(before, after)
+        if changes:
+            found.append(Difference("changed", name, changes[:MAX_WORDS], breaking))
+    found += [Difference("added", name, [f"{place} is new."]) for place, name in moved.items()]
+    order: Mapping[str, int] = {"removed": 0, "renamed": 1, "changed": 2, "added": 3}
+    return sorted(found, key=lambda each: (order[each.kind], not each.breaking, each.tool))
+
+
+def _place(offered: Offered) -> str:
+    definition = offered.operation.definition
+    return f"{definition.get('method')} {definition.get('path')}"
+
+
+def _changes(before: Offered, after: Offered) -> tuple[list[str], bool]:
+    """The differences in words, those that break first, and whether any does."""
+    breaking: list[str] = []
+    harmless: list[str] = []
+    if _place(before) != _place(after):
+        breaking.append(f"{_place(before)} became {_place(after)}.")
+    for word, breaks in _argument_changes(before.input_schema, after.input_schema):
+        (breaking if breaks else harmless).append(word)
+    if before.output_schema != after.output_schema:
+        harmless.append(_answer_change(before.output_schema, after.output_schema))
+    for key, what in (("title", "The title"), ("description", "The description")):
+        if getattr(before, key) != getattr(after, key):
+            harmless.append(f"{what} changed.")
+    if _wire(before) != _wire(after) and not breaking:
+        harmless.append("How it is sent changed.")
+    return [*breaking, *harmless], bool(breaking)
+
+
+def _wire(offered: Offered) -> Any:
+    return {
+        key: value for key, value in offered.operation.definition.items() if key not in ("method", "path")
+    }
+
+
+def _argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    old, new = _flat(before), _flat(after)
+    for name in sorted(old.keys() - new.keys()):
+        yield f"The argument {name} is gone.", True
+    for name in sorted(new.keys() - old.keys()):
+        required = new[name][1]
+        yield f"The argument {name} was added{', and is required' if required else ''}.", required
+    for name in sorted(old.keys() & new.keys()):
+        (schema, required), (new_schema, new_required) = old[name], new[name]
+        if required != new_required:
+            yield f"The argument {name} became {'required' if new_required else 'optional'}.", new_required
+        yield from _schema_changes(name, schema, new_schema)
+
+
+def _flat(schema: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any], bool]]:
+    """Arguments, and the properties of those that are objects: what a caller fills in."""
+    found: dict[str, tuple[Mapping[str, Any], bool]] = {}
+    for name, each, required in _properties(schema, schema):
+        found[name] = (each, required)
+        for inner, below, needed in _properties(each, schema):
+            found[f"{name}.{inner}"] = (below, required and needed)
+    return found
+
+
+def _properties(
+    schema: Mapping[str, Any], root: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    required = schema.get("required") or ()
+    for name, each in (schema.get("properties") or {}).items():
+        yield name, _followed(each, root), name in required
+
+
+def _followed(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema with what it refers to, one step."""
+    if not isinstance(schema, Mapping):
+        return {}
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        target = (root.get("$defs") or {}).get(reference.removeprefix(LOCAL))
+        if isinstance(target, Mapping):
+            return {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return schema
+
+
+def _schema_changes(
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, bool]]:
+    if before.get("type") != after.get("type"):
+        yield f"The argument {name} was {_type(before)} and is {_type(after)}.", True
+        return
+    old, new = before.get("enum"), after.get("enum")
+    if isinstance(old, list) and isinstance(new, list):
+        gone = [str(each) for each in old if each not in new]
+        added = [str(each) for each in new if each not in old]
+        if gone:
+            yield f"The argument {name} may no longer be {', '.join(gone[:5])[:200]}.", True
+        if added:
+            yield f"The argument {name} may also be {', '.join(added[:5])[:200]}.", False
+    elif new is not None and old is None:
+        yield f"The argument {name} is one of a list of values now.", True
+    elif old is not None and new is None:
+        yield f"The argument {name} may be any value now.", False
+    elif not _alike(before, after):
+        yield f"What the argument {name} may be changed.", False
+
+
+def _alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    quiet = ("description", "title", "examples", "properties", "required", "deprecated")
+    return {key: value for key, value in before.items() if key not in quiet} == {
+        key: value for key, value in after.items() if key not in quiet
+    }
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    given = schema.get("type", "of any type")
+    return " or ".join(map(str, given)) if isinstance(given, list) else str(given)
+
+
+def _answer_change(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
+    if before is None or after is None:
+        return "What it answers is known now." if before is None else "What it answers is not known any more."
+    old, new = set(before.get("properties") or ()), set(after.get("properties") or ())
+    parts = [
+        f"{verb} {', '.join(sorted(names)[:8])[:200]}"
+        for verb, names in (("without", old - new), ("with", new - old))
+        if names
+    ]
+    return f"What it answers changed{': ' + '; '.join(parts) if parts else ''}."

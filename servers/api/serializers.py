@@ -50,7 +50,7 @@ class SourceInput(StrictSerializer):
     name = serializers.CharField(max_length=64)
     kind = serializers.CharField(max_length=32)
     settings = serializers.DictField(
-        help_text='As the kind needs: postgres takes {"dsn": …}, http {"base_url": …}.'
+        help_text='As the kind needs: postgres takes {"dsn": …}, http {"base_url": …} or {"openapi": …}.'
     )
 
 
@@ -200,12 +200,36 @@ class NamesSerializer(serializers.Serializer[Any]):
     prompts = serializers.ListField(child=serializers.CharField())
 
 
+class RefreshInput(StrictSerializer):
+    """How to take over what a data source brings. All of it may be left out."""
+
+    document = serializers.JSONField(
+        required=False,
+        allow_null=True,
+        help_text="An OpenAPI document in place of the source's own: its address, its text, or the document. Left out, "
+        "the source's own is fetched again.",
+    )
+    preview = serializers.BooleanField(
+        required=False, default=False, help_text="Say what would change, and change nothing."
+    )
+
+
+class DifferenceSerializer(serializers.Serializer[Any]):
+    """What became, or would become, of one tool."""
+
+    kind = serializers.ChoiceField(choices=["added", "removed", "renamed", "changed"])
+    tool = serializers.CharField()
+    words = serializers.ListField(child=serializers.CharField())
+    breaking = serializers.BooleanField(help_text="Whether calls as before may be refused.")
+
+
 class RefreshedSerializer(serializers.Serializer[Any]):
-    """What taking over a data source's offering did."""
+    """What taking over a data source's offering did. Of a preview only the differences are filled."""
 
     added = NamesSerializer()
     changed = NamesSerializer(help_text="A tool that changed has a new version.")
     removed = NamesSerializer()
+    differences = DifferenceSerializer(many=True)
 
 
 class CallInput(StrictSerializer):

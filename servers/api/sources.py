@@ -11,6 +11,7 @@ from servers.api.serializers import (
     DraftSerializer,
     HealthSerializer,
     RefreshedSerializer,
+    RefreshInput,
     SettingsInput,
     SourceChange,
     SourceInput,
@@ -18,6 +19,7 @@ from servers.api.serializers import (
     SourceSerializer,
 )
 from servers.services import previews, sources
+from servers.services.offerings import Refreshed
 from tenants.api.base import TenantView, results, uuid_of
 from tenants.api.problems import problems
 
@@ -92,13 +94,18 @@ class SourceRefreshView(TenantView):
 
     @extend_schema(
         operation_id="refresh_data_source",
-        request=None,
-        responses={200: RefreshedSerializer, **problems(400, 409)},
+        request=RefreshInput,
+        responses={200: RefreshedSerializer, **problems(400, 409, 413)},
         tags=_TAGS,
     )
     def post(self, request: Request, tenant: str, source: str) -> Response:
         """Add what is new, renew what changed, remove what is gone. Nothing of this happens by itself."""
-        done = sources.refresh_source(uuid_of(source), caller=self.caller)
+        given = self.read_input(RefreshInput)
+        document = given.get("document")
+        if given["preview"]:
+            found = sources.preview_refresh(uuid_of(source), document=document, caller=self.caller)
+            return Response(RefreshedSerializer(Refreshed(differences=found)).data)
+        done = sources.refresh_source(uuid_of(source), document=document, caller=self.caller)
         return Response(RefreshedSerializer(done).data)
 
 

@@ -290,19 +290,36 @@ class Backend(Protocol):
     """The kinds of tools that teams define on such a source (``compile``), by name."""
     composes: bool = False
     """Whether its operations call other tools (``Context.call``). Each run of one is in the log before it begins."""
+    document_settings: frozenset[str] = frozenset()
+    """Names of settings that hold a document, or say where one is. What it brings is stored; it is not."""
 
     @abstractmethod
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Check and normalise settings. Runs no I/O. Raises ``InvalidInput`` with a path a fault."""
         ...
 
+    async def fetch_documents(self, settings: Mapping[str, Any], *, anew: bool = False) -> Mapping[str, Any]:
+        """The settings with the documents that they only name, for ``clean_settings`` to read.
+
+        With ``anew`` these are stored settings, whose documents are wanted again. Raises ``InvalidInput``.
+        """
+        return settings
+
+    def keep_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Of settings that were cleaned what is stored: all but documents, of which ``offered`` has made its tools."""
+        return dict(settings)
+
     def describe_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The part of the settings that may be shown (host, database, user …), without any secret."""
-        return {name: value for name, value in settings.items() if name not in self.secret_settings}
+        kept = self.keep_settings(settings)
+        return {name: value for name, value in kept.items() if name not in self.secret_settings}
 
     @abstractmethod
     def offered(self, settings: Mapping[str, Any]) -> Offering:
-        """The tools, resources and prompts that come with a source of this kind."""
+        """The tools, resources and prompts that come with a source of this kind.
+
+        Of stored settings whose documents were not kept: ``InvalidInput`` (``document_missing``).
+        """
         ...
 
     @abstractmethod

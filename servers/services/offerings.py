@@ -6,7 +6,7 @@ Everything here happens in the scope, and so in the transaction, that is open: a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from core.errors import Conflict
 from servers.execution.contract import Offered, OfferedResource, Offering, Operation
 from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
+from servers.services.differences import Difference
 from servers.services.prompts import prompt_fields
 from servers.services.resources import require_free_uris, resource_fields
 from servers.services.tools import renew_tool, store_tool
@@ -47,6 +48,7 @@ class Refreshed:
     added: Names = field(default_factory=Names)
     changed: Names = field(default_factory=Names)
     removed: Names = field(default_factory=Names)
+    differences: Sequence[Difference] = ()
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -16,10 +17,11 @@ from core.crypto import SealError
 from core.errors import Conflict, InvalidInput, MarinaError, NotFound, SourceError
 from core.loop import run_async
 from core.sealing import sealer
-from servers.execution.contract import Backend, Health, Offering, Source
+from servers.execution.contract import Backend, Health, Offered, Offering, Operation, Source
 from servers.models import DataSource, Prompt, Resource, ServerSource, Tool
 from servers.services.bounds import check_name
 from servers.services.changes import publish_change
+from servers.services.differences import Difference, diff_tools
 from servers.services.kinds import backend_of
 from servers.services.offerings import Refreshed, free_prefix, take_over
 from servers.services.runtime import get_runtime
@@ -54,8 +56,8 @@ def get_source(source_id: UUID, *, caller: Caller) -> DataSource:
 def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> Offering:
     """What a source with these settings would bring. Saves nothing. Raises ``InvalidInput``."""
     caller.require(Action.SOURCES_CHANGE)
-    backend, cleaned = _cleaned(kind, settings)
-    return backend.offered(cleaned)
+    backend, cleaned = _fetched(kind, settings)
+    return _offered(backend, cleaned)
 
 
 def check_source_name(name: str, offering: Offering, *, caller: Caller) -> None:
@@ -77,8 +79,8 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
     """
     caller.require(Action.SOURCES_CHANGE)
     check_name(name)
-    backend, cleaned = _cleaned(kind, settings)
-    offering = backend.offered(cleaned)
+    backend, cleaned = _fetched(kind, settings)
+    offering = _offered(backend, cleaned)
     with tenant_scope(caller.tenant_id):
         source = DataSource(
             id=uuid4(),
@@ -87,7 +89,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
             kind=backend.kind,
             settings=backend.describe_settings(cleaned),
         )
-        source.sealed = seal_settings(source, cleaned, sealer())
+        source.sealed = seal_settings(source, backend.keep_settings(cleaned), sealer())
         source.tool_prefix = free_prefix(name, offering)
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save(force_insert=True)
@@ -105,7 +107,9 @@ def update_source(
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> DataSource:
-    """Rename a source, or replace its settings whole; what is ``None`` stays. Its tools stay.
+    """Rename a source, or replace its settings whole; what is ``None`` stays.
+
+    Its tools stay, too, unless the settings bring a document: then they are those of the document.
 
     Settings are never merged with the stored ones: otherwise an editor could point a stored password at a
     host of their own. Nor is a stored secret lost by leaving it out: that is refused, and ``None`` removes it.
@@ -114,17 +118,16 @@ def update_source(
     caller.require(Action.SOURCES_CHANGE)
     if name is not None:
         check_name(name)
+    if settings is not None:
+        settings = _with_documents(backend_of(get_source(source_id, caller=caller).kind), settings)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id, lock=True)
         before = _shown(source)
         if settings is not None:
             backend, cleaned = _cleaned_anew(source, settings)
-            source.settings = backend.describe_settings(cleaned)
-            source.sealed = seal_settings(source, cleaned, sealer())
-            source.version += 1
-            source.health = DataSource.HealthState.UNKNOWN
-            source.health_reason = ""
-            source.health_checked_at = None
+            _store_settings(source, backend, cleaned)
+            if backend.keep_settings(cleaned) != cleaned:
+                take_over(source, _offered(backend, cleaned), caller=caller)
         if name is not None:
             source.name = name
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
@@ -135,23 +138,43 @@ def update_source(
     return source
 
 
-def refresh_source(source_id: UUID, *, caller: Caller) -> Refreshed:
-    """Take over what the source's kind brings now: after an upgrade, or new settings. Connects to nothing.
+def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> Refreshed:
+    """Take over what the source's kind brings now: after an upgrade, new settings, or a new version of its document.
 
-    Nothing of this happens by itself, so that what a team offers changes by somebody's decision only.
+    Nothing of this happens by itself, so that what a team offers changes by somebody's decision only. Connects to
+    nothing, but to where a document is; ``document`` is one to take in its place.
     Raises ``NotFound``, ``Conflict`` (a new name or URI is taken), ``InvalidInput`` and ``SourceError``.
     """
     caller.require(Action.SOURCES_CHANGE)
+    backend, cleaned, version = _anew(source_id, document, caller=caller)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id, lock=True)
-        offering = backend_of(source.kind).offered(execution_source(source).settings)
-        done = take_over(source, offering, caller=caller)
+        if source.version != version:
+            raise Conflict("The data source was changed meanwhile. Try again.", code="version_moved")
+        before = _brought_tools(source)
+        kept = backend.keep_settings(cleaned)
+        done = take_over(source, _offered(backend, cleaned), caller=caller)
+        if kept != execution_source(source).settings:
+            _store_settings(source, backend, cleaned)
+            source.save()
+        done = replace(done, differences=diff_tools(before, _brought_tools(source)))
         if done:
             publish_change(caller.tenant_id)
         states = {"added": done.added, "changed": done.changed, "removed": done.removed}
         after = {**_shown(source), **{state: names.shown() for state, names in states.items()}}
         record_change("source.refreshed", caller=caller, after=after)
     return done
+
+
+def preview_refresh(source_id: UUID, *, caller: Caller, document: Any = None) -> list[Difference]:
+    """What ``refresh_source`` would change of the source's tools, in words. Saves nothing. Raises as it does."""
+    caller.require(Action.SOURCES_CHANGE)
+    backend, cleaned, _ = _anew(source_id, document, caller=caller)
+    offering = _offered(backend, cleaned)
+    with tenant_scope(caller.tenant_id):
+        source = _source(source_id)
+        new = [replace(each, name=source.tool_prefix + each.name) for each in offering.tools]
+        return diff_tools(_brought_tools(source), new)
 
 
 def delete_source(source_id: UUID, *, caller: Caller) -> None:
@@ -209,7 +232,7 @@ def test_settings(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> 
     Raises ``InvalidInput``; then nothing was connected to.
     """
     caller.require(Action.SOURCES_CHANGE)
-    backend, cleaned = _cleaned(kind, settings)
+    backend, cleaned = _fetched(kind, settings)
     source = Source(
         id=uuid4(), tenant_id=caller.tenant_id, name="unsaved", kind=backend.kind, version=0, settings=cleaned
     )
@@ -263,11 +286,56 @@ def _name_conflict(name: object) -> Conflict:
     return Conflict(f"A data source called {name} exists already. Choose another name.", code="name_taken")
 
 
+def _fetched(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:
+    """Settings that were entered, cleaned, with the documents that they name. Outside of any transaction."""
+    return _cleaned(kind, _with_documents(backend_of(kind), settings))
+
+
+def _with_documents(backend: Backend, settings: object, *, anew: bool = False) -> Any:
+    if not isinstance(settings, Mapping) or not backend.document_settings & settings.keys():
+        return settings
+    with faults_below("settings"):
+        return run_async(backend.fetch_documents(settings, anew=anew))
+
+
+def _anew(source_id: UUID, document: Any, *, caller: Caller) -> tuple[Backend, dict[str, Any], int]:
+    """The stored settings of a source with its document as it is now, or with this one; and the source's version."""
+    row = get_source(source_id, caller=caller)
+    backend = backend_of(row.kind)
+    stored = dict(execution_source(row).settings)
+    held = sorted(backend.document_settings & stored.keys())
+    if document is not None:
+        if not held:
+            refuse("document", "this data source is not made of a document. Leave it out.")
+        stored[held[0]] = document
+    if not held:
+        return backend, stored, row.version
+    given = _with_documents(backend, stored, anew=document is None)
+    return *_cleaned(row.kind, given), row.version
+
+
+def _offered(backend: Backend, cleaned: Mapping[str, Any]) -> Offering:
+    with faults_below("settings"):
+        return backend.offered(cleaned)
+
+
+def _store_settings(source: DataSource, backend: Backend, cleaned: Mapping[str, Any]) -> None:
+    """Put new settings in place of a source's own; what was known of its health is of the old ones."""
+    source.settings = backend.describe_settings(cleaned)
+    source.sealed = seal_settings(source, backend.keep_settings(cleaned), sealer())
+    source.version += 1
+    source.health = DataSource.HealthState.UNKNOWN
+    source.health_reason = ""
+    source.health_checked_at = None
+
+
 def _cleaned(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:
     backend = backend_of(kind)
     if not isinstance(settings, Mapping):
         refuse("settings", "must be an object.")
-    check_json(settings, "settings", largest=MAX_SETTINGS_BYTES)
+    # Documents have bounds of their own, and are not stored.
+    plain = {name: value for name, value in settings.items() if name not in backend.document_settings}
+    check_json(plain, "settings", largest=MAX_SETTINGS_BYTES)
     with faults_below("settings"):
         return backend, backend.clean_settings(settings)
 
@@ -304,7 +372,10 @@ def _own_tools(source: DataSource) -> list[str]:
     tools = list(Tool.objects.filter(source=source, brought=False).select_related("current"))
     try:
         offered = backend_of(source.kind).offered(execution_source(source).settings).tools
-    except (SourceError, InvalidInput):
+    except (SourceError, InvalidInput) as fault:
+        if fault.code == "document_missing":
+            # What is made of documents was never stored without a mark.
+            return [tool.name for tool in tools]
         # Neither a kind that is gone nor settings that do not open may keep a source from being deleted.
         return []
     brought = [(each.operation.kind, dict(each.operation.definition)) for each in offered]
@@ -312,6 +383,23 @@ def _own_tools(source: DataSource) -> list[str]:
         tool.name
         for tool in tools
         if tool.current is not None and (tool.current.kind, tool.current.definition) not in brought
+    ]
+
+
+def _brought_tools(source: DataSource) -> list[Offered]:
+    """The tools that came with a source, as they are stored."""
+    return [
+        Offered(
+            name=tool.name,
+            title=tool.current.title,
+            description=tool.current.description,
+            input_schema=tool.current.input_schema,
+            output_schema=tool.current.output_schema,
+            annotations=tool.current.annotations,
+            operation=Operation(tool.current.kind, tool.current.definition),
+        )
+        for tool in Tool.objects.filter(source=source, brought=True).select_related("current")
+        if tool.current is not None
     ]
 
 

@@ -76,8 +76,12 @@ def tool_outcome(reply: Reply, definition: Mapping[str, Any], secrets: Iterable[
             text = _plain(value, reply.status)
             return Outcome(None, text, size=len(text.encode()))
         wrapped = not isinstance(value, dict)
-    structured = {WRAP: value} if wrapped else value
-    text = orjson.dumps(structured).decode() if structured is not None else _plain(None, reply.status)
+    if wrapped or not isinstance(value, dict):
+        # Where an object was promised and none came, as with status 204, an empty one says so.
+        structured: dict[str, Any] = {} if value is None and not wrapped else {WRAP: value}
+    else:
+        structured = value
+    text = orjson.dumps(structured).decode()
     return Outcome(structured, text, size=len(text.encode()))
 
 

@@ -13,6 +13,12 @@ from servers.execution.backends.http.curl import read_curl
 from servers.execution.backends.http.definitions import KIND, compile_http_tool
 from servers.execution.backends.http.health import check_source
 from servers.execution.backends.http.offers import offer_operations
+from servers.execution.backends.http.openapi.settings import (
+    clean_document,
+    fetch_document,
+    keep_document,
+    offer_document,
+)
 from servers.execution.backends.http.operations import (
     Run,
     api_get,
@@ -71,6 +77,7 @@ class HttpBackend(Backend):
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     secret_settings: frozenset[str] = SECRETS
     tool_kinds: Mapping[str, ToolKind] = {KIND: ToolKind("HTTP request", SAMPLE, pasted="a curl line")}
+    document_settings: frozenset[str] = frozenset({"openapi"})
 
     def __init__(
         self, *, allow_address: AllowAddress = allow_public, idle_seconds: float = IDLE_SECONDS
@@ -79,9 +86,18 @@ class HttpBackend(Backend):
         self.apis = Apis(allow=allow_address, idle_seconds=idle_seconds)
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return clean_settings(settings)
+        rest, document = clean_document(settings)
+        return {**clean_settings(rest), **document}
+
+    async def fetch_documents(self, settings: Mapping[str, Any], *, anew: bool = False) -> Mapping[str, Any]:
+        return await fetch_document(settings, anew=anew, allow=self._allow)
+
+    def keep_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return keep_document(settings)
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
+        if settings.get("openapi"):
+            return Offering(tools=offer_document(settings))
         return offer_operations(read_settings(settings))
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:

@@ -22,16 +22,27 @@ SECRETS: Final = frozenset({"token", "password", "client_secret"})
 SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
-    "required": ["base_url"],
     "additionalProperties": False,
     "properties": {
         "base_url": {
             "type": "string",
             "title": "Base address",
             "description": "Every request goes to this address or below it, and nowhere else: "
-            "https://api.example.com/v1",
-            "minLength": 1,
+            "https://api.example.com/v1. Empty: the one that the OpenAPI document names.",
             "maxLength": 2_048,
+        },
+        "openapi": {
+            "title": "OpenAPI document",
+            "description": "Its address, or the document itself (3.0 or 3.1, JSON or YAML): each operation becomes a "
+            "tool. Empty: a few tools that ask for any path.",
+            "maxLength": 2_000_000,
+        },
+        "operations": {
+            "type": "array",
+            "title": "Operations",
+            "description": "Of the OpenAPI document: operationIds, GET /path, or tag:name. Empty: all.",
+            "items": {"type": "string", "maxLength": 2_048},
+            "maxItems": 2_000,
         },
         "auth": {
             "enum": ["none", "bearer", "api_key", "basic", "oauth"],

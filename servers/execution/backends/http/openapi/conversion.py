@@ -9,6 +9,7 @@ their documents: everything may be missing or null, and only types and propertie
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -39,6 +40,9 @@ INPUT_BYTES: Final = 24 * 1024
 OUTPUT_BYTES: Final = 6 * 1024
 """Schemas travel to each client and each model with every list: what is far from the root is left open."""
 
+_OUTPUT_OF_MANY: Final = ((250, OUTPUT_BYTES), (750, OUTPUT_BYTES // 2), (math.inf, OUTPUT_BYTES // 4))
+"""Bytes of an answer's schema in documents of at most so many operations: all of them are held in memory."""
+
 _MOST_TEXT: Final[Mapping[Direction, int]] = {"arguments": 500, "answers": 160}
 _MOST_VALUE: Final = 200
 _MOST_CHOICES: Final = 200
@@ -52,6 +56,11 @@ _SAME_VALUE: Final = frozenset({*_LISTS, "not", "if", "then", "else", "dependent
 _NAMED: Final = ("properties", "patternProperties", "dependentSchemas", "$defs")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _OPEN: Final = "Left open here: "
+
+
+def output_bytes(operations: int) -> int:
+    """How large the schema of an answer may be in a document of so many operations."""
+    return next(most for count, most in _OUTPUT_OF_MANY if operations <= count)
 
 
 class Schemas:

@@ -8,7 +8,10 @@ from collections.abc import Container
 from hashlib import sha256
 from typing import Final
 
-MAX_NAME: Final = 64
+MAX_NAME: Final = 52
+"""Of the 64 characters that a name may have: where it is taken, the source's name comes before it."""
+
+MAX_ARGUMENT: Final = 64
 _OTHER: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _BRACES: Final = re.compile(r"[{}]")
 
@@ -16,9 +19,8 @@ _BRACES: Final = re.compile(r"[{}]")
 def tool_name(operation_id: object, method: str, path: str, taken: Container[str]) -> str:
     """The name of an operation's tool: its id's, else its method's and path's. Unique, whatever the case."""
     wanted = _plain(operation_id) if isinstance(operation_id, str) else ""
-    return _unique(
-        wanted or _plain(f"{method.lower()}_{_BRACES.sub('', path).lstrip('/')}") or "operation", taken
-    )
+    wanted = wanted or _plain(f"{method.lower()}_{_BRACES.sub('', path).lstrip('/')}") or "operation"
+    return _unique(wanted, taken, MAX_NAME)
 
 
 def argument_name(wire: str, where: str, taken: Container[str]) -> str:
@@ -26,7 +28,7 @@ def argument_name(wire: str, where: str, taken: Container[str]) -> str:
     wanted = _plain(wire) or where
     if wanted.lower() in taken:
         wanted = f"{where}_{wanted}"
-    return _unique(wanted, taken)
+    return _unique(wanted, taken, MAX_ARGUMENT)
 
 
 def _plain(text: str) -> str:
@@ -35,17 +37,17 @@ def _plain(text: str) -> str:
     return _OTHER.sub("_", plain).strip("_.-")
 
 
-def _unique(wanted: str, taken: Container[str]) -> str:
-    name, number = _short(wanted, ""), 1
+def _unique(wanted: str, taken: Container[str], most: int) -> str:
+    name, number = _short(wanted, "", most), 1
     while name.lower() in taken:
         number += 1
-        name = _short(wanted, f"_{number}")
+        name = _short(wanted, f"_{number}", most)
     return name
 
 
-def _short(wanted: str, ending: str) -> str:
+def _short(wanted: str, ending: str, most: int) -> str:
     """The name with its ending, cut to length; what was cut is told by a digest, so that it stays the same."""
-    if len(wanted) + len(ending) <= MAX_NAME:
+    if len(wanted) + len(ending) <= most:
         return wanted + ending
     digest = sha256(wanted.encode()).hexdigest()[:6]
-    return f"{wanted[: MAX_NAME - len(ending) - 7]}_{digest}{ending}"
+    return f"{wanted[: most - len(ending) - 7]}_{digest}{ending}"

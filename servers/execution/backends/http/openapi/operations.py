@@ -21,9 +21,9 @@ from servers.execution.backends.http.definitions import (
 )
 from servers.execution.backends.http.openapi.conversion import (
     INPUT_BYTES,
-    OUTPUT_BYTES,
     Schemas,
     bounded_text,
+    output_bytes,
     shrink,
 )
 from servers.execution.backends.http.openapi.documents import BadReference, Document, pointer
@@ -89,6 +89,7 @@ def read_operations(document: Document) -> list[Imported]:
         for method in _METHODS if isinstance(found, Mapping) else ():
             if isinstance(found.get(method), Mapping) and len(drafts) < MAX_OPERATIONS:
                 drafts.append(importer.draft(path, method, found, found[method]))
+    importer.most_answer = output_bytes(len(drafts))
     importer.inputs.settle()
     importer.outputs.settle()
     return [importer.finish(draft) for draft in drafts] + lost
@@ -99,6 +100,7 @@ class _Importer:
         self.inputs = Schemas(document, "arguments")
         self.outputs = Schemas(document, "answers")
         self._document = document
+        self.most_answer = output_bytes(0)
         self._names: set[str] = set()
         self._server = first_server(document.root.get("servers"))
 
@@ -190,8 +192,8 @@ class _Importer:
         if problem:
             draft.notes.append(f"What it answers is left open. {problem}")
             return None
-        answer = shrink(answer, OUTPUT_BYTES)
-        defs = self.outputs.whole([answer], OUTPUT_BYTES)
+        answer = shrink(answer, self.most_answer)
+        defs = self.outputs.whole([answer], self.most_answer)
         wrap = wraps(answer, defs, nullable=True)
         draft.definition["answer"]["wrap"] = wrap
         made = output_schema(answer, defs, wrap=wrap)

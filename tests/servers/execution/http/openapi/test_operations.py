@@ -104,7 +104,7 @@ def test_tools_are_named_by_their_operations(operation_id: Any, path: str, name:
     assert only(document(paths={path: {"get": {"operationId": operation_id}}})).name == name
 
 
-def test_names_are_unique_whatever_their_case_and_at_most_64_long() -> None:
+def test_names_are_unique_whatever_their_case_and_at_most_52_long() -> None:
     long = "x" * 10_000
     paths = {
         f"/{n}": {"get": {"operationId": each}}
@@ -113,7 +113,7 @@ def test_names_are_unique_whatever_their_case_and_at_most_64_long() -> None:
     names = list(operations(document(paths=paths)))
     assert names[:4] == ["a", "A_2", "a_3", "a_4"]
     assert len({name.lower() for name in names}) == 7
-    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) for name in names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,52}", name) for name in names)
 
 
 def test_arguments_are_named_by_their_parameters() -> None:

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import jsonschema_rs
 import orjson
 import pytest
-from drf_spectacular.generators import SchemaGenerator
 
 from servers.execution.backends.http.definitions import compile_http_tool
 from servers.execution.backends.http.openapi.conversion import INPUT_BYTES, OUTPUT_BYTES
-from servers.execution.backends.http.openapi.imports import ImportedDocument, import_document
 from servers.execution.backends.http.requests import build_request
 from servers.services.bounds import MAX_DEFINITION_BYTES, MAX_SCHEMA_BYTES
 from tenants.services.inputs import check_json, clean_text
-
-PACKAGES = Path(__file__).resolve().parents[4] / "documents" / "node_modules"
-DOCUMENTS = {
-    "github": "@octokit/openapi/generated/api.github.com.json",
-    "figma": "@figma/rest-api-spec/openapi/openapi.yaml",
-    "directus": "@directus/specs/dist/openapi.json",
-}
-
-
-@cache
-def imported(name: str) -> ImportedDocument:
-    if name == "marina":
-        generator: Any = SchemaGenerator
-        schema = generator().get_schema(request=None, public=True)
-        return import_document(
-            json.dumps(schema, default=str), fetched_from="https://marina.example/api/v1/schema"
-        )
-    path = PACKAGES / DOCUMENTS[name]
-    assert path.exists(), "The documents are not installed: make tests/documents/node_modules/.installed"
-    return import_document(path.read_bytes())
+from tests.servers.execution.http.openapi.published import DOCUMENTS, imported
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""The difference of two documents, in words."""
+"""The difference of what a source brought and brings, in words."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from typing import Any
 
-from servers.execution.backends.http.openapi.differences import Difference, diff_documents
+from servers.services.differences import Difference, diff_tools
 from tests.servers.execution.http.openapi.shop import FASTAPI_LIKE, operations
 
 READ = "read_item_items__item_id__get"
@@ -16,7 +16,7 @@ def differences(changed: dict[str, Any]) -> list[Difference]:
         [each.tool for each in operations(given).values() if each.tool is not None]
         for given in (FASTAPI_LIKE, changed)
     ]
-    return diff_documents(*tools)
+    return diff_tools(*tools)
 
 
 def changed() -> Any:
@@ -71,7 +71,7 @@ def test_changes_within_a_body_are_named_by_their_path() -> None:
     newer = deepcopy(new)
     newer["components"]["schemas"]["Item"]["properties"]["size"]["enum"] = ["m", "l"]
     tools = [[each.tool for each in operations(given).values() if each.tool] for given in (new, newer)]
-    (difference, *_) = diff_documents(*tools)
+    (difference, *_) = diff_tools(*tools)
     assert list(difference.words) == [
         "The argument body.size may no longer be s.",
         "The argument body.size may also be l.",

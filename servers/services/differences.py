@@ -1,4 +1,4 @@
-"""Says in words how the operations of a document differ from those before. Pure: compares what it is given."""
+"""Says in words how tools that a source brings differ from those that it brought. Pure: compares what it is given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from servers.execution.backends.http.schemas import LOCAL
 from servers.execution.contract import Offered
 
 MAX_WORDS: Final = 20
@@ -25,23 +24,22 @@ class Difference:
     breaking: bool = False
 
 
-def diff_documents(old_operations: Iterable[Offered], new_operations: Iterable[Offered]) -> list[Difference]:
+def diff_tools(before: Iterable[Offered], after: Iterable[Offered]) -> list[Difference]:
     """What was added, removed, renamed (the same method and path) and changed, each by name."""
-    old = {each.name: each for each in old_operations}
-    new = {each.name: each for each in new_operations}
+    old = {each.name: each for each in before}
+    new = {each.name: each for each in after}
     moved = {_place(each): name for name, each in new.items() if name not in old}
     found = []
-    for name, before in old.items():
-        after = new.get(name)
-        if after is None:
-            other = moved.pop(_place(before), None)
+    for name, was in old.items():
+        if name not in new:
+            other = moved.pop(_place(was), None)
             if other is None:
-                found.append(Difference("removed", name, [f"{_place(before)} is gone."], breaking=True))
+                found.append(Difference("removed", name, [f"{_place(was)} is gone."], breaking=True))
             else:
-                words = [f"It is called {other} now.", *_changes(before, new[other])[0]]
-                found.append(Difference("renamed", name, words, breaking=True))
+                words = [f"It is called {other} now.", *_changes(was, new[other])[0]]
+                found.append(Difference("renamed", name, words[:MAX_WORDS], breaking=True))
             continue
-        changes, breaking = _changes(before, after)
+        changes, breaking = _changes(was, new[name])
         if changes:
             found.append(Difference("changed", name, changes[:MAX_WORDS], breaking))
     found += [Difference("added", name, [f"{place} is new."]) for place, name in moved.items()]
@@ -50,8 +48,11 @@ def diff_documents(old_operations: Iterable[Offered], new_operations: Iterable[O
 
 
 def _place(offered: Offered) -> str:
+    """What a tool does, apart from its name: of an HTTP tool its method and path."""
     definition = offered.operation.definition
-    return f"{definition.get('method')} {definition.get('path')}"
+    if "method" in definition and "path" in definition:
+        return f"{definition['method']} {definition['path']}"
+    return f"{offered.operation.kind} {offered.name}"
 
 
 def _changes(before: Offered, after: Offered) -> tuple[list[str], bool]:
@@ -116,7 +117,7 @@ def _followed(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        target = (root.get("$defs") or {}).get(reference.removeprefix(LOCAL))
+        target = (root.get("$defs") or {}).get(reference.removeprefix("#/$defs/"))
         if isinstance(target, Mapping):
             return {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     return schema

@@ -6,7 +6,7 @@ Everything here happens in the scope, and so in the transaction, that is open: a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -17,9 +17,12 @@ from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
 from servers.services.differences import Difference
 from servers.services.prompts import prompt_fields
 from servers.services.resources import require_free_uris, resource_fields
-from servers.services.tools import renew_tool, store_tool
+from servers.services.tools import renew_tool, store_tools
 from tenants.access import Caller
 from tenants.services.inputs import as_json, name_taken, refuse
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*")
+"""A name in a sentence: a full stop or a hyphen at its end is the sentence's."""
 
 MAX_OFFERED: Final = 2_000
 """Tools, resources and prompts that one source may bring, of each."""
@@ -94,7 +97,11 @@ def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refr
 
 def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *, caller: Caller) -> None:
     present = {tool.name: tool for tool in Tool.objects.filter(source=source).select_related("current")}
-    offered = {tool.name: tool for tool in (_prefixed(each, source, offering) for each in offering.tools)}
+    names = _names_in_sentences(offering)
+    offered = {
+        tool.name: tool for tool in (_prefixed(each, source.tool_prefix, names) for each in offering.tools)
+    }
+    new: list[Offered] = []
     for name, tool in present.items():
         if tool.brought and name not in offered:
             tool.delete()
@@ -106,10 +113,11 @@ def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *,
             row.brought = True
             row.save(update_fields=["brought"])
         if row is None or not row.brought:
-            store_tool(source, each, caller=caller, brought=True)
-            done.added.tools.append(name)
+            new.append(each)
         elif renew_tool(row, each, caller=caller):
             done.changed.tools.append(name)
+    store_tools(source, new, caller=caller)
+    done.added.tools.extend(each.name for each in new)
 
 
 def _take_over_resources(source: DataSource, offering: Offering, done: Refreshed) -> None:
@@ -134,9 +142,10 @@ def _take_over_resources(source: DataSource, offering: Offering, done: Refreshed
 
 def _take_over_prompts(source: DataSource, offering: Offering, done: Refreshed) -> None:
     offered = {}
+    names = _names_in_sentences(offering)
     for each in offering.prompts:
         name = source.tool_prefix + each.name
-        offered[name] = prompt_fields(name, each, _with_prefix(each.description, source, offering))
+        offered[name] = prompt_fields(name, each, _with_prefix(each.description, source.tool_prefix, names))
     present = {row.name: row for row in Prompt.objects.filter(source=source)}
     gone = [name for name in present if name not in offered]
     Prompt.objects.filter(source=source, name__in=gone).delete()
@@ -167,12 +176,16 @@ def _update(row: Resource | Prompt, fields: dict[str, Any]) -> bool:
     return bool(changed)
 
 
-def _prefixed(offered: Offered, source: DataSource, offering: Offering) -> Offered:
+def _names_in_sentences(offering: Offering) -> frozenset[str]:
+    return frozenset(each.name for each in offering.tools if not each.name.isalpha())
+
+
+def _prefixed(offered: Offered, prefix: str, names: Container[str]) -> Offered:
     """A tool as this source offers it: by the name that it gets here, in the form in which it is stored."""
-    name = source.tool_prefix + offered.name
+    name = prefix + offered.name
     path = f"tools.{name[:80]}"
     check_name(name, path)
-    fields = offered_fields(offered, path, _with_prefix(offered.description, source, offering))
+    fields = offered_fields(offered, path, _with_prefix(offered.description, prefix, names))
     return replace(
         offered,
         name=name,
@@ -186,15 +199,14 @@ def _prefixed(offered: Offered, source: DataSource, offering: Offering) -> Offer
     )
 
 
-def _with_prefix(description: str, source: DataSource, offering: Offering) -> str:
+def _with_prefix(description: str, prefix: str, names: Container[str]) -> str:
     """The description with the source's own tools by the names they got: a bare name is another source's.
 
     A name that is a plain word (``add``) is left alone: in a sentence it is rarely the tool.
     """
-    names = [re.escape(each.name) for each in offering.tools if not each.name.isalpha()]
-    if not source.tool_prefix or not names:
+    if not prefix:
         return description
-    return re.sub(rf"\b(?:{'|'.join(names)})\b", lambda found: source.tool_prefix + found[0], description)
+    return _WORD.sub(lambda found: prefix + found[0] if found[0] in names else found[0], description)
 
 
 def _same_operation(row: Tool, offered: Offered) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Max, QuerySet
+from django.db.models import Max, OuterRef, QuerySet, Subquery
 
 from core.errors import Conflict, NotFound
 from servers.execution.contract import Offered, Operation
@@ -183,16 +183,35 @@ def delete_tool(tool_id: UUID, *, caller: Caller) -> None:
         record_change("tool.deleted", caller=caller, before=before, tool=name)
 
 
-def store_tool(source: DataSource, offered: Offered, *, caller: Caller, brought: bool = False) -> Tool:
-    """Write a tool with its version 1, in the scope that is open. Raises ``Conflict`` for a taken name.
-
-    ``brought``: it comes with its source.
-    """
+def store_tool(source: DataSource, offered: Offered, *, caller: Caller) -> Tool:
+    """Write a tool with its version 1, in the scope that is open. Raises ``Conflict`` for a taken name."""
     name = offered.name
     with name_taken("servers_tool_name_unique", f"A tool called {name} exists already. Choose another name."):
-        tool = Tool.objects.create(name=name, source=source, brought=brought)
+        tool = Tool.objects.create(name=name, source=source)
     _add_version(tool, offered, caller=caller)
     return tool
+
+
+def store_tools(source: DataSource, offered: Sequence[Offered], *, caller: Caller) -> None:
+    """Write tools that come with their source, each with its version 1, in the scope that is open.
+
+    All at once, as a source may bring thousands. Raises ``Conflict`` for a taken name.
+    """
+    taken = Tool.objects.filter(name__in=[each.name for each in offered]).order_by("name").first()
+    words = (
+        f"A tool called {taken.name} exists already." if taken else "One of the names was taken this moment."
+    )
+    if taken is not None:
+        raise Conflict(f"{words} Choose another name.", code="name_taken")
+    tools = [
+        Tool(tenant_id=source.tenant_id, name=each.name, source=source, brought=True) for each in offered
+    ]
+    versions = [_version(tool, 1, each, caller) for tool, each in zip(tools, offered, strict=True)]
+    with name_taken("servers_tool_name_unique", f"{words} Try again."):
+        Tool.objects.bulk_create(tools, batch_size=500)
+    ToolVersion.objects.bulk_create(versions, batch_size=500)
+    first = ToolVersion.objects.filter(tool=OuterRef("pk"), number=1).values("pk")[:1]
+    Tool.objects.filter(pk__in=[tool.pk for tool in tools]).update(current=Subquery(first))
 
 
 def renew_tool(tool: Tool, offered: Offered, *, caller: Caller) -> bool:
@@ -295,13 +314,21 @@ def _offered(tool: Tool) -> Offered:
 
 
 def _add_version(tool: Tool, offered: Offered, *, caller: Caller) -> None:
+    newest = ToolVersion.objects.filter(tool=tool).aggregate(newest=Max("number"))["newest"] or 0
+    tool.current = _version(tool, newest + 1, offered, caller)
+    tool.current.save(force_insert=True)
+    tool.save(update_fields=["current"])
+
+
+def _version(tool: Tool, number: int, offered: Offered, caller: Caller) -> ToolVersion:
+    """A version that is not stored yet, its schemas checked."""
     check_json(offered.input_schema, "definition", largest=MAX_SCHEMA_BYTES)
     check_json(offered.output_schema, "definition", largest=MAX_SCHEMA_BYTES)
     compile_schema(offered.input_schema)
-    newest = ToolVersion.objects.filter(tool=tool).aggregate(newest=Max("number"))["newest"] or 0
-    tool.current = ToolVersion.objects.create(
+    return ToolVersion(
+        tenant_id=tool.tenant_id,
         tool=tool,
-        number=newest + 1,
+        number=number,
         kind=offered.operation.kind,
         title=offered.title,
         description=offered.description,
@@ -312,7 +339,6 @@ def _add_version(tool: Tool, offered: Offered, *, caller: Caller) -> None:
         icons=[dict(icon) for icon in offered.icons],
         created_by_id=caller.user_id,
     )
-    tool.save(update_fields=["current"])
 
 
 def _operation(version: ToolVersion) -> Operation:

@@ -227,6 +227,9 @@ def test_a_refresh_takes_over_what_is_new_changed_and_gone(team: Team, shelf: st
     before = version(team)
     assert set(rows(team, "tools")) == {"echo_twice", "add"}
     answer = refresh(team)
+    told = {each["tool"]: each["words"] for each in answer.body.pop("differences")}
+    assert told["add"] == ["The description changed."]
+    assert (told["echo_twice"], told["subtract"]) == (["tool echo_twice is gone."], ["tool subtract is new."])
     assert answer.body == {
         "added": {"tools": ["subtract"], "resources": ["shelf://news"], "prompts": ["summary"]},
         "changed": {"tools": ["add"], "resources": ["shelf://readme"], "prompts": []},
@@ -245,6 +248,7 @@ def test_a_refresh_of_the_same_changes_and_announces_nothing(team: Team, shelf: 
     put_up(team, shelf)
     before = version(team)
     answer = refresh(team)
+    assert answer.body.pop("differences") == []
     assert not any(names for state in answer.body.values() for names in state.values())
     assert version(team) == before
     assert rows(team, "tools")["add"]["version"] == 1

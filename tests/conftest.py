@@ -11,6 +11,7 @@ import base64
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -24,6 +25,8 @@ __all__ = ["live_marina", "live_worker", "postgres_url", "pytest_runtest_makerep
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 _home = tempfile.TemporaryDirectory(prefix="marina-home-")
 atexit.register(_home.cleanup)
+_files = Path(_home.name) / "files"
+_files.mkdir()
 
 
 def _prepare_environment() -> None:
@@ -43,6 +46,7 @@ def _prepare_environment() -> None:
         REDIS_URL=services.redis_url,
         PORT="8000",
         MARINA_OUTBOUND_ALLOW="127.0.0.0/8",
+        MARINA_FILES_ROOTS=str(_files),
         # All tests come from one address, and many with keys that are none.
         MARINA_KEY_FAILURES="1000000/60",
     )

@@ -103,6 +103,8 @@ class Env:
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     outbound_allow: tuple[Network, ...]
+    files_roots: tuple[Path, ...]
+    """Folders below which teams may have data sources of files, each team in a folder of its own."""
     max_body_bytes: int
     public_body_bytes: int
     streams_per_process: int
@@ -141,11 +143,12 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         return with_user(database_url, role, derive_text(master_key, f"database-role:{role}"))
 
     netloc = parts.netloc
+    home = Path(environ.get("MARINA_HOME") or ".marina").resolve()
     local_names = (
         (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}") if _is_loopback(parts.hostname) else ()
     )
     return Env(
-        home=Path(environ.get("MARINA_HOME") or ".marina").resolve(),
+        home=home,
         host=host,
         port=port,
         base_url=base_url,
@@ -160,6 +163,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         allowed_hosts=tuple(dict.fromkeys((netloc, *local_names, *_words(environ, "MARINA_ALLOWED_HOSTS")))),
         allowed_origins=tuple(dict.fromkeys((base_url, *_words(environ, "MARINA_ALLOWED_ORIGINS")))),
         outbound_allow=_networks(environ, "MARINA_OUTBOUND_ALLOW"),
+        files_roots=_folders(environ, "MARINA_FILES_ROOTS", home),
         max_body_bytes=_integer(
             environ, "MARINA_MAX_BODY_BYTES", default=4 * 1024 * 1024, low=1024, high=1 << 30
         ),
@@ -338,6 +342,26 @@ def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
         return parse_networks(_words(environ, name))
     except ValueError as fault:
         raise BadEnvironment(f"{name}: {fault}.") from None
+
+
+def _folders(environ: Mapping[str, str], name: str, home: Path) -> tuple[Path, ...]:
+    """Absolute paths, a colon between them. None lies in another, where one team's folder would hold another's."""
+    folders = tuple(Path(word) for word in environ.get(name, "").split(":") if word.strip())
+    real: list[Path] = []
+    for folder in folders:
+        if not folder.is_absolute() or ".." in folder.parts:
+            raise BadEnvironment(f"{name} holds {str(folder)!r}: write absolute paths, a colon between them.")
+        resolved = folder.resolve()
+        if home.is_relative_to(resolved):
+            raise BadEnvironment(
+                f"{name} holds {str(folder)!r}: MARINA_HOME lies in it, and must not be offered."
+            )
+        if any(resolved.is_relative_to(other) or other.is_relative_to(resolved) for other in real):
+            raise BadEnvironment(
+                f"{name} holds {str(folder)!r}: it lies in another of its folders, or one in it."
+            )
+        real.append(resolved)
+    return folders
 
 
 def _is_loopback(host: str | None) -> bool:

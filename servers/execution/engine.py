@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -38,10 +39,13 @@ class Engine:
         self,
         *,
         allow_address: AllowAddress = allow_public,
+        files_roots: Sequence[Path] = (),
         backends: Mapping[str, Backend] | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
     ) -> None:
-        self._backends = dict(backends or build_backends(allow_address=allow_address))
+        self._backends = dict(
+            backends or build_backends(allow_address=allow_address, files_roots=files_roots)
+        )
         self._composing = frozenset(kind for kind, each in self._backends.items() if each.composes)
         self._max_result_bytes = max_result_bytes
 

@@ -46,7 +46,10 @@ class Runtime:
 
     def __init__(self) -> None:
         self.sealer: Sealer = sealer()
-        self.engine = Engine(allow_address=AddressRule(settings.ENV.outbound_allow).allows)
+        self.engine = Engine(
+            allow_address=AddressRule(settings.ENV.outbound_allow).allows,
+            files_roots=settings.ENV.files_roots,
+        )
         self.writer = AuditWriter(settings.ENV.writer_database_url)
         self.bus = Bus(settings.ENV.redis_url)
         self.bus.listen(CHANNEL, self._heard, self._missed)

@@ -47,6 +47,7 @@ def make_home(home: Path) -> None:
         home.chmod(home.stat().st_mode | 0o011)
     # Django's collected static files, of which a local run has none: WhiteNoise warns where the folder is missing.
     (home / "static").mkdir(exist_ok=True)
+    (home / "files").mkdir(exist_ok=True, mode=0o700)
 
 
 @contextmanager

@@ -78,6 +78,8 @@ def child_environment(
         "MARINA_BASE_URL": options.base_url,
         # A run ends within ten seconds, storage included, whatever is in flight.
         "MARINA_DRAIN_SECONDS": "4",
+        # Each team's files lie in a folder of its own there.
+        "MARINA_FILES_ROOTS": inherited.get("MARINA_FILES_ROOTS") or str(options.home / "files"),
         "MARINA_HOME": str(options.home),
         "MARINA_MASTER_KEY": master_key,
         # The demo's database is on this machine, and so is most of what a local run is tried with.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from core.outbound import AllowAddress
 from servers.execution.backends.code import CodeBackend
+from servers.execution.backends.files import FilesBackend
 from servers.execution.backends.flows import FlowsBackend
 from servers.execution.backends.http import HttpBackend
 from servers.execution.backends.plugins import load_plugins
@@ -11,13 +15,14 @@ from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.contract import Backend
 
 
-def build_backends(*, allow_address: AllowAddress) -> dict[str, Backend]:
-    """A fresh object of each kind, by its name."""
+def build_backends(*, allow_address: AllowAddress, files_roots: Sequence[Path] = ()) -> dict[str, Backend]:
+    """A fresh object of each kind, by its name. ``files_roots``: folders of this machine that the operator allows."""
     backends: list[Backend] = [
         CodeBackend(),
+        FilesBackend(allow_address=allow_address, roots=files_roots),
         FlowsBackend(),
-        PostgresBackend(allow_address=allow_address),
         HttpBackend(allow_address=allow_address),
+        PostgresBackend(allow_address=allow_address),
     ]
     own = {backend.kind: backend for backend in backends}
     return {**own, **{backend.kind: backend for backend in load_plugins(taken=own)}}

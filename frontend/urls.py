@@ -38,6 +38,7 @@ _TENANT = [
     path("", overview.overview, name="overview"),
     path("overview/<str:name>", overview.part, name="overview_part"),
     path("data-sources/", sources.source_list, name="sources"),
+    path("data-sources/add", sources.source_add, name="source_add"),
     path("data-sources/new", sources.source_new, name="source_new"),
     path("data-sources/try", sources.source_try, name="source_try"),
     path("data-sources/<uuid:source_id>/", sources.source, name="source"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -56,7 +58,26 @@ def source_list(request: HttpRequest, caller: Caller) -> HttpResponse:
         (source, kinds.get(source.kind), _target(source, kinds.get(source.kind)), counts.get(source.id, 0))
         for source in list_sources(caller=caller)
     ]
-    return page(request, caller, "sources.html", "sources", {"rows": rows})
+    context = {"rows": rows, "ready": _ready_to_add(rows, kinds, caller)}
+    return page(request, caller, "sources.html", "sources", context)
+
+
+@require_POST
+@tenant_page(Action.SOURCES_CHANGE)
+def source_add(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Add a source of a kind that has no settings, called as its kind is. For any other kind, the form."""
+    kind = _kind_of(request)
+    if kind.ready:
+        try:
+            row = create_source(kind.name, kind.name, {}, caller=caller)
+        except (Conflict, InvalidInput) as fault:
+            messages.error(request, f"Nothing was added. {fault.message}")
+        else:
+            _check_and_tell(request, row, caller)
+            return redirect("frontend:source", caller.tenant_slug, row.id)
+    return redirect(
+        f"{reverse('frontend:source_new', args=[caller.tenant_slug])}?{urlencode({'kind': kind.name})}"
+    )
 
 
 @sensitive_post_parameters()
@@ -171,6 +192,20 @@ def source_delete(request: HttpRequest, caller: Caller, source_id: UUID) -> Http
         return redirect("frontend:source", caller.tenant_slug, source_id)
     messages.success(request, f"Data source {row.name} and what came with it are deleted.")
     return redirect("frontend:sources", caller.tenant_slug)
+
+
+def _ready_to_add(
+    rows: Sequence[tuple[DataSource, *tuple[Any, ...]]], kinds: Mapping[str, Kind], caller: Caller
+) -> list[tuple[Kind, list[str]]]:
+    """Kinds that are added by one click and that the team has none of yet, each with the tools that it brings."""
+    if not caller.may(Action.SOURCES_CHANGE):
+        return []
+    present = {row[0].kind for row in rows}
+    return [
+        (kind, [tool.name for tool in preview_offered(kind.name, {}, caller=caller).tools])
+        for kind in kinds.values()
+        if kind.ready and kind.name not in present
+    ]
 
 
 def _target(row: DataSource, kind: Kind | None) -> str:

@@ -24,6 +24,11 @@ class Kind:
     secrets: frozenset[str]
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has no settings, so that there is nothing to fill in."""
+        return not self.schema.get("properties")
+
 
 def list_kinds() -> list[Kind]:
     """Every kind that is installed, by title."""

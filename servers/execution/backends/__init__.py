@@ -12,6 +12,7 @@ from servers.execution.backends.flows import FlowsBackend
 from servers.execution.backends.http import HttpBackend
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
+from servers.execution.backends.toolkit import ToolkitBackend
 from servers.execution.contract import Backend
 
 
@@ -23,6 +24,7 @@ def build_backends(*, allow_address: AllowAddress, files_roots: Sequence[Path] =
         FlowsBackend(),
         HttpBackend(allow_address=allow_address),
         PostgresBackend(allow_address=allow_address),
+        ToolkitBackend(),
     ]
     own = {backend.kind: backend for backend in backends}
     return {**own, **{backend.kind: backend for backend in load_plugins(taken=own)}}

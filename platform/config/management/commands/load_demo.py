@@ -28,6 +28,7 @@ from tenants.services.members import add_member, list_members
 
 _DEMO = ("demo", "Demo team", "airports", "aviation")
 _SECOND = ("second", "Second team", "countries", "statistics")
+_TOOLKIT = "toolkit"
 _FIRST_CALL = {"name": "find_airport", "arguments": {"code": "LHR"}}
 
 
@@ -69,6 +70,7 @@ class Command(BaseCommand):
                 if role is not Role.OWNER:
                     self._member(users[role.value]["email"], role, owner)
             self._tools(owner)
+            self._toolkit(owner)
 
         tools = {tool.name for tool in list_tools(caller=owner) if tool.enabled}
         result = {
@@ -117,6 +119,11 @@ class Command(BaseCommand):
         for name, tool in AIRPORT_TOOLS.items():
             if name not in present:
                 create_tool(name, _DEMO[2], "sql", tool, caller=caller)
+
+    def _toolkit(self, caller: Caller) -> None:
+        if all(row.kind != _TOOLKIT for row in list_sources(caller=caller)):
+            made = create_source(_TOOLKIT, _TOOLKIT, {}, caller=caller)
+            test_source(made.id, caller=caller)
 
     def _source(self, name: str, dsn: str, caller: Caller, *, create: bool) -> None:
         source = next((row for row in list_sources(caller=caller) if row.name == name), None)

@@ -1,0 +1,57 @@
+"""The toolkit as a kind of data source: no settings, no connections, tools that only compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import InvalidInput
+from servers.execution.backends.toolkit.health import check_toolkit
+from servers.execution.backends.toolkit.operations import find_work, is_quick, offer_operations
+from servers.execution.backends.toolkit.pace import Bench
+from servers.execution.backends.toolkit.settings import SETTINGS_SCHEMA, clean_settings
+from servers.execution.contract import Backend, Context, Health, Offered, Offering, Operation, Outcome, Source
+
+
+class ToolkitBackend(Backend):
+    """See ``contract.Backend``. One object a process, used from one event loop."""
+
+    kind: str = "toolkit"
+    title: str = "Data toolkit"
+    settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
+    secret_settings: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self._bench = Bench()
+
+    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return clean_settings(settings)
+
+    def offered(self, settings: Mapping[str, Any]) -> Offering:
+        return Offering(tools=offer_operations())
+
+    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
+        message = "The toolkit brings its tools; none can be added to it."
+        raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+
+    async def check(self, source: Source) -> Health:
+        return check_toolkit()
+
+    async def execute(
+        self,
+        source: Source,
+        operation: Operation,
+        arguments: Mapping[str, Any],
+        *,
+        timeout: float,
+        context: Context,
+    ) -> Outcome:
+        work = find_work(operation.kind, arguments)
+        if work is None:
+            message = f"The toolkit has no operation {operation.kind}."
+            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+        quick = is_quick(operation.kind, dict(arguments))
+        return await self._bench.run(work, quick=quick, tenant_id=source.tenant_id, timeout=timeout)
+
+    async def close(self) -> None:
+        self._bench.close()

@@ -1,0 +1,114 @@
+"""Keeps the data tools within their time, and out of the event loop's way. Knows none of them.
+
+A little work is done at once. More is done in a thread, which lets go of the interpreter every few rows, so that
+the loop waits for a fraction of a millisecond instead of for a thread's whole slice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+from core.errors import SourceError
+
+T = TypeVar("T")
+
+MAX_SECONDS: Final = 10.0
+"""Of work in the thread, for one call."""
+MAX_AT_ONCE: Final = 2_000
+"""Values in what a call is given that is worked on at once, on the event loop: a millisecond's worth."""
+MAX_CHARACTERS_AT_ONCE: Final = 16_384
+
+_ROWS_A_BREATH: Final = 32
+
+
+class Pace:
+    """How one call goes through its rows: it stops when its time is up, or nobody waits any more."""
+
+    __slots__ = ("_beside", "_stopped", "_until")
+
+    def __init__(self, seconds: float, *, beside: bool) -> None:
+        self._until = time.monotonic() + seconds
+        self._beside = beside
+        self._stopped = False
+
+    def each(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
+        """The items with their numbers, counted from 1. Raises ``SourceError``."""
+        for number, item in enumerate(items, 1):
+            if number % _ROWS_A_BREATH == 0:
+                self.breathe()
+            yield number, item
+
+    def breathe(self) -> None:
+        """Let others work for a moment. Raises ``SourceError`` when the time is up."""
+        if self._stopped or time.monotonic() > self._until:
+            raise SourceError(
+                f"The work was stopped after {MAX_SECONDS:g} s. Give it less data.", code="source_timeout"
+            )
+        if self._beside:
+            # Not to wait: it lets go of the interpreter.
+            time.sleep(0)
+
+    def stop(self) -> None:
+        """End the work at its next breath."""
+        self._stopped = True
+
+
+class Bench:
+    """Where the work of all teams is done: one thread, and no more than one piece a team waits for it.
+
+    More threads would share the same interpreter, and take more of it from the loop.
+    """
+
+    def __init__(self) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    async def run(self, work: Callable[[Pace], T], *, quick: bool, tenant_id: int, timeout: float) -> T:
+        """Run ``work``, at once where it is ``quick``. ``timeout`` in seconds; the thread's own may be shorter."""
+        if quick:
+            return work(Pace(MAX_SECONDS, beside=False))
+        turn = self._turns.setdefault(tenant_id, asyncio.Lock())
+        async with turn:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="marina-toolkit")
+            pace: list[Pace] = []
+
+            def begin() -> T:
+                # Its time begins with its turn.
+                pace.append(Pace(min(timeout, MAX_SECONDS), beside=True))
+                return work(pace[0])
+
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._thread, begin)
+            except asyncio.CancelledError:
+                if pace:
+                    pace[0].stop()
+                raise
+
+    def close(self) -> None:
+        """Let the thread go; it ends what it does. The bench may be used again."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+            self._thread = None
+
+
+def is_little(given: Any) -> bool:
+    """Whether a JSON value is small enough to work on at once. Looks at no more of it than that takes."""
+    waiting, left, characters = [given], MAX_AT_ONCE, MAX_CHARACTERS_AT_ONCE
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict | list):
+            left -= len(item)
+            if left < 0:
+                return False
+            waiting.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, str):
+            characters -= len(item)
+            if characters < 0:
+                return False
+    return True

@@ -11,6 +11,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from servers.services.sources import create_source
 from tests.factories import make_team
+from tests.farside import far_side, reply
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +53,11 @@ async def test_every_tool_answers_and_says_where_its_input_is_wrong(endpoint: En
         Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
     ):
         listed = {tool.name for tool in (await client.list_tools()).tools}
-        assert listed == {name for name, _, _ in CALLS} | {"analyze_structure", "summarize_numeric"}
+        assert listed == {name for name, _, _ in CALLS} | {
+            "analyze_structure",
+            "fetch_json",
+            "summarize_numeric",
+        }
         for name, arguments, expected in CALLS:
             called = await client.call_tool(name, arguments)
             assert (called.is_error, called.structured_content) == (False, expected)
@@ -62,6 +67,14 @@ async def test_every_tool_answers_and_says_where_its_input_is_wrong(endpoint: En
         summed = await client.call_tool("summarize_numeric", {"data": ROWS})
         assert summed.structured_content is not None
         assert summed.structured_content["fields"]["x"]["avg"] == 1.75
+        with far_side() as server:
+            server.serve("/towns", reply(b'[{"town": "Delft"}]', kind="application/json"))
+            fetched = await client.call_tool("fetch_json", {"url": f"{server.origin}/towns"})
+        assert fetched.structured_content is not None
+        assert fetched.structured_content["data"] == [{"town": "Delft"}]
+        wrong = await client.call_tool("fetch_json", {"url": "http://169.254.169.254/latest/meta-data"})
+        assert wrong.is_error
+        assert "an address that Marina does not connect to" in str(wrong.content[0])
         wrong = await client.call_tool("calculate", {"expression": "1 / 0"})
         assert wrong.is_error
         assert "Column 3: division by zero" in str(wrong.content[0])

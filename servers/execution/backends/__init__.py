@@ -24,7 +24,7 @@ def build_backends(*, allow_address: AllowAddress, files_roots: Sequence[Path] =
         FlowsBackend(),
         HttpBackend(allow_address=allow_address),
         PostgresBackend(allow_address=allow_address),
-        ToolkitBackend(),
+        ToolkitBackend(allow_address=allow_address),
     ]
     own = {backend.kind: backend for backend in backends}
     return {**own, **{backend.kind: backend for backend in load_plugins(taken=own)}}

@@ -1,4 +1,4 @@
-"""The toolkit as a kind of data source: no settings, no connections, tools that only compute."""
+"""The toolkit as a kind of data source: no settings, tools that only compute, and one that fetches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import InvalidInput
+from core.outbound import AllowAddress
+from servers.execution.addresses import allow_public
+from servers.execution.backends.toolkit.fetching import FETCH_JSON, fetch_json
 from servers.execution.backends.toolkit.health import check_toolkit
 from servers.execution.backends.toolkit.operations import find_work, is_quick, offer_operations
 from servers.execution.backends.toolkit.pace import Bench
@@ -21,14 +24,15 @@ class ToolkitBackend(Backend):
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     secret_settings: frozenset[str] = frozenset()
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_address: AllowAddress = allow_public) -> None:
+        self._allow = allow_address
         self._bench = Bench()
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return clean_settings(settings)
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
-        return Offering(tools=offer_operations())
+        return Offering(tools=[*offer_operations(), FETCH_JSON])
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         message = "The toolkit brings its tools; none can be added to it."
@@ -46,6 +50,8 @@ class ToolkitBackend(Backend):
         timeout: float,
         context: Context,
     ) -> Outcome:
+        if operation.kind == FETCH_JSON.operation.kind:
+            return await fetch_json(arguments, allow=self._allow, timeout=timeout)
         work = find_work(operation.kind, arguments)
         if work is None:
             message = f"The toolkit has no operation {operation.kind}."

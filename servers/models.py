@@ -116,7 +116,7 @@ class ToolVersion(TenantOwned):
 
 
 class Brought(TenantOwned):
-    """What resources and prompts have in common: they came with a source, which decides what they are."""
+    """What resources and prompts have in common: they came with a source, or were made on it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     title = models.CharField(max_length=200, blank=True)
@@ -125,6 +125,8 @@ class Brought(TenantOwned):
     kind = models.CharField(max_length=32)
     definition = models.JSONField(default=dict)
     enabled = models.BooleanField(default=True)
+    brought = models.BooleanField(default=True, db_default=True)
+    """Whether it came with its source, which then decides what it is. Else it is the team's own."""
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta(TenantOwned.Meta):
@@ -132,7 +134,7 @@ class Brought(TenantOwned):
 
 
 class Resource(Brought):
-    """A resource that came with a source, or with ``template`` a resource template; ``uri`` is then RFC 6570."""
+    """A resource of a source, or with ``template`` a resource template; ``uri`` is then RFC 6570."""
 
     source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="resources")
     uri = models.CharField(max_length=MAX_URI)
@@ -158,7 +160,7 @@ class Resource(Brought):
 
 
 class Prompt(Brought):
-    """A prompt that came with a source. ``arguments`` are MCP's: name, title, description, required."""
+    """A prompt of a source. ``arguments`` are MCP's: name, title, description, required."""
 
     source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="prompts")
     name = models.CharField(max_length=64)

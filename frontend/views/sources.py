@@ -201,11 +201,12 @@ def _ready_to_add(
     if not caller.may(Action.SOURCES_CHANGE):
         return []
     present = {row[0].kind for row in rows}
-    return [
-        (kind, [tool.name for tool in preview_offered(kind.name, {}, caller=caller).tools])
-        for kind in kinds.values()
-        if kind.ready and kind.name not in present
+    ready = [kind for kind in kinds.values() if kind.ready and kind.name not in present]
+    brings = [
+        (kind, [tool.name for tool in preview_offered(kind.name, {}, caller=caller).tools]) for kind in ready
     ]
+    # One that brings nothing by itself is made where it is first needed.
+    return [(kind, tools) for kind, tools in brings if tools]
 
 
 def _target(row: DataSource, kind: Kind | None) -> str:

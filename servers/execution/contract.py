@@ -327,6 +327,14 @@ class Backend(Protocol):
         """Check a tenant's own tool definition and derive its schemas. Raises ``InvalidInput``."""
         ...
 
+    def compile_resource(self, definition: Mapping[str, Any]) -> OfferedResource:
+        """Check a resource or template of a tenant's own. Raises ``InvalidInput``; most kinds take none."""
+        raise InvalidInput("This kind of data source takes no resources of one's own.")
+
+    def compile_prompt(self, definition: Mapping[str, Any]) -> OfferedPrompt:
+        """Check a prompt of a tenant's own. Raises ``InvalidInput``; most kinds take none."""
+        raise InvalidInput("This kind of data source takes no prompts of one's own.")
+
     def uses(self, operation: Operation) -> Sequence[str]:
         """The names of the tools that the operation may call, of a backend that ``composes``."""
         return ()

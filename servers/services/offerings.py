@@ -123,9 +123,9 @@ def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *,
 def _take_over_resources(source: DataSource, offering: Offering, done: Refreshed) -> None:
     each_named = [replace(each, uri=_uri(each, source.tool_prefix)) for each in offering.resources]
     offered = {each.uri: resource_fields(each) for each in each_named}
-    present = {row.uri: row for row in Resource.objects.filter(source=source)}
+    present = {row.uri: row for row in Resource.objects.filter(source=source, brought=True)}
     gone = [uri for uri in present if uri not in offered]
-    Resource.objects.filter(source=source, uri__in=gone).delete()
+    Resource.objects.filter(source=source, brought=True, uri__in=gone).delete()
     done.removed.resources.extend(gone)
     require_free_uris(list(offered), besides=source)
     new = []
@@ -146,9 +146,9 @@ def _take_over_prompts(source: DataSource, offering: Offering, done: Refreshed) 
     for each in offering.prompts:
         name = source.tool_prefix + each.name
         offered[name] = prompt_fields(name, each, _with_prefix(each.description, source.tool_prefix, names))
-    present = {row.name: row for row in Prompt.objects.filter(source=source)}
+    present = {row.name: row for row in Prompt.objects.filter(source=source, brought=True)}
     gone = [name for name in present if name not in offered]
-    Prompt.objects.filter(source=source, name__in=gone).delete()
+    Prompt.objects.filter(source=source, brought=True, name__in=gone).delete()
     done.removed.prompts.extend(gone)
     for name, fields in offered.items():
         row = present.get(name)

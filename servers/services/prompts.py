@@ -31,7 +31,7 @@ def get_prompt(prompt_id: UUID, *, caller: Caller) -> Prompt:
     """One prompt with its source. Raises ``NotFound``."""
     caller.require(Action.PROMPTS_READ)
     with tenant_scope(caller.tenant_id):
-        return _prompt(prompt_id, caller)
+        return access_prompt(prompt_id, caller)
 
 
 def set_prompt_enabled(prompt_id: UUID, enabled: bool, *, caller: Caller) -> Prompt:
@@ -40,15 +40,15 @@ def set_prompt_enabled(prompt_id: UUID, enabled: bool, *, caller: Caller) -> Pro
     if not isinstance(enabled, bool):
         refuse("enabled", "must be true or false.")
     with tenant_scope(caller.tenant_id):
-        prompt = _prompt(prompt_id, caller, lock=True)
+        prompt = access_prompt(prompt_id, caller, lock=True)
         if prompt.enabled == enabled:
             return prompt
-        before = _shown(prompt)
+        before = shown_prompt(prompt)
         prompt.enabled = enabled
         prompt.save(update_fields=["enabled"])
         publish_change(caller.tenant_id)
         kind = "prompt.enabled" if enabled else "prompt.disabled"
-        record_change(kind, caller=caller, before=before, after=_shown(prompt))
+        record_change(kind, caller=caller, before=before, after=shown_prompt(prompt))
     return prompt
 
 
@@ -73,7 +73,7 @@ def prompt_fields(name: str, offered: OfferedPrompt, description: str) -> dict[s
     }
 
 
-def _prompt(prompt_id: UUID, caller: Caller, *, lock: bool = False) -> Prompt:
+def access_prompt(prompt_id: UUID, caller: Caller, *, lock: bool = False) -> Prompt:
     rows = within_servers(Prompt.objects.select_related("source"), caller).filter(pk=prompt_id)
     prompt = (rows.select_for_update(of=("self",)) if lock else rows).first()
     if prompt is None:
@@ -81,7 +81,7 @@ def _prompt(prompt_id: UUID, caller: Caller, *, lock: bool = False) -> Prompt:
     return prompt
 
 
-def _shown(prompt: Prompt) -> dict[str, Any]:
+def shown_prompt(prompt: Prompt) -> dict[str, Any]:
     return {
         "id": str(prompt.id),
         "name": prompt.name,

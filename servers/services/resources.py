@@ -30,7 +30,7 @@ def get_resource(resource_id: UUID, *, caller: Caller) -> Resource:
     """One resource with its source. Raises ``NotFound``."""
     caller.require(Action.RESOURCES_READ)
     with tenant_scope(caller.tenant_id):
-        return _resource(resource_id, caller)
+        return access_resource(resource_id, caller)
 
 
 def set_resource_enabled(resource_id: UUID, enabled: bool, *, caller: Caller) -> Resource:
@@ -39,15 +39,15 @@ def set_resource_enabled(resource_id: UUID, enabled: bool, *, caller: Caller) ->
     if not isinstance(enabled, bool):
         refuse("enabled", "must be true or false.")
     with tenant_scope(caller.tenant_id):
-        resource = _resource(resource_id, caller, lock=True)
+        resource = access_resource(resource_id, caller, lock=True)
         if resource.enabled == enabled:
             return resource
-        before = _shown(resource)
+        before = shown_resource(resource)
         resource.enabled = enabled
         resource.save(update_fields=["enabled"])
         publish_change(caller.tenant_id)
         kind = "resource.enabled" if enabled else "resource.disabled"
-        record_change(kind, caller=caller, before=before, after=_shown(resource))
+        record_change(kind, caller=caller, before=before, after=shown_resource(resource))
     return resource
 
 
@@ -95,7 +95,7 @@ def resource_fields(offered: OfferedResource) -> dict[str, Any]:
     }
 
 
-def _resource(resource_id: UUID, caller: Caller, *, lock: bool = False) -> Resource:
+def access_resource(resource_id: UUID, caller: Caller, *, lock: bool = False) -> Resource:
     rows = within_servers(Resource.objects.select_related("source"), caller).filter(pk=resource_id)
     resource = (rows.select_for_update(of=("self",)) if lock else rows).first()
     if resource is None:
@@ -103,7 +103,7 @@ def _resource(resource_id: UUID, caller: Caller, *, lock: bool = False) -> Resou
     return resource
 
 
-def _shown(resource: Resource) -> dict[str, Any]:
+def shown_resource(resource: Resource) -> dict[str, Any]:
     return {
         "id": str(resource.id),
         "uri": resource.uri,

@@ -204,6 +204,14 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
                 code="source_in_use",
                 data={"tools": own},
             )
+        made = _own_words(source)
+        if made:
+            raise Conflict(
+                f"Resources and prompts were made on data source {source.name}: {', '.join(made)[:500]}. "
+                "Delete them first.",
+                code="source_in_use",
+                data={"made": made},
+            )
         before = {**_shown(source), **_brought(source)}
         source.delete()
         publish_change(caller.tenant_id)
@@ -401,6 +409,13 @@ def _brought_tools(source: DataSource) -> list[Offered]:
         for tool in Tool.objects.filter(source=source, brought=True).select_related("current")
         if tool.current is not None
     ]
+
+
+def _own_words(source: DataSource) -> list[str]:
+    """The resources and prompts on this source that the team made itself, at most twenty of each."""
+    uris = Resource.objects.filter(source=source, brought=False).values_list("uri", flat=True)
+    names = Prompt.objects.filter(source=source, brought=False).values_list("name", flat=True)
+    return [*uris[:20], *names[:20]]
 
 
 def _brought(source: DataSource) -> dict[str, list[str]]:

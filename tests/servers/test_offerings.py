@@ -181,8 +181,9 @@ def test_a_resource_or_prompt_takes_no_other_change(team: Team, shelf: str, what
     put_up(team, shelf)
     path = f"/tenants/{team.slug}/{what}/{next(iter(rows(team, what).values()))['id']}"
     rest = Rest.admin(team)
-    assert rest.patch(path, {"title": "x"}).status == 400
-    assert rest.patch(path, {}).paths == {"enabled"}
+    refused = rest.patch(path, {"title": "x"})
+    assert (refused.status, refused.body["code"]) == (409, "brought")
+    assert rest.patch(path, {"kind": "x"}).paths == {"kind"}
     assert rest.patch(path, {"enabled": "perhaps"}).paths == {"enabled"}
 
 

@@ -10,6 +10,7 @@ from servers.execution.backends.code import CodeBackend
 from servers.execution.backends.files import FilesBackend
 from servers.execution.backends.flows import FlowsBackend
 from servers.execution.backends.http import HttpBackend
+from servers.execution.backends.handmade import HandmadeBackend
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.backends.toolkit import ToolkitBackend
@@ -22,6 +23,7 @@ def build_backends(*, allow_address: AllowAddress, files_roots: Sequence[Path] =
         CodeBackend(),
         FilesBackend(allow_address=allow_address, roots=files_roots),
         FlowsBackend(),
+        HandmadeBackend(),
         HttpBackend(allow_address=allow_address),
         PostgresBackend(allow_address=allow_address),
         ToolkitBackend(allow_address=allow_address),

@@ -1,0 +1,297 @@
+"""Resources and prompts of a team's own: made, changed and deleted. Reads and renders none.
+
+Each stands on a data source of a kind that takes such: of the one that was named, else of the team's own for them,
+which is made with the first. What came with a source is its source's and is not touched here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, count
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from django.db.models import Sum
+
+from core.errors import Conflict, InvalidInput
+from servers.execution.contract import OfferedPrompt, OfferedResource
+from servers.models import DataSource, Prompt, Resource
+from servers.services.bounds import MAX_DEFINITION_BYTES
+from servers.services.changes import publish_change
+from servers.services.kinds import backend_of
+from servers.services.prompts import access_prompt, prompt_fields, set_prompt_enabled, shown_prompt
+from servers.services.resources import (
+    access_resource,
+    require_free_uris,
+    resource_fields,
+    set_resource_enabled,
+    shown_resource,
+)
+from servers.services.sources import create_source
+from tenants.access import Caller
+from tenants.roles import Action
+from tenants.scoping import tenant_scope
+from tenants.services.inputs import check_json, clean_text, name_taken, refuse
+from tenants.services.recording import record_change
+
+Row = TypeVar("Row", Resource, Prompt)
+
+KIND: Final = "handmade"
+"""The kind, and the name of the source, that is made where a team has none for what it writes."""
+
+MAX_OWN: Final = 500
+"""Resources, and prompts, of a team's own, of each."""
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Of all resources of a team's own together: they stand in the memory of each web process."""
+
+_LARGEST: Final = MAX_DEFINITION_BYTES + 64 * 1024
+
+
+def create_resource(definition: Mapping[str, Any], *, caller: Caller, source: str | None = None) -> Resource:
+    """Make a resource, or with braces in its URI a template. Raises ``InvalidInput`` and ``Conflict`` (the URI)."""
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = _source_for(source, caller)
+        offered = _compiled_resource(row, definition)
+        require_free_uris([offered.uri])
+        _check_room(Resource.objects.filter(brought=False).count(), offered)
+        with name_taken("servers_resource_uri_unique", "The URI was taken this moment. Choose another one."):
+            fields = {"source": row, "brought": False, **_fields(offered)}
+            made = Resource(tenant_id=caller.tenant_id, **fields)
+            made.save(force_insert=True)
+        publish_change(caller.tenant_id)
+        record_change("resource.created", caller=caller, after=shown_resource(made))
+    return made
+
+
+def change_resource(
+    resource_id: UUID,
+    definition: Mapping[str, Any],
+    *,
+    caller: Caller,
+    enabled: bool | None = None,
+) -> Resource:
+    """Change members of a resource of the team's own; what is not given stays, and ``None`` takes one away.
+
+    Raises ``InvalidInput``, ``NotFound`` and ``Conflict`` (it came with its source, or the URI is taken).
+    """
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = access_resource(resource_id, caller, lock=True)
+        if definition:
+            _require_own(row)
+            offered = _compiled_resource(row.source, _merged(resource_definition(row), definition))
+            if offered.uri != row.uri:
+                require_free_uris([offered.uri])
+            _check_room(0, offered, besides=row)
+            with name_taken(
+                "servers_resource_uri_unique", "The URI was taken this moment. Choose another one."
+            ):
+                _write(row, _fields(offered), "resource.changed", shown_resource, caller)
+        if enabled is not None:
+            return set_resource_enabled(resource_id, enabled, caller=caller)
+    return row
+
+
+def delete_resource(resource_id: UUID, *, caller: Caller) -> None:
+    """Delete a resource of the team's own. Raises ``NotFound``, and ``Conflict`` where it came with its source."""
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = access_resource(resource_id, caller, lock=True)
+        _require_own(row)
+        before = shown_resource(row)
+        row.delete()
+        publish_change(caller.tenant_id)
+        record_change("resource.deleted", caller=caller, before=before)
+
+
+def create_prompt(definition: Mapping[str, Any], *, caller: Caller, source: str | None = None) -> Prompt:
+    """Make a prompt. Raises ``InvalidInput`` with a path a fault, and ``Conflict`` (the name)."""
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = _source_for(source, caller)
+        offered = _compiled_prompt(row, definition)
+        if Prompt.objects.filter(brought=False).count() >= MAX_OWN:
+            raise _too_many("prompts")
+        with name_taken("servers_prompt_name_unique", _name_conflict(offered.name)):
+            fields = {"source": row, "brought": False, **_prompt_fields(offered)}
+            made = Prompt(tenant_id=caller.tenant_id, **fields)
+            made.save(force_insert=True)
+        publish_change(caller.tenant_id)
+        record_change("prompt.created", caller=caller, after=shown_prompt(made))
+    return made
+
+
+def change_prompt(
+    prompt_id: UUID,
+    definition: Mapping[str, Any],
+    *,
+    caller: Caller,
+    enabled: bool | None = None,
+) -> Prompt:
+    """Change members of a prompt of the team's own; what is not given stays, and ``None`` takes one away.
+
+    Raises as ``change_resource`` does.
+    """
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = access_prompt(prompt_id, caller, lock=True)
+        if definition:
+            _require_own(row)
+            offered = _compiled_prompt(row.source, _merged(prompt_definition(row), definition))
+            fields = _prompt_fields(offered)
+            with name_taken("servers_prompt_name_unique", _name_conflict(offered.name)):
+                _write(row, fields, "prompt.changed", shown_prompt, caller)
+        if enabled is not None:
+            return set_prompt_enabled(prompt_id, enabled, caller=caller)
+    return row
+
+
+def delete_prompt(prompt_id: UUID, *, caller: Caller) -> None:
+    """Delete a prompt of the team's own. Raises ``NotFound``, and ``Conflict`` where it came with its source."""
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        row = access_prompt(prompt_id, caller, lock=True)
+        _require_own(row)
+        before = shown_prompt(row)
+        row.delete()
+        publish_change(caller.tenant_id)
+        record_change("prompt.deleted", caller=caller, before=before)
+
+
+def resource_definition(row: Resource) -> dict[str, Any]:
+    """A resource of the team's own as it was defined; of one that came with its source, nothing."""
+    if row.brought:
+        return {}
+    held = row.definition
+    found: dict[str, Any] = {
+        "uri": row.uri,
+        "name": row.name,
+        "title": row.title,
+        "description": row.description,
+        "mime_type": row.mime_type,
+        **{part: held[part] for part in ("text", "blob") if part in held},
+    }
+    if held.get("variables"):
+        found["variables"] = held["variables"]
+    if row.annotations:
+        found["annotations"] = row.annotations
+    return found
+
+
+def prompt_definition(row: Prompt) -> dict[str, Any]:
+    """A prompt of the team's own as it was defined; of one that came with its source, nothing."""
+    if row.brought:
+        return {}
+    return {
+        "name": row.name,
+        "title": row.title,
+        "description": row.description,
+        "arguments": row.definition.get("arguments", []),
+        "messages": row.definition.get("messages", []),
+    }
+
+
+def _source_for(name: str | None, caller: Caller) -> DataSource:
+    if name is not None:
+        found = DataSource.objects.filter(name=clean_text(name, "source", longest=64)).first()
+        if found is None:
+            refuse("source", "there is no data source of that name. Leave it out for the team's own.")
+        return found
+    own = DataSource.objects.filter(kind=KIND).order_by("name").first()
+    if own is not None:
+        return own
+    taken = set(DataSource.objects.filter(name__startswith=KIND).values_list("name", flat=True))
+    names = chain([KIND], (f"{KIND}-{number}" for number in count(2)))
+    free = next(each for each in names if each not in taken)
+    return create_source(free, KIND, {}, caller=caller)
+
+
+def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**stored, **given}
+    # One content takes the place of the other.
+    if given.get("text") is not None:
+        merged.pop("blob", None)
+    elif given.get("blob") is not None:
+        merged.pop("text", None)
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _compiled_resource(source: DataSource, definition: Mapping[str, Any]) -> OfferedResource:
+    check_json(definition, "definition", largest=_LARGEST)
+    return backend_of(source.kind).compile_resource(definition)
+
+
+def _compiled_prompt(source: DataSource, definition: Mapping[str, Any]) -> OfferedPrompt:
+    check_json(definition, "definition", largest=_LARGEST)
+    return backend_of(source.kind).compile_prompt(definition)
+
+
+def _fields(offered: OfferedResource) -> dict[str, Any]:
+    with _paths_of_one(f"resources.{offered.uri[:200]}", "uri"):
+        return resource_fields(offered)
+
+
+def _prompt_fields(offered: OfferedPrompt) -> dict[str, Any]:
+    with _paths_of_one(f"prompts.{offered.name[:80]}", "name"):
+        return prompt_fields(offered.name, offered, offered.description)
+
+
+@contextmanager
+def _paths_of_one(before: str, itself: str) -> Iterator[None]:
+    """Leave out of the paths of faults which of many it is: here there is one."""
+    try:
+        yield
+    except InvalidInput as fault:
+        errors = [
+            {"path": each["path"].removeprefix(before).lstrip(".") or itself, "message": each["message"]}
+            for each in fault.errors
+        ]
+        raise InvalidInput(f"{errors[0]['path']}: {errors[0]['message']}", errors=errors) from None
+
+
+def _write(
+    row: Row, fields: Mapping[str, Any], kind: str, shown: Callable[[Row], dict[str, Any]], caller: Caller
+) -> None:
+    """Store what differs, with its record of this kind."""
+    changed = [name for name, value in fields.items() if getattr(row, name) != value]
+    if not changed:
+        return
+    before = shown(row)
+    for name in changed:
+        setattr(row, name, fields[name])
+    row.save(update_fields=changed)
+    publish_change(caller.tenant_id)
+    record_change(kind, caller=caller, before=before, after={**shown(row), "changed": changed})
+
+
+def _check_room(present: int, offered: OfferedResource, *, besides: Resource | None = None) -> None:
+    if present >= MAX_OWN:
+        raise _too_many("resources")
+    rows = Resource.objects.filter(brought=False)
+    if besides is not None:
+        rows = rows.exclude(pk=besides.pk)
+    held = rows.aggregate(total=Sum("size"))["total"] or 0
+    if held + (offered.size or 0) > MAX_BYTES:
+        raise Conflict(
+            f"The team's own resources would have more than {MAX_BYTES:,} bytes together. Delete some, or put "
+            "them into a data source for files.",
+            code="too_large",
+        )
+
+
+def _too_many(what: str) -> Conflict:
+    return Conflict(f"A team has at most {MAX_OWN} {what} of its own. Delete some first.", code="too_many")
+
+
+def _require_own(row: Resource | Prompt) -> None:
+    if row.brought:
+        raise Conflict(
+            f"It came with data source {row.source.name}, which decides what it is. It can be switched off.",
+            code="brought",
+        )
+
+
+def _name_conflict(name: str) -> str:
+    return f"A prompt called {name} exists already. Choose another name."

@@ -252,7 +252,7 @@ def test_a_list_is_filtered_by_words(
 
 def test_an_empty_team_is_told_where_they_come_from(client: Client, team: Team) -> None:
     for what in ("resources", "prompts"):
-        assert "come with data sources" in client.get(f"/app/{team.slug}/{what}/").content.decode()
+        assert "Write one yourself" in client.get(f"/app/{team.slug}/{what}/").content.decode()
 
 
 def test_a_viewer_reads_but_finds_no_switch(team: Team, shelf: str) -> None:

@@ -1,0 +1,216 @@
+"""Resources and prompts of a team's own in the dashboard: written, changed and deleted by form."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from servers.models import Prompt, Resource
+from servers.services.handmade import create_prompt, create_resource, prompt_definition, resource_definition
+from servers.services.prompts import get_prompt, list_prompts
+from servers.services.resources import get_resource, list_resources
+from servers.services.sources import create_source
+from tenants.roles import Role
+from tests.factories import Team, make_team
+from tests.frontend.visitor import client_of
+from tests.shelf import add_shelf_kind, fill_shelf
+
+BLOB = base64.b64encode(b"\x89PNG").decode()
+ROWS: dict[str, Any] = {
+    "name": "review",
+    "argument-name": ["topic", "", "tone"],
+    "argument-description": ["What about", "", ""],
+    "argument-need": ["required", "optional", "optional"],
+    "argument-choices": ["", "", "kind, strict"],
+    "argument-default": ["", "", "kind"],
+    "message-role": ["user", "assistant", "user"],
+    "message-text": ["Review ${topic}.\r\nBe ${tone}.", "", "Short sentences."],
+    "message-uri": ["", "", "notes://rules"],
+    "message-mime_type": ["", "", "text/markdown"],
+    "message-kept": ["", "", ""],
+}
+
+
+@pytest.fixture
+def team() -> Team:
+    return make_team()
+
+
+@pytest.fixture
+def browser(team: Team) -> Client:
+    return client_of(team)
+
+
+def resource(team: Team) -> Resource:
+    return list_resources(caller=team.owner)[0]
+
+
+def prompt(team: Team) -> Prompt:
+    return list_prompts(caller=team.owner)[0]
+
+
+def test_a_text_is_written_and_changed(team: Team, browser: Client) -> None:
+    base = f"/app/{team.slug}/resources/"
+    assert "New resource" in browser.get(base).content.decode()
+    data = {"uri": "notes://welcome", "mime_type": "text/markdown", "text": "# Hello\r\n<b>"}
+    made = browser.post(f"{base}new", data, follow=True)
+    assert "# Hello\n&lt;b&gt;" in made.content.decode()
+    row = resource(team)
+    assert resource_definition(row)["text"] == "# Hello\n<b>"
+    shown = browser.get(f"{base}{row.id}/edit").content.decode()
+    assert "# Hello\n&lt;b&gt;" in shown
+    assert browser.post(f"{base}{row.id}/edit", {**data, "text": "Bye", "title": "T"}).status_code == 302
+    changed = resource_definition(get_resource(row.id, caller=team.owner))
+    assert (changed["text"], changed["title"], changed["name"]) == ("Bye", "T", "welcome")
+
+
+def test_a_file_is_kept_until_another_content_takes_its_place(team: Team, browser: Client) -> None:
+    base = f"/app/{team.slug}/resources/"
+    file = SimpleUploadedFile("logo.png", b"\x89PNG", content_type="image/png")
+    assert browser.post(f"{base}new", {"uri": "notes://logo", "file": file}).status_code == 302
+    row = resource(team)
+    assert (row.mime_type, resource_definition(row)["blob"]) == ("image/png", BLOB)
+    kept = {"uri": "notes://logo", "mime_type": "image/png", "title": "Logo"}
+    assert "They stay unless" in browser.get(f"{base}{row.id}/edit").content.decode()
+    browser.post(f"{base}{row.id}/edit", kept)
+    assert resource_definition(get_resource(row.id, caller=team.owner))["blob"] == BLOB
+    browser.post(f"{base}{row.id}/edit", {**kept, "mime_type": "", "text": "none"})
+    assert resource_definition(get_resource(row.id, caller=team.owner))["text"] == "none"
+
+
+def test_a_template_is_written_with_choices(team: Team, browser: Client) -> None:
+    data = {"uri": "hello://{lang}", "text": "In ${lang}", "choices": "lang: de, en"}
+    assert browser.post(f"/app/{team.slug}/resources/new", data).status_code == 302
+    row = resource(team)
+    assert resource_definition(row)["variables"] == {"lang": {"enum": ["de", "en"]}}
+    shown = browser.get(f"/app/{team.slug}/resources/{row.id}/edit").content.decode()
+    assert "lang: de, en" in shown
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"uri": "nowhere"}, "uri"),
+        ({"uri": ""}, "uri"),
+        ({"uri": "a://{b}", "text": "${c}"}, "text"),
+        ({"uri": "a://{b}", "choices": "c: x"}, "choices"),
+        ({"mime_type": "png"}, "mime_type"),
+        ({"file": SimpleUploadedFile("large", bytes(100_000))}, "file"),
+    ],
+)
+def test_what_cannot_be_is_refused_beside_its_field(
+    team: Team, browser: Client, changed: dict[str, Any], field: str
+) -> None:
+    answer = browser.post(
+        f"/app/{team.slug}/resources/new",
+        {"uri": "notes://a", "text": "x" if "file" not in changed else "", **changed},
+    )
+    assert answer.status_code == 400
+    assert list(answer.context["form"].errors) == [field]
+    assert list_resources(caller=team.owner) == []
+
+
+def test_a_taken_uri_is_told(team: Team, browser: Client) -> None:
+    create_resource({"uri": "notes://a", "text": "x"}, caller=team.owner)
+    answer = browser.post(f"/app/{team.slug}/resources/new", {"uri": "notes://a", "text": "y"})
+    assert answer.status_code == 400
+    assert "is taken" in answer.content.decode()
+
+
+def test_a_prompt_is_written_in_rows(team: Team, browser: Client) -> None:
+    made = browser.post(f"/app/{team.slug}/prompts/new", ROWS, follow=True)
+    assert "Review ${topic}." in made.content.decode()
+    row = prompt(team)
+    definition = prompt_definition(row)
+    assert definition["arguments"] == [
+        {"name": "topic", "description": "What about", "required": True},
+        {"name": "tone", "required": False, "enum": ["kind", "strict"], "default": "kind"},
+    ]
+    assert definition["messages"] == [
+        {"role": "user", "text": "Review ${topic}.\nBe ${tone}."},
+        {
+            "role": "user",
+            "resource": {"uri": "notes://rules", "mime_type": "text/markdown", "text": "Short sentences."},
+        },
+    ]
+    # What the form shows is what it would save again.
+    shown = browser.get(f"/app/{team.slug}/prompts/{row.id}/edit")
+    form = shown.context["form"]
+    assert [each.name for each in form.argument_rows] == ["topic", "tone", "", ""]
+    assert [each.uri for each in form.message_rows] == ["", "notes://rules", "", ""]
+    browser.post(f"/app/{team.slug}/prompts/{row.id}/edit", {**ROWS, "title": "Review"})
+    changed = get_prompt(row.id, caller=team.owner)
+    assert (changed.title, prompt_definition(changed)["messages"]) == ("Review", definition["messages"])
+
+
+def test_bytes_in_a_message_stay_when_the_rest_is_changed(team: Team, browser: Client) -> None:
+    message = {"role": "user", "resource": {"uri": "notes://logo", "mime_type": "image/png", "blob": BLOB}}
+    row = create_prompt({"name": "look", "messages": [message]}, caller=team.owner)
+    shown = browser.get(f"/app/{team.slug}/prompts/{row.id}/edit").context["form"].message_rows[0]
+    assert (shown.uri, shown.kept) == ("notes://logo", "0")
+    data = {
+        "name": "look",
+        "message-role": ["user", "user"],
+        "message-text": ["", "What is it?"],
+        "message-uri": ["notes://logo", ""],
+        "message-mime_type": ["image/png", ""],
+        "message-kept": ["0", ""],
+    }
+    assert browser.post(f"/app/{team.slug}/prompts/{row.id}/edit", data).status_code == 302
+    messages = prompt_definition(get_prompt(row.id, caller=team.owner))["messages"]
+    assert messages == [message, {"role": "user", "text": "What is it?"}]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"message-text": ["${nobody}", "", ""]}, "Message 1, text: The slot ${nobody}"),
+        ({"argument-name": ["a b", "", "tone"]}, "Argument 1, name:"),
+        ({"message-text": [], "message-uri": []}, "messages: must be a list"),
+        ({"name": "my prompt"}, "Must be 1 to 64 letters"),
+    ],
+)
+def test_faults_of_a_prompt_name_their_row(
+    team: Team, browser: Client, changed: dict[str, Any], words: str
+) -> None:
+    answer = browser.post(f"/app/{team.slug}/prompts/new", {**ROWS, **changed})
+    assert answer.status_code == 400
+    assert words in str(answer.context["form"].errors).replace("&#x27;", "'")
+    assert list_prompts(caller=team.owner) == []
+
+
+@pytest.mark.parametrize("what", ["resources", "prompts"])
+def test_it_is_deleted_when_its_name_is_typed(team: Team, browser: Client, what: str) -> None:
+    rows = {
+        "resources": create_resource({"uri": "notes://a", "text": "x"}, caller=team.owner),
+        "prompts": create_prompt({"name": "p", "messages": [{"text": "x"}]}, caller=team.owner),
+    }
+    url = f"/app/{team.slug}/{what}/{rows[what].id}/"
+    browser.post(f"{url}delete", {"confirm": "else"})
+    assert browser.get(url).status_code == 200
+    browser.post(f"{url}delete", {"confirm": {"resources": "notes://a", "prompts": "p"}[what]})
+    assert browser.get(url).status_code == 404
+
+
+@pytest.mark.parametrize("what", ["resources", "prompts"])
+def test_what_came_with_a_source_has_no_form(team: Team, browser: Client, what: str) -> None:
+    add_shelf_kind()
+    fill_shelf("frontend-writing", resources=["shelf://readme"], prompts=["brought"])
+    create_source("books", "shelf", {"shelf": "frontend-writing"}, caller=team.owner)
+    row = resource(team) if what == "resources" else prompt(team)
+    url = f"/app/{team.slug}/{what}/{row.id}/"
+    assert "Change</a>" not in browser.get(url).content.decode()
+    assert browser.get(f"{url}edit").status_code == 400
+    assert browser.post(f"{url}delete", {"confirm": getattr(row, "uri", row.name)}).status_code >= 400
+
+
+@pytest.mark.parametrize("what", ["resources", "prompts"])
+def test_a_viewer_writes_nothing(team: Team, what: str) -> None:
+    client = client_of(team, Role.VIEWER)
+    assert client.get(f"/app/{team.slug}/{what}/").status_code == 200
+    assert client.get(f"/app/{team.slug}/{what}/new").status_code == 403
+    assert client.post(f"/app/{team.slug}/{what}/new", ROWS).status_code == 403

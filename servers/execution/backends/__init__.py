@@ -9,8 +9,8 @@ from core.outbound import AllowAddress
 from servers.execution.backends.code import CodeBackend
 from servers.execution.backends.files import FilesBackend
 from servers.execution.backends.flows import FlowsBackend
-from servers.execution.backends.http import HttpBackend
 from servers.execution.backends.handmade import HandmadeBackend
+from servers.execution.backends.http import HttpBackend
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.backends.toolkit import ToolkitBackend

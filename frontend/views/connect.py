@@ -68,10 +68,10 @@ def _target(caller: Caller, server: Server) -> Target:
     )
 
 
-def _unsuitability(tool: Tool) -> tuple[bool, bool]:
-    """How badly a tool suits a first call: best is one whose data source answers, and that needs no argument."""
+def _unsuitability(tool: Tool) -> tuple[bool, bool, bool]:
+    """How badly a tool suits a first call: best is one whose data source answers, that needs no argument, and lists."""
     needs_arguments = tool.current is None or bool(tool.current.input_schema.get("required"))
-    return tool.source.health != "healthy", needs_arguments
+    return tool.source.health != "healthy", needs_arguments, "list_" not in tool.name
 
 
 def _sample(schema: dict[str, Any]) -> dict[str, Any]:

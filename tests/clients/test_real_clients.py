@@ -45,7 +45,16 @@ QUERY = {
     "query": "SELECT name, berths FROM harbours WHERE berths < :most ORDER BY id",
     "params": {"most": 1000},
 }
-TOOLS = {"query_database", "list_tables", "describe_table", "find_harbour"}
+TOOLS = {
+    "query_database",
+    "execute_query",
+    "list_tables",
+    "describe_table",
+    "get_schema",
+    "get_table_sample",
+    "analyze_table",
+    "find_harbour",
+}
 
 CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("query_database", QUERY),

@@ -88,7 +88,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
             "export": str(AuditExport.objects.get().pk),
             "source": str(DataSource.objects.all()[0].pk),
             "tool": str(Tool.objects.all()[0].pk),
-            "resource": str(Resource.objects.get().pk),
+            "resource": str(Resource.objects.get(uri="shelf://readme").pk),
             "prompt": str(Prompt.objects.get().pk),
             "server": str(Server.objects.get().pk),
             # Numbers are counted in each team, so the other's newest is unknown here once it is greater.

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from core.errors import InvalidInput
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
 from servers.execution.backends.postgres.health import check_source
-from servers.execution.backends.postgres.operations import (
-    describe_table,
-    list_tables,
-    offer_operations,
-    query_database,
-)
+from servers.execution.backends.postgres.offered import offer_resources, offer_tools
+from servers.execution.backends.postgres.operations import OPERATIONS, TABLE_RESOURCE, complete_table
 from servers.execution.backends.postgres.pools import IDLE_SECONDS, Pool, Pools
 from servers.execution.backends.postgres.settings import (
     SETTINGS_SCHEMA,
@@ -25,6 +21,7 @@ from servers.execution.backends.postgres.settings import (
 from servers.execution.backends.postgres.sqltool import compile_sql_tool, run_sql_tool
 from servers.execution.contract import (
     Backend,
+    Completion,
     Context,
     Health,
     Offered,
@@ -34,12 +31,6 @@ from servers.execution.contract import (
     Source,
     ToolKind,
 )
-
-_OPERATIONS: Final[Mapping[str, Callable[..., Awaitable[Outcome]]]] = {
-    "query_database": query_database,
-    "list_tables": list_tables,
-    "describe_table": describe_table,
-}
 
 
 class PostgresBackend(Backend):
@@ -64,7 +55,7 @@ class PostgresBackend(Backend):
         return describe_settings(settings)
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
-        return Offering(tools=offer_operations(read_settings(settings)))
+        return Offering(tools=offer_tools(read_settings(settings)), resources=offer_resources())
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         if kind != "sql":
@@ -88,11 +79,25 @@ class PostgresBackend(Backend):
         pool: Pool = self.pools.get(source)
         if operation.kind == "sql":
             return await run_sql_tool(pool, operation.definition, arguments, timeout=timeout)
-        run = _OPERATIONS.get(operation.kind)
+        run = OPERATIONS.get(operation.kind)
         if run is None:
             message = f"A PostgreSQL source has no operation {operation.kind}."
             raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
         return await run(pool, arguments, timeout=timeout)
+
+    async def complete(
+        self,
+        source: Source,
+        operation: Operation,
+        argument: str,
+        value: str,
+        given: Mapping[str, str],
+        *,
+        timeout: float,
+    ) -> Completion:
+        if operation.kind != TABLE_RESOURCE:
+            return Completion(())
+        return await complete_table(self.pools.get(source), value, timeout=timeout)
 
     async def close(self) -> None:
         await self.pools.close()

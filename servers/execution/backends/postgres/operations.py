@@ -1,280 +1,50 @@
-"""The tools that every PostgreSQL source brings along: query_database, list_tables, describe_table.
-
-Queries of our own read the catalog here; they go by the same read-only path as the caller's.
-"""
+"""What the tools and resources that come with a PostgreSQL source do. Their words and schemas are in ``offered``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 import orjson
 
-from core.errors import InvalidInput
-from servers.execution.backends.postgres.parsing import Policy, Slot, Statement, read_statement
+from core.errors import NotFound, SourceError
+from servers.execution.backends.postgres.arguments import refuse_argument, take_count, take_text
+from servers.execution.backends.postgres.catalog import (
+    complete_table_names,
+    describe,
+    measure,
+    read_schemas,
+    read_structure,
+    read_tables,
+    refuse_table,
+    take_table,
+)
+from servers.execution.backends.postgres.offered import MOST_SAMPLED, SAMPLED
+from servers.execution.backends.postgres.parsing import read_statement
 from servers.execution.backends.postgres.pools import Pool
 from servers.execution.backends.postgres.queries import (
-    RESULT_SCHEMA,
-    Bound,
-    Table,
     bind_values,
     fetch_table,
+    fit_rows,
+    policy_of,
+    quote_names,
     shape_outcome,
 )
-from servers.execution.backends.postgres.settings import PostgresSettings
-from servers.execution.contract import Offered, Operation, Outcome
+from servers.execution.contract import Completion, Outcome
 
-READ_ONLY_HINTS: Final[Mapping[str, Any]] = {
-    "readOnlyHint": True,
-    "destructiveHint": False,
-    "idempotentHint": True,
-    "openWorldHint": False,
-}
-_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
-_MOST_TABLES: Final = 1_000
-
-_KINDS: Final = (
-    "CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view' "
-    "WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END"
-)
-_READABLE: Final = (
-    "c.relkind IN ('r', 'p', 'v', 'm', 'f') "
-    "AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') "
-    "AND (pg_catalog.has_table_privilege(c.oid, 'SELECT') "
-    "OR pg_catalog.has_any_column_privilege(c.oid, 'SELECT')) "
-    "AND CASE WHEN pg_catalog.cardinality($1::text[]) > 0 THEN n.nspname = ANY ($1::text[]) "
-    "ELSE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' END"
-)
-_ESTIMATE: Final = "CASE WHEN c.relkind IN ('r', 'p', 'm') AND c.reltuples >= 0 THEN c.reltuples::bigint END"
-
-LIST_TABLES: Final = (
-    f"SELECT n.nspname AS schema, c.relname AS name, {_KINDS} AS kind, "  # noqa: S608 (constants only)
-    f"{_ESTIMATE} AS estimated_rows, "
-    "pg_catalog.obj_description(c.oid, 'pg_class') AS comment "
-    "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-    f"WHERE {_READABLE} AND NOT c.relispartition AND ($2::text IS NULL OR n.nspname = $2) "
-    "ORDER BY 1, 2"
-)
-
-DESCRIBE_TABLE: Final = f"""
-SELECT n.nspname AS schema, c.relname AS name, {_KINDS} AS kind, {_ESTIMATE} AS estimated_rows,
-  pg_catalog.obj_description(c.oid, 'pg_class') AS comment,
-  (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-      'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
-      'nullable', NOT a.attnotnull, 'default', pg_catalog.pg_get_expr(d.adbin, d.adrelid),
-      'comment', pg_catalog.col_description(c.oid, a.attnum),
-      'values', (SELECT pg_catalog.json_agg(e.enumlabel ORDER BY e.enumsortorder)
-        FROM pg_catalog.pg_enum e WHERE e.enumtypid = a.atttypid)) ORDER BY a.attnum)
-    FROM pg_catalog.pg_attribute a
-    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) AS columns,
-  (SELECT pg_catalog.json_agg(a.attname ORDER BY k.place)
-    FROM pg_catalog.pg_index i
-    CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY k (attnum, place)
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-    WHERE i.indrelid = c.oid AND i.indisprimary) AS primary_key,
-  (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-      'name', x.relname, 'unique', i.indisunique,
-      'definition', pg_catalog.pg_get_indexdef(i.indexrelid)) ORDER BY x.relname)
-    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
-    WHERE i.indrelid = c.oid) AS indexes,
-  (SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
-      'name', k.conname, 'definition', pg_catalog.pg_get_constraintdef(k.oid)) ORDER BY k.conname)
-    FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f') AS foreign_keys
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE {_READABLE} AND c.relname = $2
-  AND CASE WHEN $3::text IS NULL THEN true ELSE n.nspname = $3 END
-ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, n.nspname
-"""  # noqa: S608 (constants only)
-
-
-def offer_operations(settings: PostgresSettings) -> list[Offered]:
-    """The three tools, with the limits of this source in their words."""
-    return [_offer_query(settings), _offer_list_tables(), _offer_describe_table()]
-
-
-def _offer_query(settings: PostgresSettings) -> Offered:
-    allowed = f" Schemas: {', '.join(settings.schemas)}." if settings.schemas else ""
-    return Offered(
-        name="query_database",
-        title="Query the database",
-        description=(
-            f"Run one read-only SQL query (PostgreSQL) on the database {settings.database}.{allowed} "
-            "SELECT, VALUES, TABLE, WITH and EXPLAIN only. Look up names with list_tables and describe_table "
-            f"first. At most {settings.row_limit} rows and {settings.max_bytes} bytes come back, and "
-            f"{settings.statement_timeout:g} s are given: aggregate and filter in SQL. Numeric values of more "
-            "than 15 digits come as strings."
-        ),
-        input_schema={
-            "$schema": _DRAFT,
-            "type": "object",
-            "required": ["query"],
-            "additionalProperties": False,
-            "properties": {
-                "query": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": 65_536,
-                    "description": "One SQL query. Put values into params, as :name or $1.",
-                },
-                "params": {
-                    "description": "Values: an object for :name placeholders, or an array for $1, $2 …",
-                    "anyOf": [
-                        {"type": "object", "maxProperties": 100},
-                        {"type": "array", "maxItems": 100},
-                    ],
-                },
-                "limit": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": settings.row_limit,
-                    "default": settings.row_limit,
-                    "description": "Most rows to return.",
-                },
-            },
-        },
-        output_schema=RESULT_SCHEMA,
-        annotations=READ_ONLY_HINTS,
-        operation=Operation("query_database", {}),
-    )
-
-
-def _offer_list_tables() -> Offered:
-    return Offered(
-        name="list_tables",
-        title="List tables",
-        description="List the tables and views that can be queried, with their kind, estimated number of "
-        "rows and comment.",
-        input_schema={
-            "$schema": _DRAFT,
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "schema": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": 63,
-                    "description": "Only this schema.",
-                }
-            },
-        },
-        output_schema={
-            "$schema": _DRAFT,
-            "type": "object",
-            "required": ["tables", "truncated"],
-            "additionalProperties": False,
-            "properties": {
-                "tables": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["schema", "name", "kind", "estimated_rows", "comment"],
-                        "additionalProperties": False,
-                        "properties": _TABLE_PROPERTIES,
-                    },
-                },
-                "truncated": {"type": "boolean"},
-            },
-        },
-        annotations=READ_ONLY_HINTS,
-        operation=Operation("list_tables", {}),
-    )
-
-
-_TABLE_PROPERTIES: Final[Mapping[str, Any]] = {
-    "schema": {"type": "string"},
-    "name": {"type": "string"},
-    "kind": {"type": "string"},
-    "estimated_rows": {"type": ["integer", "null"]},
-    "comment": {"type": ["string", "null"]},
-}
-
-
-def _named_definitions(*more: str) -> dict[str, Any]:
-    names = ("name", "definition", *more)
-    return {
-        "type": "array",
-        "items": {
-            "type": "object",
-            "required": list(names),
-            "properties": {name: {"type": "boolean" if name == "unique" else "string"} for name in names},
-        },
-    }
-
-
-def _offer_describe_table() -> Offered:
-    return Offered(
-        name="describe_table",
-        title="Describe a table",
-        description="The columns of a table or view (types, nullability, defaults, comments, values of enums), "
-        "its primary key, indexes and foreign keys.",
-        input_schema={
-            "$schema": _DRAFT,
-            "type": "object",
-            "required": ["table_name"],
-            "additionalProperties": False,
-            "properties": {
-                "table_name": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": 127,
-                    "description": "The table's name, or schema.name.",
-                },
-                "schema": {"type": "string", "minLength": 1, "maxLength": 63},
-            },
-        },
-        output_schema={
-            "$schema": _DRAFT,
-            "type": "object",
-            "required": [*_TABLE_PROPERTIES, "columns", "primary_key", "indexes", "foreign_keys"],
-            "additionalProperties": False,
-            "properties": {
-                **_TABLE_PROPERTIES,
-                "columns": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["name", "type", "nullable", "default", "comment"],
-                        "properties": {
-                            "name": {"type": "string"},
-                            "type": {"type": "string"},
-                            "nullable": {"type": "boolean"},
-                            "default": {"type": ["string", "null"]},
-                            "comment": {"type": ["string", "null"]},
-                            "values": {"type": "array", "items": {"type": "string"}},
-                        },
-                    },
-                },
-                "primary_key": {"type": "array", "items": {"type": "string"}},
-                "indexes": _named_definitions("unique"),
-                "foreign_keys": _named_definitions(),
-            },
-        },
-        annotations=READ_ONLY_HINTS,
-        operation=Operation("describe_table", {}),
-    )
+COUNT_SECONDS: Final = 5.0
+"""How long ``analyze_table`` counts; then it gives PostgreSQL's own estimate."""
+_MOST_COMPLETIONS: Final = 100
 
 
 async def query_database(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
     """Run the caller's own query. Raises ``SourceError`` or ``InvalidInput``."""
-    sql = _take_text(arguments, "query", required=True) or ""
-    limit = _take_limit(arguments, pool.settings.row_limit)
-    given = arguments.get("params")
-    names: tuple[str, ...] | None = None
-    values: dict[str | int, Any] = {}
-    if isinstance(given, Mapping):
-        names = tuple(sorted(str(name) for name in given))
-        values = {str(name): value for name, value in given.items()}
-    elif isinstance(given, list | tuple):
-        values = dict(enumerate(given))
-    elif given is not None:
-        _refuse_argument("params", "Give an object for :name placeholders, or an array for $1, $2 …")
+    sql = take_text(arguments, "query", required=True) or ""
+    most = pool.settings.row_limit
+    limit = take_count(arguments, "limit", most=most, default=most)
+    names, values = read_params(arguments.get("params"), "params")
     statement = pool.keep_statement((sql, names), lambda: read_statement(sql, policy_of(pool), names=names))
-    if len({slot.key for slot in statement.slots}) < len(values):
-        used = {slot.key for slot in statement.slots}
-        spare = [str(key) for key in values if key not in used]
-        _refuse_argument(f"params.{spare[0]}", "The query does not use this parameter.")
+    refuse_spare(values, {slot.key for slot in statement.slots}, "params")
     bound = bind_values(statement, values, path="params")
     table = await fetch_table(pool, bound, rows=limit + 1, timeout=timeout)
     return shape_outcome(table, limit=limit, max_bytes=pool.settings.max_bytes)
@@ -282,70 +52,126 @@ async def query_database(pool: Pool, arguments: Mapping[str, Any], *, timeout: f
 
 async def list_tables(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
     """The tables and views that the role may read."""
-    schema = _take_text(arguments, "schema")
-    table = await _read_catalog(
-        pool, LIST_TABLES, [list(pool.settings.schemas), schema], rows=_MOST_TABLES + 1, timeout=timeout
-    )
-    truncated = table.stopped or len(table.rows) > _MOST_TABLES
-    rows = table.rows[:_MOST_TABLES]
+    rows, truncated = await read_tables(pool, take_text(arguments, "schema"), timeout=timeout)
     return _outcome({"tables": rows, "truncated": truncated}, rows=len(rows), truncated=truncated)
 
 
 async def describe_table(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
     """One table. Raises ``InvalidInput`` when there is none of that name that the role may read."""
-    name = _take_text(arguments, "table_name", required=True) or ""
-    schema = _take_text(arguments, "schema")
-    allowed = list(pool.settings.schemas)
-    table = await _read_catalog(pool, DESCRIBE_TABLE, [allowed, name, schema], rows=1, timeout=timeout)
-    if not table.rows and schema is None and "." in name:
-        schema, _, name = name.partition(".")
-        table = await _read_catalog(pool, DESCRIBE_TABLE, [allowed, name, schema], rows=1, timeout=timeout)
-    if not table.rows:
-        _refuse_argument("table_name", "There is no such table that may be read. list_tables shows them all.")
-    found = table.rows[0]
-    for key in ("columns", "primary_key", "indexes", "foreign_keys"):
-        found[key] = found[key] or []
-    for column in found["columns"]:
-        if column["values"] is None:
-            del column["values"]
+    found = await describe(pool, *take_table(arguments, "table_name"), timeout=timeout)
+    if found is None:
+        refuse_table("table_name")
     return _outcome(found, rows=len(found["columns"]), truncated=False)
 
 
-def policy_of(pool: Pool) -> Policy:
-    """What this source's settings allow."""
-    return Policy(schemas=pool.settings.schemas, functions=pool.settings.functions)
+async def get_schema(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
+    """Tables with columns and keys: all that fit, or the one that is named. Raises ``InvalidInput`` for none."""
+    name = take_text(arguments, "table_name")
+    tables, truncated = await read_structure(pool, name, timeout=timeout)
+    if name is not None and not tables:
+        refuse_table("table_name")
+    fitting = fit_rows(tables, pool.settings.max_bytes)
+    tables, truncated = fitting, truncated or len(fitting) < len(tables)
+    return _outcome({"tables": tables, "truncated": truncated}, rows=len(tables), truncated=truncated)
 
 
-async def _read_catalog(pool: Pool, sql: str, values: Sequence[Any], *, rows: int, timeout: float) -> Table:
-    slots = tuple(Slot(index) for index in range(len(values)))
-    statement = Statement(sql, explain=False, slots=slots, attributes=frozenset())
-    keys = {slot.key: "" for slot in slots}
-    bound = Bound(statement, dict(enumerate(values)), {}, keys)
-    return await fetch_table(pool, bound, rows=rows, timeout=timeout)
+async def get_table_sample(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
+    """Some rows of one table, in no order. Raises ``InvalidInput`` when there is none that may be read."""
+    size = take_count(arguments, "sample_size", most=MOST_SAMPLED, default=SAMPLED)
+    limit = min(size, pool.settings.row_limit)
+    found = await measure(pool, *take_table(arguments, "table"), timeout=timeout)
+    columns = quote_names([column["name"] for column in found["columns"]])
+    query = f"SELECT {columns} FROM {_quoted(found)} LIMIT {limit}"  # noqa: S608 (quoted names of the catalog)
+    bound = bind_values(read_statement(query, policy_of(pool)), {}, path="")
+    table = await fetch_table(pool, bound, rows=limit, timeout=timeout)
+    return shape_outcome(table, limit=limit, max_bytes=pool.settings.max_bytes)
+
+
+async def analyze_table(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
+    """One table's columns, indexes, size and number of rows, counted where that is done in time."""
+    found = await measure(pool, *take_table(arguments, "table"), timeout=timeout)
+    query = f"SELECT count(*) AS n FROM {_quoted(found)}"  # noqa: S608 (quoted names of the catalog)
+    bound = bind_values(read_statement(query, policy_of(pool)), {}, path="")
+    rows, exact = found.pop("estimated_rows"), False
+    try:
+        counted = await fetch_table(pool, bound, rows=1, timeout=min(COUNT_SECONDS, timeout))
+        rows, exact = counted.rows[0]["n"], True
+    except SourceError as fault:
+        if fault.code != "source_timeout":
+            raise
+    found.update(row_count=rows, row_count_exact=exact)
+    return _outcome(found, rows=len(found["columns"]), truncated=False)
+
+
+async def read_schemas_resource(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
+    """What ``db://schemas`` holds."""
+    schemas, truncated = await read_schemas(pool, timeout=timeout)
+    for each in schemas:
+        each["tables"] = each["tables"] or []
+    return _contents(arguments, {"schemas": schemas, "truncated": truncated}, rows=len(schemas))
+
+
+async def read_table_resource(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
+    """What ``db://tables/{table}`` holds. Raises ``NotFound``."""
+    found = await describe(pool, str(arguments.get("table", "")), None, timeout=timeout)
+    if found is None:
+        raise NotFound(
+            "There is no such table that may be read. The resource of the schemas names them all.",
+            code="resource_not_found",
+        )
+    return _contents(arguments, found, rows=len(found["columns"]))
+
+
+async def complete_table(pool: Pool, value: str, *, timeout: float) -> Completion:
+    """Names of tables that begin with ``value``."""
+    if "\x00" in value:
+        return Completion(())
+    names = await complete_table_names(pool, value, most=_MOST_COMPLETIONS + 1, timeout=timeout)
+    return Completion(names[:_MOST_COMPLETIONS], has_more=len(names) > _MOST_COMPLETIONS)
+
+
+TABLE_RESOURCE: Final = "db_table"
+OPERATIONS: Final[Mapping[str, Callable[..., Awaitable[Outcome]]]] = {
+    "query_database": query_database,
+    "list_tables": list_tables,
+    "describe_table": describe_table,
+    "get_schema": get_schema,
+    "get_table_sample": get_table_sample,
+    "analyze_table": analyze_table,
+    "db_schemas": read_schemas_resource,
+    TABLE_RESOURCE: read_table_resource,
+}
+"""By the kind of the operation."""
+
+
+def read_params(given: Any, path: str) -> tuple[tuple[str, ...] | None, dict[str | int, Any]]:
+    """The names of parameters, ``None`` where they are numbered, and their values. Raises ``InvalidInput``."""
+    if isinstance(given, Mapping):
+        return tuple(sorted(str(name) for name in given)), {str(name): each for name, each in given.items()}
+    if isinstance(given, list | tuple):
+        return None, dict(enumerate(given))
+    if given is not None:
+        refuse_argument(path, "Give an object for :name placeholders, or an array for $1, $2 …")
+    return None, {}
+
+
+def refuse_spare(values: Mapping[str | int, Any], used: set[str | int], path: str) -> None:
+    """Raise ``InvalidInput`` for a value that no placeholder takes."""
+    spare = [str(key) for key in values if key not in used]
+    if spare:
+        refuse_argument(f"{path}.{spare[0]}", "The query does not use this parameter.")
+
+
+def _quoted(table: Mapping[str, Any]) -> str:
+    return f"{quote_names([table['schema']])}.{quote_names([table['name']])}"
+
+
+def _contents(arguments: Mapping[str, Any], value: Any, *, rows: int) -> Outcome:
+    text = orjson.dumps(value).decode()
+    content = [{"uri": str(arguments.get("uri", "")), "mimeType": "application/json", "text": text}]
+    return Outcome(None, text, rows=rows, size=len(text), content=content)
 
 
 def _outcome(structured: dict[str, Any], *, rows: int, truncated: bool) -> Outcome:
     text = orjson.dumps(structured)
     return Outcome(structured, text.decode(), rows=rows, size=len(text), truncated=truncated)
-
-
-def _take_text(arguments: Mapping[str, Any], name: str, *, required: bool = False) -> str | None:
-    value = arguments.get(name)
-    if value is None and not required:
-        return None
-    if not isinstance(value, str) or not value:
-        _refuse_argument(name, "Give a text.")
-    return value
-
-
-def _take_limit(arguments: Mapping[str, Any], most: int) -> int:
-    value = arguments.get("limit")
-    if value is None:
-        return most
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        _refuse_argument("limit", f"Give a whole number from 1 to {most}.")
-    return min(value, most)
-
-
-def _refuse_argument(path: str, message: str) -> NoReturn:
-    raise InvalidInput(message, errors=[{"path": path, "message": message}])

@@ -18,7 +18,7 @@ from psycopg.pq import Format
 from core.errors import InvalidInput, SourceError
 from servers.execution.backends.postgres.errors import UNTYPED_PARAMETER, translate_query_error
 from servers.execution.backends.postgres.functions import ALLOWED_FUNCTIONS
-from servers.execution.backends.postgres.parsing import Slot, Statement, refuse_attribute
+from servers.execution.backends.postgres.parsing import Policy, Slot, Statement, refuse_attribute
 from servers.execution.backends.postgres.pipeline import CURSOR_PREFIX, Limits, Reply, run_read_only
 from servers.execution.backends.postgres.pools import Connection, Pool
 from servers.execution.backends.postgres.values import (
@@ -85,6 +85,11 @@ class Table:
     rows: list[dict[str, Any]]
     stopped: bool
     milliseconds: float
+
+
+def policy_of(pool: Pool) -> Policy:
+    """What this source's settings allow."""
+    return Policy(schemas=pool.settings.schemas, functions=pool.settings.functions)
 
 
 async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) -> Table:
@@ -277,7 +282,7 @@ def shape_outcome(table: Table, *, limit: int, max_bytes: int) -> Outcome:
         structured["note"] = note
     text = orjson.dumps(structured)
     if len(text) > max_bytes or table.stopped:
-        kept = _fit(rows, max_bytes - _envelope_size(structured))
+        kept = fit_rows(rows, max_bytes - _envelope_size(structured))
         if not kept and rows:
             _refuse_size(max_bytes)
         structured.update(
@@ -301,7 +306,8 @@ def _envelope_size(structured: Mapping[str, Any]) -> int:
     return len(orjson.dumps({**structured, "rows": [], "note": "x" * 200}))
 
 
-def _fit(rows: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+def fit_rows(rows: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    """As many of the first rows as have ``size`` bytes of JSON at most."""
     for index, row in enumerate(rows):
         size -= len(orjson.dumps(row)) + 1
         if size < 0:

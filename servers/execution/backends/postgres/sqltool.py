@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from core.errors import SourceError
-from servers.execution.backends.postgres.operations import READ_ONLY_HINTS, policy_of
+from servers.execution.backends.postgres.offered import READ_ONLY_HINTS
 from servers.execution.backends.postgres.parsing import Policy, read_statement
 from servers.execution.backends.postgres.placeholders import find_placeholders
 from servers.execution.backends.postgres.pools import Pool
@@ -18,6 +18,7 @@ from servers.execution.backends.postgres.queries import (
     RESULT_SCHEMA,
     bind_values,
     fetch_table,
+    policy_of,
     shape_outcome,
 )
 from servers.execution.backends.postgres.values import TYPE_OIDS

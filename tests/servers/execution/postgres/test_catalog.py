@@ -1,18 +1,31 @@
-"""list_tables and describe_table, and the health of a source."""
+"""The tools and resources that tell of a database, and the health of a source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, NotFound
+from servers.execution.backends.postgres import operations
 from servers.execution.contract import Operation, Source
 from servers.execution.engine import Engine
 
 pytestmark = pytest.mark.anyio
+
+
+TOOLS = [
+    "query_database",
+    "execute_query",
+    "list_tables",
+    "describe_table",
+    "get_schema",
+    "get_table_sample",
+    "analyze_table",
+]
 
 
 def validate(engine: Engine, source: Source, name: str, structured: Any) -> None:
@@ -101,6 +114,136 @@ async def test_table_that_may_not_be_read_is_like_one_that_is_not_there(
     assert caught.value.errors[0]["path"] == "table_name"
 
 
+Run = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def run(engine: Engine, make_source: Callable[..., Source]) -> Run:
+    """Calls one of the tools of a source; keywords are its settings. What it gives fits the tool's schema."""
+
+    async def call(name: str, arguments: dict[str, Any], **settings: Any) -> Any:
+        source = make_source(**settings)
+        offered = {tool.name: tool for tool in engine.backend("postgres").offered(source.settings).tools}[
+            name
+        ]
+        jsonschema_rs.validator_for(dict(offered.input_schema)).validate(arguments)
+        structured = (await engine.execute(source, offered.operation, arguments, timeout=10)).structured
+        jsonschema_rs.validator_for(dict(offered.output_schema or {})).validate(structured)
+        return structured
+
+    return call
+
+
+async def test_get_schema_gives_every_table_with_its_keys(run: Run) -> None:
+    found = await run("get_schema", {})
+    tables = {f"{table['schema']}.{table['name']}": table for table in found["tables"]}
+    assert list(tables) == ["back_office.salary", "shop.item", "shop.red", "shop.sale"]
+    assert tables["shop.item"]["primary_key"] == ["id"]
+    assert tables["shop.item"]["columns"][0] == {"name": "id", "type": "integer", "nullable": False}
+    assert "REFERENCES shop.item(id)" in tables["shop.sale"]["foreign_keys"][0]["definition"]
+    assert found["truncated"] is False
+
+
+@pytest.mark.parametrize("name", ["item", "shop.item"])
+async def test_get_schema_gives_the_table_that_is_named(run: Run, name: str) -> None:
+    found = await run("get_schema", {"table_name": name}, schemas=["shop"])
+    assert [table["name"] for table in found["tables"]] == ["item"]
+
+
+async def test_get_schema_that_is_too_large_says_so(run: Run) -> None:
+    found = await run("get_schema", {}, max_bytes=1_024)
+    assert (len(found["tables"]) < 4, found["truncated"]) == (True, True)
+
+
+async def test_execute_query_is_query_database(run: Run, engine: Engine, make_source: Any) -> None:
+    first, second = engine.backend("postgres").offered(make_source().settings).tools[:2]
+    assert (first.input_schema, first.output_schema) == (second.input_schema, second.output_schema)
+    found = await run("execute_query", {"query": "SELECT :a::int AS a", "params": {"a": 3}})
+    assert found["rows"] == [{"a": 3}]
+
+
+@pytest.mark.parametrize(("size", "rows"), [(1, 1), (100, 2), (None, 2)])
+async def test_a_sample_has_as_many_rows_as_asked(run: Run, size: int | None, rows: int) -> None:
+    arguments = {"table": "item", "schema": "shop", **({} if size is None else {"sample_size": size})}
+    found = await run("get_table_sample", arguments)
+    assert found["row_count"] == len(found["rows"]) == rows
+    assert [column["name"] for column in found["columns"]][:2] == ["id", "name"]
+    assert found["truncated"] is False
+
+
+async def test_analyze_table_counts(run: Run) -> None:
+    found = await run("analyze_table", {"table": "shop.item"})
+    assert (found["row_count"], found["row_count_exact"]) == (2, True)
+    assert {index["name"]: index["unique"] for index in found["indexes"]} == {
+        "item_name": True,
+        "item_pkey": True,
+    }
+    assert found["total_bytes"] > 0
+    assert (await run("analyze_table", {"table": "red"}, schemas=["shop"]))["total_bytes"] is None
+
+
+async def test_analyze_table_that_cannot_count_in_time_gives_the_estimate(
+    run: Run, scratch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch.run("CREATE VIEW shop.endless AS SELECT generate_series(1, 10000000000)")
+    scratch.run(f'GRANT SELECT ON shop.endless TO "{scratch.user}"')
+    monkeypatch.setattr(operations, "COUNT_SECONDS", 0.4)
+    try:
+        found = await run("analyze_table", {"table": "shop.endless"})
+    finally:
+        scratch.run("DROP VIEW shop.endless")
+    assert (found["row_count"], found["row_count_exact"]) == (None, False)
+
+
+@pytest.mark.parametrize("name", ["get_table_sample", "analyze_table", "get_schema"])
+@pytest.mark.parametrize("table", ["nothing", "private", "shop.private", "pg_class", 'item" --'])
+async def test_tools_of_one_table_know_none_that_may_not_be_read(run: Run, name: str, table: str) -> None:
+    key = "table_name" if name == "get_schema" else "table"
+    with pytest.raises(InvalidInput) as caught:
+        await run(name, {key: table}, schemas=["shop"])
+    assert caught.value.errors[0]["path"] == key
+
+
+class TestResources:
+    async def read(self, engine: Engine, source: Source, kind: str, **arguments: str) -> Any:
+        outcome = await engine.execute(
+            source, Operation(kind, {}), {"uri": "db://x", **arguments}, timeout=10
+        )
+        assert outcome.content is not None
+        [content] = outcome.content
+        assert (content["uri"], content["mimeType"]) == ("db://x", "application/json")
+        return json.loads(content["text"])
+
+    async def test_schemas_have_the_names_of_their_tables(self, engine: Engine, make_source: Any) -> None:
+        found = await self.read(engine, make_source(), "db_schemas")
+        assert {each["name"]: each["tables"] for each in found["schemas"]} == {
+            "back_office": ["salary"],
+            "shop": ["item", "red", "sale"],
+        }
+
+    @pytest.mark.parametrize("table", ["shop.item", "item"])
+    async def test_a_table_is_described(self, engine: Engine, make_source: Any, table: str) -> None:
+        found = await self.read(engine, make_source(schemas=["shop"]), "db_table", table=table)
+        assert found["primary_key"] == ["id"]
+
+    async def test_a_table_that_may_not_be_read_is_not_there(self, engine: Engine, make_source: Any) -> None:
+        for table in ("shop.private", "nothing", "pg_catalog.pg_authid"):
+            with pytest.raises(NotFound):
+                await self.read(engine, make_source(), "db_table", table=table)
+
+    async def test_names_of_tables_are_completed(self, engine: Engine, make_source: Any) -> None:
+        async def complete(value: str) -> Any:
+            operation = Operation("db_table", {})
+            return (
+                await engine.complete(make_source(schemas=["shop"]), operation, "table", value, {})
+            ).values
+
+        assert list(await complete("")) == ["item", "red", "sale", "shop.item", "shop.red", "shop.sale"]
+        assert list(await complete("shop.s")) == ["shop.sale"]
+        assert list(await complete("priv")) == []
+        assert list(await complete("\x00")) == []
+
+
 async def test_query_result_fits_its_schema(
     engine: Engine, make_source: Callable[..., Source], query: Any
 ) -> None:
@@ -112,7 +255,7 @@ async def test_offered_tools_are_read_only_and_name_their_limits(
     engine: Engine, make_source: Callable[..., Source]
 ) -> None:
     tools = engine.backend("postgres").offered(make_source(row_limit=50).settings).tools
-    assert [tool.name for tool in tools] == ["query_database", "list_tables", "describe_table"]
+    assert [tool.name for tool in tools] == TOOLS
     assert all(tool.annotations["readOnlyHint"] for tool in tools)
     assert tools[0].input_schema["properties"]["limit"]["maximum"] == 50
     for tool in tools:

@@ -1,0 +1,268 @@
+"""The tools and resources that every PostgreSQL source brings along: names, words and schemas. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from servers.execution.backends.postgres.queries import RESULT_SCHEMA
+from servers.execution.backends.postgres.settings import PostgresSettings
+from servers.execution.contract import Offered, OfferedResource, Operation
+
+MOST_SAMPLED: Final = 100
+SAMPLED: Final = 10
+"""Rows of a sample, where the caller does not say how many."""
+
+READ_ONLY_HINTS: Final[Mapping[str, Any]] = {
+    "readOnlyHint": True,
+    "destructiveHint": False,
+    "idempotentHint": True,
+    "openWorldHint": False,
+}
+_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+_TEXT: Final[Mapping[str, Any]] = {"type": "string"}
+_MAYBE_TEXT: Final[Mapping[str, Any]] = {"type": ["string", "null"]}
+_TABLE_NAME: Final[Mapping[str, Any]] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 127,
+    "description": "The table's name, or schema.name.",
+}
+_SCHEMA_NAME: Final[Mapping[str, Any]] = {"type": "string", "minLength": 1, "maxLength": 63}
+_TABLE_PROPERTIES: Final[Mapping[str, Any]] = {
+    "schema": _TEXT,
+    "name": _TEXT,
+    "kind": _TEXT,
+    "estimated_rows": {"type": ["integer", "null"]},
+    "comment": _MAYBE_TEXT,
+}
+_NAMES: Final[Mapping[str, Any]] = {"type": "array", "items": _TEXT}
+
+
+def offer_tools(settings: PostgresSettings) -> list[Offered]:
+    """The tools, with the limits of this source in their words."""
+    return [
+        _offer_query(settings, "query_database", "Query the database"),
+        _offer_query(settings, "execute_query", "Query the database (other name)"),
+        _offer_list_tables(),
+        _offer_describe_table(),
+        _offer_get_schema(),
+        _offer_get_table_sample(),
+        _offer_analyze_table(),
+    ]
+
+
+def offer_resources() -> list[OfferedResource]:
+    """The schemas, and a template for each table."""
+    return [
+        OfferedResource(
+            uri="db://schemas",
+            named_uri="db://{source}/schemas",
+            name="schemas",
+            title="Schemas",
+            description="The schemas of the database that can be queried, with the names of their tables.",
+            mime_type="application/json",
+            operation=Operation("db_schemas", {}),
+        ),
+        OfferedResource(
+            uri="db://tables/{table}",
+            named_uri="db://{source}/tables/{table}",
+            name="table",
+            title="Table",
+            description="The columns, keys and indexes of one table or view. The table is its name, or schema.name.",
+            mime_type="application/json",
+            operation=Operation("db_table", {}),
+            template=True,
+        ),
+    ]
+
+
+def object_schema(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    """JSON Schema of an object with these properties and no others."""
+    schema = {"$schema": _DRAFT, "type": "object", "additionalProperties": False, "properties": properties}
+    return {**schema, "required": list(required)} if required else schema
+
+
+def params_schema(description: str) -> dict[str, Any]:
+    """JSON Schema of the values for a query's placeholders."""
+    return {
+        "description": description,
+        "anyOf": [{"type": "object", "maxProperties": 100}, {"type": "array", "maxItems": 100}],
+    }
+
+
+def _offer_query(settings: PostgresSettings, name: str, title: str) -> Offered:
+    allowed = f" Schemas: {', '.join(settings.schemas)}." if settings.schemas else ""
+    return Offered(
+        name=name,
+        title=title,
+        description=(
+            f"Run one read-only SQL query (PostgreSQL) on the database {settings.database}.{allowed} "
+            "SELECT, VALUES, TABLE, WITH and EXPLAIN only. Look up names with list_tables and describe_table "
+            f"first. At most {settings.row_limit} rows and {settings.max_bytes} bytes come back, and "
+            f"{settings.statement_timeout:g} s are given: aggregate and filter in SQL. Numeric values of more "
+            "than 15 digits come as strings."
+        ),
+        input_schema=object_schema(
+            {
+                "query": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 65_536,
+                    "description": "One SQL query. Put values into params, as :name or $1.",
+                },
+                "params": params_schema("Values: an object for :name placeholders, or an array for $1, $2 …"),
+                "limit": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": settings.row_limit,
+                    "default": settings.row_limit,
+                    "description": "Most rows to return.",
+                },
+            },
+            ["query"],
+        ),
+        output_schema=RESULT_SCHEMA,
+        annotations=READ_ONLY_HINTS,
+        operation=Operation("query_database", {}),
+    )
+
+
+def _offer_list_tables() -> Offered:
+    return Offered(
+        name="list_tables",
+        title="List tables",
+        description="List the tables and views that can be queried, with their kind, estimated number of "
+        "rows and comment.",
+        input_schema=object_schema({"schema": {**_SCHEMA_NAME, "description": "Only this schema."}}),
+        output_schema=object_schema(
+            {
+                "tables": _list_of(_TABLE_PROPERTIES, list(_TABLE_PROPERTIES)),
+                "truncated": {"type": "boolean"},
+            },
+            ["tables", "truncated"],
+        ),
+        annotations=READ_ONLY_HINTS,
+        operation=Operation("list_tables", {}),
+    )
+
+
+def _offer_describe_table() -> Offered:
+    column = {
+        **_column(),
+        "default": _MAYBE_TEXT,
+        "comment": _MAYBE_TEXT,
+        "values": _NAMES,
+    }
+    lists = {
+        "columns": _open_list_of(column, ["name", "type", "nullable", "default", "comment"]),
+        "primary_key": _NAMES,
+        "indexes": _open_list_of(_definition("unique"), list(_definition("unique"))),
+        "foreign_keys": _open_list_of(_definition(), list(_definition())),
+    }
+    return Offered(
+        name="describe_table",
+        title="Describe a table",
+        description="The columns of a table or view (types, nullability, defaults, comments, values of enums), "
+        "its primary key, indexes and foreign keys.",
+        input_schema=object_schema({"table_name": _TABLE_NAME, "schema": _SCHEMA_NAME}, ["table_name"]),
+        output_schema=object_schema({**_TABLE_PROPERTIES, **lists}, [*_TABLE_PROPERTIES, *lists]),
+        annotations=READ_ONLY_HINTS,
+        operation=Operation("describe_table", {}),
+    )
+
+
+def _offer_get_schema() -> Offered:
+    table = {
+        **{name: rule for name, rule in _TABLE_PROPERTIES.items() if name != "estimated_rows"},
+        "columns": _open_list_of(_column(), ["name", "type", "nullable"]),
+        "primary_key": _NAMES,
+        "foreign_keys": _open_list_of(_definition(), list(_definition())),
+    }
+    return Offered(
+        name="get_schema",
+        title="Get the schema",
+        description="The tables and views that can be queried with their columns, primary keys and foreign keys: all "
+        "of them, or with table_name one. Enough to write a query with joins.",
+        input_schema=object_schema({"table_name": _TABLE_NAME}),
+        output_schema=object_schema(
+            {"tables": _list_of(table, list(table)), "truncated": {"type": "boolean"}},
+            ["tables", "truncated"],
+        ),
+        annotations=READ_ONLY_HINTS,
+        operation=Operation("get_schema", {}),
+    )
+
+
+def _offer_get_table_sample() -> Offered:
+    size = {"type": "integer", "minimum": 1, "maximum": MOST_SAMPLED, "default": SAMPLED}
+    return Offered(
+        name="get_table_sample",
+        title="Sample a table",
+        description="Some rows of a table or view, in no particular order, to see what its values look like.",
+        input_schema=object_schema(
+            {
+                "table": _TABLE_NAME,
+                "schema": _SCHEMA_NAME,
+                "sample_size": {**size, "description": "How many rows."},
+            },
+            ["table"],
+        ),
+        output_schema=RESULT_SCHEMA,
+        annotations=READ_ONLY_HINTS,
+        operation=Operation("get_table_sample", {}),
+    )
+
+
+def _offer_analyze_table() -> Offered:
+    index = {**_definition("unique"), "bytes": {"type": "integer"}}
+    measured = {
+        "row_count": {"type": ["integer", "null"], "description": "Rows; null where nobody knows."},
+        "row_count_exact": {
+            "type": "boolean",
+            "description": "Whether they were counted. Of a large table it is PostgreSQL's estimate.",
+        },
+        "total_bytes": {
+            "type": ["integer", "null"],
+            "description": "Bytes on disk, with indexes; null of views.",
+        },
+        "columns": _open_list_of(_column(), ["name", "type", "nullable"]),
+        "indexes": _open_list_of(index, list(index)),
+    }
+    properties = {
+        **{name: rule for name, rule in _TABLE_PROPERTIES.items() if name != "estimated_rows"},
+        **measured,
+    }
+    return Offered(
+        name="analyze_table",
+        title="Analyse a table",
+        description="How many rows a table or view has, its size on disk, its columns, and its indexes with their "
+        "sizes.",
+        input_schema=object_schema({"table": _TABLE_NAME, "schema": _SCHEMA_NAME}, ["table"]),
+        output_schema=object_schema(properties, list(properties)),
+        annotations=READ_ONLY_HINTS,
+        operation=Operation("analyze_table", {}),
+    )
+
+
+def _column() -> dict[str, Any]:
+    return {"name": _TEXT, "type": _TEXT, "nullable": {"type": "boolean"}}
+
+
+def _definition(*flags: str) -> dict[str, Any]:
+    return {"name": _TEXT, "definition": _TEXT, **{flag: {"type": "boolean"} for flag in flags}}
+
+
+def _list_of(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
+    items = {**_items(properties, required), "additionalProperties": False}
+    return {"type": "array", "items": items}
+
+
+def _open_list_of(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
+    """A list of objects that may have more than these: what is added later does not make a new version."""
+    return {"type": "array", "items": _items(properties, required)}
+
+
+def _items(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": dict(properties)}

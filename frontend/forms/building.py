@@ -18,6 +18,19 @@ PARAMETER_TYPES: Final = ("string", "integer", "number", "boolean")
 _EDITED_KEYS: Final = frozenset({"type", "description", "default", "required"})
 
 
+class LinesField(forms.CharField):
+    """A text of lines, without empty ones: how a browser breaks lines is no change."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            required=False, max_length=40_000, widget=forms.Textarea(attrs=mono(rows="3")), **kwargs
+        )
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value) or ""
+        return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+
+
 class SourceForm(ServiceForm):
     """A PostgreSQL database. Settings are always given whole: a stored password is never reused.
 
@@ -43,6 +56,14 @@ class SourceForm(ServiceForm):
         help_text="Separated by spaces. Empty: every schema that the role may read.",
         widget=forms.TextInput(attrs=mono(placeholder="public")),
     )
+    tables = LinesField(
+        help_text="One a line, as schema.table: only these may be read. Empty: every table of the schemas."
+    )
+    masks = LinesField(
+        label="Masked columns",
+        help_text="One a line, such as public.customer.iban hidden (always NULL) or public.customer.email partial (at "
+        "most the last four characters).",
+    )
     row_limit = forms.IntegerField(label="Most rows in a result", initial=1000, min_value=1)
     statement_timeout = forms.FloatField(label="Time limit of a query, seconds", initial=10, min_value=0)
 
@@ -53,8 +74,7 @@ class SourceForm(ServiceForm):
             return
         for name in kind.schema["properties"].keys() & shown.keys():
             if name in self.fields:
-                stored = shown[name]
-                self.fields[name].initial = " ".join(stored) if isinstance(stored, list) else stored
+                self.fields[name].initial = _as_typed(name, shown[name])
             else:
                 self._beside[name] = shown[name]
         self.fields["dsn"].required = False
@@ -80,6 +100,8 @@ class SourceForm(ServiceForm):
             **self._beside,
             "dsn": data["dsn"],
             "schemas": data["schemas"].replace(",", " ").split(),
+            "tables": data["tables"].split("\n") if data["tables"] else [],
+            "masks": _read_masks(data["masks"]),
             "row_limit": data["row_limit"],
             "statement_timeout": data["statement_timeout"],
         }
@@ -87,6 +109,21 @@ class SourceForm(ServiceForm):
     def replacement(self) -> dict[str, Any] | None:
         """The settings to store instead of those that are; ``None`` without a connection string."""
         return self.settings() if self.cleaned_data["dsn"] else None
+
+
+def _as_typed(name: str, stored: Any) -> Any:
+    """A stored setting as its control takes it."""
+    if name == "masks":
+        return "\n".join(f"{column} {how}" for column, how in stored.items())
+    if isinstance(stored, list):
+        return ("\n" if name == "tables" else " ").join(stored)
+    return stored
+
+
+def _read_masks(text: str) -> dict[str, str]:
+    """Columns and how each is shown, as typed; one without a word is hidden."""
+    lines = [line.partition(" ") for line in text.splitlines()]
+    return {column: how or "hidden" for column, _, how in lines}
 
 
 @dataclass(frozen=True, slots=True)

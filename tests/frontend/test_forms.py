@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -75,6 +76,19 @@ def test_a_services_faults_stand_beside_their_fields() -> None:
     )
     assert form.errors["dsn"] == ["Names no host"]
     assert form.non_field_errors() == ["/other: odd"]
+
+
+def test_tables_and_masks_are_lines_and_their_breaks_are_no_change() -> None:
+    shown = {"tables": ["a.b", "a.c"], "masks": {"a.b.c": "hidden", "a.b.d": "partial"}}
+    fields = {**FIELDS, "tables": "a.b\r\n\r\n a.c ", "masks": "a.b.c hidden\r\na.b.d  partial"}
+    kind = replace(POSTGRES, schema={"properties": {"tables": {}, "masks": {}}})
+    form = SourceForm(fields, kind=kind, shown=shown)
+    assert form.is_valid()
+    assert not {"tables", "masks"} & set(form.changed_data)
+    assert {name: form.settings()[name] for name in shown} == shown
+    bare = SourceForm({**FIELDS, "masks": "a.b.c"}, kind=POSTGRES)
+    assert bare.is_valid()
+    assert (bare.settings()["masks"], bare.settings()["tables"]) == ({"a.b.c": "hidden"}, [])
 
 
 def test_a_taken_name_stands_beside_the_name() -> None:

@@ -157,7 +157,7 @@ async def describe(pool: Pool, name: str, schema: str | None, *, timeout: float)
     found = await _find(pool, DESCRIBE_TABLE, name, schema, rows=1, timeout=timeout)
     if not found:
         return None
-    one = _with_lists(found[0], "columns", "primary_key", "indexes", "foreign_keys")
+    one = _with_lists(pool, found[0], "columns", "primary_key", "indexes", "foreign_keys")
     for column in one["columns"]:
         if column["values"] is None:
             del column["values"]
@@ -169,7 +169,7 @@ async def measure(pool: Pool, name: str, schema: str | None, *, timeout: float) 
     found = await _find(pool, _MEASURE_TABLE, name, schema, rows=1, timeout=timeout)
     if not found:
         refuse_table("table")
-    return _with_lists(found[0], "columns", "indexes")
+    return _with_lists(pool, found[0], "columns", "indexes")
 
 
 async def read_structure(
@@ -181,7 +181,7 @@ async def read_structure(
     else:
         table = await _read_catalog(pool, _SCHEMA, [None, None], rows=MOST_IN_SCHEMA + 1, timeout=timeout)
         found, more = table.rows[:MOST_IN_SCHEMA], table.stopped or len(table.rows) > MOST_IN_SCHEMA
-    return [_with_lists(each, "columns", "primary_key", "foreign_keys") for each in found], more
+    return [_with_lists(pool, each, "columns", "primary_key", "foreign_keys") for each in found], more
 
 
 def take_table(arguments: Mapping[str, Any], key: str) -> tuple[str, str | None]:
@@ -206,7 +206,9 @@ async def _find(
 
 
 async def _read_catalog(pool: Pool, sql: str, values: Sequence[Any], *, rows: int, timeout: float) -> Table:
-    values = [list(pool.settings.schemas), [], [], *values]
+    settings = pool.settings
+    tables = sorted(settings.tables)
+    values = [list(settings.schemas), [each[0] for each in tables], [each[1] for each in tables], *values]
     slots = tuple(Slot(index) for index in range(len(values)))
     statement = Statement(sql, explain=False, slots=slots, attributes=frozenset())
     keys = {slot.key: "" for slot in slots}
@@ -214,7 +216,13 @@ async def _read_catalog(pool: Pool, sql: str, values: Sequence[Any], *, rows: in
     return await fetch_table(pool, bound, rows=rows, timeout=timeout)
 
 
-def _with_lists(row: dict[str, Any], *keys: str) -> dict[str, Any]:
+def _with_lists(pool: Pool, row: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The row with lists where the database had nothing to put into them, and its masked columns marked."""
     for key in keys:
         row[key] = row[key] or []
+    for mask in pool.settings.masks:
+        if (mask.schema, mask.table) == (row["schema"], row["name"]):
+            for column in row["columns"]:
+                if column["name"] == mask.column:
+                    column["masked"] = mask.how
     return row

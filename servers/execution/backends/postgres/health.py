@@ -9,6 +9,7 @@ import psycopg
 
 from core.errors import InvalidInput, SourceError
 from core.outbound import AllowAddress
+from servers.execution.backends.postgres.confine import find_missing_masks
 from servers.execution.backends.postgres.connect import open_connection
 from servers.execution.backends.postgres.errors import translate_query_error
 from servers.execution.backends.postgres.pipeline import Limits, run_read_only
@@ -46,6 +47,8 @@ async def check_source(source: Source, *, allow: AllowAddress) -> Health:
         return Health("unhealthy", fault.message, fault.code, _since(started))
     try:
         return await _survey(connection, settings, started)
+    except SourceError as fault:
+        return Health("unhealthy", fault.message, fault.code, _since(started))
     except psycopg.Error as error:
         known = translate_query_error(error, locate=lambda position: None, timeout_ms=_LIMITS.timeout_ms)
         return Health("unhealthy", known.message, known.code, _since(started))
@@ -70,6 +73,15 @@ async def _survey(
             "degraded",
             f"The database has no schema {names}. Correct the list of schemas in the settings.",
             "schema_missing",
+            latency,
+        )
+    unknown = await find_missing_masks(connection, settings) if settings.masks else ()
+    if unknown:
+        return Health(
+            "degraded",
+            f"The mask of {unknown[0]} names no column of the database, so queries are refused. "
+            "Correct the masks in the settings.",
+            "mask_missing",
             latency,
         )
     if tables == b"0":

@@ -27,9 +27,9 @@ from servers.execution.backends.postgres.queries import (
     fetch_table,
     fit_rows,
     policy_of,
-    quote_names,
     shape_outcome,
 )
+from servers.execution.backends.postgres.values import quote_names
 from servers.execution.contract import Completion, Outcome
 
 COUNT_SECONDS: Final = 5.0

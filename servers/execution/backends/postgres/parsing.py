@@ -20,6 +20,7 @@ from servers.execution.backends.postgres.functions import (
 )
 from servers.execution.backends.postgres.placeholders import Rewritten, find_placeholders, rewrite
 from servers.execution.backends.postgres.syntax import Unreadable, parse_statements, scan_tokens
+from servers.execution.backends.postgres.tables import Part, TableUse, locate_tables, offset_before
 
 MAX_QUERY_BYTES: Final = 65_536
 MAX_DEPTH: Final = 400
@@ -77,11 +78,13 @@ class Policy:
 
     ``schemas`` empty: every schema but PostgreSQL's own. ``functions``: additional ones, ``name`` or
     ``schema.name``; None: any that is not forbidden for good (used when a tool is saved, before its
-    source's settings are known).
+    source's settings are known). ``confined``: which tables a query names is to be found out, as not all of
+    them may be read as they are.
     """
 
     schemas: tuple[str, ...] = ()
     functions: frozenset[str] | None = frozenset()
+    confined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ class Statement:
     """A checked query, ready to run. ``explain`` statements run as they are, others through a cursor.
 
     ``attributes`` holds the names used as ``x.name``: PostgreSQL reads them as function calls when there
-    is no such column, so they are compared with the functions of the source's server before it runs.
+    is no such column, so they are compared with the functions of the source's server before it runs. ``tables`` are
+    those that a confined source's query names; ``replaced`` are parts of ``sql`` that are Marina's own.
     """
 
     sql: str
@@ -105,11 +109,15 @@ class Statement:
     slots: tuple[Slot, ...]
     attributes: frozenset[str]
     rewritten: Rewritten | None = None
+    tables: tuple[TableUse, ...] = ()
+    replaced: tuple[Part, ...] = ()
 
     def locate(self, position: int) -> int | None:
         """The 1-based position in the caller's text of a 1-based position in ``sql``; None when outside."""
         if not 1 <= position <= len(self.sql) + 1:  # PostgreSQL points behind the last character at times
             return None
+        if self.replaced:
+            position = offset_before(self.replaced, position - 1) + 1
         if self.rewritten is None:
             return position
         return self.rewritten.original_offset(position - 1) + 1
@@ -129,7 +137,13 @@ def read_statement(sql: str, policy: Policy, *, names: Collection[str] | None = 
             raise _translate(fault, lambda offset: offset) from None
         count = max(checked.parameters.values(), default=0)
         slots = tuple(Slot(index) for index in range(count))
-        return Statement(_without_semicolon(sql), checked.explain, slots, frozenset(checked.attributes))
+        return Statement(
+            _without_semicolon(sql),
+            checked.explain,
+            slots,
+            frozenset(checked.attributes),
+            tables=locate_tables(sql) if policy.confined else (),
+        )
     try:
         occurrences = find_placeholders(sql, declared=names)
     except Unreadable as fault:
@@ -155,7 +169,12 @@ def read_statement(sql: str, policy: Policy, *, names: Collection[str] | None = 
     slots = tuple(dict.fromkeys(wanted))
     final = rewrite(sql, occurrences, lambda index: slots.index(wanted[index]) + 1)
     return Statement(
-        _without_semicolon(final.sql), checked.explain, slots, frozenset(checked.attributes), final
+        _without_semicolon(final.sql),
+        checked.explain,
+        slots,
+        frozenset(checked.attributes),
+        final,
+        tables=locate_tables(final.sql) if policy.confined else (),
     )
 
 

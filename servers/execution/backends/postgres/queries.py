@@ -6,7 +6,7 @@ Cancelling the task cancels the statement at the server (see ``Pool.lease``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final, NoReturn
 
@@ -16,6 +16,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
 from core.errors import InvalidInput, SourceError
+from servers.execution.backends.postgres.confine import confine
 from servers.execution.backends.postgres.errors import UNTYPED_PARAMETER, translate_query_error
 from servers.execution.backends.postgres.functions import ALLOWED_FUNCTIONS
 from servers.execution.backends.postgres.parsing import Policy, Slot, Statement, refuse_attribute
@@ -27,6 +28,7 @@ from servers.execution.backends.postgres.values import (
     infer_type,
     level_numeric_columns,
     name_columns,
+    quote_names,
 )
 from servers.execution.contract import Outcome
 
@@ -60,7 +62,7 @@ RESULT_SCHEMA: Final[Mapping[str, Any]] = {
         },
         "row_count": {"type": "integer", "minimum": 0, "description": "Rows in this result."},
         "truncated": {"type": "boolean", "description": "Whether there are more rows than these."},
-        "note": {"type": "string", "description": "Why the result is truncated."},
+        "note": {"type": "string", "description": "Why the result is truncated, or masked."},
         "execution_time_ms": {"type": "number", "minimum": 0},
     },
 }
@@ -78,18 +80,21 @@ class Bound:
 
 @dataclass(slots=True)
 class Table:
-    """Rows in JSON terms. ``names`` are unique; ``stopped`` says that bytes, not rows, ended the reading."""
+    """Rows in JSON terms. ``names`` are unique; ``stopped`` says that bytes, not rows, ended the reading, ``masked``
+    that a table with masked columns was read."""
 
     names: list[str]
     types: list[str]
     rows: list[dict[str, Any]]
     stopped: bool
     milliseconds: float
+    masked: bool = False
 
 
 def policy_of(pool: Pool) -> Policy:
     """What this source's settings allow."""
-    return Policy(schemas=pool.settings.schemas, functions=pool.settings.functions)
+    settings = pool.settings
+    return Policy(schemas=settings.schemas, functions=settings.functions, confined=settings.confined)
 
 
 async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) -> Table:
@@ -98,13 +103,6 @@ async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) ->
     statement, settings = bound.statement, pool.settings
     parameters = [encode_parameter(bound.values[s.key], bound.paths[s.key]) for s in statement.slots]
     head, tail = ("", "") if statement.explain else _guard(settings.max_bytes)
-    request = _Request(
-        sql=head + statement.sql + tail,
-        cursor=not statement.explain,
-        parameters=parameters,
-        search_path=quote_names(settings.schemas),
-        attempts=_attempts(bound),
-    )
     prefix = 0 if statement.explain else len(CURSOR_PREFIX) + len(head)
     fresh, rows_per_chunk = False, _ROWS_PER_CHUNK
     while True:
@@ -119,6 +117,16 @@ async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) ->
             async with pool.lease(timeout=max(0.0, left), fresh=fresh) as held:
                 _check_attributes(pool, statement)
                 try:
+                    if statement.tables:
+                        confined = await confine(held.connection, statement, settings)
+                        bound = replace(bound, statement=confined)
+                    request = _Request(
+                        sql=head + bound.statement.sql + tail,
+                        cursor=not statement.explain,
+                        parameters=parameters,
+                        search_path=quote_names(settings.schemas),
+                        attempts=_attempts(bound),
+                    )
                     reply = await _run(held.connection, request, limits)
                 except psycopg.Error:
                     if not held.reused:
@@ -148,6 +156,7 @@ async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) ->
             rows=[dict(zip(keys, row, strict=False)) for row in values],
             stopped=not reply.complete,
             milliseconds=round((monotonic() - started) * 1_000, 3),
+            masked=bool(bound.statement.replaced),
         )
 
 
@@ -278,8 +287,11 @@ def shape_outcome(table: Table, *, limit: int, max_bytes: int) -> Outcome:
         "truncated": note is not None or table.stopped,
         "execution_time_ms": table.milliseconds,
     }
-    if note is not None:
-        structured["note"] = note
+    masked = (
+        "Some columns are masked: they come as null, or as *** with a few characters." if table.masked else ""
+    )
+    if note is not None or masked:
+        structured["note"] = " ".join(filter(None, (note, masked)))
     text = orjson.dumps(structured)
     if len(text) > max_bytes or table.stopped:
         kept = fit_rows(rows, max_bytes - _envelope_size(structured))
@@ -290,7 +302,7 @@ def shape_outcome(table: Table, *, limit: int, max_bytes: int) -> Outcome:
             row_count=len(kept),
             truncated=True,
             note=f"Only the first {len(kept)} rows are shown: a result holds at most {max_bytes} bytes. "
-            "Select fewer columns, or shorten long values with left().",
+            f"Select fewer columns, or shorten long values with left(). {masked}".rstrip(),
         )
         text = orjson.dumps(structured)
     return Outcome(
@@ -303,7 +315,7 @@ def shape_outcome(table: Table, *, limit: int, max_bytes: int) -> Outcome:
 
 
 def _envelope_size(structured: Mapping[str, Any]) -> int:
-    return len(orjson.dumps({**structured, "rows": [], "note": "x" * 200}))
+    return len(orjson.dumps({**structured, "rows": [], "note": "x" * 300}))
 
 
 def fit_rows(rows: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
@@ -322,11 +334,6 @@ def _refuse_size(max_bytes: int) -> NoReturn:
         code="result_too_large",
         data={"max_bytes": max_bytes},
     )
-
-
-def quote_names(names: Sequence[str]) -> str:
-    """Names as a list of quoted SQL identifiers."""
-    return ", ".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def bind_values(

@@ -39,6 +39,22 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "maxItems": 50,
             "uniqueItems": True,
         },
+        "tables": {
+            "type": "array",
+            "title": "Tables",
+            "description": "Only these tables and views may be read, as schema.table. Empty: all of the schemas.",
+            "items": {"type": "string", "minLength": 3, "maxLength": 127},
+            "maxItems": 500,
+            "uniqueItems": True,
+        },
+        "masks": {
+            "type": "object",
+            "title": "Masked columns",
+            "description": "schema.table.column: hidden (always NULL), or partial (a text with at most the last "
+            "four characters).",
+            "additionalProperties": {"enum": ["hidden", "partial"]},
+            "maxProperties": 200,
+        },
         "functions": {
             "type": "array",
             "title": "Additional functions",
@@ -91,8 +107,24 @@ _CONTROL: Final = "The {} holds a control character, such as a line break or NUL
 _CONTROL_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _FUNCTION_NAME: Final = re.compile(r"[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)?")
 _RESERVED_USER_PREFIX: Final = "marina_"
+_PART: Final = r"[^.\s\"\x00-\x1f\x7f]{1,63}"
+_TABLE: Final = re.compile(rf"({_PART})\.({_PART})")
+_COLUMN: Final = re.compile(rf"({_PART})\.({_PART})\.({_PART})")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _FORM: Final = "postgresql://user:password@host:5432/database"
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """How one column is shown. ``how``: ``hidden`` or ``partial``."""
+
+    schema: str
+    table: str
+    column: str
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}.{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +138,18 @@ class PostgresSettings:
     password: str = field(repr=False)
     tls: Mapping[str, str]
     schemas: tuple[str, ...]
+    tables: frozenset[tuple[str, str]]
+    masks: tuple[Mask, ...]
     functions: frozenset[str]
     statement_timeout: float
     row_limit: int
     max_bytes: int
     pool_max: int
+
+    @property
+    def confined(self) -> bool:
+        """Whether some tables of the schemas may not be read, or not as they are."""
+        return bool(self.tables or self.masks)
 
 
 def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
@@ -122,6 +161,8 @@ def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
     ]
     target = _read_dsn(settings.get("dsn"), faults)
     schemas = _read_names(settings, "schemas", faults)
+    tables = _read_tables(settings, schemas, faults)
+    masks = _read_masks(settings, schemas, faults)
     functions = _read_names(settings, "functions", faults)
     for index, name in enumerate(functions):
         if not _FUNCTION_NAME.fullmatch(name):
@@ -144,6 +185,8 @@ def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
         password=target.get("password", ""),
         tls={key: target[key] for key in _OPTIONS if target.get(key)},
         schemas=schemas,
+        tables=tables,
+        masks=masks,
         functions=frozenset(functions),
         statement_timeout=float(numbers["statement_timeout"]),
         row_limit=int(numbers["row_limit"]),
@@ -158,6 +201,8 @@ def clean_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "dsn": str(settings["dsn"]).strip(),
         "schemas": list(checked.schemas),
+        "tables": sorted(".".join(table) for table in checked.tables),
+        "masks": {str(mask): mask.how for mask in checked.masks},
         "functions": sorted(checked.functions),
         "statement_timeout": settings.get("statement_timeout", 10),
         "row_limit": checked.row_limit,
@@ -176,6 +221,8 @@ def describe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         "user": checked.user,
         "sslmode": checked.tls.get("sslmode", "prefer"),
         "schemas": list(checked.schemas),
+        "tables": sorted(".".join(table) for table in checked.tables),
+        "masks": {str(mask): mask.how for mask in checked.masks},
         "functions": sorted(checked.functions),
         "statement_timeout": checked.statement_timeout,
         "row_limit": checked.row_limit,
@@ -257,6 +304,51 @@ def _read_names(settings: Mapping[str, Any], key: str, faults: list[dict[str, st
         else:
             names.append(name)
     return tuple(dict.fromkeys(names))
+
+
+def _read_tables(
+    settings: Mapping[str, Any], schemas: tuple[str, ...], faults: list[dict[str, str]]
+) -> frozenset[tuple[str, str]]:
+    tables = set()
+    for index, name in enumerate(_read_names(settings, "tables", faults)):
+        found = _TABLE.fullmatch(name)
+        if found is None:
+            message = "Write it as schema.table, without quotes and in the case that PostgreSQL has it."
+        elif schemas and found[1] not in schemas:
+            message = f"The schema {found[1]} is not among the source's schemas."
+        else:
+            tables.add((found[1], found[2]))
+            continue
+        faults.append({"path": f"tables.{index}", "message": message})
+    return frozenset(tables)
+
+
+def _read_masks(
+    settings: Mapping[str, Any], schemas: tuple[str, ...], faults: list[dict[str, str]]
+) -> tuple[Mask, ...]:
+    given = settings.get("masks") or {}
+    most = SETTINGS_SCHEMA["properties"]["masks"]["maxProperties"]
+    if not isinstance(given, Mapping) or len(given) > most:
+        message = f"Give an object of at most {most} columns, each with hidden or partial."
+        faults.append({"path": "masks", "message": message})
+        return ()
+    masks = []
+    for name, how in given.items():
+        found = _COLUMN.fullmatch(str(name))
+        if found is None:
+            message = "Write the column as schema.table.column, without quotes."
+        elif how not in ("hidden", "partial"):
+            message = "Say hidden or partial."
+        else:
+            masks.append(Mask(found[1], found[2], found[3], how))
+            continue
+        faults.append({"path": f"masks.{name}", "message": message})
+    if masks and any(schema.startswith("pg_") or schema == "information_schema" for schema in schemas):
+        message = (
+            "Masks do not hold while PostgreSQL's own schemas may be read. Take them off the list of schemas."
+        )
+        faults.append({"path": "masks", "message": message})
+    return tuple(sorted(masks, key=str))
 
 
 def _read_number(settings: Mapping[str, Any], key: str, faults: list[dict[str, str]]) -> float:

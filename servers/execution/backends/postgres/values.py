@@ -232,3 +232,8 @@ def infer_type(value: Any) -> int:
         case None | str():
             return TYPE_OIDS["string"]
     return 0
+
+
+def quote_names(names: Sequence[str]) -> str:
+    """Names as a list of quoted SQL identifiers."""
+    return ", ".join('"' + name.replace('"', '""') + '"' for name in names)

@@ -28,6 +28,8 @@ def test_both_forms_of_a_connection_string_are_read_and_the_password_is_never_sh
         "user": "reader",
         "sslmode": "require",
         "schemas": [],
+        "tables": [],
+        "masks": {},
         "functions": [],
         "statement_timeout": 10,
         "row_limit": 1000,
@@ -102,11 +104,31 @@ def test_connection_string_that_is_refused_says_why_and_shows_no_secret(dsn: Any
         ({"functions": ["public.dblink_exec"]}, "functions.0"),
         ({"functions": ["pg_catalog.set_config"]}, "functions.0"),
         ({"functions": ["a b"]}, "functions.0"),
+        ({"tables": "shop.item"}, "tables"),
+        ({"tables": ["item"]}, "tables.0"),
+        ({"tables": ["shop.item", "a.b.c"]}, "tables.1"),
+        ({"tables": ['shop."item"']}, "tables.0"),
+        ({"tables": ["shop.item\n"]}, "tables.0"),
+        ({"tables": ["shop.item"], "schemas": ["back"]}, "tables.0"),
+        ({"masks": ["shop.item.price"]}, "masks"),
+        ({"masks": {"shop.item": "hidden"}}, "masks.shop.item"),
+        ({"masks": {"shop.item.price": "shown"}}, "masks.shop.item.price"),
+        ({"masks": {"shop.item.price": ["hidden"]}}, "masks.shop.item.price"),
+        ({"masks": {"a.b.c": "hidden"}, "schemas": ["pg_catalog"]}, "masks"),
+        ({"masks": {f"a.b.c{n}": "hidden" for n in range(201)}}, "masks"),
         ({"colour": "red"}, "colour"),
     ],
 )
 def test_setting_out_of_its_range_is_named(settings: dict[str, Any], path: str) -> None:
     assert list(faults(**settings)) == [path]
+
+
+def test_tables_and_masks_are_stored_as_given() -> None:
+    settings = {"dsn": URL, "tables": ["shop.item"], "masks": {"shop.item.price": "partial"}}
+    stored = PostgresBackend().clean_settings(settings)
+    jsonschema_rs.validator_for(dict(PostgresBackend().settings_schema)).validate(stored)
+    shown = PostgresBackend().describe_settings(stored)
+    assert (shown["tables"], shown["masks"]) == (["shop.item"], {"shop.item.price": "partial"})
 
 
 def test_connection_string_of_several_lines_is_read() -> None:

@@ -64,6 +64,12 @@ class SourceForm(ServiceForm):
         help_text="One a line, such as public.customer.iban hidden (always NULL) or public.customer.email partial (at "
         "most the last four characters).",
     )
+    allow_writes = forms.BooleanField(
+        label="Allow writes",
+        required=False,
+        help_text="Offers execute_transaction, which runs INSERT, UPDATE, DELETE and MERGE: for it the role needs more "
+        "rights. Queries never write.",
+    )
     row_limit = forms.IntegerField(label="Most rows in a result", initial=1000, min_value=1)
     statement_timeout = forms.FloatField(label="Time limit of a query, seconds", initial=10, min_value=0)
 
@@ -102,6 +108,7 @@ class SourceForm(ServiceForm):
             "schemas": data["schemas"].replace(",", " ").split(),
             "tables": data["tables"].split("\n") if data["tables"] else [],
             "masks": _read_masks(data["masks"]),
+            "allow_writes": data["allow_writes"],
             "row_limit": data["row_limit"],
             "statement_timeout": data["statement_timeout"],
         }

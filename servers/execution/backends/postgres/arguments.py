@@ -31,3 +31,21 @@ def take_count(arguments: Mapping[str, Any], name: str, *, most: int, default: i
 def refuse_argument(path: str, message: str) -> NoReturn:
     """Raise ``InvalidInput`` about one argument."""
     raise InvalidInput(message, errors=[{"path": path, "message": message}])
+
+
+def read_params(given: Any, path: str) -> tuple[tuple[str, ...] | None, dict[str | int, Any]]:
+    """The names of parameters, ``None`` where they are numbered, and their values. Raises ``InvalidInput``."""
+    if isinstance(given, Mapping):
+        return tuple(sorted(str(name) for name in given)), {str(name): each for name, each in given.items()}
+    if isinstance(given, list | tuple):
+        return None, dict(enumerate(given))
+    if given is not None:
+        refuse_argument(path, "Give an object for :name placeholders, or an array for $1, $2 …")
+    return None, {}
+
+
+def refuse_spare(values: Mapping[str | int, Any], used: set[str | int], path: str) -> None:
+    """Raise ``InvalidInput`` for a value that no placeholder takes."""
+    spare = [str(key) for key in values if key not in used]
+    if spare:
+        refuse_argument(f"{path}.{spare[0]}", "The query does not use this parameter.")

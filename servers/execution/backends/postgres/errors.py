@@ -12,7 +12,7 @@ import psycopg
 
 from core.errors import SourceError
 
-QUERY_FAULTS: Final = ("42", "22", "21", "0A")
+QUERY_FAULTS: Final = ("42", "22", "21", "0A", "23", "44", "P0")
 """SQLSTATE classes that speak about the query itself, so that their message may be shown."""
 
 UNTYPED_PARAMETER: Final = frozenset({"42P18", "42P08", "42725"})
@@ -26,14 +26,19 @@ _MAX_MESSAGE: Final = 1_000
 
 
 def translate_query_error(
-    fault: psycopg.Error, *, locate: Callable[[int], int | None], timeout_ms: int
+    fault: psycopg.Error, *, locate: Callable[[int], int | None], timeout_ms: int, writes: bool = False
 ) -> SourceError:
     """The error of a query that ran.
 
-    ``locate`` turns PostgreSQL's 1-based position into one in the caller's own text (None: outside of it).
+    ``locate`` turns PostgreSQL's 1-based position into one in the caller's own text (None: outside of it). ``writes``:
+    it was one that may write.
     """
     state = fault.sqlstate or ""
     diag = fault.diag
+    if state == "25006" and writes:
+        return SourceError(
+            "The database takes no writes now: it is a standby, or set to read only.", code="source_denied"
+        )
     if state == "25006":
         return SourceError(WRITE_REFUSED, code="query_refused", data={"rule": "sql.read_only"})
     if state == "57014":
@@ -57,7 +62,7 @@ def translate_query_error(
     if state == "42501":
         return SourceError(
             f"The database role has no privilege for this: {_shorten(diag.message_primary)}. "
-            "Ask the owner of the database to grant SELECT to the role of this data source.",
+            f"Ask the owner of the database to grant {'this' if writes else 'SELECT'} to the role of this data source.",
             code="source_denied",
             data={"sqlstate": state},
         )

@@ -19,6 +19,14 @@ READ_ONLY_HINTS: Final[Mapping[str, Any]] = {
     "idempotentHint": True,
     "openWorldHint": False,
 }
+WRITE_HINTS: Final[Mapping[str, Any]] = {
+    "readOnlyHint": False,
+    "destructiveHint": True,
+    "idempotentHint": False,
+    "openWorldHint": False,
+}
+MOST_WRITES: Final = 50
+"""Statements of one transaction."""
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 _TEXT: Final[Mapping[str, Any]] = {"type": "string"}
@@ -50,6 +58,7 @@ def offer_tools(settings: PostgresSettings) -> list[Offered]:
         _offer_get_schema(),
         _offer_get_table_sample(),
         _offer_analyze_table(),
+        *([_offer_execute_transaction()] if settings.allow_writes else ()),
     ]
 
 
@@ -243,6 +252,48 @@ def _offer_analyze_table() -> Offered:
         output_schema=object_schema(properties, list(properties)),
         annotations=READ_ONLY_HINTS,
         operation=Operation("analyze_table", {}),
+    )
+
+
+def _offer_execute_transaction() -> Offered:
+    text = {"type": "string", "minLength": 1, "maxLength": 65_536}
+    with_values = {
+        "type": "object",
+        "required": ["query"],
+        "additionalProperties": False,
+        "properties": {"query": text, "params": params_schema("As of query_database.")},
+    }
+    result = {
+        "query": {"type": "integer", "description": "Which of the queries, from 1."},
+        "command": _TEXT,
+        "row_count": {"type": "integer", "description": "Rows that it changed."},
+    }
+    properties = {
+        "results": _list_of(result, list(result)),
+        "row_count": {"type": "integer", "description": "Rows that all of them changed."},
+        "execution_time_ms": {"type": "number", "minimum": 0},
+    }
+    return Offered(
+        name="execute_transaction",
+        title="Change data",
+        description="Run INSERT, UPDATE, DELETE and MERGE statements (PostgreSQL) in one transaction: all of them, or "
+        "none. The result has the number of rows that each changed; RETURNING is not taken. Look at what is there "
+        "with query_database first.",
+        input_schema=object_schema(
+            {
+                "queries": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": MOST_WRITES,
+                    "description": "Statements in their order: a text, or an object with query and params.",
+                    "items": {"anyOf": [text, with_values]},
+                }
+            },
+            ["queries"],
+        ),
+        output_schema=object_schema(properties, list(properties)),
+        annotations=WRITE_HINTS,
+        operation=Operation("execute_transaction", {}),
     )
 
 

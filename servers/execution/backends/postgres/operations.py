@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from core.errors import NotFound, SourceError
-from servers.execution.backends.postgres.arguments import refuse_argument, take_count, take_text
+from servers.execution.backends.postgres.arguments import read_params, refuse_spare, take_count, take_text
 from servers.execution.backends.postgres.catalog import (
     complete_table_names,
     describe,
@@ -29,6 +29,7 @@ from servers.execution.backends.postgres.queries import (
     policy_of,
     shape_outcome,
 )
+from servers.execution.backends.postgres.transactions import execute_transaction
 from servers.execution.backends.postgres.values import quote_names
 from servers.execution.contract import Completion, Outcome
 
@@ -138,28 +139,11 @@ OPERATIONS: Final[Mapping[str, Callable[..., Awaitable[Outcome]]]] = {
     "get_schema": get_schema,
     "get_table_sample": get_table_sample,
     "analyze_table": analyze_table,
+    "execute_transaction": execute_transaction,
     "db_schemas": read_schemas_resource,
     TABLE_RESOURCE: read_table_resource,
 }
 """By the kind of the operation."""
-
-
-def read_params(given: Any, path: str) -> tuple[tuple[str, ...] | None, dict[str | int, Any]]:
-    """The names of parameters, ``None`` where they are numbered, and their values. Raises ``InvalidInput``."""
-    if isinstance(given, Mapping):
-        return tuple(sorted(str(name) for name in given)), {str(name): each for name, each in given.items()}
-    if isinstance(given, list | tuple):
-        return None, dict(enumerate(given))
-    if given is not None:
-        refuse_argument(path, "Give an object for :name placeholders, or an array for $1, $2 …")
-    return None, {}
-
-
-def refuse_spare(values: Mapping[str | int, Any], used: set[str | int], path: str) -> None:
-    """Raise ``InvalidInput`` for a value that no placeholder takes."""
-    spare = [str(key) for key in values if key not in used]
-    if spare:
-        refuse_argument(f"{path}.{spare[0]}", "The query does not use this parameter.")
 
 
 def _quoted(table: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ _NESTED: Final = (
     f"The query is nested more than {MAX_DEPTH} levels deep. Simplify it: fewer parentheses, sub-queries, "
     "UNIONs and operators in one chain. IN (…) holds long lists."
 )
-_SYSTEM_SCHEMAS: Final = ("pg_catalog", "information_schema")
+SYSTEM_SCHEMAS: Final = ("pg_catalog", "information_schema")
 _SAMPLING: Final = frozenset({"system", "bernoulli"})
 _EXPLAIN_OPTIONS: Final = frozenset({"verbose", "costs", "format", "summary"})
 
@@ -123,16 +123,20 @@ class Statement:
         return self.rewritten.original_offset(position - 1) + 1
 
 
-def read_statement(sql: str, policy: Policy, *, names: Collection[str] | None = None) -> Statement:
-    """Parse and check one query. With ``names``, ``:name`` placeholders of these names are its parameters,
-    otherwise ``$1``, ``$2`` … are.
+def read_statement(
+    sql: str, policy: Policy, *, names: Collection[str] | None = None, walk: type[Walk] | None = None
+) -> Statement:
+    """Parse and check one query, by the rules of ``walk`` (those of a query that reads).
+
+    With ``names``, ``:name`` placeholders of these names are its parameters, otherwise ``$1``, ``$2`` … are.
 
     Raises ``SourceError``: ``query_invalid`` for a syntax error, ``query_refused`` with ``data.rule``.
     """
     _check_text(sql)
+    walk = walk or Walk
     if names is None:
         try:
-            checked = _check(sql, policy, lambda offset: offset)
+            checked = _check(sql, walk(policy, lambda offset: offset))
         except Unreadable as fault:
             raise _translate(fault, lambda offset: offset) from None
         count = max(checked.parameters.values(), default=0)
@@ -151,13 +155,13 @@ def read_statement(sql: str, policy: Policy, *, names: Collection[str] | None = 
     # Each occurrence gets a number of its own at first, so that the tree can tell them apart.
     draft = rewrite(sql, occurrences, lambda index: index + 1)
     try:
-        checked = _check(draft.sql, policy, draft.original_offset)
+        checked = _check(draft.sql, walk(policy, draft.original_offset))
     except Unreadable as fault:
         if fault.rule is None:
             _refuse_missing(sql, names)
         raise _translate(fault, draft.original_offset) from None
     for offset in checked.parameters.keys() - set(draft.starts):
-        _refuse(
+        refuse(
             "sql.parameters",
             "The query mixes $n with named parameters. Use :name for all of them.",
             draft.original_offset(offset),
@@ -187,7 +191,7 @@ def _without_semicolon(sql: str) -> str:
 
 def refuse_attribute(name: str) -> NoReturn:
     """Refuse ``x.name`` where ``name`` is a function of the server that queries may not call."""
-    _refuse(
+    refuse(
         "sql.function",
         f"PostgreSQL may read .{name} as a call of the function {name}, which is not allowed here. "
         f"If {name} is a column, write it without the table's name before it.",
@@ -196,7 +200,7 @@ def refuse_attribute(name: str) -> NoReturn:
 
 
 @dataclass(slots=True)
-class _Checked:
+class Checked:
     """What one walk over a tree found. ``parameters``: offset → number; ``lonely``: offsets of ``$n IS NULL``."""
 
     explain: bool = False
@@ -207,38 +211,31 @@ class _Checked:
 
 def _check_text(sql: str) -> None:
     if "\x00" in sql or any("\ud800" <= character <= "\udfff" for character in sql if character > "\ud7ff"):
-        _refuse(
+        refuse(
             "sql.text", "The query holds a character that PostgreSQL cannot take (NUL or half a pair).", None
         )
     if len(sql.encode()) > MAX_QUERY_BYTES:
-        _refuse("sql.length", f"The query is longer than {MAX_QUERY_BYTES} bytes. Make it shorter.", None)
+        refuse("sql.length", f"The query is longer than {MAX_QUERY_BYTES} bytes. Make it shorter.", None)
 
 
-def _check(sql: str, policy: Policy, original: Callable[[int], int]) -> _Checked:
+def _check(sql: str, walk: Walk) -> Checked:
     statements = parse_statements(sql)
     if not statements:
         raise SourceError("The query is empty. Write one SELECT statement.", code="query_invalid")
     if len(statements) > 1:
-        _refuse(
+        refuse(
             "sql.single",
             "The query holds more than one statement. Send one at a time.",
-            original(statements[1].stmt_location),
+            walk.original(statements[1].stmt_location),
         )
-    walk = _Walk(policy, original)
-    root = statements[0].stmt
-    if isinstance(root, ast.ExplainStmt):
-        walk.found.explain = True
-        root = _explained(root)
-    if not isinstance(root, ast.SelectStmt):
-        _refuse_statement(root, 0)
-    walk.run(root)
+    walk.run(walk.begin(statements[0].stmt))
     return walk.found
 
 
 def _explained(statement: Any) -> Any:
     for option in statement.options or ():
         if option.defname not in _EXPLAIN_OPTIONS:
-            _refuse(
+            refuse(
                 "sql.explain",
                 f"EXPLAIN with {option.defname.upper()} is not allowed. Use plain EXPLAIN, which runs nothing.",
                 None,
@@ -246,15 +243,24 @@ def _explained(statement: Any) -> Any:
     return statement.query
 
 
-class _Walk:
+class Walk:
     """Visits every node of a tree without recursion: a deep tree must not exhaust Python's stack."""
 
     def __init__(self, policy: Policy, original: Callable[[int], int]) -> None:
         self.policy = policy
         self.original = original
-        self.found = _Checked()
+        self.found = Checked()
         self.as_text: set[int] = set()
         """The ids of calls that stand in a cast to text. A node is visited before those below it."""
+
+    def begin(self, root: Any) -> Any:
+        """The node to walk from, of a statement that may run at all."""
+        if isinstance(root, ast.ExplainStmt):
+            self.found.explain = True
+            root = _explained(root)
+        if not isinstance(root, ast.SelectStmt):
+            _refuse_statement(root, 0)
+        return root
 
     def run(self, root: Any) -> None:
         waiting: list[tuple[Any, int]] = [(root, 1)]
@@ -264,7 +270,7 @@ class _Walk:
                 waiting.extend((child, depth) for child in node)
             elif isinstance(node, ast.Node):
                 if depth > MAX_DEPTH:
-                    _refuse("sql.nesting", _NESTED, self.place(node))
+                    refuse("sql.nesting", _NESTED, self.place(node))
                 self.visit(node)
                 waiting.extend((child, depth + 1) for child in _children(node))
 
@@ -280,15 +286,15 @@ class _Walk:
         elif kind not in ALLOWED_NODES:
             if kind.endswith("Stmt"):
                 _refuse_statement(node, self.place(node))
-            _refuse("sql.construct", f"This SQL construct is not allowed here ({kind}).", self.place(node))
+            refuse("sql.construct", f"This SQL construct is not allowed here ({kind}).", self.place(node))
 
     def select(self, node: Any) -> None:
         if node.intoClause is not None:
-            _refuse(
+            refuse(
                 "sql.into", "SELECT INTO creates a table. Leave INTO out.", self.place(node.intoClause.rel)
             )
         if node.lockingClause:
-            _refuse("sql.locking", "FOR UPDATE and FOR SHARE lock rows. Leave the clause out.", None)
+            refuse("sql.locking", "FOR UPDATE and FOR SHARE lock rows. Leave the clause out.", None)
 
     def function(self, node: Any) -> None:
         names = [part.sval for part in node.funcname]
@@ -305,7 +311,7 @@ class _Walk:
         if not is_never_allowed(name) and (extra is None or name in extra or ".".join(names) in extra):
             return
         shown = ".".join(names)
-        _refuse(
+        refuse(
             "sql.function",
             f"The function {shown} is not on the list of functions that queries may call. Use PostgreSQL's "
             "functions that only compute, or ask an admin to allow a function of your own database.",
@@ -324,7 +330,7 @@ class _Walk:
             self.as_text.add(id(argument))
 
     def refuse_catalog_name(self, name: str, node: Any) -> NoReturn:
-        _refuse(
+        refuse(
             "sql.construct",
             f"{name} would show names from PostgreSQL's catalog. Leave the cast out, or use list_tables "
             "and describe_table in its place.",
@@ -340,17 +346,17 @@ class _Walk:
 
     def refuse_bare_typeof(self, node: Any) -> NoReturn:
         # It gives a regtype: beside one, in an array or a CASE, PostgreSQL makes numbers names of types too.
-        _refuse("sql.construct", "Write pg_typeof(…)::text, not pg_typeof(…) alone.", self.place(node))
+        refuse("sql.construct", "Write pg_typeof(…)::text, not pg_typeof(…) alone.", self.place(node))
 
     def table(self, node: Any) -> None:
         allowed = self.policy.schemas
         schema = node.schemaname
         if node.catalogname:
-            _refuse("sql.schema", "Leave the database name out: write schema.table.", self.place(node))
+            refuse("sql.schema", "Leave the database name out: write schema.table.", self.place(node))
         if schema is None:
             if node.relname.startswith("pg_") and "pg_catalog" not in allowed:
                 self.refuse_schema("pg_catalog", node)
-        elif schema in _SYSTEM_SCHEMAS or schema.startswith("pg_"):
+        elif schema in SYSTEM_SCHEMAS or schema.startswith("pg_"):
             if schema not in allowed:
                 self.refuse_schema(schema, node)
         elif allowed and schema not in allowed:
@@ -359,7 +365,7 @@ class _Walk:
     def refuse_schema(self, schema: str, node: Any) -> NoReturn:
         allowed = ", ".join(self.policy.schemas)
         advice = f"Allowed: {allowed}." if allowed else "Use list_tables and describe_table in its place."
-        _refuse(
+        refuse(
             "sql.schema", f"Tables of the schema {schema} may not be read here. {advice}", self.place(node)
         )
 
@@ -377,9 +383,7 @@ class _Walk:
         for attribute in ("name", "operName", "useOp"):
             names = getattr(node, attribute, None) or ()
             if isinstance(names, tuple) and len(names) > 1 and names[0].sval != "pg_catalog":
-                _refuse(
-                    "sql.operator", "OPERATOR(…) of another schema is not allowed here.", self.place(node)
-                )
+                refuse("sql.operator", "OPERATOR(…) of another schema is not allowed here.", self.place(node))
 
     def null_test(self, node: Any) -> None:
         if isinstance(node.arg, ast.ParamRef):
@@ -387,28 +391,28 @@ class _Walk:
 
     def parameter(self, node: Any) -> None:
         if not 1 <= node.number <= 100:
-            _refuse("sql.parameters", "Number the parameters from $1 to at most $100.", self.place(node))
+            refuse("sql.parameters", "Number the parameters from $1 to at most $100.", self.place(node))
         self.found.parameters[node.location] = node.number
 
     def sample(self, node: Any) -> None:
         if [part.sval for part in node.method][-1] not in _SAMPLING or len(node.method) > 1:
-            _refuse("sql.construct", "TABLESAMPLE takes SYSTEM or BERNOULLI only.", self.place(node))
+            refuse("sql.construct", "TABLESAMPLE takes SYSTEM or BERNOULLI only.", self.place(node))
 
 
-_CHECKS: Final[Mapping[str, Callable[[_Walk, Any], None]]] = {
-    "SelectStmt": _Walk.select,
-    "FuncCall": _Walk.function,
-    "TypeCast": _Walk.cast,
-    "TypeName": _Walk.type_name,
-    "RangeVar": _Walk.table,
-    "ColumnRef": _Walk.column,
-    "A_Indirection": _Walk.indirection,
-    "A_Expr": _Walk.operator,
-    "SubLink": _Walk.operator,
-    "SortBy": _Walk.operator,
-    "NullTest": _Walk.null_test,
-    "ParamRef": _Walk.parameter,
-    "RangeTableSample": _Walk.sample,
+_CHECKS: Final[Mapping[str, Callable[[Walk, Any], None]]] = {
+    "SelectStmt": Walk.select,
+    "FuncCall": Walk.function,
+    "TypeCast": Walk.cast,
+    "TypeName": Walk.type_name,
+    "RangeVar": Walk.table,
+    "ColumnRef": Walk.column,
+    "A_Indirection": Walk.indirection,
+    "A_Expr": Walk.operator,
+    "SubLink": Walk.operator,
+    "SortBy": Walk.operator,
+    "NullTest": Walk.null_test,
+    "ParamRef": Walk.parameter,
+    "RangeTableSample": Walk.sample,
 }
 
 
@@ -421,14 +425,15 @@ def _children(node: Any) -> Iterator[Any]:
 
 def _refuse_statement(node: Any, offset: int | None) -> NoReturn:
     word = _STATEMENT_WORDS.get(type(node).__name__, "This statement")
-    _refuse(
+    refuse(
         "sql.statement",
         f"{word[0].upper()}{word[1:]} is not allowed: queries here only read. Use SELECT, VALUES, TABLE or WITH.",
         offset,
     )
 
 
-def _refuse(rule: str, message: str, offset: int | None) -> NoReturn:
+def refuse(rule: str, message: str, offset: int | None) -> NoReturn:
+    """Raise ``SourceError`` for what is against a rule. ``offset``: 0-based, in the caller's text."""
     data: dict[str, Any] = {"rule": rule}
     if offset is not None:
         data["position"] = offset + 1

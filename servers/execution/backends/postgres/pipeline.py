@@ -1,4 +1,6 @@
-"""Runs one statement in a read-only transaction that is always rolled back, in one round trip; judges no SQL.
+"""Runs one statement in a read-only transaction that is always rolled back, or several in one that writes.
+
+Judges no SQL. What reads takes one round trip.
 
 Everything goes by the extended protocol, which takes exactly one statement a message: libpq's pipeline mode
 knows no other. The statement becomes a cursor (``DECLARE`` takes nothing but a query), so the server sends
@@ -84,6 +86,87 @@ async def run_read_only(
     return await wait_async(exchange, connection.pgconn.socket, interval=60.0)
 
 
+@dataclass(slots=True)
+class Written:
+    """What became of a transaction: for each statement its command and rows, or the fault and whose it was.
+
+    ``failed`` is the 0-based number of the statement.
+    """
+
+    done: list[tuple[str, int]] = field(default_factory=list)
+    fault: psycopg.Error | None = None
+    failed: int = 0
+
+
+async def begin_writing(
+    connection: psycopg.AsyncConnection[Any], *, search_path: str, timeout_ms: int
+) -> psycopg.Error | None:
+    """Begin a transaction that may write; the fault where that is refused. Nothing is written yet."""
+    commands = [b"BEGIN READ WRITE", b"SET LOCAL statement_timeout = %d" % max(1, timeout_ms)]
+    if search_path:
+        commands.append(b"SET LOCAL search_path = " + search_path.encode())
+    exchange = _run_all(connection.pgconn, [(command, (), ()) for command in commands])
+    return (await wait_async(exchange, connection.pgconn.socket, interval=60.0)).fault
+
+
+async def write(
+    connection: psycopg.AsyncConnection[Any],
+    statements: Sequence[tuple[str, Sequence[bytes | None], Sequence[int]]],
+) -> Written:
+    """Run the statements (text, parameters, types) in the transaction that was begun. It is not committed.
+
+    Each is one statement: the extended protocol takes no more. After a fault the server skips the others, and
+    everything is rolled back. ``psycopg.Error`` is raised when the connection fails: then the server does that.
+    """
+    prepared = [(sql.encode(), parameters, types) for sql, parameters, types in statements]
+    exchange = _run_all(connection.pgconn, prepared)
+    return await wait_async(exchange, connection.pgconn.socket, interval=60.0)
+
+
+async def commit(connection: psycopg.AsyncConnection[Any]) -> psycopg.Error | None:
+    """Commit; the fault where that is refused (a deferred check), and everything is rolled back.
+
+    Sent by itself, so that what is stopped before has never been committed. ``psycopg.Error`` is raised when the
+    connection fails: then nobody knows.
+    """
+    exchange = _run_all(connection.pgconn, [(b"COMMIT", (), ())])
+    return (await wait_async(exchange, connection.pgconn.socket, interval=60.0)).fault
+
+
+def _run_all(
+    pgconn: pq.abc.PGconn, statements: Sequence[tuple[bytes, Sequence[bytes | None], Sequence[int]]]
+) -> Generator[Wait, int, Written]:
+    pgconn.enter_pipeline_mode()
+    for sql, parameters, types in statements:
+        pgconn.send_query_params(sql, list(parameters) or None, list(types) or None)
+    pgconn.pipeline_sync()
+    written = Written()
+    yield from _flush(pgconn)
+    for number in range(len(statements)):
+        while (result := (yield from _read_result(pgconn))) is not None:
+            if result.status == pq.ExecStatus.FATAL_ERROR and written.fault is None:
+                written.fault, written.failed = error_from_result(result, encoding="utf-8"), number
+            elif written.fault is None:
+                command = (result.command_status or b"").split(b" ")[0].decode(errors="replace")
+                written.done.append((command, result.command_tuples or 0))
+    yield from _read_result(pgconn)  # the sync
+    if written.fault is not None and pgconn.transaction_status != pq.TransactionStatus.IDLE:
+        pgconn.send_query_params(b"ROLLBACK", None)
+        pgconn.pipeline_sync()
+        yield from _flush(pgconn)
+        yield from _read_command(pgconn)
+        yield from _read_result(pgconn)
+    pgconn.exit_pipeline_mode()
+    return written
+
+
+def _flush(pgconn: pq.abc.PGconn) -> Generator[Wait, int, None]:
+    while pgconn.flush():
+        ready = yield Wait.RW
+        if ready & _READY_IN:
+            pgconn.consume_input()
+
+
 def _exchange(
     pgconn: pq.abc.PGconn,
     commands: Sequence[bytes],
@@ -103,10 +186,7 @@ def _exchange(
     # After an error the server skips to the sync above, so this always runs.
     pgconn.send_query_params(b"ROLLBACK", None)
     pgconn.pipeline_sync()
-    while pgconn.flush():
-        ready = yield Wait.RW
-        if ready & _READY_IN:
-            pgconn.consume_input()
+    yield from _flush(pgconn)
 
     reply = Reply()
     fault: pq.abc.PGresult | None = None

@@ -115,7 +115,7 @@ async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) ->
         )
         try:
             async with pool.lease(timeout=max(0.0, left), fresh=fresh) as held:
-                _check_attributes(pool, statement)
+                check_attributes(pool, statement)
                 try:
                     if statement.tables:
                         confined = await confine(held.connection, statement, settings)
@@ -125,7 +125,7 @@ async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) ->
                         cursor=not statement.explain,
                         parameters=parameters,
                         search_path=quote_names(settings.schemas),
-                        attempts=_attempts(bound),
+                        attempts=attempts_of(bound),
                     )
                     reply = await _run(held.connection, request, limits)
                 except psycopg.Error:
@@ -188,7 +188,7 @@ def _guard(max_bytes: int) -> tuple[str, str]:
     return head, "\n) marina OFFSET 0) marina"
 
 
-def _attempts(bound: Bound) -> list[list[int]]:
+def attempts_of(bound: Bound) -> list[list[int]]:
     """PostgreSQL infers a parameter's type from its place best; where it cannot, the declared type helps."""
     slots = bound.statement.slots
     inferred = [_type(bound, slot) if slot.typed else 0 for slot in slots]
@@ -202,7 +202,8 @@ def _translate(fault: psycopg.Error, bound: Bound, prefix: int, limits: Limits) 
     )
 
 
-def _check_attributes(pool: Pool, statement: Statement) -> None:
+def check_attributes(pool: Pool, statement: Statement) -> None:
+    """Raise ``SourceError`` where ``x.name`` would call a function that queries may not call."""
     allowed = {name.rpartition(".")[2] for name in pool.settings.functions}
     for name in statement.attributes - ALLOWED_FUNCTIONS - allowed:
         if name in pool.callable_names:

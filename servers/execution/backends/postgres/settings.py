@@ -64,6 +64,12 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "maxItems": 200,
             "uniqueItems": True,
         },
+        "allow_writes": {
+            "type": "boolean",
+            "title": "Allow writes",
+            "description": "Offer execute_transaction: INSERT, UPDATE, DELETE and MERGE. Queries never write.",
+            "default": False,
+        },
         "statement_timeout": {
             "type": "number",
             "title": "Time limit of a query, seconds",
@@ -141,6 +147,7 @@ class PostgresSettings:
     tables: frozenset[tuple[str, str]]
     masks: tuple[Mask, ...]
     functions: frozenset[str]
+    allow_writes: bool
     statement_timeout: float
     row_limit: int
     max_bytes: int
@@ -175,6 +182,8 @@ def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
         name: _read_number(settings, name, faults)
         for name in ("statement_timeout", "row_limit", "max_bytes", "pool_max")
     }
+    if not isinstance(settings.get("allow_writes", False), bool):
+        faults.append({"path": "allow_writes", "message": "Give true or false."})
     if faults or target is None:
         raise InvalidInput("The settings of the data source are not valid.", errors=faults)
     return PostgresSettings(
@@ -188,6 +197,7 @@ def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
         tables=tables,
         masks=masks,
         functions=frozenset(functions),
+        allow_writes=bool(settings.get("allow_writes", False)),
         statement_timeout=float(numbers["statement_timeout"]),
         row_limit=int(numbers["row_limit"]),
         max_bytes=int(numbers["max_bytes"]),
@@ -204,6 +214,7 @@ def clean_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         "tables": sorted(".".join(table) for table in checked.tables),
         "masks": {str(mask): mask.how for mask in checked.masks},
         "functions": sorted(checked.functions),
+        "allow_writes": checked.allow_writes,
         "statement_timeout": settings.get("statement_timeout", 10),
         "row_limit": checked.row_limit,
         "max_bytes": checked.max_bytes,
@@ -224,6 +235,7 @@ def describe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         "tables": sorted(".".join(table) for table in checked.tables),
         "masks": {str(mask): mask.how for mask in checked.masks},
         "functions": sorted(checked.functions),
+        "allow_writes": checked.allow_writes,
         "statement_timeout": checked.statement_timeout,
         "row_limit": checked.row_limit,
         "max_bytes": checked.max_bytes,

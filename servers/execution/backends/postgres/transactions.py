@@ -1,0 +1,194 @@
+"""Runs several statements that write in one transaction, all or nothing, where the source allows writes.
+
+Nothing is ever tried again once a statement may have run: whoever calls decides that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, Final, NoReturn
+
+import orjson
+import psycopg
+
+from core.errors import SourceError
+from servers.execution.backends.postgres.arguments import read_params, refuse_argument, refuse_spare
+from servers.execution.backends.postgres.confine import confine
+from servers.execution.backends.postgres.errors import UNTYPED_PARAMETER, translate_query_error
+from servers.execution.backends.postgres.offered import MOST_WRITES
+from servers.execution.backends.postgres.parsing import read_statement
+from servers.execution.backends.postgres.pipeline import Written, begin_writing, commit, write
+from servers.execution.backends.postgres.pools import Connection, Pool
+from servers.execution.backends.postgres.queries import (
+    Bound,
+    attempts_of,
+    bind_values,
+    check_attributes,
+    policy_of,
+)
+from servers.execution.backends.postgres.values import encode_parameter, quote_names
+from servers.execution.backends.postgres.writing import WriteWalk
+from servers.execution.contract import Outcome
+
+_MARGIN: Final = 0.5
+"""Seconds that a transaction is stopped before its call is, so that its own answer comes."""
+
+
+async def execute_transaction(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
+    """Run the ``queries`` and commit. Raises ``SourceError`` or ``InvalidInput``; then nothing was changed, unless
+    the message says that this is not known."""
+    if not pool.settings.allow_writes:
+        raise SourceError(
+            "This data source only reads. An admin may allow writes in its settings (allow_writes).",
+            code="query_refused",
+            data={"rule": "sql.read_only"},
+        )
+    started = monotonic()
+    queries = _take_queries(arguments)
+    bounds = [_read(pool, query, number) for number, query in enumerate(queries)]
+    run = _Run(pool, bounds)
+    try:
+        async with asyncio.timeout(max(0.1, timeout - _MARGIN)):
+            done = await run.all(timeout=timeout)
+    except TimeoutError:
+        raise SourceError(
+            f"The transaction took longer than {timeout - _MARGIN:g} s and was stopped. {run.state()}",
+            code="source_timeout",
+        ) from None
+    results = [
+        {"query": number, "command": command, "row_count": rows}
+        for number, (command, rows) in enumerate(done, 1)
+    ]
+    count = sum(rows for _, rows in done)
+    structured = {
+        "results": results,
+        "row_count": count,
+        "execution_time_ms": round((monotonic() - started) * 1_000, 3),
+    }
+    text = orjson.dumps(structured)
+    return Outcome(structured, text.decode(), rows=count, size=len(text))
+
+
+def _take_queries(arguments: Mapping[str, Any]) -> Sequence[Any]:
+    queries = arguments.get("queries")
+    if not isinstance(queries, list | tuple) or not 0 < len(queries) <= MOST_WRITES:
+        refuse_argument("queries", f"Give a list of 1 to {MOST_WRITES} statements.")
+    return queries
+
+
+def _read(pool: Pool, query: Any, number: int) -> Bound:
+    path = f"queries.{number}"
+    given = query if isinstance(query, Mapping) else {"query": query}
+    sql = given.get("query")
+    if not isinstance(sql, str) or not sql or given.keys() - {"query", "params"}:
+        refuse_argument(path, "Give a statement as a text, or an object with query and params.")
+    names, values = read_params(given.get("params"), f"{path}.params")
+    try:
+        statement = read_statement(sql, policy_of(pool), names=names, walk=WriteWalk)
+    except SourceError as fault:
+        _refuse(fault, number)
+    refuse_spare(values, {slot.key for slot in statement.slots}, f"{path}.params")
+    return bind_values(statement, values, path=f"{path}.params")
+
+
+class _Run:
+    """One transaction. ``committing``: the server was told to commit, so that it may have."""
+
+    def __init__(self, pool: Pool, bounds: Sequence[Bound]) -> None:
+        self.pool = pool
+        self.bounds = bounds
+        self.committing = False
+
+    def state(self) -> str:
+        """What has become of the data when this has not come to its end."""
+        if self.committing:
+            return "It was being committed: whether it was is not known. Look before you repeat it."
+        return "Nothing was changed."
+
+    async def all(self, *, timeout: float) -> list[tuple[str, int]]:
+        """Run everything and commit; each statement's command and number of rows."""
+        written = await self._try(0, timeout=timeout)
+        if written.fault is not None and written.fault.sqlstate in UNTYPED_PARAMETER:
+            # It was rolled back, so it can run again with the types that the values have.
+            written = await self._try(1, timeout=timeout)
+        if written.fault is not None:
+            self._refuse(written.fault, written.failed)
+        return written.done
+
+    async def _try(self, attempt: int, *, timeout: float) -> Written:
+        fresh = False
+        while True:
+            async with self.pool.lease(timeout=timeout, fresh=fresh) as held:
+                try:
+                    await self._begin(held.connection)
+                except psycopg.Error as fault:
+                    if held.reused and fault.sqlstate is None:
+                        # The server closed it while it was idle, and nothing has run yet.
+                        fresh = True
+                        continue
+                    raise self._translated(fault) from None
+                try:
+                    written = await write(held.connection, [_sent(bound, attempt) for bound in self.bounds])
+                    if written.fault is None:
+                        self.committing = True
+                        refusal = await commit(held.connection)
+                        self.committing = False
+                        if refusal is not None:
+                            written.fault, written.failed = refusal, len(self.bounds) - 1
+                except psycopg.Error:
+                    raise SourceError(
+                        f"The connection to the database was lost while the transaction ran. {self.state()}",
+                        code="source_unreachable",
+                    ) from None
+                return written
+
+    async def _begin(self, connection: Connection) -> None:
+        settings = self.pool.settings
+        for number, bound in enumerate(self.bounds):
+            try:
+                check_attributes(self.pool, bound.statement)
+                await confine(connection, bound.statement, settings, writes=True)
+            except SourceError as fault:
+                _refuse(fault, number)
+        refusal = await begin_writing(
+            connection,
+            search_path=quote_names(settings.schemas),
+            timeout_ms=int(1_000 * settings.statement_timeout),
+        )
+        if refusal is not None:
+            raise refusal
+
+    def _refuse(self, fault: psycopg.Error, number: int) -> NoReturn:
+        known = self._translated(fault, self.bounds[number].statement.locate)
+        words = SourceError(
+            f"{known.message} Nothing was changed.",
+            code=known.code,
+            data=known.data,
+            retryable=known.retryable,
+        )
+        _refuse(words, number)
+
+    def _translated(
+        self, fault: psycopg.Error, locate: Callable[[int], int | None] = lambda position: None
+    ) -> SourceError:
+        timeout_ms = int(1_000 * self.pool.settings.statement_timeout)
+        return translate_query_error(fault, locate=locate, timeout_ms=timeout_ms, writes=True)
+
+
+def _sent(bound: Bound, attempt: int) -> tuple[str, Sequence[bytes | None], Sequence[int]]:
+    slots = bound.statement.slots
+    parameters = [encode_parameter(bound.values[slot.key], bound.paths[slot.key]) for slot in slots]
+    attempts = attempts_of(bound)
+    return bound.statement.sql, parameters, attempts[min(attempt, len(attempts) - 1)]
+
+
+def _refuse(fault: SourceError, number: int) -> NoReturn:
+    """Raise the fault with the number of the query that it is about."""
+    raise SourceError(
+        f"Query {number + 1}: {fault.message}",
+        code=fault.code,
+        data={**fault.data, "query": number + 1},
+        retryable=fault.retryable,
+    ) from None

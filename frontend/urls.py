@@ -47,6 +47,7 @@ _TENANT = [
     path("data-sources/<uuid:source_id>/delete", sources.source_delete, name="source_delete"),
     path("tools/", tools.tool_list, name="tools"),
     path("tools/new", tools.tool_new, name="tool_new"),
+    path("tools/plan", tools.tool_plan, name="tool_plan"),
     path("tools/preview", tools.tool_preview, name="tool_preview"),
     path("tools/draft", tools.tool_draft, name="tool_draft"),
     path("tools/<uuid:tool_id>/", tools.tool_page, name="tool"),

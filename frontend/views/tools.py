@@ -28,6 +28,7 @@ from frontend.views.defined_tools import (
     new_defined_tool,
     preview_defined_tool,
 )
+from servers.services.plans import explain_tool
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
 from servers.services.servers import list_servers
@@ -132,14 +133,11 @@ def tool_preview(request: HttpRequest, caller: Caller) -> HttpResponse:
     """The input schema that what is in the editor would give. Saves nothing."""
     if name := request.POST.get("kind"):
         return preview_defined_tool(request, caller, name)
-    form = ToolForm(request.POST, sources=_sql_sources(caller))
-    for field in form.fields.values():
-        field.required = False
+    form = _draft(request, caller)
     context: dict[str, Any] = {}
     if form.is_valid():
-        source = form.cleaned_data["source"] or request.POST.get("for_source", "")
         try:
-            context["offered"] = preview_tool(source, KIND, form.definition(), caller=caller)
+            context["offered"] = preview_tool(_source_named(form), KIND, form.definition(), caller=caller)
         except MarinaError as error:
             context["refusal"] = error
     return fragment(request, caller, "tool_preview.html", context)
@@ -150,6 +148,24 @@ def tool_preview(request: HttpRequest, caller: Caller) -> HttpResponse:
 def tool_draft(request: HttpRequest, caller: Caller) -> HttpResponse:
     """The editor's definition, made of what was pasted. Saves nothing."""
     return draft_defined_tool(request, caller, request.POST.get("kind", ""))
+
+
+@require_POST
+@tenant_page(Action.TOOLS_CHANGE)
+def tool_plan(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """How the database would run what is in the editor. It does not run, and nothing is saved."""
+    form = _draft(request, caller)
+    context: dict[str, Any] = {}
+    if form.is_valid():
+        name = _source_named(form)
+        source = next((each for each in list_sources(caller=caller) if each.name == name), None)
+        try:
+            if source is None:
+                raise InvalidInput("Choose a data source first.")
+            context["plan"] = explain_tool(source.id, form.definition(), caller=caller)
+        except MarinaError as error:
+            context["refusal"] = error
+    return fragment(request, caller, "tool_plan.html", context)
 
 
 @require_safe
@@ -214,6 +230,18 @@ def _editor(
 ) -> HttpResponse:
     shared = {"form": form, "parameters": rows, "parameter_types": PARAMETER_TYPES}
     return page(request, caller, "tool_form.html", "tools", {**shared, **context}, status=form_status(form))
+
+
+def _draft(request: HttpRequest, caller: Caller) -> ToolForm:
+    """The editor's form while it is filled in: nothing has to be there yet."""
+    form = ToolForm(request.POST, sources=_sql_sources(caller))
+    for field in form.fields.values():
+        field.required = False
+    return form
+
+
+def _source_named(form: ToolForm) -> str:
+    return str(form.cleaned_data["source"] or form.data.get("for_source", ""))
 
 
 def _sql_sources(caller: Caller) -> list[str]:

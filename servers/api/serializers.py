@@ -62,6 +62,20 @@ class SourceChange(StrictSerializer):
     settings = serializers.DictField(required=False)
 
 
+class PlanInput(StrictSerializer):
+    """A SQL tool that is being written."""
+
+    definition = serializers.DictField(help_text="As for a tool of the kind sql.")
+
+
+class PlanSerializer(serializers.Serializer[Any]):
+    """How the source would run it."""
+
+    plan = serializers.CharField(help_text="PostgreSQL's own words.")
+    estimated_rows = serializers.IntegerField()
+    total_cost = serializers.FloatField(help_text="In PostgreSQL's unit: to compare with other plans.")
+
+
 class SettingsInput(StrictSerializer):
     """Settings to try without saving them."""
 

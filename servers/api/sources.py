@@ -10,6 +10,8 @@ from servers.api.serializers import (
     DraftInput,
     DraftSerializer,
     HealthSerializer,
+    PlanInput,
+    PlanSerializer,
     RefreshedSerializer,
     RefreshInput,
     SettingsInput,
@@ -20,6 +22,7 @@ from servers.api.serializers import (
 )
 from servers.services import previews, sources
 from servers.services.offerings import Refreshed
+from servers.services.plans import explain_tool
 from tenants.api.base import TenantView, results, uuid_of
 from tenants.api.problems import problems
 
@@ -124,6 +127,22 @@ class SourceDraftView(TenantView):
         return Response(
             DraftSerializer(previews.draft_tool(uuid_of(source), **given, caller=self.caller)).data
         )
+
+
+class SourcePlanView(TenantView):
+    """How a data source would run a SQL tool."""
+
+    @extend_schema(
+        operation_id="explain_sql_tool",
+        request=PlanInput,
+        responses={200: PlanSerializer, **problems(400, 413, 502)},
+        tags=_TAGS,
+    )
+    def post(self, request: Request, tenant: str, source: str) -> Response:
+        """Give PostgreSQL's plan of a SQL tool that is being written. The tool does not run, and nothing is saved."""
+        given = self.read_input(PlanInput)
+        plan = explain_tool(uuid_of(source), given["definition"], caller=self.caller)
+        return Response(PlanSerializer(plan).data)
 
 
 class SettingsTestView(TenantView):

@@ -12,6 +12,7 @@ from servers.api.servers import ServersView, ServerView
 from servers.api.sources import (
     SettingsTestView,
     SourceDraftView,
+    SourcePlanView,
     SourceRefreshView,
     SourcesView,
     SourceTestView,
@@ -35,6 +36,7 @@ urlpatterns = [
     path("tenants/<str:tenant>/data-sources/test", SettingsTestView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>", SourceView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/test", SourceTestView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/explain", SourcePlanView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/refresh", SourceRefreshView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/draft", SourceDraftView.as_view()),
     path("tenants/<str:tenant>/tools", ToolsView.as_view()),

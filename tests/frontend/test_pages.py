@@ -372,3 +372,19 @@ def test_every_page_sends_the_policy_and_is_not_stored(client: Client, team: Tea
     assert "script-src 'self'" in answer["Content-Security-Policy"]
     assert "unsafe" not in answer["Content-Security-Policy"]
     assert "no-store" in answer["Cache-Control"]
+
+
+def test_the_editor_shows_the_plan_of_what_is_written(client: Client, team: Team) -> None:
+    dsn = make_database("CREATE TABLE t (a int PRIMARY KEY)")
+    create_source("db", "postgres", {"dsn": dsn}, caller=team.owner)
+    path, fields = f"/app/{team.slug}/tools/plan", {"source": "db", "sql": "SELECT a FROM t WHERE a = 1"}
+    shown = client.post(path, fields, headers=HTMX).content.decode()
+    assert "About 1 row" in shown
+    assert "Nothing was run." in shown
+    assert (
+        "DELETE is not allowed"
+        in client.post(path, {**fields, "sql": "DELETE FROM t"}, headers=HTMX).content.decode()
+    )
+    assert (
+        "Choose a data source" in client.post(path, {**fields, "source": ""}, headers=HTMX).content.decode()
+    )

@@ -42,6 +42,7 @@ BODIES: dict[str, Any] = {
     "role": {"role": "viewer"},
     "call": {"arguments": {}},
     "draft": {"kind": "http", "text": "curl https://api.example.com/"},
+    "explain": {"definition": {"sql": "SELECT 1"}},
     "<str:key>": {"networks": []},
     "<str:resource>": {"enabled": False},
     "<str:prompt>": {"enabled": False},

@@ -11,6 +11,7 @@ from servers.execution.addresses import allow_public
 from servers.execution.backends.postgres.health import check_source
 from servers.execution.backends.postgres.offered import offer_resources, offer_tools
 from servers.execution.backends.postgres.operations import OPERATIONS, TABLE_RESOURCE, complete_table
+from servers.execution.backends.postgres.plans import EXPLAIN, explain_sql_tool
 from servers.execution.backends.postgres.pools import IDLE_SECONDS, Pool, Pools
 from servers.execution.backends.postgres.settings import (
     SETTINGS_SCHEMA,
@@ -79,6 +80,8 @@ class PostgresBackend(Backend):
         pool: Pool = self.pools.get(source)
         if operation.kind == "sql":
             return await run_sql_tool(pool, operation.definition, arguments, timeout=timeout)
+        if operation.kind == EXPLAIN:
+            return await explain_sql_tool(pool, operation.definition, timeout=timeout)
         run = OPERATIONS.get(operation.kind)
         if run is None:
             message = f"A PostgreSQL source has no operation {operation.kind}."

@@ -64,8 +64,11 @@ async def run_read_only(
     search_path: str = "",
     limits: Limits,
     cursor: bool = True,
+    before: Sequence[str] = (),
 ) -> Reply:
     """Run ``sql`` and fetch its rows. ``search_path`` is a ready list of quoted names, empty: the role's own.
+
+    ``before`` are commands that come first in the same transaction.
 
     A fault of the statement is in the reply, and the connection is fit for use again. ``psycopg.Error`` is
     raised when the connection itself fails. When the task is cancelled the statement still runs at the
@@ -74,6 +77,7 @@ async def run_read_only(
     commands = [b"BEGIN READ ONLY", b"SET LOCAL statement_timeout = %d" % max(1, limits.timeout_ms)]
     if search_path:
         commands.append(b"SET LOCAL search_path = " + search_path.encode())
+    commands.extend(command.encode() for command in before)
     exchange = _exchange(
         connection.pgconn,
         commands,

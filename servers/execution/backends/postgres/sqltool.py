@@ -16,6 +16,7 @@ from servers.execution.backends.postgres.placeholders import find_placeholders
 from servers.execution.backends.postgres.pools import Pool
 from servers.execution.backends.postgres.queries import (
     RESULT_SCHEMA,
+    Bound,
     bind_values,
     fetch_table,
     policy_of,
@@ -67,16 +68,21 @@ async def run_sql_tool(
     pool: Pool, definition: Mapping[str, Any], arguments: Mapping[str, Any], *, timeout: float
 ) -> Outcome:
     """Run a tool whose definition ``compile_sql_tool`` accepted. Raises ``SourceError``."""
-    sql = str(definition["sql"])
     parameters: Mapping[str, Mapping[str, Any]] = definition.get("parameters") or {}
-    values: Mapping[Any, Any] = values_of(parameters, arguments)
-    names = tuple(parameters)
-    statement = pool.keep_statement((sql, names), lambda: read_statement(sql, policy_of(pool), names=names))
-    types: dict[str | int, int] = {name: TYPE_OIDS[_type_key(spec)] for name, spec in parameters.items()}
-    bound = bind_values(statement, values, path="", types=types)
+    bound = bind_tool(pool, definition, values_of(parameters, arguments))
     settings = pool.settings
     table = await fetch_table(pool, bound, rows=settings.row_limit + 1, timeout=timeout)
     return shape_outcome(table, limit=settings.row_limit, max_bytes=settings.max_bytes)
+
+
+def bind_tool(pool: Pool, definition: Mapping[str, Any], values: Mapping[Any, Any]) -> Bound:
+    """The tool's statement with the values of its parameters. Raises ``SourceError``."""
+    sql = str(definition["sql"])
+    parameters: Mapping[str, Mapping[str, Any]] = definition.get("parameters") or {}
+    names = tuple(parameters)
+    statement = pool.keep_statement((sql, names), lambda: read_statement(sql, policy_of(pool), names=names))
+    types: dict[str | int, int] = {name: TYPE_OIDS[_type_key(spec)] for name, spec in parameters.items()}
+    return bind_values(statement, values, path="", types=types)
 
 
 def _type_key(spec: Mapping[str, Any]) -> str:

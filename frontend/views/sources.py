@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from core.errors import Conflict, InvalidInput, NotFound, SourceError
+from core.errors import Conflict, InvalidInput, NotFound, SourceError, Unavailable
 from frontend.access import tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.building import SourceForm
@@ -26,11 +26,13 @@ from servers.services.kinds import Kind, find_kind, list_kinds
 from servers.services.offerings import Refreshed
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
+from servers.services.slow_statements import KeptStatement
 from servers.services.sources import (
     check_source_name,
     create_source,
     delete_source,
     get_source,
+    list_slow_statements,
     list_sources,
     preview_offered,
     refresh_source,
@@ -143,6 +145,7 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
                 _check_and_tell(request, row, caller)
             return redirect("frontend:source", caller.tenant_slug, row.id)
     context = {
+        "slow": _slow_statements(row, caller),
         "source": row,
         "kind": kind,
         "facts": [] if kind is None else describe_facts(row.settings, kind),
@@ -207,6 +210,16 @@ def _ready_to_add(
     ]
     # One that brings nothing by itself is made where it is first needed.
     return [(kind, tools) for kind, tools in brings if tools]
+
+
+def _slow_statements(row: DataSource, caller: Caller) -> Sequence[KeptStatement]:
+    """The newest that took long; none where the kind has none, or Redis is away: the page shows the rest."""
+    if row.kind != POSTGRES:
+        return ()
+    try:
+        return list_slow_statements(row.id, caller=caller)
+    except Unavailable:
+        return ()
 
 
 def _target(row: DataSource, kind: Kind | None) -> str:

@@ -76,6 +76,21 @@ class PlanSerializer(serializers.Serializer[Any]):
     total_cost = serializers.FloatField(help_text="In PostgreSQL's unit: to compare with other plans.")
 
 
+class SlowStatementSerializer(serializers.Serializer[Any]):
+    """A statement that took long. Values in it are shown as question marks."""
+
+    at = serializers.DateTimeField()
+    seconds = serializers.FloatField()
+    statement = serializers.CharField()
+    outcome = serializers.CharField(help_text="ok, cancelled, or the code of the error.")
+
+
+class SlowStatementList(serializers.Serializer[Any]):
+    """The newest slow statements of a source."""
+
+    results = SlowStatementSerializer(many=True)
+
+
 class SettingsInput(StrictSerializer):
     """Settings to try without saving them."""
 

@@ -15,6 +15,8 @@ from servers.api.serializers import (
     RefreshedSerializer,
     RefreshInput,
     SettingsInput,
+    SlowStatementList,
+    SlowStatementSerializer,
     SourceChange,
     SourceInput,
     SourceList,
@@ -143,6 +145,20 @@ class SourcePlanView(TenantView):
         given = self.read_input(PlanInput)
         plan = explain_tool(uuid_of(source), given["definition"], caller=self.caller)
         return Response(PlanSerializer(plan).data)
+
+
+class SlowStatementsView(TenantView):
+    """What took long on one data source."""
+
+    @extend_schema(
+        operation_id="list_slow_statements",
+        responses={200: SlowStatementList, **problems(503)},
+        tags=_TAGS,
+    )
+    def get(self, request: Request, tenant: str, source: str) -> Response:
+        """List the newest statements that took long, newest first: at most 50, of the last seven days."""
+        found = sources.list_slow_statements(uuid_of(source), caller=self.caller)
+        return results(SlowStatementSerializer(found, many=True).data)
 
 
 class SettingsTestView(TenantView):

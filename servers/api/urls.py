@@ -11,6 +11,7 @@ from servers.api.resources import ResourcesView, ResourceView
 from servers.api.servers import ServersView, ServerView
 from servers.api.sources import (
     SettingsTestView,
+    SlowStatementsView,
     SourceDraftView,
     SourcePlanView,
     SourceRefreshView,
@@ -37,6 +38,7 @@ urlpatterns = [
     path("tenants/<str:tenant>/data-sources/<str:source>", SourceView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/test", SourceTestView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/explain", SourcePlanView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/slow-statements", SlowStatementsView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/refresh", SourceRefreshView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/draft", SourceDraftView.as_view()),
     path("tenants/<str:tenant>/tools", ToolsView.as_view()),

@@ -274,6 +274,19 @@ class Draft:
     notes: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SlowStatement:
+    """A statement that took long. It has no values in it. ``outcome``: ``ok``, ``cancelled``, or the error's code."""
+
+    statement: str
+    seconds: float
+    outcome: str
+
+
+NoteSlow = Callable[[Source, SlowStatement], None]
+"""Takes down a slow statement of a source. Returns at once."""
+
+
 class Backend(Protocol):
     """A kind of data source. One object a process; it owns the pools of its kind, on one event loop.
 

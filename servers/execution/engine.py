@@ -19,7 +19,16 @@ from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
 from servers.execution.backends import build_backends
 from servers.execution.context import NOBODY
-from servers.execution.contract import Backend, Completion, Context, Health, Operation, Outcome, Source
+from servers.execution.contract import (
+    Backend,
+    Completion,
+    Context,
+    Health,
+    NoteSlow,
+    Operation,
+    Outcome,
+    Source,
+)
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one operation, everything included."""
@@ -42,9 +51,11 @@ class Engine:
         files_roots: Sequence[Path] = (),
         backends: Mapping[str, Backend] | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
+        note_slow: NoteSlow | None = None,
     ) -> None:
         self._backends = dict(
-            backends or build_backends(allow_address=allow_address, files_roots=files_roots)
+            backends
+            or build_backends(allow_address=allow_address, files_roots=files_roots, note_slow=note_slow)
         )
         self._composing = frozenset(kind for kind, each in self._backends.items() if each.composes)
         self._max_result_bytes = max_result_bytes

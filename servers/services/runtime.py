@@ -26,6 +26,7 @@ from servers.services.lockout import LOCK_SECONDS, Lockout
 from servers.services.oauth_notes import StepNotes
 from servers.services.reading import look_up
 from servers.services.refusals import RefusalLog
+from servers.services.slow_statements import SlowStatements
 from servers.services.surface_cache import RECHECK_SECONDS, SurfaceCache
 from servers.services.surfaces import find_tenant
 from tenants.audit.writer import AuditWriter
@@ -46,12 +47,14 @@ class Runtime:
 
     def __init__(self) -> None:
         self.sealer: Sealer = sealer()
+        self.writer = AuditWriter(settings.ENV.writer_database_url)
+        self.bus = Bus(settings.ENV.redis_url)
+        self.slow_statements = SlowStatements(self.bus)
         self.engine = Engine(
             allow_address=AddressRule(settings.ENV.outbound_allow).allows,
             files_roots=settings.ENV.files_roots,
+            note_slow=self.slow_statements.note,
         )
-        self.writer = AuditWriter(settings.ENV.writer_database_url)
-        self.bus = Bus(settings.ENV.redis_url)
         self.bus.listen(CHANNEL, self._heard, self._missed)
         self.bus.listen(WATCHING, note_watched, _nothing)
         self.changed: list[Callable[[int | None], None]] = []
@@ -94,6 +97,7 @@ class Runtime:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks.clear()
+        await self.slow_statements.settle()
         await self.bus.close()
         await self.refusals.close()
         await self.oauth_steps.close()

@@ -26,6 +26,7 @@ from servers.services.kinds import backend_of
 from servers.services.offerings import Refreshed, free_prefix, take_over
 from servers.services.runtime import get_runtime
 from servers.services.sealed import open_source, seal_settings
+from servers.services.slow_statements import KeptStatement
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -51,6 +52,12 @@ def get_source(source_id: UUID, *, caller: Caller) -> DataSource:
     caller.require(Action.SOURCES_READ)
     with tenant_scope(caller.tenant_id):
         return _source(source_id)
+
+
+def list_slow_statements(source_id: UUID, *, caller: Caller) -> Sequence[KeptStatement]:
+    """The newest statements that took long on a source. Raises ``NotFound``, and ``Unavailable`` without Redis."""
+    get_source(source_id, caller=caller)
+    return run_async(get_runtime().slow_statements.read(caller.tenant_id, source_id))
 
 
 def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> Offering:

@@ -14,10 +14,15 @@ from servers.execution.backends.http import HttpBackend
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.backends.toolkit import ToolkitBackend
-from servers.execution.contract import Backend
+from servers.execution.contract import Backend, NoteSlow
 
 
-def build_backends(*, allow_address: AllowAddress, files_roots: Sequence[Path] = ()) -> dict[str, Backend]:
+def build_backends(
+    *,
+    allow_address: AllowAddress,
+    files_roots: Sequence[Path] = (),
+    note_slow: NoteSlow | None = None,
+) -> dict[str, Backend]:
     """A fresh object of each kind, by its name. ``files_roots``: folders of this machine that the operator allows."""
     backends: list[Backend] = [
         CodeBackend(),
@@ -25,7 +30,7 @@ def build_backends(*, allow_address: AllowAddress, files_roots: Sequence[Path] =
         FlowsBackend(),
         HandmadeBackend(),
         HttpBackend(allow_address=allow_address),
-        PostgresBackend(allow_address=allow_address),
+        PostgresBackend(allow_address=allow_address, note_slow=note_slow),
         ToolkitBackend(allow_address=allow_address),
     ]
     own = {backend.kind: backend for backend in backends}

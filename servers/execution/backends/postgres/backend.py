@@ -25,6 +25,7 @@ from servers.execution.contract import (
     Completion,
     Context,
     Health,
+    NoteSlow,
     Offered,
     Offering,
     Operation,
@@ -44,10 +45,14 @@ class PostgresBackend(Backend):
     tool_kinds: Mapping[str, ToolKind] = {"sql": ToolKind("SQL", {"sql": "SELECT 1 AS one"})}
 
     def __init__(
-        self, *, allow_address: AllowAddress = allow_public, idle_seconds: float = IDLE_SECONDS
+        self,
+        *,
+        allow_address: AllowAddress = allow_public,
+        idle_seconds: float = IDLE_SECONDS,
+        note_slow: NoteSlow | None = None,
     ) -> None:
         self._allow = allow_address
-        self.pools = Pools(allow=allow_address, idle_seconds=idle_seconds)
+        self.pools = Pools(allow=allow_address, idle_seconds=idle_seconds, note_slow=note_slow)
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return clean_settings(settings)

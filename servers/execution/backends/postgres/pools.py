@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 from uuid import UUID
@@ -23,7 +24,7 @@ from core.outbound import AllowAddress
 from servers.execution.backends.postgres.connect import list_callable_names, open_connection
 from servers.execution.backends.postgres.parsing import Statement
 from servers.execution.backends.postgres.settings import PostgresSettings, read_settings
-from servers.execution.contract import Source
+from servers.execution.contract import NoteSlow, SlowStatement, Source
 
 IDLE_SECONDS: Final = 60.0
 FAILURE_SECONDS: Final = 1.0
@@ -58,6 +59,7 @@ class Pool:
         self.type_names: dict[int, str] = {}
         self.statements: OrderedDict[Any, Statement] = OrderedDict()
         self.retired = False
+        self.note_slow: Callable[[SlowStatement], None] = _drop
         self._allow = allow
         self._background = background
         self._free = asyncio.Semaphore(settings.pool_max)
@@ -179,6 +181,10 @@ class Pool:
         await self.close_idle(before=monotonic())
 
 
+def _drop(slow: SlowStatement) -> None:
+    """Nobody wants to know."""
+
+
 Background = Callable[[Coroutine[Any, Any, None]], None]
 """Runs a coroutine beside the caller, who does not wait for it."""
 
@@ -186,8 +192,15 @@ Background = Callable[[Coroutine[Any, Any, None]], None]
 class Pools:
     """All pools of one process and event loop, by source and version."""
 
-    def __init__(self, *, allow: AllowAddress, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        *,
+        allow: AllowAddress,
+        idle_seconds: float = IDLE_SECONDS,
+        note_slow: NoteSlow | None = None,
+    ) -> None:
         self._allow = allow
+        self._note_slow = note_slow
         self._idle_seconds = idle_seconds
         self._pools: dict[tuple[UUID, int], Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -202,6 +215,8 @@ class Pools:
         pool = self._pools.get(key)
         if pool is None:
             pool = Pool(read_settings(source.settings), allow=self._allow, background=self._run)
+            if self._note_slow is not None:
+                pool.note_slow = partial(self._note_slow, source)
             for id_, version in list(self._pools):
                 if id_ == source.id and version < source.version:
                     self._run(self._pools.pop((id_, version)).retire())

@@ -22,6 +22,7 @@ from servers.execution.backends.postgres.functions import ALLOWED_FUNCTIONS
 from servers.execution.backends.postgres.parsing import Policy, Slot, Statement, refuse_attribute
 from servers.execution.backends.postgres.pipeline import CURSOR_PREFIX, Limits, Reply, run_read_only
 from servers.execution.backends.postgres.pools import Connection, Pool
+from servers.execution.backends.postgres.slow import timed
 from servers.execution.backends.postgres.values import (
     builtin_type_name,
     encode_parameter,
@@ -98,7 +99,15 @@ def policy_of(pool: Pool) -> Policy:
 
 
 async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) -> Table:
-    """Run one statement and read at most ``rows`` rows. ``timeout`` in seconds. Raises ``SourceError``."""
+    """Run one statement and read at most ``rows`` rows. ``timeout`` in seconds. Raises ``SourceError``.
+
+    One that is slow is noted.
+    """
+    with timed([bound.statement.sql], threshold=pool.settings.slow_query_seconds, note=pool.note_slow):
+        return await _fetch_table(pool, bound, rows=rows, timeout=timeout)
+
+
+async def _fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) -> Table:
     started = monotonic()
     statement, settings = bound.statement, pool.settings
     parameters = [encode_parameter(bound.values[s.key], bound.paths[s.key]) for s in statement.slots]

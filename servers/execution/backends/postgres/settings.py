@@ -77,6 +77,14 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "maximum": 30,
             "default": 10,
         },
+        "slow_query_seconds": {
+            "type": "number",
+            "title": "A query is slow from, seconds",
+            "description": "Slow queries are shown on the source's page, without values.",
+            "minimum": 0.05,
+            "maximum": 30,
+            "default": 1,
+        },
         "row_limit": {
             "type": "integer",
             "title": "Most rows in one result",
@@ -149,6 +157,7 @@ class PostgresSettings:
     functions: frozenset[str]
     allow_writes: bool
     statement_timeout: float
+    slow_query_seconds: float
     row_limit: int
     max_bytes: int
     pool_max: int
@@ -180,7 +189,7 @@ def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
             faults.append({"path": f"functions.{index}", "message": message})
     numbers = {
         name: _read_number(settings, name, faults)
-        for name in ("statement_timeout", "row_limit", "max_bytes", "pool_max")
+        for name in ("statement_timeout", "slow_query_seconds", "row_limit", "max_bytes", "pool_max")
     }
     if not isinstance(settings.get("allow_writes", False), bool):
         faults.append({"path": "allow_writes", "message": "Give true or false."})
@@ -199,6 +208,7 @@ def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
         functions=frozenset(functions),
         allow_writes=bool(settings.get("allow_writes", False)),
         statement_timeout=float(numbers["statement_timeout"]),
+        slow_query_seconds=float(numbers["slow_query_seconds"]),
         row_limit=int(numbers["row_limit"]),
         max_bytes=int(numbers["max_bytes"]),
         pool_max=int(numbers["pool_max"]),
@@ -216,6 +226,7 @@ def clean_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         "functions": sorted(checked.functions),
         "allow_writes": checked.allow_writes,
         "statement_timeout": settings.get("statement_timeout", 10),
+        "slow_query_seconds": checked.slow_query_seconds,
         "row_limit": checked.row_limit,
         "max_bytes": checked.max_bytes,
         "pool_max": checked.pool_max,
@@ -237,6 +248,7 @@ def describe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         "functions": sorted(checked.functions),
         "allow_writes": checked.allow_writes,
         "statement_timeout": checked.statement_timeout,
+        "slow_query_seconds": checked.slow_query_seconds,
         "row_limit": checked.row_limit,
         "max_bytes": checked.max_bytes,
         "pool_max": checked.pool_max,

@@ -28,6 +28,7 @@ from servers.execution.backends.postgres.queries import (
     check_attributes,
     policy_of,
 )
+from servers.execution.backends.postgres.slow import timed
 from servers.execution.backends.postgres.values import encode_parameter, quote_names
 from servers.execution.backends.postgres.writing import WriteWalk
 from servers.execution.contract import Outcome
@@ -50,8 +51,13 @@ async def execute_transaction(pool: Pool, arguments: Mapping[str, Any], *, timeo
     bounds = [_read(pool, query, number) for number, query in enumerate(queries)]
     run = _Run(pool, bounds)
     try:
-        async with asyncio.timeout(max(0.1, timeout - _MARGIN)):
-            done = await run.all(timeout=timeout)
+        with timed(
+            [bound.statement.sql for bound in bounds],
+            threshold=pool.settings.slow_query_seconds,
+            note=pool.note_slow,
+        ):
+            async with asyncio.timeout(max(0.1, timeout - _MARGIN)):
+                done = await run.all(timeout=timeout)
     except TimeoutError:
         raise SourceError(
             f"The transaction took longer than {timeout - _MARGIN:g} s and was stopped. {run.state()}",

@@ -139,7 +139,9 @@ def _plain(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, A
 
 
 def _type_of(rule: Mapping[str, Any]) -> str:
-    """What a control can give: a plain type, ``choice``, ``lines`` for a list of texts, or ``json``."""
+    """What a control can give: a plain type, ``choice``, ``lines`` for a list of texts, ``document`` or ``json``."""
+    if rule.get("x-document"):
+        return "document"
     type_ = rule.get("type")
     if isinstance(type_, list):
         plain = [each for each in type_ if each != "null"]
@@ -183,6 +185,11 @@ def _field(
             widget = forms.PasswordInput(attrs=mono(autocomplete="new-password"), render_value=True)
         return forms.CharField(**shared, max_length=longest, strip=not secret, widget=widget)
     lines = type_ == "lines"
+    if type_ == "document":
+        # What is kept of one is an object. In one line: browsers send line breaks back as others.
+        shared["initial"] = None if initial is None else json.dumps(initial)
+        widget = forms.Textarea(attrs={**mono(rows="6"), "data-takes-file": "true"})
+        return forms.CharField(**shared, max_length=longest, widget=widget)
     if initial is not None:
         shared["initial"] = "\n".join(map(str, initial)) if lines else json.dumps(initial, indent=2)
     widget = forms.Textarea(attrs=mono(rows="3" if lines else "6"))
@@ -209,7 +216,9 @@ def _words(rule: Mapping[str, Any], *, type_: str, secret: bool, kept: bool) -> 
 def _value(value: Any, type_: str) -> Any:
     if type_ == "lines":
         return [line.strip() for line in value.splitlines() if line.strip()]
-    if type_ in {"choice", "json"}:
+    if type_ == "document" and len(value) > _LONGEST:
+        return value
+    if type_ in {"choice", "document", "json"}:
         try:
             return read_json(value.encode("utf-8", "surrogatepass"))
         except BadJson:

@@ -52,7 +52,30 @@ function startChangeButtons(): void {
   window.addEventListener("pageshow", judgeAll);
 }
 
+/** A document may be chosen as a file, too: its text goes into the field, as if it were pasted. */
+function startFiles(): void {
+  onContent(() => {
+    for (const area of document.querySelectorAll<HTMLTextAreaElement>("textarea[data-takes-file]")) {
+      if (area.nextElementSibling instanceof HTMLInputElement) continue;
+      const file = document.createElement("input");
+      file.type = "file";
+      file.accept = ".json,.yaml,.yml,application/json,application/yaml";
+      file.setAttribute("aria-label", "Or choose a file");
+      file.addEventListener("change", () => {
+        const chosen = file.files?.[0];
+        if (!chosen) return;
+        void chosen.text().then((text) => {
+          area.value = text;
+          area.dispatchEvent(new Event("input", { bubbles: true }));
+        });
+      });
+      area.after(file);
+    }
+  });
+}
+
 export function startForms(): void {
+  startFiles();
   startOffers();
   startChangeButtons();
   on("change", "form[data-apply-on-change]", (form, event) => {

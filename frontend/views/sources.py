@@ -35,6 +35,7 @@ from servers.services.sources import (
     list_slow_statements,
     list_sources,
     preview_offered,
+    preview_refresh,
     refresh_source,
     test_settings,
     test_source,
@@ -162,9 +163,15 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
 @require_POST
 @tenant_page(Action.SOURCES_CHANGE)
 def source_refresh(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpResponse:
-    """Take over what the source brings now, and say what that changed."""
+    """Take over what the source brings now, and say what that changed; of a document, show first what would."""
     row = get_source(source_id, caller=caller)
+    kind = find_kind(row.kind)
     try:
+        if kind is not None and kind.documents & row.settings.keys() and "seen" not in request.POST:
+            differences = preview_refresh(source_id, caller=caller)
+            if differences:
+                context = {"source": row, "kind": kind, "differences": differences}
+                return page(request, caller, "source_refresh.html", "sources", context)
         done = refresh_source(source_id, caller=caller)
     except (Conflict, InvalidInput, SourceError) as fault:
         messages.error(request, f"Nothing was changed. {fault.message}")

@@ -52,7 +52,7 @@ def _place(offered: Offered) -> str:
     definition = offered.operation.definition
     if "method" in definition and "path" in definition:
         return f"{definition['method']} {definition['path']}"
-    return f"{offered.operation.kind} {offered.name}"
+    return offered.name
 
 
 def _changes(before: Offered, after: Offered) -> tuple[list[str], bool]:

@@ -15,7 +15,7 @@ from tenants.services.inputs import one_of
 class Kind:
     """A kind of data source as people choose it. ``schema`` is JSON Schema 2020-12 of its settings.
 
-    ``tool_kinds``: the kinds of tools that teams define on it.
+    ``tool_kinds``: the kinds of tools that teams define on it. ``documents``: names of settings that hold one.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Kind:
     schema: Mapping[str, Any]
     secrets: frozenset[str]
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
+    documents: frozenset[str] = frozenset()
 
     @property
     def ready(self) -> bool:
@@ -57,5 +58,10 @@ def tools_called(kind: str, operation: Operation) -> Sequence[str]:
 
 def _kind(backend: Backend) -> Kind:
     return Kind(
-        backend.kind, backend.title, backend.settings_schema, backend.secret_settings, backend.tool_kinds
+        backend.kind,
+        backend.title,
+        backend.settings_schema,
+        backend.secret_settings,
+        backend.tool_kinds,
+        backend.document_settings,
     )

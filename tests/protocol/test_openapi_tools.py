@@ -55,8 +55,9 @@ async def test_operations_are_listed_as_tools(client: Client) -> None:
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     assert set(tools) == {READ, UPDATE, "upload_files_post", "login_token_post"}
     assert set(tools[READ].input_schema["properties"]) == {"item_id", "q", "x-token"}
-    assert tools[READ].annotations is not None
-    assert tools[READ].annotations.read_only_hint is True
+    hints = tools[READ].annotations
+    assert hints is not None
+    assert hints.read_only_hint is True
     assert tools[UPDATE].output_schema is None
 
 

@@ -230,7 +230,7 @@ def test_a_refresh_takes_over_what_is_new_changed_and_gone(team: Team, shelf: st
     answer = refresh(team)
     told = {each["tool"]: each["words"] for each in answer.body.pop("differences")}
     assert told["add"] == ["The description changed."]
-    assert (told["echo_twice"], told["subtract"]) == (["tool echo_twice is gone."], ["tool subtract is new."])
+    assert (told["echo_twice"], told["subtract"]) == (["echo_twice is gone."], ["subtract is new."])
     assert answer.body == {
         "added": {"tools": ["subtract"], "resources": ["shelf://news"], "prompts": ["summary"]},
         "changed": {"tools": ["add"], "resources": ["shelf://readme"], "prompts": []},

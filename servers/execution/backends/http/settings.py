@@ -36,6 +36,7 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "description": "Its address, or the document itself (3.0 or 3.1, JSON or YAML): each operation becomes a "
             "tool. Empty: a few tools that ask for any path.",
             "maxLength": 2_000_000,
+            "x-document": True,
         },
         "operations": {
             "type": "array",

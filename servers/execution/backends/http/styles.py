@@ -65,9 +65,9 @@ def in_query(
     elif not isinstance(value, Mapping | list | tuple):
         yield encode(name), write(value)
     elif explode:
-        named = isinstance(value, Mapping)
-        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield encode(str(key) if named else name), write(item)
+        named = value.items() if isinstance(value, Mapping) else ((name, item) for item in value)
+        for key, item in named:
+            yield encode(str(key)), write(item)
     elif value:
         yield encode(name), _BETWEEN.get(style, ",").join(_parts(value, write))
 

@@ -279,7 +279,7 @@ def test_multipart_body_is_read_back_as_it_was_given() -> None:
             part.get_content_type(),
             part.get_payload(decode=True),
         )
-        for part in message.iter_parts()  # type: ignore[attr-defined]
+        for part in message.iter_parts()
     ]
     assert parts == [
         ("title", None, "text/plain", "té".encode()),

@@ -354,9 +354,8 @@ class Schemas:
             if "allOf" not in made:
                 return made
             made["type"] = listed
-        notes = {
-            key: made.pop(key) for key in ("title", "description", "deprecated", "default") if key in made
-        }
+        outside = ("title", "description", "deprecated", "default")
+        notes: dict[str, Any] = {key: made.pop(key) for key in outside if key in made}
         return {"anyOf": [made, {"type": "null"}], **notes}
 
 

@@ -177,10 +177,9 @@ class _Builder:
             elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
                 self._open.pop()
             elif isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
-                raise refuse_document(
-                    f"The document has a YAML alias (*{event.anchor[:40]}, line {line}). Use $ref."
-                )
+                line = "" if event.start_mark is None else f", line {event.start_mark.line + 1}"
+                anchor = str(event.anchor)[:40]
+                raise refuse_document(f"The document has a YAML alias (*{anchor}{line}). Use $ref.")
             elif isinstance(event, yaml.DocumentEndEvent):
                 break
         return self._root

@@ -283,10 +283,9 @@ class _Importer:
 
     def _take_answer(self, draft: _Draft, place: str) -> None:
         responses = draft.raw.get("responses")
-        statuses = sorted(status for status in responses if _SUCCESS.fullmatch(str(status))) if isinstance(
-            responses, Mapping
-        ) else []  # fmt: skip
-        for status in statuses:
+        if not isinstance(responses, Mapping):
+            return
+        for status in sorted(each for each in responses if _SUCCESS.fullmatch(str(each))):
             response, at = self._document.follow(responses[status], f"{place}/responses/{status}")
             content = response.get("content") if isinstance(response, Mapping) else None
             if not isinstance(content, Mapping) or not content:

@@ -43,7 +43,7 @@ async def fetch_document(
     """
     given = settings.get("openapi")
     url = given.strip() if isinstance(given, str) else ""
-    if anew and _is_kept(given):
+    if anew and isinstance(given, Mapping) and _is_kept(given):
         url = str(given.get("url") or "")
         if not url:
             raise refuse_document("The document was given whole, and is not kept: give it again.")

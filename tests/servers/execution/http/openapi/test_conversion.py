@@ -99,7 +99,7 @@ def test_words_of_3_1_stay() -> None:
 
 def test_alternatives_are_kept() -> None:
     schema = {"oneOf": [ref("A"), ref("B")], "discriminator": {"propertyName": "kind"}}
-    parts = {
+    parts: dict[str, Any] = {
         "A": {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": ["a"]}}},
         "B": {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": ["b"]}}},
     }
@@ -131,7 +131,7 @@ def test_tree_is_kept_as_it_is() -> None:
 
 
 def test_circle_of_alternatives_is_cut_where_it_goes_on() -> None:
-    schemas = {
+    schemas: dict[str, Any] = {
         "Filter": {"oneOf": [ref("And"), ref("Or"), ref("Leaf")]},
         "And": {
             "type": "object",
@@ -178,7 +178,7 @@ def test_doubling_references_are_left_open_or_refused() -> None:
 
 
 def test_large_schemas_are_left_open_far_from_their_root() -> None:
-    schemas = {
+    schemas: dict[str, Any] = {
         f"S{n}": {
             "type": "object",
             "properties": {

@@ -240,7 +240,7 @@ def test_body_argument_gives_way_to_a_parameter_of_that_name() -> None:
 
 
 def test_body_of_a_get_is_left_out_and_noted() -> None:
-    body = {"content": {"application/json": {"schema": {}}}}
+    body: dict[str, Any] = {"content": {"application/json": {"schema": {}}}}
     found = only(document(paths={"/a": {"get": {"requestBody": body}}}))
     assert found.tool is not None
     assert "left out" in found.notes[0]

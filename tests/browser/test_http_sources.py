@@ -60,7 +60,7 @@ def test_api_is_connected_and_a_curl_line_becomes_its_tool(
     page.get_by_role("button", name="Save data source").click()
     expect(page.get_by_text("sea answers.")).to_be_visible()
 
-    page.goto(live_marina.app_url(team.slug, "tools/new?kind=http"))
+    page.get_by_role("link", name="HTTP request").click()
     page.get_by_text("Begin from a curl line").click()
     page.get_by_label("Paste it here").fill(f"curl {api.origin}/v1/tides/7 -H 'X-Api-Key: a-key-of-the-api'")
     page.get_by_role("button", name="Make the definition of it").click()

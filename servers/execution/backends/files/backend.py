@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -163,4 +164,5 @@ class FilesBackend(Backend):
 
     def _folder(self, source: Source, settings: FilesSettings, threads: Threads, stop: Stop) -> LocalFolder:
         place = place_of(settings.root, self._roots, source.tenant_id, supported=self._supported)
+        place = replace(place, make=settings.writable)
         return LocalFolder(place, source.tenant_id, threads, stop)

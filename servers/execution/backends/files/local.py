@@ -49,10 +49,14 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a source's root is: ``steps`` below a folder that the operator allows; the first is its tenant's own."""
+    """Where a source's root is: ``steps`` below a folder that the operator allows; the first is its tenant's own.
+
+    ``make``: whether the root is made where it is not there.
+    """
 
     base: Path
     steps: tuple[str, ...]
+    make: bool = False
 
     @property
     def shown(self) -> str:
@@ -106,7 +110,7 @@ class LocalFolder(Storage):
 
 @contextmanager
 def _open_root(place: Place) -> Iterator[int]:
-    """The source's root. The tenant's own folder is made where it is not there yet; nothing else is."""
+    """The source's root. The tenant's own folder is made where it is not there yet, and the root where it may be."""
     try:
         base = os.open(place.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -118,20 +122,22 @@ def _open_root(place: Place) -> Iterator[int]:
         try:
             root = beneath.open_folder(base, "/".join(place.steps))
         except FileNotFoundError:
-            if len(place.steps) > 1:
-                raise _no_root(place) from None
-            with suppress(OSError):
-                os.mkdir(place.steps[0], 0o700, dir_fd=base)
-            root = _opened_root(base, place)
+            root = _made_root(base, place)
         except OSError:
             raise _no_root(place) from None
     with beneath.closing(root):
         yield root
 
 
-def _opened_root(base: int, place: Place) -> int:
+def _made_root(base: int, place: Place) -> int:
+    own, *below = place.steps
+    with suppress(OSError):
+        os.mkdir(own, 0o700, dir_fd=base)
     try:
-        return beneath.open_folder(base, place.steps[0])
+        if below and place.make:
+            with beneath.closing(beneath.open_folder(base, own)) as folder:
+                _make_folders(folder, "/".join(below))
+        return beneath.open_folder(base, "/".join(place.steps))
     except OSError:
         raise _no_root(place) from None
 

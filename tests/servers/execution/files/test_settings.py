@@ -97,6 +97,16 @@ async def test_a_teams_folder_is_made_when_it_is_first_wanted(files: Engine, she
     assert (shelves.allowed / "12").stat().st_mode & 0o777 == 0o700
 
 
+async def test_the_root_of_a_source_that_may_be_written_is_made(files: Engine, shelves: Shelves) -> None:
+    assert (await files.check(source_of(12, root="new/inbox", writable=True))).state == "healthy"
+    assert (shelves.allowed / "12" / "new" / "inbox").is_dir()
+    (shelves.own / "linked").symlink_to(shelves.outside)
+    before = shelves.checksum_of_the_rest()
+    refused = await files.check(source_of(root="linked/inbox", writable=True))
+    assert (refused.state, refused.code) == ("unhealthy", "source_missing")
+    assert shelves.checksum_of_the_rest() == before
+
+
 async def test_an_allowed_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     engine = Engine(files_roots=(tmp_path / "gone",))
     health = await engine.check(source_of())

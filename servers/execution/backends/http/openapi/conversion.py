@@ -45,6 +45,8 @@ _OUTPUT_OF_MANY: Final = ((250, OUTPUT_BYTES), (750, OUTPUT_BYTES // 2), (math.i
 
 _MOST_TEXT: Final[Mapping[Direction, int]] = {"arguments": 500, "answers": 160}
 _MOST_VALUE: Final = 200
+_MOST_NEEDED: Final = 400
+"""Definitions that are looked at for one tool: more do not fit, however small they are."""
 _MOST_CHOICES: Final = 200
 _TYPES: Final = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
 _COUNTS: Final = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
@@ -54,6 +56,9 @@ _LISTS: Final = ("allOf", "anyOf", "oneOf")
 _STRICT: Final = ("not", "if", "then", "else", "contains", "propertyNames", "unevaluatedItems")
 _SAME_VALUE: Final = frozenset({*_LISTS, "not", "if", "then", "else", "dependentSchemas"})
 _NAMED: Final = ("properties", "patternProperties", "dependentSchemas", "$defs")
+_REPEATS: Final = re.compile(r"\{(?:[0-9]*,)?([0-9]*)\}")
+_LONGEST_PATTERN: Final = 1_000
+_MOST_REPEATS: Final = 10_000
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _OPEN: Final = "Left open here: "
 
@@ -72,7 +77,7 @@ class Schemas:
         self._direction: Direction = direction
         self._answers = direction == "answers"
         self._names: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
         self._waiting: list[tuple[str, str]] = []
         self._problems: dict[str, str] = {}
         self._extended: set[str] = set()
@@ -139,7 +144,7 @@ class Schemas:
         """The definitions that schemas lead to, the nearest first."""
         reached: dict[str, None] = {}
         level = sorted({name for each in schemas for name in names_in(each)})
-        while level:
+        while level and len(reached) < _MOST_NEEDED:
             reached.update(dict.fromkeys(level))
             level = sorted({need for name in level for need in self._needs[name]} - reached.keys())
         return list(reached)
@@ -168,12 +173,12 @@ class Schemas:
             self._document.find(reference, place)
             last = list(steps_of(reference))[-1:] or ["document"]
             plain = _NOT_IN_NAMES.sub("_", last[0]).strip("_")[:64] or "schema"
-            name, number = plain, 1
+            name = plain
             while name.lower() in self._taken:
-                number += 1
-                name = f"{plain}_{number}"
+                self._taken[plain.lower()] += 1
+                name = f"{plain}_{self._taken[plain.lower()]}"
             self._names[reference] = name
-            self._taken.add(name.lower())
+            self._taken[name.lower()] = 1
             self._waiting.append((reference, name))
         return name
 
@@ -419,7 +424,13 @@ def bounded_text(text: Any, most: int) -> str:
 
 @lru_cache(4_096)
 def is_pattern(pattern: str) -> bool:
-    """Whether arguments can be matched against it in linear time. What needs looking around or back cannot."""
+    """Whether arguments can be matched against it in linear time. What needs looking around or back cannot.
+
+    What repeats much, and repetitions within repetitions, would take long to compile.
+    """
+    times = math.prod(int(most[:9] or 1) or 1 for most in _REPEATS.findall(pattern))
+    if len(pattern) > _LONGEST_PATTERN or times > _MOST_REPEATS:
+        return False
     try:
         jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions())
     except (jsonschema_rs.ValidationError, ValueError):

@@ -38,7 +38,7 @@ _STR: Final = "tag:yaml.org,2002:str"
 
 
 class BadReference(ValueError):
-    """A reference leads nowhere, or out of the document. The message is a sentence that names both ends."""
+    """A part of the document cannot be had: it leads nowhere, or out of it. The message is a sentence that names it."""
 
 
 def refuse_document(message: str, place: str = "openapi") -> InvalidInput:

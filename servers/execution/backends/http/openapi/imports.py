@@ -17,6 +17,8 @@ from servers.execution.backends.http.openapi.needs import SignIn, base_url_of, s
 from servers.execution.backends.http.openapi.operations import Imported, read_operations
 
 MAX_PICKS: Final = 2_000
+_MOST_FAULTS: Final = 10
+"""Finding what was meant takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,13 @@ def pick_operations(operations: Sequence[Imported], wanted: Iterable[Any] | None
         found = known.get(" ".join(name.split()).lower(), []) if isinstance(name, str) else []
         able = [each for each in found if each.tool is not None]
         if not able:
+            if len(faults) == _MOST_FAULTS:
+                break
             message = f"It cannot be a tool. {found[0].problem}" if found else _unknown(name, known)
             faults.append({"path": f"operations.{index}", "message": message})
         picked.update((each.key, each) for each in able)
     if faults:
-        raise InvalidInput(f"{faults[0]['path']}: {faults[0]['message']}", errors=faults[:20])
+        raise InvalidInput(f"{faults[0]['path']}: {faults[0]['message']}", errors=faults)
     return list(picked.values())
 
 

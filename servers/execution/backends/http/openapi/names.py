@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import MutableMapping
 from hashlib import sha256
 from typing import Final
 
@@ -16,14 +16,14 @@ _OTHER: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _BRACES: Final = re.compile(r"[{}]")
 
 
-def tool_name(operation_id: object, method: str, path: str, taken: Container[str]) -> str:
+def tool_name(operation_id: object, method: str, path: str, taken: MutableMapping[str, int]) -> str:
     """The name of an operation's tool: its id's, else its method's and path's. Unique, whatever the case."""
     wanted = _plain(operation_id) if isinstance(operation_id, str) else ""
     wanted = wanted or _plain(f"{method.lower()}_{_BRACES.sub('', path).lstrip('/')}") or "operation"
     return _unique(wanted, taken, MAX_NAME)
 
 
-def argument_name(wire: str, where: str, taken: Container[str]) -> str:
+def argument_name(wire: str, where: str, taken: MutableMapping[str, int]) -> str:
     """The name of an argument: the parameter's own, else with its place (``header_id``)."""
     wanted = _plain(wire) or where
     if wanted.lower() in taken:
@@ -37,11 +37,13 @@ def _plain(text: str) -> str:
     return _OTHER.sub("_", plain).strip("_.-")
 
 
-def _unique(wanted: str, taken: Container[str], most: int) -> str:
-    name, number = _short(wanted, "", most), 1
+def _unique(wanted: str, taken: MutableMapping[str, int], most: int) -> str:
+    """``taken`` are the names in lower case, each with the number that was last put behind it."""
+    first = name = _short(wanted, "", most)
     while name.lower() in taken:
-        number += 1
-        name = _short(wanted, f"_{number}", most)
+        taken[first.lower()] += 1
+        name = _short(wanted, f"_{taken[first.lower()]}", most)
+    taken[name.lower()] = 1
     return name
 
 

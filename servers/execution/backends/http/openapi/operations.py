@@ -14,6 +14,7 @@ from core.errors import InvalidInput
 from servers.execution.backends.http.definitions import (
     BODY_KINDS,
     KIND,
+    MAX_PARAMETERS,
     STYLES,
     compile_http_tool,
     header_fault,
@@ -26,15 +27,15 @@ from servers.execution.backends.http.openapi.conversion import (
     output_bytes,
     shrink,
 )
-from servers.execution.backends.http.openapi.documents import BadReference, Document, pointer
+from servers.execution.backends.http.openapi.documents import BadReference, Document, pointer, refuse_document
 from servers.execution.backends.http.openapi.names import argument_name, tool_name
 from servers.execution.backends.http.openapi.needs import first_server
 from servers.execution.backends.http.paths import PLACEHOLDER
 from servers.execution.backends.http.schemas import MAX_WORK, input_schema, output_schema, wraps
 from servers.execution.contract import Offered, Operation
 
-MAX_OPERATIONS: Final = 20_000
-"""Operations that are looked at; how many of them a source may bring is bounded elsewhere."""
+MAX_OPERATIONS: Final = 5_000
+"""Of one document; how many of them a source may bring is bounded elsewhere."""
 
 _METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
 _MAX_DESCRIPTION: Final = 1_000
@@ -87,7 +88,11 @@ def read_operations(document: Document) -> list[Imported]:
             lost.append(Imported(path, "", "", path, (), False, None, str(problem)))
             continue
         for method in _METHODS if isinstance(found, Mapping) else ():
-            if isinstance(found.get(method), Mapping) and len(drafts) < MAX_OPERATIONS:
+            if isinstance(found.get(method), Mapping):
+                if len(drafts) == MAX_OPERATIONS:
+                    raise refuse_document(
+                        f"The document has more than {MAX_OPERATIONS} operations. Split it."
+                    )
                 drafts.append(importer.draft(path, method, found, found[method]))
     importer.most_answer = output_bytes(len(drafts))
     importer.inputs.settle()
@@ -101,12 +106,11 @@ class _Importer:
         self.outputs = Schemas(document, "answers")
         self._document = document
         self.most_answer = output_bytes(0)
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}
         self._server = first_server(document.root.get("servers"))
 
     def draft(self, path: str, method: str, item: Mapping[str, Any], raw: Mapping[str, Any]) -> _Draft:
         name = tool_name(raw.get("operationId"), method, path, self._names)
-        self._names.add(name.lower())
         template, fixed = _split_path(path)
         definition: dict[str, Any] = {"method": method.upper(), "path": template}
         if fixed:
@@ -204,7 +208,10 @@ class _Importer:
             return None
         return made if self.outputs.weigh(answer) <= MAX_WORK else None
 
-    def _take_parameters(self, draft: _Draft, item: Mapping[str, Any], place: str) -> None:
+    def _find_parameters(
+        self, draft: _Draft, item: Mapping[str, Any], place: str
+    ) -> dict[tuple[str, str], tuple[Mapping[str, Any], str]]:
+        """Parameters by place and name, each with where it stands in the document: the path's, and the operation's."""
         found: dict[tuple[str, str], tuple[Mapping[str, Any], str]] = {}
         for owner, at in ((item, place.rpartition("/")[0]), (draft.raw, place)):
             listed = owner.get("parameters")
@@ -212,11 +219,17 @@ class _Importer:
                 parameter, where = self._document.follow(each, f"{at}/parameters/{index}")
                 if isinstance(parameter, Mapping) and isinstance(parameter.get("name"), str):
                     found[str(parameter.get("in")), parameter["name"]] = (parameter, where)
+        if len(found) > MAX_PARAMETERS:
+            raise BadReference(f"It has {len(found)} parameters; at most {MAX_PARAMETERS} are taken.")
+        return found
+
+    def _take_parameters(self, draft: _Draft, item: Mapping[str, Any], place: str) -> None:
+        found = self._find_parameters(draft, item, place)
         placeholders = PLACEHOLDER.findall(draft.definition["path"])
         for name in placeholders:
             found.setdefault(("path", name), ({"schema": {"type": "string"}}, place))
         parameters: dict[str, Any] = {}
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
         for (where, wire), (parameter, at) in sorted(
             found.items(), key=lambda each: _PLACES.get(each[0][0], 9)
         ):
@@ -227,7 +240,6 @@ class _Importer:
             ):
                 continue
             argument = argument_name(wire, where, taken)
-            taken.add(argument.lower())
             parameters[argument] = _written(parameter, argument, where, wire)
             schema, media_type = _schema_of(parameter)
             if media_type:
@@ -257,7 +269,7 @@ class _Importer:
             return
         kind, media_type = chosen
         media = content[media_type] if isinstance(content[media_type], Mapping) else {}
-        taken = {name.lower() for name in draft.arguments}
+        taken = {name.lower(): 1 for name in draft.arguments}
         argument = argument_name("body", "request", taken)
         required = body.get("required") is True
         written: dict[str, Any] = {"kind": kind, "required": required}

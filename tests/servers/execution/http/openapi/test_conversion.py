@@ -54,6 +54,8 @@ def fits(schema: Any, value: Any, version: str = "3.1.0", **schemas: Any) -> boo
             {"type": "string", "pattern": "^a+$", "maxLength": 3},
             {"type": "string", "pattern": "^a+$", "maxLength": 3},
         ),
+        ({"type": "string", "pattern": "((a{99}){99}){99}"}, {"type": "string"}),
+        ({"type": "string", "pattern": "a" * 2_000}, {"type": "string"}),
         ({"type": "string", "minLength": -1, "maxItems": "x"}, {"type": "string"}),
         ({"type": "string", "x-secret": "y", "xml": {}, "externalDocs": {}}, {"type": "string"}),
         ({"type": "string", "default": "d" * 5_000}, {"type": "string"}),

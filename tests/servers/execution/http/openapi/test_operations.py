@@ -116,6 +116,23 @@ def test_names_are_unique_whatever_their_case_and_at_most_52_long() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,52}", name) for name in names)
 
 
+def test_thousands_of_one_name_are_told_apart() -> None:
+    paths = {f"/{n}": {"get": {"operationId": "same"}} for n in range(4_000)}
+    assert list(operations(document(paths=paths)))[-1] == "same_4000"
+
+
+def test_more_operations_than_can_be_held_are_refused() -> None:
+    paths = {f"/{n}": {"get": {}} for n in range(5_001)}
+    with pytest.raises(InvalidInput, match="more than 5000 operations"):
+        operations(document(paths=paths))
+
+
+def test_operation_of_too_many_parameters_is_no_tool() -> None:
+    parameters = [{"name": f"p{n}", "in": "query"} for n in range(201)]
+    found = only(document(paths={"/a": {"get": {"parameters": parameters}}}))
+    assert (found.tool, "at most 200" in found.problem) == (None, True)
+
+
 def test_arguments_are_named_by_their_parameters() -> None:
     parameters = [
         {"name": name, "in": where, "schema": {"type": "string"}}

@@ -105,7 +105,8 @@ class Part:
 
 def replace_parts(sql: str, parts: Sequence[Part]) -> str:
     """The text with the parts replaced. They are in order and do not overlap."""
-    written, position = [], 0
+    written: list[str] = []
+    position = 0
     for part in parts:
         written += (sql[position : part.start], part.text)
         position = part.end

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import psycopg
 import pytest
 
+from core.errors import SourceError
 from servers.execution.backends.postgres.pipeline import CURSOR_PREFIX, Limits, run_read_only
+from servers.execution.contract import Operation, Source
+from servers.execution.engine import Engine
 
 pytestmark = pytest.mark.anyio
 
@@ -295,3 +298,29 @@ class TestWithoutTheParser:
             "VACUUM",
         ):
             assert await self.state(as_superuser, text, cursor=True) == "42601"
+
+
+CHECKSUM = """
+SELECT (SELECT md5(string_agg(i::text, ',' ORDER BY id)) FROM shop.item i),
+  (SELECT md5(string_agg(s::text, ',' ORDER BY item)) FROM shop.sale s),
+  (SELECT md5(string_agg(relname::text || relkind::text, ',' ORDER BY oid)) FROM pg_class WHERE relnamespace > 16000),
+  (SELECT md5(string_agg(rolname::text || rolsuper::text, ',' ORDER BY rolname)) FROM pg_roles),
+  (SELECT last_value FROM shop.numbers)
+"""
+
+
+async def test_all_of_it_changes_nothing_even_where_the_role_may_do_anything(
+    engine: Engine, make_source: Callable[..., Source], scratch: Any
+) -> None:
+    before = scratch.run(CHECKSUM)
+    assert len(REFUSED) >= 100
+    for settings in ({}, {"allow_writes": True}):
+        source = make_source(dsn=scratch.admin_dsn, **settings)
+        for text in REFUSED:
+            with pytest.raises(SourceError) as caught:
+                await engine.execute(source, Operation("query_database", {}), {"query": text}, timeout=10)
+            assert caught.value.code in ("query_refused", "query_invalid"), text
+            definition = {"sql": text}
+            with pytest.raises(SourceError):
+                await engine.execute(source, Operation("sql", definition), {}, timeout=10)
+    assert scratch.run(CHECKSUM) == before

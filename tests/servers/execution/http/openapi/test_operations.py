@@ -122,7 +122,7 @@ def test_thousands_of_one_name_are_told_apart() -> None:
 
 
 def test_more_operations_than_can_be_held_are_refused() -> None:
-    paths = {f"/{n}": {"get": {}} for n in range(5_001)}
+    paths: dict[str, Any] = {f"/{n}": {"get": {}} for n in range(5_001)}
     with pytest.raises(InvalidInput, match="more than 5000 operations"):
         operations(document(paths=paths))
 

@@ -58,7 +58,9 @@ _SAME_VALUE: Final = frozenset({*_LISTS, "not", "if", "then", "else", "dependent
 _NAMED: Final = ("properties", "patternProperties", "dependentSchemas", "$defs")
 _REPEATS: Final = re.compile(r"\{(?:[0-9]*,)?([0-9]*)\}")
 _LONGEST_PATTERN: Final = 1_000
-_MOST_REPEATS: Final = 10_000
+_MOST_REPEATS: Final = 256
+_MOST_PATTERNS: Final = 500
+_MOST_PROPERTIES: Final = 1_000
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _OPEN: Final = "Left open here: "
 
@@ -81,6 +83,7 @@ class Schemas:
         self._waiting: list[tuple[str, str]] = []
         self._problems: dict[str, str] = {}
         self._extended: set[str] = set()
+        self._patterns = 0
         self._sizes: dict[str, int] = {}
         self._needs: dict[str, list[str]] = {}
         self._weights: dict[str, int] = {}
@@ -245,8 +248,10 @@ class Schemas:
         if schema.get("uniqueItems") is True:
             made["uniqueItems"] = True
         pattern = schema.get("pattern")
-        if isinstance(pattern, str) and is_pattern(pattern):
-            made["pattern"] = pattern
+        if isinstance(pattern, str) and self._patterns < _MOST_PATTERNS:
+            self._patterns += 1
+            if is_pattern(pattern):
+                made["pattern"] = pattern
         choices = schema.get("enum")
         if isinstance(choices, list) and 0 < len(choices) <= _MOST_CHOICES and _is_small(choices, 8_192):
             made["enum"] = choices
@@ -302,7 +307,7 @@ class Schemas:
             }
             made["properties"] = {
                 name: self._property(each, f"{place}/properties/{name}", left - 1, files=files)
-                for name, each in properties.items()
+                for name, each in list(properties.items())[:_MOST_PROPERTIES]
                 if name not in hidden
             }
         items = schema.get("items")
@@ -320,7 +325,7 @@ class Schemas:
         if isinstance(patterned, Mapping) and not self._answers:
             made["patternProperties"] = {
                 pattern: self._converted(each, f"{place}/patternProperties/{pattern}", left - 1)
-                for pattern, each in patterned.items()
+                for pattern, each in list(patterned.items())[:20]
                 if is_pattern(pattern)
             }
         others = schema.get("additionalProperties")

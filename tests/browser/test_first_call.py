@@ -183,7 +183,7 @@ def test_an_admin_gets_from_sign_in_to_a_first_call_and_finds_it_in_the_log(
     # The connect page's own Python block makes the first call, and the overview ticks by itself.
     page.get_by_role("link", name="Connect", exact=True).click()
     page.get_by_role("button", name="Test this connection").click()
-    expect(page.locator("#connect-check")).to_contain_text("Ready: the server offers 4 tools")
+    expect(page.locator("#connect-check")).to_contain_text("Ready: the server offers 8 tools")
     page.get_by_role("link", name="Python SDK").click()
     expect(page.locator("#block-2")).to_contain_text(live_marina.mcp_url(slug))
     program = page.locator("#block-2").inner_text()

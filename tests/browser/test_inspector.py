@@ -57,7 +57,7 @@ def test_a_person_lists_calls_answers_cancels_reads_and_prompts(
     pages.see("step 3")
     pages.see("Counted to 3")
     pages.press("Close results")
-    pages.run_tool("Query the database", query=QUERY["query"])
+    pages.run_tool("Query the database query_database", query=QUERY["query"])
     pages.see("Ærøskøbing")
     pages.press("Close results")
     pages.run_tool("ask_name")

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 from core.errors import InvalidInput
@@ -287,17 +287,27 @@ NoteSlow = Callable[[Source, SlowStatement], None]
 """Takes down a slow statement of a source. Returns at once."""
 
 
+NO_SETTINGS: Final[Mapping[str, Any]] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {},
+}
+"""The schema of settings that there are none of."""
+
+
 class Backend(Protocol):
     """A kind of data source. One object a process; it owns the pools of its kind, on one event loop.
 
-    A kind that inherits from it need not say what it has none of: completions, and connections to close.
+    A kind that inherits from it need not say what it has none of: settings, tools that teams define, completions, and
+    connections to close.
     """
 
     kind: str
     title: str
-    settings_schema: Mapping[str, Any]
+    settings_schema: Mapping[str, Any] = NO_SETTINGS
     """JSON Schema 2020-12 of the settings that an admin enters."""
-    secret_settings: frozenset[str]
+    secret_settings: frozenset[str] = frozenset()
     """Names of settings that are sealed at rest and never shown again."""
     tool_kinds: Mapping[str, ToolKind] = MappingProxyType({})
     """The kinds of tools that teams define on such a source (``compile``), by name."""
@@ -306,10 +316,12 @@ class Backend(Protocol):
     document_settings: frozenset[str] = frozenset()
     """Names of settings that hold a document, or say where one is. What it brings is stored; it is not."""
 
-    @abstractmethod
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Check and normalise settings. Runs no I/O. Raises ``InvalidInput`` with a path a fault."""
-        ...
+        message = f"{self.title}: there are no settings."
+        if settings:
+            raise InvalidInput(message, errors=[{"path": str(name), "message": message} for name in settings])
+        return {}
 
     async def fetch_documents(self, settings: Mapping[str, Any], *, anew: bool = False) -> Mapping[str, Any]:
         """The settings with the documents that they only name, for ``clean_settings`` to read.
@@ -335,10 +347,23 @@ class Backend(Protocol):
         """
         ...
 
-    @abstractmethod
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         """Check a tenant's own tool definition and derive its schemas. Raises ``InvalidInput``."""
-        ...
+        raise self.no_such_tool_kind(kind)
+
+    def no_such_tool_kind(self, kind: str) -> InvalidInput:
+        """What ``compile`` raises for a kind of tools that teams do not define here."""
+        message = f"{self.title}: there are no tools of the kind {kind}. "
+        if self.tool_kinds:
+            message += f"Use {' or '.join(self.tool_kinds)}."
+        else:
+            message += "None can be added to those that it brings."
+        return InvalidInput(message, errors=[{"path": "kind", "message": message}])
+
+    def no_such_operation(self, operation: Operation) -> InvalidInput:
+        """What ``execute`` raises for an operation that this release does not have."""
+        message = f"{self.title}: there is no operation {operation.kind}."
+        return InvalidInput(message, errors=[{"path": "operation", "message": message}])
 
     def compile_resource(self, definition: Mapping[str, Any]) -> OfferedResource:
         """Check a resource or template of a tenant's own. Raises ``InvalidInput``; most kinds take none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.errors import InvalidInput
 from servers.execution.backends.code.health import check_sandbox
 from servers.execution.backends.code.operations import (
     PYTHON,
@@ -36,7 +35,6 @@ class CodeBackend(Backend):
     kind: str = "code"
     title: str = "Python code"
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
-    secret_settings: frozenset[str] = frozenset()
     tool_kinds: Mapping[str, ToolKind] = TOOL_KINDS
     composes: bool = True
 
@@ -51,8 +49,7 @@ class CodeBackend(Backend):
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         if kind != PYTHON:
-            message = f"There are no tools of the kind {kind} here. Use {PYTHON}."
-            raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+            raise self.no_such_tool_kind(kind)
         return compile_code_tool(definition)
 
     def uses(self, operation: Operation) -> Sequence[str]:
@@ -74,8 +71,7 @@ class CodeBackend(Backend):
         context: Context,
     ) -> Outcome:
         if operation.kind != PYTHON:
-            message = f"A source of code has no operation {operation.kind}."
-            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+            raise self.no_such_operation(operation)
         definition = operation.definition
         return await run_code(
             self._sandbox,

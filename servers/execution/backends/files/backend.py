@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from core.errors import InvalidInput
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
 from servers.execution.backends.files import beneath
@@ -36,7 +35,6 @@ from servers.execution.contract import (
     Completion,
     Context,
     Health,
-    Offered,
     Offering,
     Operation,
     Outcome,
@@ -94,10 +92,6 @@ class FilesBackend(Backend):
         read = read_settings(settings)
         return offer(read, uri_start(read, self._roots))
 
-    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
-        message = "A files source has no tools of one's own: those that come with it are all."
-        raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
-
     async def check(self, source: Source) -> Health:
         async def look() -> None:
             settings = read_settings(source.settings)
@@ -122,8 +116,7 @@ class FilesBackend(Backend):
         long = _LONG.get(operation.kind)
         run = long or _QUICK.get(operation.kind)
         if run is None:
-            message = f"A files source has no operation {operation.kind}."
-            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+            raise self.no_such_operation(operation)
         threads = self._long if long else self._quick
         async with self._open(source, threads, timeout, context) as opened:
             return await run(opened, arguments)

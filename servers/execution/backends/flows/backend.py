@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from core.errors import InvalidInput
 from servers.execution.backends.flows.health import check_source
 from servers.execution.backends.flows.linking import link_flow
 from servers.execution.backends.flows.operations import (
@@ -25,7 +24,6 @@ from servers.execution.backends.flows.operations import (
     offer_prompts,
     run_defined,
 )
-from servers.execution.backends.flows.settings import SETTINGS_SCHEMA, clean_settings
 from servers.execution.backends.flows.steps import Flow, calls_of, flow_of
 from servers.execution.contract import (
     Backend,
@@ -56,8 +54,6 @@ class FlowsBackend(Backend):
 
     kind: str = "flows"
     title: str = "Pipelines and workflows"
-    settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
-    secret_settings: frozenset[str] = frozenset()
     tool_kinds: Mapping[str, ToolKind] = TOOL_KINDS
     composes: bool = True
 
@@ -65,16 +61,12 @@ class FlowsBackend(Backend):
         # By the definition's identity: it is the snapshot's own, and kept beside, so no other takes its place.
         self._read: OrderedDict[int, tuple[Mapping[str, Any], Flow]] = OrderedDict()
 
-    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return clean_settings(settings)
-
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering(tools=offer_operations(), prompts=offer_prompts())
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         if kind not in DEFINED:
-            message = f"There are no tools of the kind {kind} here. Use {' or '.join(DEFINED)}."
-            raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+            raise self.no_such_tool_kind(kind)
         return compile_flow(kind, definition)
 
     def uses(self, operation: Operation) -> Sequence[str]:
@@ -106,8 +98,7 @@ class FlowsBackend(Backend):
         run = _OPERATIONS.get(operation.kind)
         if run is not None:
             return await run(arguments, context)
-        message = f"There is no operation {operation.kind} here."
-        raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+        raise self.no_such_operation(operation)
 
     def _flow(self, operation: Operation) -> Flow:
         definition = operation.definition

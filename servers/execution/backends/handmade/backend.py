@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import InvalidInput
 from servers.execution.backends.handmade.health import check_handmade
 from servers.execution.backends.handmade.operations import OPERATIONS, complete
 from servers.execution.backends.handmade.prompts import compile_prompt
 from servers.execution.backends.handmade.resources import compile_resource
-from servers.execution.backends.handmade.settings import SETTINGS_SCHEMA, clean_settings
 from servers.execution.contract import (
     Backend,
     Completion,
     Context,
     Health,
-    Offered,
     OfferedPrompt,
     OfferedResource,
     Offering,
@@ -31,18 +28,9 @@ class HandmadeBackend(Backend):
 
     kind: str = "handmade"
     title: str = "Made by hand"
-    settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
-    secret_settings: frozenset[str] = frozenset()
-
-    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return clean_settings(settings)
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering()
-
-    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
-        message = "Resources and prompts are made by hand here, no tools."
-        raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
 
     def compile_resource(self, definition: Mapping[str, Any]) -> OfferedResource:
         return compile_resource(definition)
@@ -64,8 +52,7 @@ class HandmadeBackend(Backend):
     ) -> Outcome:
         run = OPERATIONS.get(operation.kind)
         if run is None:
-            message = f"Nothing that is made by hand is a {operation.kind}."
-            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+            raise self.no_such_operation(operation)
         return run(operation.definition, arguments)
 
     async def complete(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from core.errors import InvalidInput
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
 from servers.execution.backends.http.connections import IDLE_SECONDS, Apis
@@ -102,8 +101,7 @@ class HttpBackend(Backend):
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         if kind != KIND:
-            message = f"An HTTP source has no tools of the kind {kind}. Use {KIND}."
-            raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+            raise self.no_such_tool_kind(kind)
         return compile_http_tool(definition)
 
     def draft(self, kind: str, text: str, settings: Mapping[str, Any]) -> Draft:
@@ -127,8 +125,7 @@ class HttpBackend(Backend):
             return await run_http_tool(run, operation.definition, arguments)
         ready = _OPERATIONS.get(operation.kind)
         if ready is None:
-            message = f"An HTTP source has no operation {operation.kind}."
-            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+            raise self.no_such_operation(operation)
         return await ready(run, arguments)
 
     async def close(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import InvalidInput
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
 from servers.execution.backends.postgres.health import check_source
@@ -65,8 +64,7 @@ class PostgresBackend(Backend):
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         if kind != "sql":
-            message = f"A PostgreSQL source has no tools of the kind {kind}. Use sql."
-            raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+            raise self.no_such_tool_kind(kind)
         return compile_sql_tool(definition)
 
     async def check(self, source: Source) -> Health:
@@ -89,8 +87,7 @@ class PostgresBackend(Backend):
             return await explain_sql_tool(pool, operation.definition, timeout=timeout)
         run = OPERATIONS.get(operation.kind)
         if run is None:
-            message = f"A PostgreSQL source has no operation {operation.kind}."
-            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+            raise self.no_such_operation(operation)
         return await run(pool, arguments, timeout=timeout)
 
     async def complete(

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import InvalidInput
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
 from servers.execution.backends.toolkit.fetching import FETCH_JSON, fetch_json
 from servers.execution.backends.toolkit.health import check_toolkit
 from servers.execution.backends.toolkit.operations import find_work, is_quick, offer_operations
 from servers.execution.backends.toolkit.pace import Bench
-from servers.execution.backends.toolkit.settings import SETTINGS_SCHEMA, clean_settings
-from servers.execution.contract import Backend, Context, Health, Offered, Offering, Operation, Outcome, Source
+from servers.execution.contract import Backend, Context, Health, Offering, Operation, Outcome, Source
 
 
 class ToolkitBackend(Backend):
@@ -21,22 +19,13 @@ class ToolkitBackend(Backend):
 
     kind: str = "toolkit"
     title: str = "Data toolkit"
-    settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
-    secret_settings: frozenset[str] = frozenset()
 
     def __init__(self, *, allow_address: AllowAddress = allow_public) -> None:
         self._allow = allow_address
         self._bench = Bench()
 
-    def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return clean_settings(settings)
-
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering(tools=[*offer_operations(), FETCH_JSON])
-
-    def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
-        message = "The toolkit brings its tools; none can be added to it."
-        raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
 
     async def check(self, source: Source) -> Health:
         return check_toolkit()
@@ -54,8 +43,7 @@ class ToolkitBackend(Backend):
             return await fetch_json(arguments, allow=self._allow, timeout=timeout)
         work = find_work(operation.kind, arguments)
         if work is None:
-            message = f"The toolkit has no operation {operation.kind}."
-            raise InvalidInput(message, errors=[{"path": "operation", "message": message}])
+            raise self.no_such_operation(operation)
         quick = is_quick(operation.kind, dict(arguments))
         return await self._bench.run(work, quick=quick, tenant_id=source.tenant_id, timeout=timeout)
 

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from servers.execution.backends.http.answers import RESULT_PROPERTIES
 from servers.execution.backends.http.definitions import METHODS
+from servers.execution.backends.http.schemas import DIALECT
 from servers.execution.backends.http.settings import HttpSettings
 from servers.execution.contract import Offered, OfferedResource, Offering, Operation
 
 MAX_BATCH: Final = 20
 MAX_PARAMS: Final = 100
 
-_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _READS: Final[Mapping[str, Any]] = {
     "readOnlyHint": True,
     "destructiveHint": False,
@@ -53,13 +53,6 @@ _USE_CACHE: Final[Mapping[str, Any]] = {
 }
 _DATA: Final[Mapping[str, Any]] = {"description": "What is sent as JSON."}
 
-_RESULT: Final[Mapping[str, Any]] = {
-    "$schema": _DRAFT,
-    "type": "object",
-    "required": ["status", "content_type", "headers", "body", "cached", "elapsed_ms"],
-    "properties": RESULT_PROPERTIES,
-}
-
 
 def offer_operations(settings: HttpSettings) -> Offering:
     """What a source with these settings brings."""
@@ -93,11 +86,9 @@ def _offer_list(settings: HttpSettings) -> Offered:
         description=f"The endpoints of the API at {settings.base_url} that can be asked for by name, with their paths, "
         "methods and parameters, and whether writes are allowed.",
         input_schema=_object({}),
-        output_schema={
-            "$schema": _DRAFT,
-            "type": "object",
-            "required": ["api", "base_url", "writes_allowed", "endpoints", "note"],
-            "properties": {
+        output_schema=_answer(
+            ["api", "base_url", "writes_allowed", "endpoints", "note"],
+            {
                 "api": {"type": "string"},
                 "base_url": {"type": "string"},
                 "writes_allowed": {"type": "boolean"},
@@ -117,7 +108,7 @@ def _offer_list(settings: HttpSettings) -> Offered:
                     },
                 },
             },
-        },
+        ),
         annotations=_LOOKS,
         operation=Operation("list_endpoints", {}),
     )
@@ -131,9 +122,9 @@ def _offer_get(settings: HttpSettings) -> Offered:
         f"the body, at most {settings.max_bytes} bytes of it.",
         input_schema=_object(
             {"endpoint": _endpoint(settings), "path": _PATH, "params": _PARAMS, "use_cache": _USE_CACHE},
-            ["endpoint"] if settings.endpoints else [],
+            _needed(settings),
         ),
-        output_schema=_RESULT,
+        output_schema=_result(),
         annotations=_READS,
         operation=Operation("api_get", {}),
     )
@@ -147,9 +138,9 @@ def _offer_post(settings: HttpSettings) -> Offered:
         "allows no writes: list_endpoints says whether it does.",
         input_schema=_object(
             {"endpoint": _endpoint(settings), "path": _PATH, "body": _DATA, "params": _PARAMS},
-            ["endpoint"] if settings.endpoints else [],
+            _needed(settings),
         ),
-        output_schema=_RESULT,
+        output_schema=_result(),
         annotations=_MAY_WRITE,
         operation=Operation("api_post", {}),
     )
@@ -170,9 +161,9 @@ def _offer_call(settings: HttpSettings) -> Offered:
                 },
                 **_request(settings),
             },
-            ["endpoint"] if settings.endpoints else [],
+            _needed(settings),
         ),
-        output_schema=_RESULT,
+        output_schema=_result(),
         annotations=_MAY_WRITE,
         operation=Operation("call_api", {}),
     )
@@ -194,17 +185,15 @@ def _offer_batch(settings: HttpSettings) -> Offered:
                         "type": "object",
                         "additionalProperties": False,
                         "properties": _request(settings),
-                        "required": ["endpoint"] if settings.endpoints else [],
+                        "required": _needed(settings),
                     },
                 }
             },
             ["requests"],
         ),
-        output_schema={
-            "$schema": _DRAFT,
-            "type": "object",
-            "required": ["results", "succeeded", "failed", "elapsed_ms"],
-            "properties": {
+        output_schema=_answer(
+            ["results", "succeeded", "failed", "elapsed_ms"],
+            {
                 "results": {
                     "type": "array",
                     "items": {
@@ -226,7 +215,7 @@ def _offer_batch(settings: HttpSettings) -> Offered:
                 "failed": {"type": "integer"},
                 "elapsed_ms": {"type": "number"},
             },
-        },
+        ),
         annotations=_MAY_WRITE,
         operation=Operation("batch_requests", {}),
     )
@@ -241,11 +230,9 @@ def _offer_stats() -> Offered:
         "requests are left in this minute. As one process of Marina has counted since it began or the "
         "settings changed.",
         input_schema=_object({}),
-        output_schema={
-            "$schema": _DRAFT,
-            "type": "object",
-            "required": ["api", "since", "requests", "answers", "failures", "cache"],
-            "properties": {
+        output_schema=_answer(
+            ["api", "since", "requests", "answers", "failures", "cache"],
+            {
                 "api": {"type": "string"},
                 "since": {"type": "string"},
                 "requests": {"type": "integer"},
@@ -257,7 +244,7 @@ def _offer_stats() -> Offered:
                 "requests_left": {"type": "integer"},
                 "requests_per_minute": {"type": "integer"},
             },
-        },
+        ),
         annotations=_LOOKS,
         operation=Operation("get_api_stats", {}),
     )
@@ -265,12 +252,22 @@ def _offer_stats() -> Offered:
 
 def _object(properties: Mapping[str, Any], required: list[str] | None = None) -> dict[str, Any]:
     schema: dict[str, Any] = {
-        "$schema": _DRAFT,
+        "$schema": DIALECT,
         "type": "object",
         "additionalProperties": False,
         "properties": dict(properties),
     }
     return {**schema, "required": required} if required else schema
+
+
+def _answer(required: list[str], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of what a tool gives; more may be in it."""
+    return {"$schema": DIALECT, "type": "object", "required": required, "properties": properties}
+
+
+def _result() -> dict[str, Any]:
+    """The schema of one reply."""
+    return _answer(["status", "content_type", "headers", "body", "cached", "elapsed_ms"], RESULT_PROPERTIES)
 
 
 def _request(settings: HttpSettings) -> dict[str, Any]:
@@ -285,6 +282,11 @@ def _request(settings: HttpSettings) -> dict[str, Any]:
         "data": _DATA,
         "use_cache": _USE_CACHE,
     }
+
+
+def _needed(settings: HttpSettings) -> list[str]:
+    """Without endpoints, the base address itself may be asked for."""
+    return ["endpoint"] if settings.endpoints else []
 
 
 def _endpoint(settings: HttpSettings) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from servers.execution.backends.http.schemas import (
     wraps,
 )
 from servers.execution.contract import Offered, Operation
+from servers.execution.parameters import Faults, read_text
 
 KIND: Final = "http"
 """The kind of operation, and of a team's own tools, that such a definition is of."""
@@ -89,8 +90,6 @@ _CLOSED_HEADERS: Final = frozenset(
 )
 """Headers that frame a message, or that Marina writes: an argument in one of them could say what another says."""
 
-Faults = list[dict[str, str]]
-
 
 def compile_http_tool(definition: Mapping[str, Any]) -> Offered:
     """Check a definition and derive its schemas. Raises ``InvalidInput`` with every fault at once."""
@@ -101,8 +100,8 @@ def compile_http_tool(definition: Mapping[str, Any]) -> Offered:
     method = definition.get("method")
     if method not in METHODS:
         faults.append({"path": "method", "message": f"The method must be one of {', '.join(METHODS)}."})
-    title = _read_text(definition, "title", 200, faults)
-    description = _read_text(definition, "description", 8_000, faults)
+    title = read_text(definition, "title", 200, faults)
+    description = read_text(definition, "description", 8_000, faults)
     path = definition.get("path")
     faults += path_faults(path)
     defs = _gather_definitions(definition, faults)
@@ -241,7 +240,7 @@ def _check_parameter(
         refuse("in" if where == "path" else "name", fault or "Give a text.")
     if where == "path" and spec.get("required") is False:
         refuse("required", "What is in the path is always required.")
-    _read_text(spec, "description", 4_000, faults, prefix=f"{at}.")
+    read_text(spec, "description", 4_000, faults, prefix=f"{at}.")
 
 
 def _wire_fault(where: str, wire: str, placeholders: Any) -> str:
@@ -287,7 +286,7 @@ def _read_body(
         faults.append({"path": "body.kind", "message": f"It is one of {', '.join(BODY_KINDS)}."})
     _check_media_type(body.get("media_type"), "body.media_type", faults)
     _check_fields(body, kind, faults)
-    description = _read_text(body, "description", 4_000, faults, prefix="body.")
+    description = read_text(body, "description", 4_000, faults, prefix="body.")
     required = body.get("required", True)
     if not isinstance(required, bool):
         faults.append({"path": "body.required", "message": "Give true or false."})
@@ -447,11 +446,3 @@ def _check_media_type(value: Any, path: str, faults: Faults) -> None:
         not isinstance(value, str) or len(value) > 200 or not _MEDIA_TYPE.fullmatch(value)
     ):
         faults.append({"path": path, "message": "Give a media type such as application/json."})
-
-
-def _read_text(spec: Mapping[str, Any], key: str, most: int, faults: Faults, *, prefix: str = "") -> str:
-    value = spec.get(key) or ""
-    if not isinstance(value, str) or len(value) > most:
-        faults.append({"path": f"{prefix}{key}", "message": f"Give a text of at most {most} characters."})
-        return ""
-    return value

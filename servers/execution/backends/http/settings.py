@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from core.errors import InvalidInput
 from servers.execution.backends.http.definitions import METHODS, header_fault
 from servers.execution.backends.http.paths import PLACEHOLDER, BadAddress, path_faults, read_base_url
+from servers.execution.parameters import Faults
 
 Auth = Literal["none", "bearer", "api_key", "basic", "oauth"]
 
@@ -208,8 +209,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _SECRET_HEADER: Final = re.compile(r"(?i)(?:^|[-_])(?:api-?key|token|secret|password|auth|authorization)$")
-
-Faults = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from base64 import b64decode
 from binascii import Error as BadBase64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import orjson
 
-from core.errors import InvalidInput
 from servers.execution.backends.http.definitions import BODY_KINDS
+from servers.execution.backends.http.faults import refuse
 from servers.execution.backends.http.styles import in_query, plain
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
@@ -58,7 +58,7 @@ def write_body(body: Mapping[str, Any], value: Any, path: str) -> Body:
     elif kind == "binary":
         content = _bytes(value, path)
     elif not isinstance(value, Mapping):
-        _refuse(path, "Give an object: its properties are the fields of the form.")
+        refuse(path, "Give an object: its properties are the fields of the form.")
     elif kind == "form":
         content = _form(value, fields)
     else:
@@ -66,7 +66,7 @@ def write_body(body: Mapping[str, Any], value: Any, path: str) -> Body:
         content = _multipart(value, fields, boundary, path)
         media_type = f"{media_type.partition(';')[0]}; boundary={boundary}"
     if len(content) > MAX_BODY_BYTES:
-        _refuse(path, f"The body would have {len(content)} bytes; at most {MAX_BODY_BYTES} are sent.")
+        refuse(path, f"The body would have {len(content)} bytes; at most {MAX_BODY_BYTES} are sent.")
     return Body(content, media_type)
 
 
@@ -111,7 +111,7 @@ def _part(name: str, value: Any, media_type: str | None, boundary: str, path: st
         content = plain(value).encode()
     if media_type is not None:
         if not media_type.isascii() or not media_type.isprintable():
-            _refuse(path, "The media type holds an invisible character.")
+            refuse(path, "The media type holds an invisible character.")
         lines.append(f"Content-Type: {media_type}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content + b"\r\n"
 
@@ -126,7 +126,7 @@ def _is_file(value: Any) -> bool:
 
 def _text(value: Any, path: str) -> str:
     if not isinstance(value, str):
-        _refuse(path, "Give a text.")
+        refuse(path, "Give a text.")
     return value
 
 
@@ -134,8 +134,4 @@ def _bytes(value: Any, path: str) -> bytes:
     try:
         return b64decode(_text(value, path), validate=True)
     except (BadBase64, ValueError):
-        _refuse(path, "Give the bytes in base64, without line breaks.")
-
-
-def _refuse(path: str, message: str) -> NoReturn:
-    raise InvalidInput(message, errors=[{"path": path, "message": message}])
+        refuse(path, "Give the bytes in base64, without line breaks.")

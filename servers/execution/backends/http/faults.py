@@ -1,12 +1,12 @@
-"""Says in words why a request of an HTTP source came to nothing. No secret, and nothing of what was answered."""
+"""Says in words why a request of an HTTP source is not made, or came to nothing. No secret, nothing of an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
-from core.errors import SourceError
+from core.errors import InvalidInput, SourceError
 from core.outbound_http import OutboundRefused, Reason
 
 _CODES: Final[Mapping[Reason, str]] = {
@@ -29,6 +29,11 @@ _NEXT: Final[Mapping[Reason, str]] = {
     "timeout": "Try again, or let an admin raise the time limit.",
     "too_large": "Ask for less, or let an admin raise max_bytes.",
 }
+
+
+def refuse(path: str, message: str) -> NoReturn:
+    """Raise ``InvalidInput``: of this argument no request is made."""
+    raise InvalidInput(message, errors=[{"path": path, "message": message}])
 
 
 def host_of(url: str) -> str:

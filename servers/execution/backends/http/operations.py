@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import orjson
 
@@ -16,6 +16,7 @@ from servers.execution.backends.http.answers import describe_reply, to_outcome, 
 from servers.execution.backends.http.connections import Api, describe_stats
 from servers.execution.backends.http.definitions import METHODS
 from servers.execution.backends.http.exchanges import Reply, exchange, is_below
+from servers.execution.backends.http.faults import refuse
 from servers.execution.backends.http.offers import MAX_BATCH, MAX_PARAMS
 from servers.execution.backends.http.paths import MAX_PATH, PLACEHOLDER, encode, way_out
 from servers.execution.backends.http.requests import Prepared, build_request
@@ -80,7 +81,7 @@ async def call_api(run: Run, arguments: Mapping[str, Any]) -> Outcome:
     """Any request to an endpoint."""
     named = arguments.get("api")
     if named not in (None, "", run.source.name):
-        _refuse("api", f"This data source is the API {run.source.name}. Give that name, or none.")
+        refuse("api", f"This data source is the API {run.source.name}. Give that name, or none.")
     return _result(run, await _ask(run, arguments))
 
 
@@ -88,7 +89,7 @@ async def batch_requests(run: Run, arguments: Mapping[str, Any]) -> Outcome:
     """Several requests side by side, each with a result of its own."""
     requests = arguments.get("requests")
     if not isinstance(requests, Sequence) or isinstance(requests, str) or not 0 < len(requests) <= MAX_BATCH:
-        _refuse("requests", f"Give a list of 1 to {MAX_BATCH} requests.")
+        refuse("requests", f"Give a list of 1 to {MAX_BATCH} requests.")
     started = monotonic()
     results = await asyncio.gather(*(_ask_one(run, index, each) for index, each in enumerate(requests)))
     room = MAX_BATCH_BYTES
@@ -135,7 +136,7 @@ async def _ask(run: Run, request: Mapping[str, Any]) -> Reply:
 async def _ask_one(run: Run, index: int, request: Any) -> dict[str, Any]:
     try:
         if not isinstance(request, Mapping):
-            _refuse("", "Give an object with an endpoint.")
+            refuse("", "Give an object with an endpoint.")
         reply = await _ask(run, request)
     except MarinaError as fault:
         return _failure(index, fault)
@@ -155,12 +156,12 @@ def prepare(settings: HttpSettings, request: Mapping[str, Any]) -> Prepared:
     endpoint = _find_endpoint(settings, request.get("endpoint"))
     method = request.get("method") or (endpoint.method if endpoint else None) or "GET"
     if method not in METHODS:
-        _refuse("method", f"It is one of {', '.join(METHODS)}.")
+        refuse("method", f"It is one of {', '.join(METHODS)}.")
     if endpoint is not None and endpoint.method not in (None, method):
-        _refuse("endpoint", f"{endpoint.name} is for {endpoint.method} only.")
+        refuse("endpoint", f"{endpoint.name} is for {endpoint.method} only.")
     params = request.get("params") or {}
     if not isinstance(params, Mapping) or len(params) > MAX_PARAMS:
-        _refuse("params", f"Give an object of at most {MAX_PARAMS} values.")
+        refuse("params", f"Give an object of at most {MAX_PARAMS} values.")
     params = dict(params)
     if endpoint is not None:
         path = PLACEHOLDER.sub(lambda found: _fill(found[1], params), endpoint.path)
@@ -174,7 +175,7 @@ def prepare(settings: HttpSettings, request: Mapping[str, Any]) -> Prepared:
     if query:
         url += f"?{query}"
     if not is_below(url, settings.base_url):
-        _refuse(
+        refuse(
             "path",
             "With it the address would lead elsewhere than below the data source's own, or is too long.",
         )
@@ -182,11 +183,11 @@ def prepare(settings: HttpSettings, request: Mapping[str, Any]) -> Prepared:
     if data is None:
         return Prepared(method, url, (), None)
     if method in ("GET", "HEAD"):
-        _refuse("data", f"A {method} request has no body.")
+        refuse("data", f"A {method} request has no body.")
     try:
         body = orjson.dumps(data)
     except (orjson.JSONEncodeError, TypeError):
-        _refuse("data", "It holds something that JSON cannot say, such as a number beyond 64 bits.")
+        refuse("data", "It holds something that JSON cannot say, such as a number beyond 64 bits.")
     return Prepared(method, url, (("Content-Type", "application/json"),), body)
 
 
@@ -196,19 +197,19 @@ def _find_endpoint(settings: HttpSettings, given: Any) -> Endpoint | None:
     endpoint = settings.endpoints.get(given) if isinstance(given, str) else None
     if endpoint is None:
         names = ", ".join(list(settings.endpoints)[:20])
-        _refuse("endpoint", f"There is no such endpoint. list_endpoints shows them all; among them: {names}.")
+        refuse("endpoint", f"There is no such endpoint. list_endpoints shows them all; among them: {names}.")
     return endpoint
 
 
 def _fill(name: str, params: dict[str, Any]) -> str:
     if name not in params:
-        _refuse(f"params.{name}", "It stands in the endpoint's path, so it is needed.")
+        refuse(f"params.{name}", "It stands in the endpoint's path, so it is needed.")
     value = params.pop(name)
     if isinstance(value, Mapping | list) or value is None or value == "":
-        _refuse(f"params.{name}", "It stands in the endpoint's path: give one text or number.")
+        refuse(f"params.{name}", "It stands in the endpoint's path: give one text or number.")
     text = plain(value)
     if way_out(text):
-        _refuse(
+        refuse(
             f"params.{name}",
             "It would lead out of its place in the path (.., an invisible character). Change it.",
         )
@@ -220,16 +221,16 @@ def _plain_path(argument: str, given: Any) -> str:
     if given in (None, ""):
         return ""
     if not isinstance(given, str) or len(given) > MAX_PATH:
-        _refuse(argument, f"Give a path of at most {MAX_PATH} characters.")
+        refuse(argument, f"Give a path of at most {MAX_PATH} characters.")
     segments = given.removeprefix("/").split("/")
     for index, segment in enumerate(segments):
         last = index == len(segments) - 1
         if way_out(segment):
-            _refuse(argument, "It would lead out of its place (.., an invisible character). Change it.")
+            refuse(argument, "It would lead out of its place (.., an invisible character). Change it.")
         if not segment and not (last and index):
-            _refuse(argument, "It has two slashes in a row, or nothing but one.")
+            refuse(argument, "It has two slashes in a row, or nothing but one.")
         if _ENCODED.search(segment) or any(sign in segment for sign in "\\?#"):
-            _refuse(
+            refuse(
                 argument,
                 "Give it as plain text, without \\, ? and #, and not percent-encoded: it is encoded for you. What "
                 "goes into the query belongs in params.",
@@ -242,7 +243,7 @@ def _values(name: str, value: Any) -> list[str]:
     texts = []
     for item in items:
         if isinstance(item, Mapping | list | tuple):
-            _refuse(f"params.{name}", "Give a text, a number, true or false, or a list of them.")
+            refuse(f"params.{name}", "Give a text, a number, true or false, or a list of them.")
         if item is not None:
             texts.append(_encoded(f"params.{name}", plain(item)))
     return texts
@@ -252,8 +253,4 @@ def _encoded(argument: str, text: str) -> str:
     try:
         return encode(text)
     except UnicodeEncodeError:
-        _refuse(argument, "It is no valid Unicode (a lone surrogate). Leave it out.")
-
-
-def _refuse(path: str, message: str) -> NoReturn:
-    raise InvalidInput(message, errors=[{"path": path, "message": message}])
+        refuse(argument, "It is no valid Unicode (a lone surrogate). Leave it out.")

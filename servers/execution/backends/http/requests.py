@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import orjson
 
-from core.errors import InvalidInput
 from servers.execution.backends.http.bodies import Body, write_body
 from servers.execution.backends.http.definitions import STYLES, default_of, place_of
+from servers.execution.backends.http.faults import refuse
 from servers.execution.backends.http.paths import MAX_URL, PLACEHOLDER, encode, stays_below, way_out
 from servers.execution.backends.http.styles import in_header, in_path, in_query
 
@@ -43,9 +43,9 @@ def build_request(definition: Mapping[str, Any], arguments: Mapping[str, Any], b
     try:
         return _build(definition, arguments, base_url)
     except UnicodeEncodeError:
-        _refuse("", "A text in the arguments is no valid Unicode (a lone surrogate). Leave it out.")
+        refuse("", "A text in the arguments is no valid Unicode (a lone surrogate). Leave it out.")
     except (orjson.JSONEncodeError, TypeError):
-        _refuse("", "The arguments hold something that JSON cannot say, such as a number beyond 64 bits.")
+        refuse("", "The arguments hold something that JSON cannot say, such as a number beyond 64 bits.")
 
 
 def _build(definition: Mapping[str, Any], arguments: Mapping[str, Any], base_url: str) -> Prepared:
@@ -80,7 +80,7 @@ def _build(definition: Mapping[str, Any], arguments: Mapping[str, Any], base_url
     if query:
         url += "?" + "&".join("=".join(pair) for pair in query)
     if not stays_below(url, base_url):
-        _refuse(
+        refuse(
             "",
             "With these arguments the address would lead elsewhere than below the data source's own, or be longer "
             f"than {MAX_URL} characters. Nothing was sent.",
@@ -96,13 +96,13 @@ def _build(definition: Mapping[str, Any], arguments: Mapping[str, Any], base_url
 def _segment(argument: str, style: str, explode: bool, wire: str, value: Any) -> str:
     for text in _texts(value):
         if way_out(text):
-            _refuse(
+            refuse(
                 argument,
                 "It would lead out of its place in the path (.., an invisible character). Change it.",
             )
     written = in_path(style, explode, wire, value)
     if value is None or written in ("", ".", ";"):
-        _refuse(argument, "It stands in the path, so it must not be empty.")
+        refuse(argument, "It stands in the path, so it must not be empty.")
     return written
 
 
@@ -116,7 +116,7 @@ def _texts(value: Any) -> list[str]:
 
 def _header(argument: str, value: str) -> str:
     if _NOT_IN_HEADERS.search(value) or len(value) > MAX_HEADER:
-        _refuse(
+        refuse(
             argument, f"It goes into a header: at most {MAX_HEADER} plain ASCII characters, no line breaks."
         )
     return value.strip()
@@ -134,10 +134,6 @@ def _body(definition: Mapping[str, Any], arguments: Mapping[str, Any], parts: di
         return write_body(body, parts, "")
     if argument not in arguments:
         if body.get("required", True):
-            _refuse(argument, "The body is required.")
+            refuse(argument, "The body is required.")
         return None
     return write_body(body, arguments[argument], argument)
-
-
-def _refuse(path: str, message: str) -> NoReturn:
-    raise InvalidInput(message, errors=[{"path": path, "message": message}])

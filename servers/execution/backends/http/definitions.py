@@ -39,6 +39,9 @@ KIND: Final = "http"
 """The kind of operation, and of a team's own tools, that such a definition is of."""
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+READS: Final = frozenset({"GET", "HEAD"})
+"""What is sent where a source allows no writes."""
+
 STYLES: Final[Mapping[str, tuple[str, ...]]] = {
     "path": ("simple", "label", "matrix", "json"),
     "query": ("form", "spaceDelimited", "pipeDelimited", "deepObject", "json"),

@@ -16,12 +16,12 @@ from core.errors import SourceError
 from core.outbound_http import Answer, OutboundRefused
 from servers.execution.backends.http.caching import Kept, Key
 from servers.execution.backends.http.connections import Api
+from servers.execution.backends.http.definitions import READS
 from servers.execution.backends.http.faults import fault_of, host_of
 from servers.execution.backends.http.paths import stays_below
 from servers.execution.backends.http.requests import Prepared
 from servers.execution.backends.http.settings import HttpSettings
 
-READS: Final = frozenset({"GET", "HEAD"})
 MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ACCEPT: Final = "application/json, */*;q=0.5"

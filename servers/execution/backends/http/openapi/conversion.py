@@ -311,14 +311,13 @@ class Schemas:
                 if name not in hidden
             }
         items = schema.get("items")
-        listed = [
-            (key, schema.get(key)) for key in ("prefixItems", "items") if isinstance(schema.get(key), list)
-        ]
-        for key, each in listed:
-            made["prefixItems"] = [
-                self._converted(one, f"{place}/{key}/{index}", left - 1)
-                for index, one in enumerate(each or ())
-            ]
+        for key in ("prefixItems", "items"):
+            listed = schema.get(key)
+            if isinstance(listed, list):
+                made["prefixItems"] = [
+                    self._converted(one, f"{place}/{key}/{index}", left - 1)
+                    for index, one in enumerate(listed)
+                ]
         if isinstance(items, Mapping):
             made["items"] = self._property(items, f"{place}/items", left - 1, files=files)
         patterned = schema.get("patternProperties")

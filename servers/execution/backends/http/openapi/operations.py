@@ -235,9 +235,7 @@ class _Importer:
         ):
             if where not in _PLACES or (where == "path" and wire not in placeholders):
                 continue
-            if (where == "header" and header_fault(wire)) or (
-                wire.lower() in _IGNORED_HEADERS and where == "header"
-            ):
+            if where == "header" and (header_fault(wire) or wire.lower() in _IGNORED_HEADERS):
                 continue
             argument = argument_name(wire, where, taken)
             parameters[argument] = _written(parameter, argument, where, wire)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from core.errors import InvalidInput
 from core.outbound import AllowAddress
 from core.outbound_http import OutboundClient, OutboundRefused
+from servers.execution.backends.http.definitions import READS
 from servers.execution.backends.http.openapi.conversion import bounded_text
 from servers.execution.backends.http.openapi.documents import MAX_JSON_BYTES, refuse_document
 from servers.execution.backends.http.openapi.imports import (
@@ -20,6 +21,7 @@ from servers.execution.backends.http.openapi.imports import (
     import_document,
     pick_operations,
 )
+from servers.execution.backends.http.settings import SECRETS
 from servers.execution.contract import Offered
 
 FETCH_SECONDS: Final = 20.0
@@ -27,7 +29,6 @@ _READ: Final = "read"
 """Under it, in settings that are in memory only, stands the document as it was read."""
 
 _KEPT: Final = ("url", "title", "version", "digest")
-_SECRETS: Final = ("token", "password", "client_secret")
 _ACCEPT: Final = (
     ("Accept", "application/json, application/yaml;q=0.9, */*;q=0.5"),
     ("User-Agent", "Marina"),
@@ -73,7 +74,7 @@ def clean_document(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
         rest["base_url"] = document.base_url
         if not document.base_url:
             raise _fault("base_url", "The document names no address of the API: give it here.")
-    if not rest.get("auth") and any(rest.get(name) for name in _SECRETS):
+    if not rest.get("auth") and any(rest.get(name) for name in SECRETS):
         named = next((each for each in (sign_in.settings() for sign_in in document.sign_ins) if each), {})
         rest = {**named, **{name: value for name, value in rest.items() if value not in (None, "")}}
     return rest, {
@@ -105,11 +106,11 @@ def offer_document(settings: Mapping[str, Any]) -> list[Offered]:
     picked = pick_operations(document.operations, picks)
     tools = [each.tool for each in picked if each.tool is not None]
     if not settings.get("allow_writes"):
-        writing = [tool for tool in tools if tool.operation.definition["method"] not in ("GET", "HEAD")]
+        writing = [tool for tool in tools if tool.operation.definition["method"] not in READS]
         if writing and picks and not any(str(pick).lower().startswith("tag:") for pick in picks):
             message = f"{writing[0].name} writes, and this source allows no writes: set allow_writes, or leave it out."
             raise _fault("operations", message)
-        tools = [tool for tool in tools if tool.operation.definition["method"] in ("GET", "HEAD")]
+        tools = [tool for tool in tools if tool.operation.definition["method"] in READS]
     if not tools:
         reasons = [each.problem for each in document.operations if each.problem]
         message = "No operation of the document becomes a tool" + (

@@ -81,6 +81,16 @@ def free_prefix(name: str, offering: Offering) -> str:
     raise Conflict(f"{taken} exists already. Choose another name for the data source.", code="name_taken")
 
 
+def tools_of(source: DataSource, offering: Offering) -> list[Offered]:
+    """The tools of an offering as this source offers them: by the names that they get here, in the form in which they
+    are stored.
+
+    Raises ``InvalidInput``.
+    """
+    names = _names_in_sentences(offering)
+    return [_prefixed(each, source.tool_prefix, names) for each in offering.tools]
+
+
 def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refreshed:
     """Make what is stored of a source what it offers now: of a new one, everything is added.
 
@@ -97,10 +107,7 @@ def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refr
 
 def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *, caller: Caller) -> None:
     present = {tool.name: tool for tool in Tool.objects.filter(source=source).select_related("current")}
-    names = _names_in_sentences(offering)
-    offered = {
-        tool.name: tool for tool in (_prefixed(each, source.tool_prefix, names) for each in offering.tools)
-    }
+    offered = {each.name: each for each in tools_of(source, offering)}
     new: list[Offered] = []
     for name, tool in present.items():
         if tool.brought and name not in offered:

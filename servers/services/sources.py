@@ -23,7 +23,7 @@ from servers.services.bounds import check_name
 from servers.services.changes import publish_change
 from servers.services.differences import Difference, diff_tools
 from servers.services.kinds import backend_of
-from servers.services.offerings import Refreshed, free_prefix, take_over
+from servers.services.offerings import Refreshed, free_prefix, take_over, tools_of
 from servers.services.runtime import get_runtime
 from servers.services.sealed import open_source, seal_settings
 from servers.services.slow_statements import KeptStatement
@@ -180,8 +180,7 @@ def preview_refresh(source_id: UUID, *, caller: Caller, document: Any = None) ->
     offering = _offered(backend, cleaned)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id)
-        new = [replace(each, name=source.tool_prefix + each.name) for each in offering.tools]
-        return diff_tools(_brought_tools(source), new)
+        return diff_tools(_brought_tools(source), tools_of(source, offering))
 
 
 def delete_source(source_id: UUID, *, caller: Caller) -> None:

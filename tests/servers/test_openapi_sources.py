@@ -157,6 +157,18 @@ def test_changed_document_is_previewed_then_taken_over(rest: Rest, team: Team, a
     assert tools_of(rest, team)[READ]["version"] == 2
 
 
+def test_preview_of_tools_under_the_source_s_name_says_what_taking_over_does(rest: Rest, team: Team) -> None:
+    document = deepcopy(FASTAPI_LIKE)
+    document["paths"]["/items/{item_id}"]["get"]["description"] = f"As {READ} says it."
+    create(rest, team, openapi=document)
+    body = {"name": "more", "kind": "http", "settings": {"openapi": document}}
+    source = rest.post(f"/tenants/{team.slug}/data-sources", body).body["id"]
+    route = f"/tenants/{team.slug}/data-sources/{source}/refresh"
+    assert f"As more_{READ} says it." in tools_of(rest, team)[f"more_{READ}"]["description"]
+    for preview in (True, False):
+        assert rest.post(route, {"document": document, "preview": preview}).body["differences"] == []
+
+
 def test_document_that_was_given_whole_is_given_again(rest: Rest, team: Team) -> None:
     source = create(rest, team, openapi=FASTAPI_LIKE).body["id"]
     route = f"/tenants/{team.slug}/data-sources/{source}/refresh"

@@ -12,7 +12,7 @@ from itertools import chain, count
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import Count, Sum
 
 from core.errors import Conflict, InvalidInput
 from servers.execution.contract import OfferedPrompt, OfferedResource
@@ -45,6 +45,7 @@ MAX_OWN: Final = 500
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Of all resources of a team's own together: they stand in the memory of each web process."""
 
+_URI_TAKEN: Final = ("servers_resource_uri_unique", "The URI was taken this moment. Choose another one.")
 _LARGEST: Final = MAX_DEFINITION_BYTES + 64 * 1024
 
 
@@ -55,13 +56,10 @@ def create_resource(definition: Mapping[str, Any], *, caller: Caller, source: st
         row = _source_for(source, caller)
         offered = _compiled_resource(row, definition)
         require_free_uris([offered.uri])
-        _check_room(Resource.objects.filter(brought=False).count(), offered)
-        with name_taken("servers_resource_uri_unique", "The URI was taken this moment. Choose another one."):
-            fields = {"source": row, "brought": False, **_fields(offered)}
-            made = Resource(tenant_id=caller.tenant_id, **fields)
-            made.save(force_insert=True)
-        publish_change(caller.tenant_id)
-        record_change("resource.created", caller=caller, after=shown_resource(made))
+        _check_room(offered)
+        made = Resource(tenant_id=caller.tenant_id, source=row, brought=False, **_fields(offered))
+        with name_taken(*_URI_TAKEN):
+            _insert(made, "resource.created", shown_resource, caller)
     return made
 
 
@@ -84,10 +82,8 @@ def change_resource(
             offered = _compiled_resource(row.source, _merged(resource_definition(row), definition))
             if offered.uri != row.uri:
                 require_free_uris([offered.uri])
-            _check_room(0, offered, besides=row)
-            with name_taken(
-                "servers_resource_uri_unique", "The URI was taken this moment. Choose another one."
-            ):
+            _check_room(offered, besides=row)
+            with name_taken(*_URI_TAKEN):
                 _write(row, _fields(offered), "resource.changed", shown_resource, caller)
         if enabled is not None:
             return set_resource_enabled(resource_id, enabled, caller=caller)
@@ -99,11 +95,7 @@ def delete_resource(resource_id: UUID, *, caller: Caller) -> None:
     caller.require(Action.TOOLS_CHANGE)
     with tenant_scope(caller.tenant_id):
         row = access_resource(resource_id, caller, lock=True)
-        _require_own(row)
-        before = shown_resource(row)
-        row.delete()
-        publish_change(caller.tenant_id)
-        record_change("resource.deleted", caller=caller, before=before)
+        _delete(row, "resource.deleted", shown_resource, caller)
 
 
 def create_prompt(definition: Mapping[str, Any], *, caller: Caller, source: str | None = None) -> Prompt:
@@ -114,12 +106,9 @@ def create_prompt(definition: Mapping[str, Any], *, caller: Caller, source: str 
         offered = _compiled_prompt(row, definition)
         if Prompt.objects.filter(brought=False).count() >= MAX_OWN:
             raise _too_many("prompts")
-        with name_taken("servers_prompt_name_unique", _name_conflict(offered.name)):
-            fields = {"source": row, "brought": False, **_prompt_fields(offered)}
-            made = Prompt(tenant_id=caller.tenant_id, **fields)
-            made.save(force_insert=True)
-        publish_change(caller.tenant_id)
-        record_change("prompt.created", caller=caller, after=shown_prompt(made))
+        made = Prompt(tenant_id=caller.tenant_id, source=row, brought=False, **_prompt_fields(offered))
+        with name_taken(*_prompt_taken(offered.name)):
+            _insert(made, "prompt.created", shown_prompt, caller)
     return made
 
 
@@ -140,9 +129,8 @@ def change_prompt(
         if definition:
             _require_own(row)
             offered = _compiled_prompt(row.source, _merged(prompt_definition(row), definition))
-            fields = _prompt_fields(offered)
-            with name_taken("servers_prompt_name_unique", _name_conflict(offered.name)):
-                _write(row, fields, "prompt.changed", shown_prompt, caller)
+            with name_taken(*_prompt_taken(offered.name)):
+                _write(row, _prompt_fields(offered), "prompt.changed", shown_prompt, caller)
         if enabled is not None:
             return set_prompt_enabled(prompt_id, enabled, caller=caller)
     return row
@@ -153,11 +141,7 @@ def delete_prompt(prompt_id: UUID, *, caller: Caller) -> None:
     caller.require(Action.TOOLS_CHANGE)
     with tenant_scope(caller.tenant_id):
         row = access_prompt(prompt_id, caller, lock=True)
-        _require_own(row)
-        before = shown_prompt(row)
-        row.delete()
-        publish_change(caller.tenant_id)
-        record_change("prompt.deleted", caller=caller, before=before)
+        _delete(row, "prompt.deleted", shown_prompt, caller)
 
 
 def resource_definition(row: Resource) -> dict[str, Any]:
@@ -251,6 +235,13 @@ def _paths_of_one(before: str, itself: str) -> Iterator[None]:
         raise InvalidInput(f"{errors[0]['path']}: {errors[0]['message']}", errors=errors) from None
 
 
+def _insert(row: Row, kind: str, shown: Callable[[Row], dict[str, Any]], caller: Caller) -> None:
+    """Store a new one, with its record of this kind."""
+    row.save(force_insert=True)
+    publish_change(caller.tenant_id)
+    record_change(kind, caller=caller, after=shown(row))
+
+
 def _write(
     row: Row, fields: Mapping[str, Any], kind: str, shown: Callable[[Row], dict[str, Any]], caller: Caller
 ) -> None:
@@ -266,14 +257,24 @@ def _write(
     record_change(kind, caller=caller, before=before, after={**shown(row), "changed": changed})
 
 
-def _check_room(present: int, offered: OfferedResource, *, besides: Resource | None = None) -> None:
-    if present >= MAX_OWN:
-        raise _too_many("resources")
+def _delete(row: Row, kind: str, shown: Callable[[Row], dict[str, Any]], caller: Caller) -> None:
+    """Delete one of the team's own, with its record of this kind. Raises ``Conflict`` for others."""
+    _require_own(row)
+    before = shown(row)
+    row.delete()
+    publish_change(caller.tenant_id)
+    record_change(kind, caller=caller, before=before)
+
+
+def _check_room(offered: OfferedResource, *, besides: Resource | None = None) -> None:
+    """Raise ``Conflict`` where one more, or one in place of ``besides``, would be too many or too large."""
     rows = Resource.objects.filter(brought=False)
     if besides is not None:
         rows = rows.exclude(pk=besides.pk)
-    held = rows.aggregate(total=Sum("size"))["total"] or 0
-    if held + (offered.size or 0) > MAX_BYTES:
+    held = rows.aggregate(count=Count("pk"), size=Sum("size"))
+    if besides is None and held["count"] >= MAX_OWN:
+        raise _too_many("resources")
+    if (held["size"] or 0) + (offered.size or 0) > MAX_BYTES:
         raise Conflict(
             f"The team's own resources would have more than {MAX_BYTES:,} bytes together. Delete some, or put "
             "them into a data source for files.",
@@ -293,5 +294,5 @@ def _require_own(row: Resource | Prompt) -> None:
         )
 
 
-def _name_conflict(name: str) -> str:
-    return f"A prompt called {name} exists already. Choose another name."
+def _prompt_taken(name: str) -> tuple[str, str]:
+    return "servers_prompt_name_unique", f"A prompt called {name} exists already. Choose another name."

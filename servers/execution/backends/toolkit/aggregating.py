@@ -24,6 +24,7 @@ from servers.execution.backends.toolkit.values import (
     refuse_value,
     show_number,
     type_name,
+    unnumbered_name,
 )
 
 FUNCTIONS: Final = ("sum", "avg", "count", "min", "max")
@@ -95,7 +96,7 @@ class _Wanted:
         found = read_number(value)
         if self._adds:
             if found is None:
-                refuse_value(number, self.field, f"{_told(value)} cannot be added up.")
+                refuse_value(number, self.field, f"{unnumbered_name(value)} cannot be added up.")
             column.add(found)
             return
         column.count += 1
@@ -105,7 +106,9 @@ class _Wanted:
             column.bound(value)
         elif found is None or self._texts:
             refuse_value(
-                number, self.field, f"{_told(value)} has no order with what stands in the rows before."
+                number,
+                self.field,
+                f"{unnumbered_name(value)} has no order with what stands in the rows before.",
             )
         else:
             column.bound(found)
@@ -256,7 +259,7 @@ def _summarize(field: Field, path: str, rows: Sequence[Any], pace: Pace) -> dict
             continue
         found = read_number(value)
         if found is None:
-            refuse_value(number, field, f"{_told(value)} is no number.")
+            refuse_value(number, field, f"{unnumbered_name(value)} is no number.")
         column.add(found)
         values.append(found)
     if not known:
@@ -320,7 +323,3 @@ def _divide(total: Number, count: int) -> Number:
     rough = EXACT.copy()
     rough.prec = _ROOT_DIGITS
     return rough.divide(Decimal(total), Decimal(count))
-
-
-def _told(value: Any) -> str:
-    return "text that is not written as a number" if isinstance(value, str) else type_name(value)

@@ -21,6 +21,7 @@ from servers.execution.backends.toolkit.values import (
     refuse_unknown,
     refuse_value,
     type_name,
+    unnumbered_name,
 )
 
 _ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -138,7 +139,7 @@ def _ordered(compare: Callable[[Any, Any], bool], value: Any, field: Field) -> T
             return compare(given, value)
         found = read_number(given)
         if found is None:
-            refuse_value(number, field, f"{_told(given)} cannot be compared with a number.")
+            refuse_value(number, field, f"{unnumbered_name(given)} cannot be compared with a number.")
         return compare(found, wanted)
 
     return ordered
@@ -159,7 +160,3 @@ def _contains(value: Any, field: Field) -> Test:
         return any(equal(each, number) for each in given)
 
     return contains
-
-
-def _told(value: Any) -> str:
-    return "text that is not written as a number" if isinstance(value, str) else type_name(value)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from servers.execution.backends.toolkit.pace import Pace
-from servers.execution.backends.toolkit.values import MAX_ROWS, refuse
+from servers.execution.backends.toolkit.values import MAX_ROWS, kind_of, refuse
 
 MAX_PATHS: Final = 500
 MAX_DEPTH: Final = 64
@@ -88,22 +88,6 @@ def analyze_structure(arguments: Mapping[str, Any], pace: Pace) -> dict[str, Any
         found["examples"] = examples[""]
     shown = [place.shown(path, examples.get(path, [])) for path, place in places.items()]
     return {**found, "fields": shown, "truncated": more}
-
-
-def kind_of(value: Any) -> str:
-    """A JSON value's type; whole numbers apart from others."""
-    if value is None:
-        return "null"
-    for type_, name in (
-        (bool, "boolean"),
-        (int, "integer"),
-        (float, "number"),
-        (str, "string"),
-        (list, "array"),
-    ):
-        if isinstance(value, type_):
-            return name
-    return "object"
 
 
 def _below(path: str, value: Any) -> list[tuple[str, Any]]:

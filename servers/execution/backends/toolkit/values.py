@@ -33,6 +33,15 @@ _SAFE_DIGITS: Final = 15
 """Digits of a whole number that a double keeps."""
 _64_BITS: Final = range(-(2**63), 2**64)
 _SHOWN_NAMES: Final = 20
+_TOLD: Final[Mapping[str, str]] = {
+    "null": "null",
+    "boolean": "a boolean",
+    "integer": "a number",
+    "number": "a number",
+    "string": "text",
+    "array": "an array",
+    "object": "an object",
+}
 _SMALL: Final = 16
 """Bytes that a number, a truth value or null take at most in an estimate."""
 
@@ -118,19 +127,30 @@ def show_number(value: int | Decimal) -> int | float | str:
     return value if value in _64_BITS else str(value)
 
 
-def type_name(value: Any) -> str:
-    """A value's JSON type with its article."""
+def kind_of(value: Any) -> str:
+    """A JSON value's type; whole numbers apart from others."""
     if value is None:
         return "null"
     for type_, name in (
-        (bool, "a boolean"),
-        (int | float, "a number"),
-        (str, "text"),
-        (list, "an array"),
+        (bool, "boolean"),
+        (int, "integer"),
+        (float, "number"),
+        (str, "string"),
+        (list, "array"),
     ):
         if isinstance(value, type_):
             return name
-    return "an object"
+    return "object"
+
+
+def type_name(value: Any) -> str:
+    """A value's JSON type with its article."""
+    return _TOLD[kind_of(value)]
+
+
+def unnumbered_name(value: Any) -> str:
+    """What a value is that ``read_number`` reads no number from."""
+    return "text that is not written as a number" if isinstance(value, str) else type_name(value)
 
 
 def refuse(path: str, message: str) -> NoReturn:

@@ -76,14 +76,21 @@ class _Wanted:
 
     def __init__(self, field: Field, functions: Sequence[str]) -> None:
         self.field = field
-        self.functions = functions
-        self.known = False
+        self.counts_rows = field.name == ROWS
+        self.known = self.counts_rows
+        self.names = {
+            function: function if self.counts_rows else f"{field.name}_{function}" for function in functions
+        }
+        """What the results are called, by function."""
         self._adds = bool({"sum", "avg"} & set(functions))
         self._bounds = bool({"min", "max"} & set(functions))
         self._texts: bool | None = None
 
     def take(self, column: _Column, row: Mapping[str, Any], number: int) -> None:
         """Count one row in. Raises ``InvalidInput`` that names it."""
+        if self.counts_rows:
+            column.count += 1
+            return
         value = self.field.of(row)
         if value is MISSING:
             return
@@ -113,12 +120,6 @@ class _Wanted:
         else:
             column.bound(found)
 
-    def names(self) -> dict[str, str]:
-        """What the results are called, by function."""
-        if self.field.name == ROWS:
-            return {"count": "count"}
-        return {function: f"{self.field.name}_{function}" for function in self.functions}
-
 
 def aggregate_data(arguments: Mapping[str, Any], pace: Pace) -> dict[str, Any]:
     """One row a group: what it was grouped by, and each result as ``<field>_<function>``."""
@@ -126,7 +127,7 @@ def aggregate_data(arguments: Mapping[str, Any], pace: Pace) -> dict[str, Any]:
     grouped = _read_grouping(arguments.get("group_by"))
     wanted = _read_aggregations(arguments.get("aggregations"))
     _check_names(grouped, wanted)
-    groups: dict[tuple[Any, ...], tuple[list[Any], list[_Column], list[int]]] = {}
+    groups: dict[tuple[Any, ...], tuple[list[Any], list[_Column]]] = {}
     known = [False] * len(grouped)
     room = Room()
     for number, given in pace.each(rows):
@@ -137,20 +138,18 @@ def aggregate_data(arguments: Mapping[str, Any], pace: Pace) -> dict[str, Any]:
         group = groups.get(key)
         if group is None:
             for each in wanted:
-                room.take(each.field.name * len(each.functions))
+                room.take(each.field.name * len(each.names))
             for field, value in zip(grouped, values, strict=True):
                 room.take(field.name)
                 room.take(value)
-            group = groups[key] = (values, [_Column() for _ in wanted], [0])
-        group[2][0] += 1
+            group = groups[key] = (values, [_Column() for _ in wanted])
         for each, column in zip(wanted, group[1], strict=True):
-            if each.field.name != ROWS:
-                each.take(column, row, number)
+            each.take(column, row, number)
     for place, field in enumerate(grouped):
         if rows and not known[place]:
             refuse_unknown(field, "group_by", rows)
     for each in wanted:
-        if rows and not each.known and each.field.name != ROWS:
+        if rows and not each.known:
             refuse_unknown(each.field, f"aggregations.{each.field.name[:80]}", rows)
     made = [_shown(grouped, wanted, *group) for group in groups.values()]
     return {"rows": made, "row_count": len(made), "total_rows": len(rows)}
@@ -201,7 +200,7 @@ def _read_aggregations(given: Any) -> list[_Wanted]:
 def _check_names(grouped: Sequence[Field], wanted: Sequence[_Wanted]) -> None:
     taken = {field.name for field in grouped}
     for each in wanted:
-        for name in each.names().values():
+        for name in each.names.values():
             if name in taken:
                 refuse(
                     "group_by",
@@ -228,12 +227,11 @@ def _shown(
     wanted: Sequence[_Wanted],
     values: Sequence[Any],
     columns: Sequence[_Column],
-    count: Sequence[int],
 ) -> dict[str, Any]:
     made = {field.name: value for field, value in zip(grouped, values, strict=True)}
     for each, column in zip(wanted, columns, strict=True):
-        for function, name in each.names().items():
-            made[name] = count[0] if each.field.name == ROWS else column.shown(function)
+        for function, name in each.names.items():
+            made[name] = column.shown(function)
     return made
 
 

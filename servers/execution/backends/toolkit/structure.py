@@ -18,35 +18,39 @@ _NAME_CHARACTERS: Final = 200
 
 
 class _Place:
-    """What stands at one path."""
+    """What stands at one path. ``distinct`` is ``None`` once there are too many values to count."""
 
-    __slots__ = ("distinct", "objects", "parent", "present", "types")
+    __slots__ = ("distinct", "examples", "parent", "present", "types")
 
     def __init__(self, parent: _Place | None) -> None:
         self.parent = parent
         self.present = 0
-        self.objects = 0
         self.types: dict[str, int] = {}
         self.distinct: set[tuple[str, Any]] | None = set()
+        self.examples: list[Any] = []
 
     def take(self, value: Any, kind: str) -> None:
         self.present += 1
         self.types[kind] = self.types.get(kind, 0) + 1
-        if kind == "object":
-            self.objects += 1
-        if kind not in {"object", "array", "null"} and self.distinct is not None:
+        if kind in {"object", "array", "null"}:
+            return
+        if self.distinct is not None:
             self.distinct.add((kind, value[:_NAME_CHARACTERS] if isinstance(value, str) else value))
             if len(self.distinct) > MAX_DISTINCT:
                 self.distinct = None
+        if len(self.examples) < MAX_EXAMPLES:
+            example = value[:_EXAMPLE_CHARACTERS] if isinstance(value, str) else value
+            if example not in self.examples:
+                self.examples.append(example)
 
-    def shown(self, path: str, examples: list[Any]) -> dict[str, Any]:
+    def shown(self, path: str) -> dict[str, Any]:
         found: dict[str, Any] = {"path": path, "types": self.types, "present": self.present}
         if self.parent is not None and not path.endswith("[]"):
-            found["missing"] = self.parent.objects - self.present
+            found["missing"] = self.parent.types.get("object", 0) - self.present
         if self.distinct:
             found["distinct"] = len(self.distinct)
-        if examples:
-            found["examples"] = examples
+        if self.examples:
+            found["examples"] = self.examples
         return found
 
 
@@ -58,7 +62,6 @@ def analyze_structure(arguments: Mapping[str, Any], pace: Pace) -> dict[str, Any
     if isinstance(data, list) and len(data) > MAX_ROWS:
         refuse("data", f"There are {len(data)} items; at most {MAX_ROWS} are taken.")
     places: dict[str, _Place] = {"": _Place(None)}
-    examples: dict[str, list[Any]] = {}
     deepest, values, more = 0, 0, False
     waiting: list[tuple[str, Any, int]] = [("", data, 0)]
     while waiting:
@@ -72,7 +75,6 @@ def analyze_structure(arguments: Mapping[str, Any], pace: Pace) -> dict[str, Any
         kind = kind_of(value)
         place = places[path]
         place.take(value, kind)
-        _keep_example(examples.setdefault(path, []), value, kind)
         for below, item in _below(path, value):
             if below not in places:
                 if len(places) > MAX_PATHS:
@@ -85,8 +87,8 @@ def analyze_structure(arguments: Mapping[str, Any], pace: Pace) -> dict[str, Any
     if isinstance(data, list | dict):
         found["length"] = len(data)
     elif top.distinct:
-        found["examples"] = examples[""]
-    shown = [place.shown(path, examples.get(path, [])) for path, place in places.items()]
+        found["examples"] = top.examples
+    shown = [place.shown(path) for path, place in places.items()]
     return {**found, "fields": shown, "truncated": more}
 
 
@@ -97,10 +99,3 @@ def _below(path: str, value: Any) -> list[tuple[str, Any]]:
         before = f"{path}." if path else ""
         return [(f"{before}{name[:_NAME_CHARACTERS]}", item) for name, item in value.items()]
     return []
-
-
-def _keep_example(kept: list[Any], value: Any, kind: str) -> None:
-    if len(kept) < MAX_EXAMPLES and kind not in {"object", "array", "null"}:
-        example = value[:_EXAMPLE_CHARACTERS] if isinstance(value, str) else value
-        if example not in kept:
-            kept.append(example)

@@ -94,7 +94,8 @@ class Session:
             async with asyncio.timeout(CONNECT_SECONDS):
                 for name, sql in statements.items():
                     session._conn.send_prepare(name, sql.encode())
-                await session._finish(len(statements), sync=True)
+                session.send([], sync=True)
+                await session.receive(len(statements), sync=True)
         except (TimeoutError, PsycopgError):
             await session.close()
             raise ConnectionLost from None
@@ -114,20 +115,29 @@ class Session:
         Without ``sync`` the transaction goes on, for the next exchange. Raises ``StatementFailed`` for the first
         command that fails (those after it are skipped; ``rollback`` comes next), or ``ConnectionLost``.
         """
+        self.send(commands, sync=sync)
+        return await self.receive(len(commands), sync=sync)
+
+    def send(self, commands: Sequence[Command], *, sync: bool) -> None:
+        """Send commands, as far as the socket takes them now; ``receive`` comes next. Raises ``ConnectionLost``."""
         if self._lost:
             raise ConnectionLost
         try:
             for name, parameters in commands:
                 self._conn.send_query_prepared(name, parameters, [1] * len(parameters), result_format=1)
+            if sync:
+                self._conn.pipeline_sync()
+            else:
+                self._conn.send_flush_request()
+            self._conn.flush()
         except PsycopgError:
             self.abort()
             raise ConnectionLost from None
-        return await self._finish(len(commands), sync=sync)
 
     async def rollback(self, rollback: Command) -> None:
         """Leave a failed or unwanted transaction."""
         if self._conn.pipeline_status == PipelineStatus.ABORTED:
-            await self._finish(0, sync=True)
+            await self.exchange([], sync=True)
         await self.exchange([rollback], sync=True)
 
     def abort(self) -> None:
@@ -147,12 +157,9 @@ class Session:
         self.abort()
         await self._connection.close()
 
-    async def _finish(self, count: int, *, sync: bool) -> list[PGresult]:
+    async def receive(self, count: int, *, sync: bool) -> list[PGresult]:
+        """Await the results of the ``count`` commands that ``send`` sent. Raises as ``exchange`` does."""
         try:
-            if sync:
-                self._conn.pipeline_sync()
-            else:
-                self._conn.send_flush_request()
             await self._flush()
             results = [await self._result() for _ in range(count)]
             if sync:

@@ -1,8 +1,9 @@
 """The log's group-commit writer: one a process. It decides nothing about what is recorded.
 
 Whoever hands in an entry waits on a future of its own until the record is on disk. What comes in while a batch
-is being committed makes the next batch, so a thousand waiting calls cost one commit. A batch that few wait for lets the
-loop turn twice first, for a request that is being read may hand in another.
+is being committed makes the next batch, so a thousand waiting calls cost one commit. Best is that two batches take
+turns, one being committed while the calls of the other run: so one waits for half as many records as the last two
+held, unless they do not come, and goes with the record that makes it full, before other calls run on.
 
 One transaction a batch, in one of two ways:
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -62,12 +64,11 @@ BEAT_TICKS: Final = 8
 LOCKED_BATCHES: Final = 64
 """How many batches to read the heads first, after one was not as expected."""
 
-GATHERED: Final = 32
-"""Records that are worth a round trip: with more, each costs hardly less."""
+QUIET_SECONDS: Final = 0.001
+"""So long without another record, and a batch goes that is not full: whoever could fill it is not about to."""
 
-GATHER_SECONDS: Final = 0.002
-QUIET_TURNS: Final = 2
-"""Turns of the loop without another record, after which a batch goes: a request that is read now runs in the next."""
+GATHERINGS: Final = 3
+"""So often a batch waits so long, if each time something comes."""
 
 KNOWN_HEADS: Final = 50_000
 FIRST_BACKOFF_SECONDS: Final = 0.05
@@ -76,6 +77,9 @@ HELD_PAUSE_SECONDS: Final = 0.005
 
 _NOT_AS_EXPECTED: Final = "22012"
 _HEAD_IS_HELD: Final = "55P03"
+_NEVER: Final = sys.maxsize
+_SENT_COMMANDS: Final = 4
+
 _TRY_AGAIN: Final = frozenset({_NOT_AS_EXPECTED, _HEAD_IS_HELD, "40001", "40P01"})
 _OF_THE_RECORD: Final = ("22", "23")
 """Classes of SQLSTATE that are the fault of a record, not of the database: data, integrity."""
@@ -101,6 +105,9 @@ class AuditWriter:
         self._session: Session | None = None
         self._accepting = False
         self._closing = False
+        self._sent: dict[int, Head] | None = None
+        self._sizes = 1, 1
+        self._full = _NEVER
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -152,7 +159,10 @@ class AuditWriter:
         body = encode(entry)
         done: asyncio.Future[int] = self._loop.create_future()
         self._queue.add(Waiting(tenant_id, entry, body, done, self._loop.time()))
-        self._rouse()
+        if len(self._queue) >= self._full:
+            self._begin()
+        elif self._wake is not None:
+            self._rouse()
         return done
 
     async def close(self) -> None:
@@ -202,12 +212,14 @@ class AuditWriter:
 
     async def _serve(self, session: Session, attempted: asyncio.Future[None]) -> None:
         while True:
-            if self._queue:
+            if self._queue and self._sent is None:
                 await self._gather()
+            if self._sent is not None:
+                await self._commit_sent(session)
+                continue
             batch = self._queue.take_batch(self._held)
             if batch:
                 await self._commit(session, batch)
-                self._silent_ticks = 0
                 continue
             if self._closing:
                 return
@@ -220,16 +232,44 @@ class AuditWriter:
                 # Only after what was waiting is written: that proves that the log can be.
                 self._accepting = True
                 _settle(attempted)
-            self._wake = self._loop.create_future()
-            await self._wake
+            self._full = self._enough()
+            await self._rest()
+
+    def _enough(self) -> int:
+        """How many records make a batch full: half of the last two's, so that they take turns."""
+        return max(1, sum(self._sizes) // 2)
 
     async def _gather(self) -> None:
-        """Let what is ready to run hand in its records as well: a round trip with thirty costs little more than one."""
-        until = self._loop.time() + GATHER_SECONDS
-        quiet = 0
-        while quiet < QUIET_TURNS and (had := len(self._queue)) < GATHERED and self._loop.time() < until:
+        """Wait until a batch is full and sent, or what is there is all that comes."""
+        self._full = self._enough()
+        if len(self._queue) < self._full:
+            # The calls that were answered just now run first: their clients may send the next.
             await asyncio.sleep(0)
-            quiet = quiet + 1 if len(self._queue) == had else 0
+            for _ in range(GATHERINGS):
+                had = len(self._queue)
+                if self._sent is not None or had >= self._full:
+                    break
+                quiet = self._loop.call_later(QUIET_SECONDS, self._rouse)
+                try:
+                    await self._rest()
+                finally:
+                    quiet.cancel()
+                if len(self._queue) == had:
+                    break
+        self._full = _NEVER
+
+    def _begin(self) -> None:
+        """Send the batch that is full, if nothing has to be asked first; ``_serve`` goes on with it."""
+        self._full = _NEVER
+        if self._session is not None and not self._held and not self._locked_batches:
+            batch = self._queue.take_batch(self._held)
+            try:
+                if batch and not self._send(self._session, batch):
+                    self._queue.put_back(batch)
+            except ConnectionLost:
+                # It is in doubt now, and whoever waits for the answer learns the same.
+                pass
+        self._rouse()
 
     async def _ask(self, session: Session) -> None:
         """A trivial round trip: is it there, and may it be written? The ticks bound it."""
@@ -253,6 +293,14 @@ class AuditWriter:
         if self._wake is not None and not self._wake.done():
             self._wake.set_exception(ConnectionLost())
 
+    async def _rest(self) -> None:
+        """Until somebody rouses us. Raises ``ConnectionLost`` when the connection goes meanwhile."""
+        self._wake = self._loop.create_future()
+        try:
+            await self._wake
+        finally:
+            self._wake = None
+
     async def _sleep(self, seconds: float) -> None:
         self._wake = self._loop.create_future()
         await asyncio.wait([self._wake], timeout=seconds)
@@ -260,7 +308,7 @@ class AuditWriter:
 
     async def _drop_session(self) -> None:
         self._accepting = False
-        self._wake = None
+        self._wake, self._full, self._sent = None, _NEVER, None
         self._heads.clear()
         self._held.clear()
         self._queue.put_back(self._batch)
@@ -297,35 +345,51 @@ class AuditWriter:
     # Batches
 
     async def _commit(self, session: Session, batch: list[Waiting]) -> None:
-        """Write a batch. A record that cannot be written is found by halving, and refused alone."""
+        """Write a batch, in whichever way is open."""
         self._batch = batch
         self._batch_since = self._loop.time()
         try:
             await self._open_chains(session, batch)
-            if not await self._commit_expecting(session, batch):
+            if self._send(session, batch):
+                await self._receive(session)
+            else:
                 await self._commit_locked(session, batch)
         except StatementFailed as fault:
-            again, of_a_record = fault.sqlstate in _TRY_AGAIN, fault.sqlstate.startswith(_OF_THE_RECORD)
-            if not again and not of_a_record:
-                # The server may be going down, after the commit even: what is in doubt stays so.
-                raise
-            failed, self._doubt = list(self._doubt or self._batch), []
-            self._batch = failed
-            await session.rollback(ROLLBACK)
-            if again:
-                self._locked_batches = LOCKED_BATCHES
-                if fault.sqlstate == _HEAD_IS_HELD:
-                    self._held.update(waiting.tenant_id for waiting in failed)
-                self._queue.put_back(failed)
-            elif len(failed) == 1:
-                _log.error(
-                    "record refused by the database",
-                    extra={"sqlstate": fault.sqlstate, "tenant_id": failed[0].tenant_id},
-                )
-                failed[0].refuse()
-            else:
-                await self._commit_halves(session, failed)
+            await self._mend(session, fault)
         self._batch = ()
+        self._silent_ticks = 0
+
+    async def _commit_sent(self, session: Session) -> None:
+        """See to the end of a batch that ``_begin`` sent."""
+        try:
+            await self._receive(session)
+        except StatementFailed as fault:
+            await self._mend(session, fault)
+        self._batch = ()
+        self._silent_ticks = 0
+
+    async def _mend(self, session: Session, fault: StatementFailed) -> None:
+        """A batch has failed: try again, or find the record whose fault it is by halving, and refuse that alone."""
+        again, of_a_record = fault.sqlstate in _TRY_AGAIN, fault.sqlstate.startswith(_OF_THE_RECORD)
+        if not again and not of_a_record:
+            # The server may be going down, after the commit even: what is in doubt stays so.
+            raise fault
+        failed, self._doubt = list(self._doubt or self._batch), []
+        self._batch = failed
+        await session.rollback(ROLLBACK)
+        if again:
+            self._locked_batches = LOCKED_BATCHES
+            if fault.sqlstate == _HEAD_IS_HELD:
+                self._held.update(waiting.tenant_id for waiting in failed)
+            self._queue.put_back(failed)
+        elif len(failed) == 1:
+            _log.error(
+                "record refused by the database",
+                extra={"sqlstate": fault.sqlstate, "tenant_id": failed[0].tenant_id},
+            )
+            failed[0].refuse()
+        else:
+            await self._commit_halves(session, failed)
 
     async def _commit_halves(self, session: Session, batch: list[Waiting]) -> None:
         middle = len(batch) // 2
@@ -342,8 +406,8 @@ class AuditWriter:
             if tenant_id not in self._heads:
                 await session.exchange([BEGIN, open_chain(tenant_id, GENESIS), COMMIT], sync=True)
 
-    async def _commit_expecting(self, session: Session, batch: list[Waiting]) -> bool:
-        """One round trip. False when this way is not open; the batch is then untouched."""
+    def _send(self, session: Session, batch: list[Waiting]) -> bool:
+        """Send a batch hashed from the heads that we expect. False when this way is not open: it is untouched then."""
         if self._locked_batches:
             self._locked_batches -= 1
             return False
@@ -353,11 +417,17 @@ class AuditWriter:
         }
         if len(before) < len(tenant_ids):
             return False
-        after = _chain(batch, before)
+        self._sent = after = _chain(batch, before)
         self._doubt, self._batch = batch, ()
-        await session.exchange([BEGIN, move(before, after), _append(batch), COMMIT], sync=True)
-        self._answer(after)
+        self._batch_since = self._loop.time()
+        session.send([BEGIN, move(before, after), _append(batch), COMMIT], sync=True)
         return True
+
+    async def _receive(self, session: Session) -> None:
+        """Await the end of what ``_send`` sent, and answer those who wait."""
+        sent, self._sent = self._sent, None
+        await session.receive(_SENT_COMMANDS, sync=True)
+        self._answer(sent or {})
 
     async def _commit_locked(self, session: Session, batch: list[Waiting]) -> None:
         """Two round trips. Tenants whose heads are held by another transaction wait for the next batch."""
@@ -389,6 +459,7 @@ class AuditWriter:
             self._heads.clear()
         self._heads.update(heads)
         answered, self._doubt = self._doubt, []
+        self._sizes = self._sizes[1], len(answered)
         for waiting in answered:
             waiting.answer()
 

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, get_args
 
 import orjson
-from mcp_types import CLIENT_CAPABILITIES_META_KEY, LOG_LEVEL_META_KEY
 
 from core.errors import MarinaError
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.questions import Retries, bound_to
 from servers.endpoint.sessions import principal_of
+from servers.endpoint.specification import CLIENT_CAPABILITIES, INVALID_PARAMS, LOG_LEVEL
 from servers.endpoint.tracing import trace_of
-from servers.endpoint.wire import INVALID_PARAMS, RpcError
+from servers.endpoint.wire import RpcError
 from servers.execution.clock import Clock
 from servers.execution.context import cannot_ask, cannot_call, part_of
 from servers.execution.contract import (
@@ -93,7 +93,7 @@ class CallContext:
     async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
         """See ``Context``. From 2026-07-28 on a request has to ask for messages (server/utilities/logging)."""
         incoming = self._incoming
-        least = _meta(incoming.params).get(LOG_LEVEL_META_KEY) if incoming.modern else incoming.log_level
+        least = _meta(incoming.params).get(LOG_LEVEL) if incoming.modern else incoming.log_level
         if least not in LEVELS or LEVELS.index(level) < LEVELS.index(least):
             return
         params: dict[str, Any] = {"level": level, "data": data}
@@ -148,7 +148,7 @@ class CallContext:
         incoming = self._incoming
         declared: Any = None
         if incoming.modern:
-            declared = _meta(incoming.params).get(CLIENT_CAPABILITIES_META_KEY)
+            declared = _meta(incoming.params).get(CLIENT_CAPABILITIES)
         elif incoming.session is not None and incoming.questions is not None:
             declared = incoming.session.capabilities
         found = declared.get(_CAPABILITY[method]) if isinstance(declared, Mapping) else None
@@ -236,9 +236,9 @@ def check_meta(params: Mapping[str, Any], *, modern: bool) -> None:
             "params._meta.progressToken must be a whole number or a string of at most "
             f"{MAX_TOKEN_CHARACTERS} characters."
         )
-    level = meta.get(LOG_LEVEL_META_KEY) if modern else None
+    level = meta.get(LOG_LEVEL) if modern else None
     if level is not None and level not in LEVELS:
-        raise _invalid(f"params._meta[{LOG_LEVEL_META_KEY!r}] must be one of {', '.join(LEVELS)}.")
+        raise _invalid(f"params._meta[{LOG_LEVEL!r}] must be one of {', '.join(LEVELS)}.")
 
 
 def required_capabilities(refused: Mapping[str, Any]) -> dict[str, Any]:

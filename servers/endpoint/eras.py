@@ -9,15 +9,19 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from mcp.shared.inbound import (
-    InboundLadderRejection,
-    classify_inbound_request,
-    unsupported_protocol_version_rejection,
+from servers.endpoint.mirroring import decode_value
+from servers.endpoint.specification import (
+    CLIENT_CAPABILITIES,
+    CLIENT_INFO,
+    HANDSHAKE_VERSIONS,
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    MODERN_VERSIONS,
+    PROTOCOL_VERSION,
+    UNSUPPORTED_PROTOCOL_VERSION,
 )
-from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
-
-from servers.endpoint.wire import INVALID_PARAMS, INVALID_REQUEST, RpcError
+from servers.endpoint.wire import RpcError
 
 ASSUMED_VERSION: Final = "2025-03-26"
 """Of a request without the version header (2025-11-25 basic/transports, "Protocol Version Header")."""
@@ -28,8 +32,12 @@ BATCH_VERSION: Final = "2025-03-26"
 MAX_ID_CHARACTERS: Final = 512
 """Of a request's id, which is repeated in whatever concerns the request."""
 
-_LEGACY: Final = {version.encode(): version for version in HANDSHAKE_PROTOCOL_VERSIONS}
-_MODERN: Final = {version.encode(): version for version in MODERN_PROTOCOL_VERSIONS}
+_LEGACY: Final = {version.encode(): version for version in HANDSHAKE_VERSIONS}
+_OBJECTS: Final = (CLIENT_CAPABILITIES, CLIENT_INFO)
+_NOTHING: Final[dict[str, Any]] = {}
+_ENVELOPE: Final = (PROTOCOL_VERSION, CLIENT_CAPABILITIES)
+"""What the ``_meta`` of each modern request must have."""
+
 _NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 
@@ -50,7 +58,7 @@ def legacy_version(headers: dict[bytes, bytes], message: dict[str, Any]) -> str 
         return None
     params = message.get("params")
     meta = params.get("_meta") if isinstance(params, dict) else None
-    if isinstance(meta, dict) and PROTOCOL_VERSION_META_KEY in meta:
+    if isinstance(meta, dict) and PROTOCOL_VERSION in meta:
         return None
     return version
 
@@ -62,30 +70,41 @@ def check_modern_request(headers: dict[bytes, bytes], message: dict[str, Any]) -
     """
     params = message.get("params")
     meta = params.get("_meta") if isinstance(params, dict) else None
-    version = _MODERN.get(headers.get(b"mcp-protocol-version", b""))
-    if not (
-        version is not None
-        and isinstance(params, dict)
-        and isinstance(meta, dict)
-        and meta.get(PROTOCOL_VERSION_META_KEY) == version
-        and CLIENT_CAPABILITIES_META_KEY in meta
-        and headers.get(b"mcp-method", b"").decode("latin-1") == message["method"]
-        and _name_matches(headers, message["method"], params)
+    named = headers.get(b"mcp-protocol-version")
+    if (
+        not isinstance(params, dict)
+        or not isinstance(meta, dict)
+        or PROTOCOL_VERSION not in meta
+        or CLIENT_CAPABILITIES not in meta
     ):
-        version = _classify(headers, message)
-        meta = message["params"]["_meta"]
-    if not isinstance(meta[CLIENT_CAPABILITIES_META_KEY], dict):
-        raise RpcError(INVALID_PARAMS, f"params._meta[{CLIENT_CAPABILITIES_META_KEY!r}] must be an object.")
-    if not isinstance(meta.get(CLIENT_INFO_META_KEY, {}), dict):
-        raise RpcError(INVALID_PARAMS, f"params._meta[{CLIENT_INFO_META_KEY!r}] must be an object.")
-    return version
+        raise _incomplete(meta, named)
+    version = meta[PROTOCOL_VERSION]
+    if named is None or named.decode("latin-1") != version:
+        raise _mismatch("MCP-Protocol-Version", f"params._meta[{PROTOCOL_VERSION!r}]")
+    method: str = message["method"]
+    repeated = headers.get(b"mcp-method")
+    if repeated is None or repeated.decode("latin-1") != method:
+        raise _mismatch("Mcp-Method", "method")
+    key = _NAMED.get(method)
+    if (
+        key is not None
+        and (name := params.get(key)) is not None
+        and decode_value(headers.get(b"mcp-name")) != name
+    ):
+        raise _mismatch("Mcp-Name", f"params.{key}")
+    if version not in MODERN_VERSIONS:
+        raise _unsupported(version)
+    for member in _OBJECTS:
+        if not isinstance(meta.get(member, _NOTHING), dict):
+            raise RpcError(INVALID_PARAMS, f"params._meta[{member!r}] must be an object.")
+    return str(version)
 
 
 def implied_headers(message: dict[str, Any]) -> dict[bytes, bytes]:
     """The headers that a modern message would have over HTTP, for a connection that has none a message."""
     params = message.get("params")
     meta = params.get("_meta") if isinstance(params, dict) else None
-    version = meta.get(PROTOCOL_VERSION_META_KEY) if isinstance(meta, dict) else None
+    version = meta.get(PROTOCOL_VERSION) if isinstance(meta, dict) else None
     if not isinstance(version, str) or not isinstance(params, dict):
         return {}
     headers = {b"mcp-protocol-version": _header(version), b"mcp-method": _header(message.get("method"))}
@@ -106,10 +125,8 @@ def _header(value: object) -> bytes:
 def check_modern_notification(headers: dict[bytes, bytes]) -> None:
     """Raise ``RpcError`` when a notification's header names a version that is not served."""
     named = headers.get(b"mcp-protocol-version", b"").decode("latin-1")
-    if named not in HANDSHAKE_PROTOCOL_VERSIONS:
-        rejection = unsupported_protocol_version_rejection(named)
-        if rejection is not None:
-            raise _rejected(rejection)
+    if not _is_served(named):
+        raise _unsupported(named)
 
 
 def check_envelope(message: object) -> dict[str, Any]:
@@ -122,7 +139,8 @@ def check_envelope(message: object) -> dict[str, Any]:
         if not isinstance(message["method"], str):
             raise _malformed("The member method must be a string.")
         # MCP has no positional parameters; null is what some clients write for none.
-        if not isinstance(message.get("params"), dict | None):
+        params = message.get("params")
+        if params is not None and not isinstance(params, dict):
             raise _malformed("The member params must be an object, or be left out.")
     elif "result" not in message and "error" not in message:
         raise _malformed("The member method is missing.")
@@ -149,32 +167,36 @@ def check_batched(message: object) -> dict[str, Any]:
     return checked
 
 
-def _name_matches(headers: dict[bytes, bytes], method: str, params: dict[str, Any]) -> bool:
-    """Whether ``Mcp-Name`` repeats the name verbatim. The encoded form is left to the classifier."""
-    key = _NAMED.get(method)
-    if key is None:
-        return True
-    named = headers.get(b"mcp-name", b"").decode("latin-1")
-    return not named.startswith("=?") and named == params.get(key)
+def _incomplete(meta: object, named: bytes | None) -> RpcError:
+    """The answer to a request whose envelope lacks something."""
+    if named is not None and not _is_served(version := named.decode("latin-1")):
+        # A version that is not served matters more than what that version's envelope would be.
+        return _unsupported(version)
+    if not isinstance(meta, dict):
+        return RpcError(
+            INVALID_PARAMS, f"params._meta must be an object that has {' and '.join(map(repr, _ENVELOPE))}."
+        )
+    missing = [key for key in _ENVELOPE if key not in meta]
+    return RpcError(INVALID_PARAMS, f"params._meta lacks {' and '.join(map(repr, missing))}.")
 
 
-def _classify(headers: dict[bytes, bytes], message: dict[str, Any]) -> str:
-    """The SDK's ladder: the words of the refusal, or the version when the short way was too strict."""
-    text = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-    verdict = classify_inbound_request(message, headers=text)
-    if isinstance(verdict, InboundLadderRejection):
-        named = text.get("mcp-protocol-version")
-        if named is not None and verdict.code == INVALID_PARAMS:
-            # A version that is not served matters more than what that version's envelope would be.
-            unsupported = unsupported_protocol_version_rejection(named)
-            if unsupported is not None and named not in HANDSHAKE_PROTOCOL_VERSIONS:
-                raise _rejected(unsupported)
-        raise _rejected(verdict)
-    return verdict.protocol_version
+def _is_served(version: str) -> bool:
+    return version in HANDSHAKE_VERSIONS or version in MODERN_VERSIONS
 
 
-def _rejected(rejection: InboundLadderRejection) -> RpcError:
-    return RpcError(rejection.code, rejection.message, data=rejection.data)
+def _mismatch(header: str, repeated: str) -> RpcError:
+    return RpcError(
+        HEADER_MISMATCH,
+        f"The header {header} does not repeat {repeated} of the body. Send both with the same value.",
+    )
+
+
+def _unsupported(version: str) -> RpcError:
+    return RpcError(
+        UNSUPPORTED_PROTOCOL_VERSION,
+        "Unsupported protocol version",
+        data={"supported": list(MODERN_VERSIONS), "requested": version},
+    )
 
 
 def _malformed(message: str) -> RpcError:

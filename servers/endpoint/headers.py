@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
-from mcp_types import HEADER_MISMATCH
-
+from servers.endpoint.specification import HEADER_MISMATCH
 from servers.endpoint.wire import RpcError
 
 BODY_TOO_LARGE: Final = 413

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS, is_version_at_least
 
-from servers.endpoint.wire import INVALID_PARAMS, RpcError
+from servers.endpoint.specification import INVALID_PARAMS, MODERN_VERSIONS, is_at_least
+from servers.endpoint.wire import RpcError
 from servers.services.surfaces import SurfacePrompt, SurfaceResource, SurfaceTool
 
 PAGE_SIZE: Final = 500
@@ -40,9 +40,9 @@ Item = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 
 def shape_of(version: str) -> str:
     """The shape that clients of a protocol version read."""
-    if version in MODERN_PROTOCOL_VERSIONS:
+    if version in MODERN_VERSIONS:
         return MODERN
-    return STRUCTURED if is_version_at_least(version, "2025-06-18") else PLAIN
+    return STRUCTURED if is_at_least(version, "2025-06-18") else PLAIN
 
 
 class Listing:

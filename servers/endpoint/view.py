@@ -6,9 +6,6 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import orjson
-from mcp.shared.inbound import X_MCP_HEADER_KEY, find_invalid_x_mcp_header, x_mcp_header_map
-from mcp_types import SERVER_INFO_META_KEY
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from servers.endpoint.lists import (
     CACHE_SCOPE,
@@ -19,6 +16,8 @@ from servers.endpoint.lists import (
     resource_item,
     tool_item,
 )
+from servers.endpoint.mirroring import Mirrored, mirrored_parameters
+from servers.endpoint.specification import MIRRORING, MODERN_VERSIONS, SERVER_INFO
 from servers.endpoint.wire import SERVER_NAME, SERVER_VERSION
 from servers.services.surfaces import Surface, SurfaceTool
 from servers.services.visibility import tools_left
@@ -58,7 +57,7 @@ class View:
         }
         self._instructions = surface.instructions
         self._identities: dict[frozenset[str], tuple[bytes, bytes]] = {}
-        self.identity = identity = orjson.dumps({SERVER_INFO_META_KEY: self._server})
+        self.identity = identity = orjson.dumps({SERVER_INFO: self._server})
         """The ``_meta`` of each modern result (basic/index, "Per-response protocol fields")."""
         self.tools = Listing(
             "tools", [tool_item(tool) for tool in surface.tools], page_size=page_size, identity=identity
@@ -78,7 +77,9 @@ class View:
         self.prompts = Listing(
             "prompts", [prompt_item(each) for each in surface.prompts], page_size=page_size, identity=identity
         )
-        self.mirrored = frozenset(tool.name for tool in surface.tools if _mirrors(tool))
+        self.mirrored: dict[str, tuple[Mirrored, ...]] = {
+            tool.name: mirrored for tool in surface.tools if (mirrored := _mirrored_of(tool))
+        }
         """Tools with parameters that 2026-07-28 clients must repeat in ``Mcp-Param-*`` headers."""
 
     def digests(self, caller: Caller) -> dict[str, str]:
@@ -113,7 +114,7 @@ class View:
         discover = orjson.dumps(
             {
                 "resultType": "complete",
-                "supportedVersions": list(MODERN_PROTOCOL_VERSIONS),
+                "supportedVersions": list(MODERN_VERSIONS),
                 **offer,
                 "ttlMs": LIST_TTL_MS,
                 "cacheScope": CACHE_SCOPE,
@@ -140,7 +141,8 @@ class Views:
         return view
 
 
-def _mirrors(tool: SurfaceTool) -> bool:
-    if X_MCP_HEADER_KEY.encode() not in orjson.dumps(tool.input_schema):
-        return False
-    return find_invalid_x_mcp_header(tool.input_schema) is None and bool(x_mcp_header_map(tool.input_schema))
+def _mirrored_of(tool: SurfaceTool) -> tuple[Mirrored, ...]:
+    # Few tools have any, and looking for the word is quicker than walking the schema.
+    if MIRRORING.encode() not in orjson.dumps(tool.input_schema):
+        return ()
+    return mirrored_parameters(tool.input_schema)

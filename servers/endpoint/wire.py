@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
-from mcp_types import (
+
+from servers.endpoint.specification import (
     HEADER_MISMATCH,
+    HTTP_STATUS,
     INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -64,7 +65,7 @@ class RpcError(Exception):
 
     ``recorded``: the log has it already, from where it was decided.
 
-    Without a ``status`` the code decides: by the SDK's table in the modern era; 200 before it, where the
+    Without a ``status`` the code decides: by the specification's table in the modern era; 200 before it, where the
     error answers a request whose id could be read.
     """
 
@@ -93,7 +94,7 @@ class RpcError(Exception):
         if self.code == INTERNAL_ERROR:
             return 500
         if modern or not answers:
-            return ERROR_CODE_HTTP_STATUS.get(self.code, 200)
+            return HTTP_STATUS.get(self.code, 200)
         return 200
 
 

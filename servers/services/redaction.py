@@ -137,6 +137,12 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+# Written out in a condition, ``int | float`` is made anew each time.
+_NUMBERS: Final = (int, float)
+_OBJECTS: Final = (dict, Mapping)
+_LISTS: Final = (list, tuple)
+
+
 class _Masking:
     """One walk through one value, with the count of what it has seen."""
 
@@ -152,13 +158,13 @@ class _Masking:
         if isinstance(value, str):
             return mask_text(value)
         # Plain types first: asking an abstract class costs several times as much.
-        if value is None or isinstance(value, int | float):
+        if value is None or isinstance(value, _NUMBERS):
             return value
-        if isinstance(value, Mapping):
+        if isinstance(value, _OBJECTS):
             if depth >= MAX_DEPTH:
                 return "[left out: nested too deeply]"
             return self._mask_object(value, depth)
-        if isinstance(value, list | tuple):
+        if isinstance(value, _LISTS):
             if depth >= MAX_DEPTH:
                 return "[left out: nested too deeply]"
             return self._mask_list(value, depth)

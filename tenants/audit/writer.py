@@ -30,7 +30,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.errors import Unavailable
-from tenants.audit.chain import GENESIS, Head, link
+from tenants.audit.batches import chain_batch, pack_batch
+from tenants.audit.chain import GENESIS, Head
 from tenants.audit.records import Entry, encode
 from tenants.audit.session import ConnectionLost, Session, StatementFailed
 from tenants.audit.statements import (
@@ -39,7 +40,6 @@ from tenants.audit.statements import (
     ROLLBACK,
     SQL,
     advance,
-    append,
     find,
     lock,
     move,
@@ -417,10 +417,10 @@ class AuditWriter:
         }
         if len(before) < len(tenant_ids):
             return False
-        self._sent = after = _chain(batch, before)
+        self._sent = after = chain_batch(batch, before)
         self._doubt, self._batch = batch, ()
         self._batch_since = self._loop.time()
-        session.send([BEGIN, move(before, after), _append(batch), COMMIT], sync=True)
+        session.send([BEGIN, move(before, after), pack_batch(batch), COMMIT], sync=True)
         return True
 
     async def _receive(self, session: Session) -> None:
@@ -449,9 +449,9 @@ class AuditWriter:
             await session.rollback(ROLLBACK)
             await asyncio.sleep(HELD_PAUSE_SECONDS)
             return
-        after = _chain(ours, before)
+        after = chain_batch(ours, before)
         self._doubt, self._batch = ours, ()
-        await session.exchange([_append(ours), advance(after), COMMIT], sync=True)
+        await session.exchange([pack_batch(ours), advance(after), COMMIT], sync=True)
         self._answer(after)
 
     def _answer(self, heads: dict[int, Head]) -> None:
@@ -482,27 +482,6 @@ class AuditWriter:
         else:
             self._queue.put_back(doubt)
         self._doubt = []
-
-
-def _chain(batch: Sequence[Waiting], before: dict[int, Head]) -> dict[int, Head]:
-    """Give each record its place and hash, and the heads after them."""
-    seqs = {tenant_id: head.seq for tenant_id, head in before.items()}
-    hashes = {tenant_id: head.hash for tenant_id, head in before.items()}
-    for waiting in batch:
-        tenant_id = waiting.tenant_id
-        waiting.seq = seqs[tenant_id] = seqs[tenant_id] + 1
-        waiting.hash = hashes[tenant_id] = link(
-            hashes[tenant_id], tenant_id, waiting.seq, waiting.at_us, waiting.body
-        )
-    return {tenant_id: Head(seq, hashes[tenant_id]) for tenant_id, seq in seqs.items()}
-
-
-def _append(batch: Sequence[Waiting]) -> tuple[bytes, Sequence[bytes]]:
-    return append(
-        [waiting.cells for waiting in batch],
-        (waiting.seq for waiting in batch),
-        (waiting.hash for waiting in batch),
-    )
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -42,11 +42,11 @@ from servers.services.decisions import decide
 from servers.services.recording import CallRecord
 from servers.services.redaction import mask_secrets
 from servers.services.schemas import check_arguments, check_result
+from tenants.audit.batches import chain_batch, pack_batch
 from tenants.audit.chain import EMPTY, GENESIS, link
 from tenants.audit.records import KIND_CALL, Entry, encode
 from tenants.audit.statements import cells_of
 from tenants.audit.waiting import Waiting
-from tenants.audit.writer import _append, _chain
 from tests.bench.offered import ECHO, TEXT
 from tests.bench.one_call import TENANT_ID, OneCall, WholeCall, make_call
 from tests.bench.stages import PATH, TOGETHER, WHOLE, StageCost
@@ -170,7 +170,7 @@ def make_steps(call: OneCall) -> dict[str, Step]:
 
     future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     batch = [Waiting(TENANT_ID, *make_entry(), future, 0.0) for _ in range(TOGETHER)]
-    _chain(batch, {TENANT_ID: EMPTY})
+    chain_batch(batch, {TENANT_ID: EMPTY})
 
     result = CallResult(
         tool=name,
@@ -198,7 +198,7 @@ def make_steps(call: OneCall) -> dict[str, Step]:
         "tool (echo)": execute,
         "result schema": lambda: check_result(output_validator, outcome.structured),
         "record": make_record,
-        PACKING: lambda: _append(batch),
+        PACKING: lambda: pack_batch(batch),
         "result bytes": lambda: result_bytes(incoming.rpc_id, _result_bytes(incoming, result)),
         "answer": lambda: _finish(send_reply(_send_nothing, reply, exchange.request_id, whole)),
     }

@@ -28,9 +28,10 @@ from servers.services.runtime import Runtime, get_runtime
 from servers.services.surface_cache import _Held
 from servers.services.surfaces import Surface, SurfaceTool
 from tenants.access import Caller
+from tenants.audit.batches import chain_batch, pack_batch
 from tenants.audit.chain import EMPTY, Head
 from tenants.audit.waiting import Waiting
-from tenants.audit.writer import AuditWriter, _append, _chain
+from tenants.audit.writer import AuditWriter
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tests.bench.echo_kind import KIND, EchoBackend
 from tests.bench.works import Target, Work, WrongAnswer, prepare
@@ -52,11 +53,12 @@ class InstantLog(AuditWriter):
         super().__init__("")
         self._loop = asyncio.get_running_loop()
         self._accepting = True
+        self._full = 1
         self._flushing = False
         self.records = 0
         self.ends: dict[int, Head] = {TENANT_ID: EMPTY}
 
-    def _rouse(self) -> None:
+    def _begin(self) -> None:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -65,8 +67,8 @@ class InstantLog(AuditWriter):
         self._flushing = False
         batch: list[Waiting] = self._queue.take_batch(self._held)
         self.records += len(batch)
-        self.ends.update(_chain(batch, self.ends))
-        _append(batch)
+        self.ends.update(chain_batch(batch, self.ends))
+        pack_batch(batch)
         for waiting in batch:
             waiting.answer()
 

@@ -7,13 +7,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from mcp_types import CLIENT_INFO_META_KEY, MISSING_REQUIRED_CLIENT_CAPABILITY
 
 from core.errors import Forbidden, MarinaError, NotFound
 from servers.endpoint.context import required_capabilities
 from servers.endpoint.errors import describe
 from servers.endpoint.incoming import Incoming
-from servers.endpoint.wire import INVALID_PARAMS, RpcError
+from servers.endpoint.specification import CLIENT_INFO, INVALID_PARAMS, MISSING_REQUIRED_CLIENT_CAPABILITY
+from servers.endpoint.wire import RpcError
 from servers.services.redaction import mask_text
 
 CLIENT_CHARACTERS: Final = 120
@@ -24,7 +24,7 @@ _LOOKED_AT: Final = 1_000
 def client_of(headers: Mapping[bytes, bytes], params: Mapping[str, Any] | None = None) -> str:
     """The client as it names itself in a 2026-07-28 envelope, else as HTTP names it. Nothing is decided by it."""
     meta = None if params is None else params.get("_meta")
-    info = meta.get(CLIENT_INFO_META_KEY) if isinstance(meta, dict) else None
+    info = meta.get(CLIENT_INFO) if isinstance(meta, dict) else None
     if isinstance(info, dict):
         return info_of(info)
     return _shown(headers.get(b"user-agent", b"").decode("latin-1")[:_LOOKED_AT])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 import orjson
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
 from servers.endpoint.context import LEVELS
 from servers.endpoint.handlers.answers import info_of, invalid, text_of
 from servers.endpoint.incoming import Incoming
+from servers.endpoint.specification import HANDSHAKE_VERSIONS, LATEST_HANDSHAKE_VERSION
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS
 from tenants.access import Caller
 from tenants.roles import Action
@@ -30,7 +30,7 @@ async def initialize(incoming: Incoming) -> bytes:
     if len(orjson.dumps(params["capabilities"])) > MAX_CAPABILITIES_BYTES:
         raise invalid(f"params.capabilities is larger than the {MAX_CAPABILITIES_BYTES} bytes that are kept.")
     # 2025-11-25 basic/lifecycle, "Version Negotiation": the version asked for, else our latest.
-    version = wanted if wanted in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_HANDSHAKE_VERSION
+    version = wanted if wanted in HANDSHAKE_VERSIONS else LATEST_HANDSHAKE_VERSION
     session = incoming.session
     if session is None:
         session = await incoming.parts.sessions.begin(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 import orjson
-from mcp_types import INVALID_PARAMS
 from redis.exceptions import RedisError
 
 from core.errors import Forbidden, NotFound, SourceError
@@ -24,6 +23,7 @@ from servers.endpoint.handlers.lifecycle import sessions_away
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import CACHE_SCOPE, Listing, shape_of
 from servers.endpoint.sessions import subscriptions_key
+from servers.endpoint.specification import INVALID_PARAMS
 from servers.endpoint.subscribers import MAX_URIS
 from servers.endpoint.wire import RpcError
 from servers.execution.contract import InputRequired

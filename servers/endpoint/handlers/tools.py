@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import orjson
-from mcp.shared.inbound import validate_mcp_param_headers
-from mcp_types.version import is_version_at_least
 
 from core.errors import Forbidden, InvalidInput
 from servers.endpoint.context import CallContext
@@ -21,7 +19,8 @@ from servers.endpoint.handlers.answers import (
 )
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import MODERN, PLAIN, shape_of
-from servers.endpoint.wire import RpcError
+from servers.endpoint.mirroring import check_mirrored
+from servers.endpoint.specification import is_at_least
 from servers.execution.contract import InputRequired
 from servers.services.calls import CallResult, call_tool
 from servers.services.decisions import names_to_list
@@ -45,7 +44,7 @@ async def run_tool(incoming: Incoming) -> bytes:
     """Call a tool."""
     name, arguments = _call_params(incoming)
     if incoming.modern and incoming.framed and name in incoming.view.mirrored:
-        _check_mirrored(incoming, name, arguments)
+        check_mirrored(incoming.view.mirrored[name], arguments, incoming.headers)
     context = CallContext(incoming, name, arguments)
     try:
         result = await call_tool(
@@ -62,7 +61,7 @@ async def run_tool(incoming: Incoming) -> bytes:
         return context.input_required(required, name, arguments)
     error = result.error
     if error is not None:
-        if isinstance(error, InvalidInput) and not is_version_at_least(incoming.version, "2025-11-25"):
+        if isinstance(error, InvalidInput) and not is_at_least(incoming.version, "2025-11-25"):
             # SEP-1303 made these tool errors with 2025-11-25; before it, invalid arguments are protocol errors.
             raise error
         if error.code == "client_cannot" and incoming.modern:
@@ -73,16 +72,11 @@ async def run_tool(incoming: Incoming) -> bytes:
 def _call_params(incoming: Incoming) -> tuple[str, dict[str, Any]]:
     name = text_of(incoming, "name")
     arguments = incoming.params.get("arguments")
-    if not isinstance(arguments, dict | None):
+    if arguments is None:
+        return name, {}
+    if not isinstance(arguments, dict):
         raise invalid("params.arguments must be an object. Send a tools/call as the specification has it.")
-    return name, arguments or {}
-
-
-def _check_mirrored(incoming: Incoming, name: str, arguments: dict[str, Any]) -> None:
-    headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in incoming.headers.items()}
-    rejection = validate_mcp_param_headers(incoming.surface.by_name[name].input_schema, arguments, headers)
-    if rejection is not None:
-        raise RpcError(rejection.code, rejection.message, data=rejection.data)
+    return name, arguments
 
 
 def _result_bytes(incoming: Incoming, result: CallResult) -> bytes:

@@ -1,0 +1,31 @@
+"""A batch of records takes its place in its tenants' chains, and is packed for PostgreSQL. Pure: it sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenants.audit.chain import Head, link
+from tenants.audit.statements import Command, append
+from tenants.audit.waiting import Waiting
+
+
+def chain_batch(batch: Sequence[Waiting], before: dict[int, Head]) -> dict[int, Head]:
+    """Give each record its place and hash, and the heads after them."""
+    seqs = {tenant_id: head.seq for tenant_id, head in before.items()}
+    hashes = {tenant_id: head.hash for tenant_id, head in before.items()}
+    for waiting in batch:
+        tenant_id = waiting.tenant_id
+        waiting.seq = seqs[tenant_id] = seqs[tenant_id] + 1
+        waiting.hash = hashes[tenant_id] = link(
+            hashes[tenant_id], tenant_id, waiting.seq, waiting.at_us, waiting.body
+        )
+    return {tenant_id: Head(seq, hashes[tenant_id]) for tenant_id, seq in seqs.items()}
+
+
+def pack_batch(batch: Sequence[Waiting]) -> Command:
+    """The command that stores a batch whose records have their places."""
+    return append(
+        [waiting.cells for waiting in batch],
+        (waiting.seq for waiting in batch),
+        (waiting.hash for waiting in batch),
+    )

@@ -12,6 +12,7 @@ from django.http import QueryDict
 
 from core.strictjson import BadJson, read_json
 from frontend.forms.base import ServiceForm, mono
+from frontend.forms.tools import ToolFields
 from servers.services.kinds import Kind
 
 PARAMETER_TYPES: Final = ("string", "integer", "number", "boolean")
@@ -144,24 +145,11 @@ class Parameter:
     required: bool
 
 
-class ToolForm(ServiceForm):
+class ToolForm(ToolFields):
     """A tool made of a team's own SQL. Its parameters are rows beside the form's fields."""
 
     field_of_path = {"definition": "sql", "parameters": "sql"}
 
-    name = forms.CharField(
-        max_length=64,
-        help_text="What models call it by: letters, digits, dots, hyphens, underscores.",
-        widget=forms.TextInput(attrs=mono(placeholder="orders_of_customer")),
-    )
-    source = forms.ChoiceField(label="Data source")
-    title = forms.CharField(required=False, max_length=200, help_text="For people.")
-    description = forms.CharField(
-        required=False,
-        max_length=8000,
-        help_text="For models: what it returns, and when to use it.",
-        widget=forms.Textarea(attrs={"rows": "3"}),
-    )
     sql = forms.CharField(
         label="SQL",
         max_length=60_000,
@@ -170,14 +158,8 @@ class ToolForm(ServiceForm):
         widget=forms.Textarea(attrs=mono(rows="9")),
     )
 
-    def __init__(self, *args: Any, sources: list[str], fixed: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choice = self.fields["source"]
-        assert isinstance(choice, forms.ChoiceField)  # noqa: S101 - declared above
-        choice.choices = [(name, name) for name in sources]
-        if fixed:
-            # A tool keeps its name and source for life; versions change the rest.
-            del self.fields["name"], self.fields["source"]
         self.parameters = self._read_parameters()
 
     def _read_parameters(self) -> list[Parameter]:

@@ -9,28 +9,13 @@ from typing import Any
 from django import forms
 
 from core.strictjson import BadJson, read_json
-from frontend.forms.base import ServiceForm, mono
+from frontend.forms.base import mono
+from frontend.forms.tools import ToolFields
 
 
-class DefinitionForm(ServiceForm):
-    """A tool's name, words and definition. ``fixed``: one that there is keeps its name and source for life.
+class DefinitionForm(ToolFields):
+    """A tool whose definition is JSON. ``text`` is the member of it that is written by itself, if there is one."""
 
-    ``text`` is the member of the definition that is written by itself, if there is one.
-    """
-
-    name = forms.CharField(
-        max_length=64,
-        help_text="What models call it by: letters, digits, dots, hyphens, underscores.",
-        widget=forms.TextInput(attrs=mono(placeholder="daily_report")),
-    )
-    source = forms.ChoiceField(label="Data source")
-    title = forms.CharField(required=False, max_length=200, help_text="For people.")
-    description = forms.CharField(
-        required=False,
-        max_length=8000,
-        help_text="For models: what it gives, and when to use it.",
-        widget=forms.Textarea(attrs={"rows": "3"}),
-    )
     definition = forms.CharField(
         max_length=128 * 1024,
         strip=False,
@@ -38,15 +23,8 @@ class DefinitionForm(ServiceForm):
         widget=forms.Textarea(attrs=mono(rows="22")),
     )
 
-    def __init__(
-        self, *args: Any, sources: list[str], text: str = "", fixed: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, text: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choice = self.fields["source"]
-        assert isinstance(choice, forms.ChoiceField)  # noqa: S101 - declared above
-        choice.choices = [(name, name) for name in sources]
-        if fixed:
-            del self.fields["name"], self.fields["source"]
         self.text = text
         if text:
             self.fields[text] = forms.CharField(

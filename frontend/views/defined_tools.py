@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 
 from core.errors import MarinaError, NotFound
 from frontend.forms.definitions import DefinitionForm, written
 from frontend.pages import form_status, fragment, page
+from frontend.saving import save_new_tool, save_version
 from servers.execution.contract import ToolKind
 from servers.models import Tool
 from servers.services.kinds import Kind, list_kinds
 from servers.services.previews import draft_tool, preview_tool
 from servers.services.sources import list_sources
-from servers.services.tools import change_tool, create_tool
 from tenants.access import Caller
 
 
@@ -31,20 +29,9 @@ def new_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpRes
     sources = [source.name for source in list_sources(caller=caller) if source.kind == kind.name]
     initial = {**written(tool_kind.sample, tool_kind.text), "source": request.GET.get("source", "")}
     form = DefinitionForm(request.POST or None, sources=sources, text=tool_kind.text, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        data = form.cleaned_data
-        with form.refusals():
-            tool = create_tool(
-                data["name"],
-                data["source"],
-                name,
-                form.whole(),
-                data["title"],
-                data["description"],
-                caller=caller,
-            )
-            messages.success(request, f"Tool {tool.name} is offered now. Try it below.")
-            return redirect("frontend:tool", caller.tenant_slug, tool.id)
+    saved = save_new_tool(request, caller, form, name, form.whole)
+    if saved is not None:
+        return saved
     context = {"form": form, "sources": sources, "kind": kind, "editors": editors()}
     return _page(request, caller, name, tool_kind, context)
 
@@ -61,20 +48,9 @@ def edit_defined_tool(request: HttpRequest, caller: Caller, tool: Tool) -> HttpR
         **written(version.definition, tool_kind.text),
     }
     form = DefinitionForm(request.POST or None, sources=[], text=tool_kind.text, fixed=True, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        based_on = request.POST.get("based_on", "")
-        with form.refusals():
-            changed = change_tool(
-                tool.id,
-                caller=caller,
-                definition=form.whole(),
-                title=form.cleaned_data["title"],
-                description=form.cleaned_data["description"],
-                based_on=int(based_on) if based_on.isascii() and based_on.isdigit() else None,
-            )
-            number = changed.current.number if changed.current else 0
-            messages.success(request, f"{tool.name} is at version {number}.")
-            return redirect("frontend:tool", caller.tenant_slug, tool.id)
+    saved = save_version(request, caller, form, tool, form.whole)
+    if saved is not None:
+        return saved
     return _page(request, caller, version.kind, tool_kind, {"form": form, "tool": tool, "version": version})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from frontend.confirm import confirmed
 from frontend.forms.building import PARAMETER_TYPES, Parameter, ToolForm, parameters_of
 from frontend.listing import filtered_list, offering_servers
 from frontend.pages import form_status, fragment, page
+from frontend.saving import save_new_tool, save_version
 from frontend.switch import switched, turned_on
 from frontend.views.defined_tools import (
     draft_defined_tool,
@@ -34,8 +36,6 @@ from servers.services.previews import preview_tool
 from servers.services.servers import list_servers
 from servers.services.sources import list_sources
 from servers.services.tools import (
-    change_tool,
-    create_tool,
     delete_tool,
     get_tool,
     list_tools,
@@ -75,20 +75,9 @@ def tool_new(request: HttpRequest, caller: Caller) -> HttpResponse:
     sources = _sql_sources(caller)
     initial = {"sql": _SAMPLE_SQL, "source": request.GET.get("source", "")}
     form = ToolForm(request.POST or None, sources=sources, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        data = form.cleaned_data
-        with form.refusals():
-            tool = create_tool(
-                data["name"],
-                data["source"],
-                KIND,
-                form.definition(),
-                data["title"],
-                data["description"],
-                caller=caller,
-            )
-            messages.success(request, f"Tool {tool.name} is offered now. Try it below.")
-            return redirect("frontend:tool", caller.tenant_slug, tool.id)
+    saved = save_new_tool(request, caller, form, KIND, form.definition)
+    if saved is not None:
+        return saved
     rows = form.parameters if form.is_bound else [_SAMPLE_PARAMETER]
     return _editor(request, caller, form, rows, {"sources": sources, "editors": editors()})
 
@@ -109,20 +98,9 @@ def tool_edit(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
         "sql": version.definition.get("sql", ""),
     }
     form = ToolForm(request.POST or None, sources=[], fixed=True, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        based_on = request.POST.get("based_on", "")
-        with form.refusals():
-            changed = change_tool(
-                tool_id,
-                caller=caller,
-                definition=form.definition(version.definition),
-                title=form.cleaned_data["title"],
-                description=form.cleaned_data["description"],
-                based_on=int(based_on) if based_on.isascii() and based_on.isdigit() else None,
-            )
-            number = changed.current.number if changed.current else 0
-            messages.success(request, f"{tool.name} is at version {number}.")
-            return redirect("frontend:tool", caller.tenant_slug, tool.id)
+    saved = save_version(request, caller, form, tool, partial(form.definition, version.definition))
+    if saved is not None:
+        return saved
     rows = form.parameters if form.is_bound else parameters_of(version.definition)
     return _editor(request, caller, form, rows, {"tool": tool, "version": version})
 
@@ -228,7 +206,12 @@ def tool_delete(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResp
 def _editor(
     request: HttpRequest, caller: Caller, form: ToolForm, rows: list[Parameter], context: dict[str, Any]
 ) -> HttpResponse:
-    shared = {"form": form, "parameters": rows, "parameter_types": PARAMETER_TYPES}
+    shared = {
+        "form": form,
+        "kind_name": KIND,
+        "parameters": rows,
+        "parameter_types": PARAMETER_TYPES,
+    }
     return page(request, caller, "tool_form.html", "tools", {**shared, **context}, status=form_status(form))
 
 

@@ -63,7 +63,7 @@ class DataSource(TenantOwned):
 
 
 class Tool(TenantOwned):
-    """A tool by name. What it does is in its current version."""
+    """A tool by name. What it does is in its current version: of one that was never published, the newest draft."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=64)
@@ -88,11 +88,26 @@ class Tool(TenantOwned):
 
 
 class ToolVersion(TenantOwned):
-    """What a tool is, once and for all: a trigger refuses changes. A change makes a new version."""
+    """What a tool is, once and for all: a trigger lets ``state`` alone change. A change makes a new version."""
+
+    class State(models.TextChoices):
+        """What has become of a version. A tool's current version is its newest published one.
+
+        A draft was never offered to all. A withdrawn one was, and the tool was rolled back to one before it.
+        """
+
+        DRAFT = "draft"
+        PUBLISHED = "published"
+        WITHDRAWN = "withdrawn"
+        DISCARDED = "discarded"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tool = models.ForeignKey(Tool, on_delete=models.CASCADE, related_name="versions")
     number = models.IntegerField()
+    # As of icons, with a default in the database: what the former release makes is published.
+    state = models.CharField(
+        max_length=16, choices=State.choices, default=State.PUBLISHED, db_default=State.PUBLISHED.value
+    )
     kind = models.CharField(max_length=32)
     title = models.CharField(max_length=200, blank=True)
     description = models.TextField(blank=True)
@@ -108,7 +123,11 @@ class ToolVersion(TenantOwned):
     class Meta(TenantOwned.Meta):
         ordering = ["-number"]
         constraints = [
-            models.UniqueConstraint(fields=["tool", "number"], name="servers_toolversion_number_unique")
+            models.UniqueConstraint(fields=["tool", "number"], name="servers_toolversion_number_unique"),
+            models.CheckConstraint(
+                condition=models.Q(state__in=["draft", "published", "withdrawn", "discarded"]),
+                name="servers_toolversion_state_valid",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -35,11 +35,11 @@ from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
 from servers.services.servers import list_servers
 from servers.services.sources import list_sources
+from servers.services.tool_versions import list_versions
 from servers.services.tools import (
     delete_tool,
     get_tool,
     list_tools,
-    list_versions,
     set_tool_enabled,
 )
 from tenants.access import Caller

@@ -236,6 +236,8 @@ SPECTACULAR_SETTINGS = {
         "GivenRole": "tenants.api.single_sign_on.GIVEN_ROLE_NAMES",
         "KeyStatus": "tenants.api.serializers.KEY_STATUSES",
         "ExportStatus": "tenants.models.AuditExport.Status",
+        "StateEnum": "servers.api.serializers.HEALTH_STATES",
+        "VersionState": "servers.models.ToolVersion.State",
     },
 }
 

@@ -7,17 +7,19 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from servers.models import DataSource, Prompt, Resource, Server, ToolVersion
+from servers.models import DataSource, Prompt, Resource, Server
 from servers.services.explaining import QUESTIONS
 from servers.services.handmade import prompt_definition, resource_definition
 from tenants.api.base import StrictSerializer, list_of
 from tenants.oauth_addresses import DEFAULT_SERVER, resource
 
+HEALTH_STATES = DataSource.HealthState.values
+
 
 class HealthSerializer(serializers.Serializer[Any]):
     """How connecting to a data source went."""
 
-    state = serializers.ChoiceField(choices=DataSource.HealthState.values)
+    state = serializers.ChoiceField(choices=HEALTH_STATES)
     reason = serializers.CharField(help_text="What is wrong, and what to do; empty when healthy.")
     code = serializers.CharField()
     latency_ms = serializers.FloatField(allow_null=True)
@@ -26,7 +28,7 @@ class HealthSerializer(serializers.Serializer[Any]):
 class StoredHealthSerializer(serializers.Serializer[Any]):
     """How the last check of a data source went."""
 
-    state = serializers.ChoiceField(source="health", choices=DataSource.HealthState.values)
+    state = serializers.ChoiceField(source="health", choices=HEALTH_STATES)
     reason = serializers.CharField(source="health_reason")
     checked_at = serializers.DateTimeField(source="health_checked_at", allow_null=True)
 
@@ -106,6 +108,11 @@ class ToolSerializer(serializers.Serializer[Any]):
     source = serializers.CharField(source="source.name")  # type: ignore[assignment]
     enabled = serializers.BooleanField()
     version = serializers.IntegerField(source="current.number")
+    state = serializers.CharField(
+        source="current.state",
+        help_text="published; draft where no version was published yet: the tool is not offered, its version the "
+        "newest draft.",
+    )
     kind = serializers.CharField(source="current.kind")
     title = serializers.CharField(source="current.title")
     description = serializers.CharField(source="current.description")
@@ -130,6 +137,9 @@ class ToolInput(StrictSerializer):
     description = serializers.CharField(
         max_length=20_000, required=False, allow_blank=True, default="", trim_whitespace=False
     )
+    draft = serializers.BooleanField(
+        required=False, default=False, help_text="Keep it to yourselves until you publish it."
+    )
 
 
 class ToolChange(StrictSerializer):
@@ -142,7 +152,11 @@ class ToolChange(StrictSerializer):
     )
     enabled = serializers.BooleanField(required=False)
     based_on = serializers.IntegerField(
-        required=False, help_text="The version that you changed; the answer is 409 if there is a newer one."
+        required=False,
+        help_text="The version that you changed, which may be a draft; the answer is 409 if a newer one was published.",
+    )
+    draft = serializers.BooleanField(
+        required=False, default=False, help_text="Keep the new version as a draft, beside the current one."
     )
 
 
@@ -160,26 +174,6 @@ class DraftSerializer(serializers.Serializer[Any]):
 
     definition = serializers.DictField()
     notes = serializers.ListField(child=serializers.CharField())
-
-
-class ToolVersionSerializer(serializers.Serializer[Any]):
-    """What a tool was, from one change to the next."""
-
-    number = serializers.IntegerField()
-    kind = serializers.CharField()
-    title = serializers.CharField()
-    description = serializers.CharField()
-    definition = serializers.DictField()
-    input_schema = serializers.DictField()
-    output_schema = serializers.DictField(allow_null=True)
-    annotations = serializers.DictField()
-    icons = serializers.ListField(child=serializers.DictField())
-    created_by = serializers.SerializerMethodField()
-    created_at = serializers.DateTimeField()
-
-    @extend_schema_field(serializers.EmailField(allow_null=True))
-    def get_created_by(self, version: ToolVersion) -> str | None:
-        return None if version.created_by is None else version.created_by.email
 
 
 class ResourceSerializer(serializers.Serializer[Any]):
@@ -430,7 +424,6 @@ SourceList = list_of(SourceSerializer, "DataSourceList")
 ToolList = list_of(ToolSerializer, "ToolList")
 ResourceList = list_of(ResourceSerializer, "ResourceList")
 PromptList = list_of(PromptSerializer, "PromptList")
-ToolVersionList = list_of(ToolVersionSerializer, "ToolVersionList")
 ServerList = list_of(ServerSerializer, "ServerList")
 
 

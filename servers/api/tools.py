@@ -1,4 +1,4 @@
-"""REST: tools, their versions, and trying them. Parses, calls one service, answers."""
+"""REST: tools, and trying them. Parses, calls one service, answers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from servers.api.serializers import (
     ToolInput,
     ToolList,
     ToolSerializer,
-    ToolVersionList,
-    ToolVersionSerializer,
 )
 from servers.services import playground, tools
 from tenants.api.base import TenantView, results, uuid_of
@@ -68,18 +66,6 @@ class ToolView(TenantView):
         """Delete a tool with its versions."""
         tools.delete_tool(uuid_of(tool), caller=self.caller)
         return Response(status=204)
-
-
-class ToolVersionsView(TenantView):
-    """The versions of one tool."""
-
-    @extend_schema(
-        operation_id="list_tool_versions", responses={200: ToolVersionList, **problems()}, tags=_TAGS
-    )
-    def get(self, request: Request, tenant: str, tool: str) -> Response:
-        """List every version of a tool, newest first."""
-        versions = tools.list_versions(uuid_of(tool), caller=self.caller)
-        return results(ToolVersionSerializer(versions, many=True).data)
 
 
 class ToolEnableView(TenantView):

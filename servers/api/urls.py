@@ -19,12 +19,18 @@ from servers.api.sources import (
     SourceTestView,
     SourceView,
 )
+from servers.api.tool_versions import (
+    ToolComparisonView,
+    ToolPublishView,
+    ToolRollbackView,
+    ToolVersionsView,
+    ToolVersionView,
+)
 from servers.api.tools import (
     ToolCallView,
     ToolDisableView,
     ToolEnableView,
     ToolsView,
-    ToolVersionsView,
     ToolView,
 )
 from tenants.api.base import NoSuchAddress
@@ -44,6 +50,13 @@ urlpatterns = [
     path("tenants/<str:tenant>/tools", ToolsView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>", ToolView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/versions", ToolVersionsView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/versions/<str:number>", ToolVersionView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/versions/<str:number>/publish", ToolPublishView.as_view()),
+    path(
+        "tenants/<str:tenant>/tools/<str:tool>/versions/<str:number>/against/<str:other>",
+        ToolComparisonView.as_view(),
+    ),
+    path("tenants/<str:tenant>/tools/<str:tool>/rollback", ToolRollbackView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/enable", ToolEnableView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/disable", ToolDisableView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/call", ToolCallView.as_view()),

@@ -1,4 +1,4 @@
-"""Says in words how tools that a source brings differ from those that it brought. Pure: compares what it is given."""
+"""Says in words how tools, and versions of one, differ from those before. Pure: compares what it is given."""
 
 from __future__ import annotations
 
@@ -69,8 +69,19 @@ def _changes(before: Offered, after: Offered) -> tuple[list[str], bool]:
         if getattr(before, key) != getattr(after, key):
             harmless.append(f"{what} changed.")
     if _wire(before) != _wire(after) and not breaking:
-        harmless.append("How it is sent changed.")
+        sent = "method" in after.operation.definition
+        harmless.append("How it is sent changed." if sent else "What it does changed.")
+    for name, was, is_now in _hint_changes(before, after):
+        harmless.append(f"It said {name}: {was}, and says {is_now}.")
     return [*breaking, *harmless], bool(breaking)
+
+
+def _hint_changes(before: Offered, after: Offered) -> Iterator[tuple[str, str, str]]:
+    """What a tool says of its own effects, such as that it only reads."""
+    for name in sorted(before.annotations.keys() | after.annotations.keys()):
+        old, new = (str(each.annotations.get(name, "nothing"))[:80] for each in (before, after))
+        if old != new:
+            yield name, old.lower(), new.lower()
 
 
 def _wire(offered: Offered) -> Any:

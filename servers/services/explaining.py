@@ -207,4 +207,4 @@ def _why_missing(tenant_id: int, slug: str, name: str) -> str:
             return "The tool is switched off."
         if not server.offers_all and not server.sources.filter(pk=tool.source_id).exists():
             return f"The server does not offer the data source {tool.source.name}, which the tool stands on."
-        return "The tool has no version yet."
+        return "No version of the tool was published yet."

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from django.db.models import Model, QuerySet
 
-from servers.models import DataSource, Server
+from servers.models import DataSource, Server, Tool, ToolVersion
 from servers.services.visibility import servers_left
 from tenants.access import Caller
 
@@ -28,3 +28,8 @@ def offered_by(server: Server, rows: QuerySet[M]) -> QuerySet[M]:
     """Those of ``rows`` (tools, resources or prompts) that the server offers: what is switched on of its sources."""
     rows = rows.filter(enabled=True)
     return rows if server.offers_all else rows.filter(source__in=server.sources.all())
+
+
+def offered_tools(server: Server) -> QuerySet[Tool]:
+    """The tools that the server offers to everybody: of those that were never published, none."""
+    return offered_by(server, Tool.objects.filter(current__state=ToolVersion.State.PUBLISHED))

@@ -10,9 +10,9 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from core.errors import Conflict, NotFound
-from servers.models import DataSource, Prompt, Resource, Server, ServerSource, Tool
+from servers.models import DataSource, Prompt, Resource, Server, ServerSource
 from servers.services.changes import publish_change
-from servers.services.reach import offered_by
+from servers.services.reach import offered_by, offered_tools
 from servers.services.visibility import servers_left
 from tenants.access import Caller
 from tenants.models import SLUG_PATTERN
@@ -64,7 +64,7 @@ def count_offered(server_id: UUID, *, caller: Caller) -> Counts:
         server = _server(server_id, caller)
         resources = offered_by(server, Resource.objects.all())
         return Counts(
-            tools=offered_by(server, Tool.objects.all()).count(),
+            tools=offered_tools(server).count(),
             resources=resources.filter(template=False).count(),
             templates=resources.filter(template=True).count(),
             prompts=offered_by(server, Prompt.objects.all()).count(),

@@ -17,7 +17,7 @@ from marina.uritemplates import BadTemplate, UriTemplate, compile_template
 from servers.execution.contract import Offered, Operation, Source
 from servers.execution.schemas import compile_schema
 from servers.models import DataSource, Prompt, Resource, Server, Tool
-from servers.services.reach import offered_by
+from servers.services.reach import offered_by, offered_tools
 from servers.services.sealed import open_source
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
@@ -192,9 +192,8 @@ def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
         tools = [
             _snapshot(row, opened.get(row.source))
             for row in sorted(
-                offered_by(server, Tool.objects.select_related("source", "current")), key=attrgetter("name")
+                offered_tools(server).select_related("source", "current"), key=attrgetter("name")
             )
-            if row.current is not None
         ]
         resources = [
             _resource_snapshot(row, opened.get(row.source))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import Max, OuterRef, QuerySet, Subquery
@@ -31,6 +31,8 @@ from tenants.scoping import tenant_scope
 from tenants.services.inputs import check_json, clean_text, faults_below, name_taken, refuse
 from tenants.services.recording import record_change
 
+State: Final = ToolVersion.State
+
 
 def list_tools(*, caller: Caller) -> list[Tool]:
     """The tools that the caller may see, by name, each with its source and current version."""
@@ -43,7 +45,7 @@ def get_tool(tool_id: UUID, *, caller: Caller) -> Tool:
     """One tool with its source and current version. Raises ``NotFound``."""
     caller.require(Action.TOOLS_READ)
     with tenant_scope(caller.tenant_id):
-        return _tool(tool_id, caller)
+        return find_tool(tool_id, caller)
 
 
 def get_tool_name(tool_id: UUID, *, caller: Caller) -> str:
@@ -58,14 +60,6 @@ def get_tool_name(tool_id: UUID, *, caller: Caller) -> str:
     return name
 
 
-def list_versions(tool_id: UUID, *, caller: Caller) -> list[ToolVersion]:
-    """Every version of a tool with who made it, newest first. Raises ``NotFound``."""
-    caller.require(Action.TOOLS_READ)
-    with tenant_scope(caller.tenant_id):
-        tool = _tool(tool_id, caller)
-        return list(ToolVersion.objects.filter(tool=tool).select_related("created_by"))
-
-
 def create_tool(
     name: str,
     source: str,
@@ -75,8 +69,9 @@ def create_tool(
     description: str = "",
     *,
     caller: Caller,
+    draft: bool = False,
 ) -> Tool:
-    """Make a tool of the team's own on the data source called ``source``.
+    """Make a tool of the team's own on the data source called ``source``; a ``draft`` is not offered yet.
 
     Raises ``InvalidInput`` (with a path a fault), ``NotFound`` (the source) and ``Conflict`` (the name).
     """
@@ -97,9 +92,10 @@ def create_tool(
                 description=clean_description(description) or offered.description,
             ),
             caller=caller,
+            draft=_flag(draft, "draft"),
         )
         publish_change(caller.tenant_id)
-        record_change("tool.created", caller=caller, after=_shown(tool), tool=tool.name)
+        record_change("tool.created", caller=caller, after=shown_tool(tool), tool=tool.name)
     return tool
 
 
@@ -112,41 +108,38 @@ def change_tool(
     description: str | None = None,
     enabled: bool | None = None,
     based_on: int | None = None,
+    draft: bool = False,
 ) -> Tool:
     """Give a tool a new version; what is ``None`` stays. No difference makes no version.
 
-    ``enabled`` is not part of a version: it is as ``set_tool_enabled`` has it.
+    A ``draft`` is kept beside the current version. ``enabled`` is not part of a version: it is as ``set_tool_enabled``
+    has it.
 
-    ``based_on`` is the version number that the change was made from: where the tool has moved on, the
-    answer is ``Conflict``. Also raises ``InvalidInput`` and ``NotFound``.
+    ``based_on`` is the version that the change was made from, which may be a draft: where another was published
+    since, the answer is ``Conflict``. Also raises ``InvalidInput`` and ``NotFound``.
     """
     caller.require(Action.TOOLS_CHANGE)
+    draft = _flag(draft, "draft")
     with tenant_scope(caller.tenant_id):
-        _tool(tool_id, caller)
-        Tool.objects.select_for_update().get(pk=tool_id)
-        tool = _tool(tool_id, caller)
-        current = _current(tool)
-        if based_on is not None and based_on != current.number:
-            raise Conflict(
-                f"The tool is at version {current.number} now, and this change was made from version "
-                f"{based_on}. Read it again and repeat the change.",
-                code="version_moved",
-            )
+        tool = locked_tool(tool_id, caller)
+        base = _base(tool, based_on)
         new = replace(
-            _offered(tool),
-            title=current.title if title is None else clean_title(title),
-            description=current.description if description is None else clean_description(description),
+            offered_as(tool, base),
+            title=base.title if title is None else clean_title(title),
+            description=base.description if description is None else clean_description(description),
         )
         if definition is not None:
-            compiled = _compiled(tool.source.kind, current.kind, definition, tool.name)
+            compiled = _compiled(tool.source.kind, base.kind, definition, tool.name)
             new = replace(
                 compiled, name=tool.name, title=new.title, description=new.description, icons=new.icons
             )
-        if _differs(new, current):
-            before = _shown(tool)
-            _add_version(tool, new, caller=caller)
+        if _differs(new, base) or not (draft or is_published(base)):
+            before = shown_tool(tool)
+            version = _add_version(tool, new, caller=caller, draft=draft)
             publish_change(caller.tenant_id)
-            record_change("tool.changed", caller=caller, before=before, after=_shown(tool), tool=tool.name)
+            kind = "tool.draft_saved" if draft else "tool.changed"
+            after = {**shown_tool(tool), **shown_version(version)}
+            record_change(kind, caller=caller, before=before, after=after, tool=tool.name)
         if enabled is not None:
             return set_tool_enabled(tool_id, enabled, caller=caller)
     return tool
@@ -155,20 +148,17 @@ def change_tool(
 def set_tool_enabled(tool_id: UUID, enabled: bool, *, caller: Caller) -> Tool:
     """Offer a tool, or take it off every server without losing it. Raises ``NotFound``."""
     caller.require(Action.TOOLS_CHANGE)
-    if not isinstance(enabled, bool):
-        refuse("enabled", "must be true or false.")
+    _flag(enabled, "enabled")
     with tenant_scope(caller.tenant_id):
-        _tool(tool_id, caller)
-        Tool.objects.select_for_update().get(pk=tool_id)
-        tool = _tool(tool_id, caller)
+        tool = locked_tool(tool_id, caller)
         if tool.enabled == enabled:
             return tool
-        before = _shown(tool)
+        before = shown_tool(tool)
         tool.enabled = enabled
         tool.save(update_fields=["enabled"])
         kind = "tool.enabled" if enabled else "tool.disabled"
         publish_change(caller.tenant_id)
-        record_change(kind, caller=caller, before=before, after=_shown(tool), tool=tool.name)
+        record_change(kind, caller=caller, before=before, after=shown_tool(tool), tool=tool.name)
     return tool
 
 
@@ -176,19 +166,19 @@ def delete_tool(tool_id: UUID, *, caller: Caller) -> None:
     """Delete a tool with its versions; the log keeps what it was. Raises ``NotFound``."""
     caller.require(Action.TOOLS_CHANGE)
     with tenant_scope(caller.tenant_id):
-        tool = _tool(tool_id, caller)
-        before, name = _shown(tool), tool.name
+        tool = find_tool(tool_id, caller)
+        before, name = shown_tool(tool), tool.name
         tool.delete()
         publish_change(caller.tenant_id)
         record_change("tool.deleted", caller=caller, before=before, tool=name)
 
 
-def store_tool(source: DataSource, offered: Offered, *, caller: Caller) -> Tool:
+def store_tool(source: DataSource, offered: Offered, *, caller: Caller, draft: bool = False) -> Tool:
     """Write a tool with its version 1, in the scope that is open. Raises ``Conflict`` for a taken name."""
     name = offered.name
     with name_taken("servers_tool_name_unique", f"A tool called {name} exists already. Choose another name."):
         tool = Tool.objects.create(name=name, source=source)
-    _add_version(tool, offered, caller=caller)
+    _add_version(tool, offered, caller=caller, draft=draft)
     return tool
 
 
@@ -217,9 +207,12 @@ def store_tools(source: DataSource, offered: Sequence[Offered], *, caller: Calle
 def renew_tool(tool: Tool, offered: Offered, *, caller: Caller) -> bool:
     """Give a tool that came with its source a new version where ``offered`` differs; whether it did.
 
-    In the scope that is open.
+    What the tool was rolled back from does not come back by this. In the scope that is open.
     """
-    if not _differs(offered, _current(tool)):
+    if not _differs(offered, current_of(tool)):
+        return False
+    newest = ToolVersion.objects.filter(tool=tool).exclude(state=State.DISCARDED).first()
+    if newest is not None and newest.state == State.WITHDRAWN and not _differs(offered, newest):
         return False
     _add_version(tool, offered, caller=caller)
     return True
@@ -235,9 +228,78 @@ def compile_tool(source_kind: str, kind: str, definition: Mapping[str, Any], nam
     called = backend.uses(offered.operation)
     tools = _tools_called(called)
     if backend.composes:
-        offered = backend.link(offered, {tool.name: _offered(tool) for tool in tools})
+        offered = backend.link(offered, {tool.name: offered_as(tool, current_of(tool)) for tool in tools})
     _refuse_to_call_itself(name, called, tools)
     return offered
+
+
+def locked_tool(tool_id: UUID, caller: Caller) -> Tool:
+    """The tool as it is now, locked for who is about to change it, in the scope that is open. Raises ``NotFound``."""
+    find_tool(tool_id, caller)
+    Tool.objects.select_for_update().get(pk=tool_id)
+    return find_tool(tool_id, caller)
+
+
+def find_tool(tool_id: UUID, caller: Caller) -> Tool:
+    """The tool with its source and current version, in the scope that is open. Raises ``NotFound``."""
+    tool = _visible(caller).select_related("source", "current").filter(pk=tool_id).first()
+    if tool is None:
+        raise _no_such_tool()
+    return tool
+
+
+def current_of(tool: Tool) -> ToolVersion:
+    """The version that counts. Raises ``NotFound``."""
+    if tool.current is None:
+        raise NotFound("This tool has no version yet.", code="tool_not_found")
+    return tool.current
+
+
+def check_definition(tool: Tool, version: ToolVersion) -> None:
+    """Raise ``InvalidInput`` where the definition of the tool's version would not be accepted now."""
+    _compiled(tool.source.kind, version.kind, version.definition, tool.name)
+
+
+def is_published(version: ToolVersion | None) -> bool:
+    """Whether it is one that a tool may be current at."""
+    return version is not None and version.state == State.PUBLISHED
+
+
+def offered_as(tool: Tool, version: ToolVersion) -> Offered:
+    """A version of the tool as a source would offer it."""
+    return Offered(
+        name=tool.name,
+        title=version.title,
+        description=version.description,
+        input_schema=version.input_schema,
+        output_schema=version.output_schema,
+        annotations=version.annotations,
+        operation=_operation(version),
+        icons=version.icons,
+    )
+
+
+def shown_tool(tool: Tool) -> dict[str, Any]:
+    """A tool at its current version, as the log has it."""
+    return {
+        "id": str(tool.id),
+        "name": tool.name,
+        "source": tool.source.name,
+        "enabled": tool.enabled,
+        **shown_version(current_of(tool)),
+    }
+
+
+def shown_version(version: ToolVersion) -> dict[str, Any]:
+    """What a version makes of its tool, as the log has it."""
+    return {
+        "version": version.number,
+        "state": str(version.state),
+        "kind": version.kind,
+        "title": version.title,
+        "description": version.description,
+        "definition": mask_secrets(version.definition),
+    }
 
 
 def _visible(caller: Caller) -> QuerySet[Tool]:
@@ -247,21 +309,8 @@ def _visible(caller: Caller) -> QuerySet[Tool]:
     return tools if names is None else tools.filter(name__in=names)
 
 
-def _tool(tool_id: UUID, caller: Caller) -> Tool:
-    tool = _visible(caller).select_related("source", "current").filter(pk=tool_id).first()
-    if tool is None:
-        raise _no_such_tool()
-    return tool
-
-
 def _no_such_tool() -> NotFound:
     return NotFound("There is no such tool in this team.", code="tool_not_found")
-
-
-def _current(tool: Tool) -> ToolVersion:
-    if tool.current is None:
-        raise NotFound("This tool has no version yet.", code="tool_not_found")
-    return tool.current
 
 
 def _compiled(source_kind: str, kind: str, definition: Mapping[str, Any], name: str) -> Offered:
@@ -286,7 +335,7 @@ def _refuse_to_call_itself(name: str, called: Iterable[str], tools: list[Tool]) 
         ways = {
             each: [*ways[tool.name], each]
             for tool in tools
-            for each in tools_called(tool.source.kind, _operation(_current(tool)))
+            for each in tools_called(tool.source.kind, _operation(current_of(tool)))
             if each not in seen
         }
         tools = _tools_called(ways)
@@ -296,28 +345,34 @@ def _tools_called(names: Collection[str]) -> list[Tool]:
     if not names:
         return []
     tools = Tool.objects.select_related("source", "current")
-    return list(tools.filter(name__in=list(names), current__isnull=False))
+    return list(tools.filter(name__in=list(names), current__state=State.PUBLISHED))
 
 
-def _offered(tool: Tool) -> Offered:
-    current = _current(tool)
-    return Offered(
-        name=tool.name,
-        title=current.title,
-        description=current.description,
-        input_schema=current.input_schema,
-        output_schema=current.output_schema,
-        annotations=current.annotations,
-        operation=_operation(current),
-        icons=current.icons,
-    )
+def _base(tool: Tool, based_on: int | None) -> ToolVersion:
+    """The version that a change is made from. Raises ``Conflict``."""
+    current = current_of(tool)
+    if based_on is None or based_on == current.number:
+        return current
+    draft = ToolVersion.objects.filter(tool=tool, number=based_on, state=State.DRAFT).first()
+    if draft is None or (draft.number < current.number and is_published(current)):
+        raise Conflict(
+            f"The tool is at version {current.number} now, and this change was made from version "
+            f"{based_on}. Read it again and repeat the change.",
+            code="version_moved",
+        )
+    return draft
 
 
-def _add_version(tool: Tool, offered: Offered, *, caller: Caller) -> None:
+def _add_version(tool: Tool, offered: Offered, *, caller: Caller, draft: bool = False) -> ToolVersion:
     newest = ToolVersion.objects.filter(tool=tool).aggregate(newest=Max("number"))["newest"] or 0
-    tool.current = _version(tool, newest + 1, offered, caller)
-    tool.current.save(force_insert=True)
-    tool.save(update_fields=["current"])
+    version = _version(tool, newest + 1, offered, caller)
+    if draft:
+        version.state = State.DRAFT
+    version.save(force_insert=True)
+    if not (draft and is_published(tool.current)):
+        tool.current = version
+        tool.save(update_fields=["current"])
+    return version
 
 
 def _version(tool: Tool, number: int, offered: Offered, caller: Caller) -> ToolVersion:
@@ -341,6 +396,12 @@ def _version(tool: Tool, number: int, offered: Offered, caller: Caller) -> ToolV
     )
 
 
+def _flag(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        refuse(path, "must be true or false.")
+    return value
+
+
 def _operation(version: ToolVersion) -> Operation:
     return Operation(kind=version.kind, definition=version.definition)
 
@@ -356,18 +417,3 @@ def _differs(new: Offered, current: ToolVersion) -> bool:
         or dict(new.annotations) != current.annotations
         or list(new.icons) != current.icons
     )
-
-
-def _shown(tool: Tool) -> dict[str, Any]:
-    version = _current(tool)
-    return {
-        "id": str(tool.id),
-        "name": tool.name,
-        "source": tool.source.name,
-        "enabled": tool.enabled,
-        "version": version.number,
-        "kind": version.kind,
-        "title": version.title,
-        "description": version.description,
-        "definition": mask_secrets(version.definition),
-    }

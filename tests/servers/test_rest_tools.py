@@ -191,3 +191,57 @@ def test_a_key_learns_of_no_server_but_those_it_is_narrowed_to(team: Team) -> No
     assert 'scope="server:real"' in answers[0].headers["WWW-Authenticate"]
     refused = admin.get(f"/tenants/{team.slug}/audit/records?outcome=refused").body["results"]
     assert [record["server"] for record in refused] == ["none", "real"]
+
+
+def test_a_draft_is_published_compared_and_rolled_back(team: Team) -> None:
+    rest, tool = Rest.admin(team), make_tool(team).body
+    path = f"/tenants/{team.slug}/tools/{tool['id']}"
+    definition = {**FIND, "sql": "SELECT iata, name FROM airport WHERE iata = :code"}
+    assert rest.patch(path, {"definition": definition, "draft": True}).body["version"] == 1
+    versions = rest.get(f"{path}/versions").body["results"]
+    assert [(each["number"], each["state"]) for each in versions] == [(2, "draft"), (1, "published")]
+    assert rest.get(f"{path}/versions/2").body["definition"] == definition
+    compared = rest.get(f"{path}/versions/2/against/1").body
+    assert (compared["words"], compared["breaking"]) == (["What it does changed."], False)
+    assert {"sign": "-", "text": "  SELECT name FROM airport WHERE iata = :code"} in compared["lines"]
+    assert rest.post(f"{path}/versions/2/publish").body["version"] == 2
+    assert rest.post(f"{path}/rollback").body["version"] == 1
+    assert rest.get(f"{path}/versions/2").body["state"] == "withdrawn"
+    assert rest.post(f"{path}/versions/2/publish").body["version"] == 2
+    assert rest.post(f"{path}/rollback", {"to": 1}).body["version"] == 1
+
+
+def test_a_tool_that_is_a_draft_says_so_and_is_discarded_by_deleting_it(team: Team) -> None:
+    rest, tool = Rest.admin(team), make_tool(team, draft=True).body
+    path = f"/tenants/{team.slug}/tools/{tool['id']}"
+    assert (tool["state"], tool["version"]) == ("draft", 1)
+    assert rest.delete(f"{path}/versions/1").body["code"] == "version_only"
+    assert rest.patch(path, {"title": "Find", "draft": True}).body["version"] == 2
+    assert rest.delete(f"{path}/versions/1").body["state"] == "discarded"
+    assert rest.post(f"{path}/call", {"arguments": {"code": "ZRH"}}).status == 404
+    assert rest.post(f"{path}/versions/2/publish").body["state"] == "published"
+    assert rest.post(f"{path}/call", {"arguments": {"code": "ZRH"}}).body["outcome"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("get", "versions/9", None, 404, "version_not_found"),
+        ("get", "versions/x", None, 404, "version_not_found"),
+        ("get", "versions/99999999999999999999", None, 404, "version_not_found"),
+        ("get", "versions/1/against/9", None, 404, "version_not_found"),
+        ("post", "versions/9/publish", None, 404, "version_not_found"),
+        ("post", "rollback", {}, 409, "nothing_before"),
+        ("post", "rollback", {"to": 1}, 409, "version_not_before"),
+        ("post", "rollback", {"to": 9_999_999_999}, 404, "version_not_found"),
+        ("post", "rollback", {"to": "one"}, 400, "invalid_input"),
+        ("post", "rollback", {"version": 1}, 400, "invalid_input"),
+        ("delete", "versions/1", None, 409, "version_no_draft"),
+    ],
+)
+def test_what_a_version_cannot_is_refused_with_the_reason(
+    team: Team, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    tool = make_tool(team).body
+    answer = Rest.admin(team).call(method, f"/tenants/{team.slug}/tools/{tool['id']}/{path}", body)
+    assert (answer.status, answer.body["code"]) == (status, code)

@@ -31,8 +31,8 @@ HELLO: Final[Mapping[str, Any]] = {
 """The parameters of ``initialize``."""
 
 _NUMBERS: Final = frozenset({"member", "membership", "seq"})
-_OWN_VALUES: Final[Mapping[str, str]] = {"name": "stats"}
-"""Parameters that name nothing of a team's."""
+_OWN_VALUES: Final[Mapping[str, str]] = {"name": "stats", "number": "1", "other": "1"}
+"""Parameters that name nothing of a team's: the versions of each tool are counted from 1."""
 
 _PARAMETER: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _ROOTS: Final = ("api/v1/tenants/<str:tenant>", "app/<str:tenant>/", DOORS, DOCUMENTS, ENDPOINTS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Value
 from django.utils import timezone
@@ -248,3 +249,50 @@ class ServerSource(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.server_id} offers {self.source_id}"
+
+
+class ServedVersion(TenantOwned):
+    """A version of a tool that a server offers in another way than as the tool's current one.
+
+    A pin takes the current one's place. ``beside`` stands beside it, under a name of its own. A canary takes its place
+    for some: for ``share`` percent of those who call, and for ``credentials`` (API keys, OAuth clients, issuers).
+    """
+
+    class Use(models.TextChoices):
+        PIN = "pin"
+        BESIDE = "beside"
+        CANARY = "canary"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="+")
+    tool = models.ForeignKey(Tool, on_delete=models.CASCADE, related_name="+")
+    version = models.ForeignKey(ToolVersion, on_delete=models.RESTRICT, related_name="+")
+    use = models.CharField(max_length=16, choices=Use.choices)
+    share = models.IntegerField(null=True)
+    credentials = ArrayField(models.UUIDField(), default=list)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["server__slug", "tool__name", "use", "version__number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["server", "tool", "use"],
+                condition=models.Q(use__in=["pin", "canary"]),
+                name="servers_servedversion_use_unique",
+            ),
+            models.UniqueConstraint(
+                fields=["server", "version"],
+                condition=models.Q(use="beside"),
+                name="servers_servedversion_beside_unique",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(use="canary", share__isnull=True, credentials__len__gt=0)
+                | models.Q(use="canary", share__isnull=False, share__gte=1, share__lte=100)
+                | models.Q(use__in=["pin", "beside"], share__isnull=True, credentials__len=0),
+                name="servers_servedversion_canary_valid",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.use} of {self.version_id} on {self.server_id}"

@@ -99,6 +99,8 @@ KINDS: Final = (
     "prompt.disabled",
     "server.created",
     "server.changed",
+    "server.version_served",
+    "server.version_ended",
     "server.published",
     "server.unpublished",
     "server.deleted",

@@ -44,7 +44,7 @@ async def open_duplex(exchange: Exchange, scope: Any, receive: Receive, send: Se
             version=FIRST_VERSION,
             client=client_of(exchange.headers),
             capabilities={},
-            digests=parts.views.of(exchange.surface).digests(exchange.caller),
+            digests=parts.views.digests(exchange.surface, exchange.caller),
         )
         if session is None:
             raise sessions_away()

@@ -301,6 +301,8 @@ class Exchange(Visit):
 
     def _incoming(self, message: dict[str, Any], version: str, *, modern: bool, seconds: float) -> Incoming:
         surface = self.surface
+        if surface.canaries:
+            surface = surface.seen_by(self.caller)
         session = None if modern else self.session
         questions = self._questions
         if questions is None and session is not None:

@@ -119,7 +119,7 @@ class StandingStream:
         visit = self._visit
         try:
             # Before the lists are compared with what the client was told: no change falls between the two.
-            self._hub.join(self._subscriber, visit.parts.views.of(visit.surface))
+            self._hub.join(self._subscriber, visit.surface)
             await self._open(preface)
             await self._run()
             await self._send({"type": "http.response.body", "body": b""})
@@ -330,7 +330,7 @@ class StandingStream:
 
     def _digests(self) -> dict[str, str]:
         visit = self._visit
-        return visit.parts.views.of(visit.surface).digests(visit.caller)
+        return visit.parts.views.digests(visit.surface, visit.caller)
 
     async def _until_gone(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -17,8 +17,9 @@ from redis.exceptions import RedisError
 from core.errors import MarinaError
 from servers.endpoint.load import Load
 from servers.endpoint.updates import keep_update
-from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, View, Views
+from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, Views
 from servers.services.runtime import Runtime
+from servers.services.surfaces import Surface
 from servers.services.visibility import tools_left
 from tenants.access import Caller
 
@@ -88,7 +89,7 @@ class Hub:
         self.requests = requests
         """What is being served, beside what stands open."""
         self._subscribers: dict[_Place, set[Subscriber]] = {}
-        self._compared: dict[_Place, View] = {}
+        self._compared: dict[_Place, Surface] = {}
         self._comparing: dict[_Place, asyncio.Task[None]] = {}
         self._again: set[_Place] = set()
         self._over = False
@@ -120,13 +121,13 @@ class Hub:
         if listening:
             self.requests.again(self.requests.cells(caller))
 
-    def join(self, subscriber: Subscriber, view: View) -> None:
-        """Listen from now on. ``view`` is what the client was shown, or is about to ask for."""
+    def join(self, subscriber: Subscriber, surface: Surface) -> None:
+        """Listen from now on. ``surface`` is what the client was shown, or is about to ask for."""
         place = (subscriber.caller.tenant_id, subscriber.server)
         self._subscribers.setdefault(place, set()).add(subscriber)
-        compared = self._compared.setdefault(place, view)
-        if compared is not view:
-            for name in subscriber.lists & _changed_lists(view, compared, subscriber.caller):
+        compared = self._compared.setdefault(place, surface)
+        if compared is not surface:
+            for name in subscriber.lists & self._changed_lists(surface, compared, subscriber.caller):
                 subscriber.tell(name)
         # They may be older than the present, and nobody compared while nobody listened.
         self._compare_soon(place)
@@ -205,18 +206,18 @@ class Hub:
             for subscriber in subscribers:
                 subscriber.end()
             return
-        now = self._views.of(surface)
         before = self._compared.get(place)
-        if before is None or before is now:
+        if before is None or before is surface:
             return
         # Before anything else is let in: who joins meanwhile is compared with this one.
-        self._compared[place] = now
-        changes: dict[frozenset[str] | None, frozenset[str]] = {}
+        self._compared[place] = surface
+        changes: dict[tuple[frozenset[str] | None, Surface, Surface], frozenset[str]] = {}
         for number, subscriber in enumerate(list(subscribers), start=1):
-            narrowed = tools_left(subscriber.caller)
-            changed = changes.get(narrowed)
+            caller = subscriber.caller
+            alike = (tools_left(caller), before.seen_by(caller), surface.seen_by(caller))
+            changed = changes.get(alike)
             if changed is None:
-                changed = changes[narrowed] = _changed_lists(before, now, subscriber.caller)
+                changed = changes[alike] = self._changed_lists(before, surface, caller)
                 # A long list takes a while to look at: others have their turn in between.
                 await asyncio.sleep(0)
             elif number % _AT_ONCE == 0:
@@ -224,10 +225,9 @@ class Hub:
             for name in subscriber.lists & changed:
                 subscriber.tell(name)
 
-
-def _changed_lists(before: View, now: View, caller: Caller) -> frozenset[str]:
-    old, new = before.digests(caller), now.digests(caller)
-    return frozenset(name for name in LISTS if old[name] != new[name])
+    def _changed_lists(self, before: Surface, now: Surface, caller: Caller) -> frozenset[str]:
+        old, new = self._views.digests(before, caller), self._views.digests(now, caller)
+        return frozenset(name for name in LISTS if old[name] != new[name])
 
 
 def change_bytes(kind: str, uri: str, meta: bytes | None = None) -> bytes:

@@ -140,6 +140,10 @@ class Views:
             view = self._views[surface] = View(surface, self._page_size)
         return view
 
+    def digests(self, surface: Surface, caller: Caller) -> dict[str, str]:
+        """``View.digests`` of the server as the caller is offered it."""
+        return self.of(surface.seen_by(caller)).digests(caller)
+
 
 def _mirrored_of(tool: SurfaceTool) -> tuple[Mirrored, ...]:
     # Few tools have any, and looking for the word is quicker than walking the schema.

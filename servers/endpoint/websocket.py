@@ -148,7 +148,7 @@ class Connection:
         self.questions = LocalQuestions()
         self.subscriber = Subscriber(caller, visit.surface.slug)
         self.session.uris = self.subscriber.uris
-        visit.parts.hub.join(self.subscriber, visit.parts.views.of(visit.surface))
+        visit.parts.hub.join(self.subscriber, visit.surface)
         self.telling = asyncio.create_task(self._tell())
         protocol = PROTOCOL if PROTOCOL in self.scope.get("subprotocols", ()) else None
         await self._put({"type": "websocket.accept", "subprotocol": protocol})

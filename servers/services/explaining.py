@@ -96,6 +96,7 @@ def explain_call(
     surface = asked.step("exists", lambda: _surface_of(caller.tenant_id, server), "There is.")
     if surface is None:
         return asked.explanation()
+    surface = surface.seen_by(who)
     for name, check in CHECKS.items():
         asked.step(name, partial(check, who, surface, tool), "Yes.")
     found = surface.by_name.get(tool)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from django.db.models import Model, QuerySet
 
-from servers.models import DataSource, Server, Tool, ToolVersion
+from servers.models import DataSource, ServedVersion, Server, Tool, ToolVersion
 from servers.services.visibility import servers_left
 from tenants.access import Caller
 
@@ -33,3 +33,9 @@ def offered_by(server: Server, rows: QuerySet[M]) -> QuerySet[M]:
 def offered_tools(server: Server) -> QuerySet[Tool]:
     """The tools that the server offers to everybody: of those that were never published, none."""
     return offered_by(server, Tool.objects.filter(current__state=ToolVersion.State.PUBLISHED))
+
+
+def served_by(server: Server) -> QuerySet[ServedVersion]:
+    """The versions that the server offers otherwise, of tools that it offers or could."""
+    rows = ServedVersion.objects.filter(server=server, tool__enabled=True)
+    return rows if server.offers_all else rows.filter(tool__source__in=server.sources.all())

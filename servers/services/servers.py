@@ -10,9 +10,9 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from core.errors import Conflict, NotFound
-from servers.models import DataSource, Prompt, Resource, Server, ServerSource
+from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, ServerSource
 from servers.services.changes import publish_change
-from servers.services.reach import offered_by, offered_tools
+from servers.services.reach import offered_by, offered_tools, served_by
 from servers.services.visibility import servers_left
 from tenants.access import Caller
 from tenants.models import SLUG_PATTERN
@@ -44,7 +44,7 @@ def get_server(server_id: UUID, *, caller: Caller) -> Server:
     """One server with its sources at hand. Raises ``NotFound``."""
     caller.require(Action.SERVERS_READ)
     with tenant_scope(caller.tenant_id):
-        return _server(server_id, caller)
+        return find_server(server_id, caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,11 @@ def count_offered(server_id: UUID, *, caller: Caller) -> Counts:
     """How much a server offers now: what is switched on of its sources. Raises ``NotFound``."""
     caller.require(Action.SERVERS_READ)
     with tenant_scope(caller.tenant_id):
-        server = _server(server_id, caller)
+        server = find_server(server_id, caller)
         resources = offered_by(server, Resource.objects.all())
         return Counts(
-            tools=offered_tools(server).count(),
+            tools=offered_tools(server).count()
+            + served_by(server).filter(use=ServedVersion.Use.BESIDE).count(),
             resources=resources.filter(template=False).count(),
             templates=resources.filter(template=True).count(),
             prompts=offered_by(server, Prompt.objects.all()).count(),
@@ -109,7 +110,7 @@ def create_server(
                 offers_all=rows is None,
             )
         _offer(server, rows or [])
-        server = _server(server.pk, caller)
+        server = find_server(server.pk, caller)
         publish_change(caller.tenant_id)
         record_change("server.created", caller=caller, after=_shown(server), server=slug)
         _record_access(Server.Access.PRIVATE, server, caller)
@@ -137,9 +138,7 @@ def update_server(
     if offers_all and sources:
         refuse("sources", "cannot be chosen while offers_all is true. Give one of the two.")
     with tenant_scope(caller.tenant_id):
-        _server(server_id, caller)
-        Server.objects.select_for_update().get(pk=server_id)
-        server = _server(server_id, caller)
+        server = locked_server(server_id, caller)
         before = _shown(server)
         if title is not None:
             server.title = _title(title)
@@ -157,7 +156,7 @@ def update_server(
             if offers_all:
                 _offer(server, [])
         server.save()
-        server = _server(server_id, caller)
+        server = find_server(server_id, caller)
         after = _shown(server)
         if after != before:
             publish_change(caller.tenant_id)
@@ -170,7 +169,7 @@ def delete_server(server_id: UUID, *, caller: Caller) -> None:
     """Delete a server; its sources and tools stay. Raises ``NotFound`` and, for ``default``, ``Conflict``."""
     caller.require(Action.SERVERS_CHANGE)
     with tenant_scope(caller.tenant_id):
-        server = _server(server_id, caller)
+        server = find_server(server_id, caller)
         if server.slug == DEFAULT_SERVER:
             raise Conflict(
                 "Every team keeps its default server. Make it private, or choose what it offers, instead.",
@@ -180,6 +179,21 @@ def delete_server(server_id: UUID, *, caller: Caller) -> None:
         server.delete()
         publish_change(caller.tenant_id)
         record_change("server.deleted", caller=caller, before=before, server=server.slug)
+
+
+def locked_server(server_id: UUID, caller: Caller) -> Server:
+    """The server as it is now, locked for who is about to change it, in the scope that is open. Raises ``NotFound``."""
+    find_server(server_id, caller)
+    Server.objects.select_for_update().get(pk=server_id)
+    return find_server(server_id, caller)
+
+
+def find_server(server_id: UUID, caller: Caller) -> Server:
+    """The server with its sources at hand, in the scope that is open. Raises ``NotFound``."""
+    server = _visible(caller).filter(pk=server_id).first()
+    if server is None:
+        raise NotFound("There is no such server in this team.", code="server_not_found")
+    return server
 
 
 def _record_access(before: str, server: Server, caller: Caller) -> None:
@@ -193,13 +207,6 @@ def _visible(caller: Caller) -> QuerySet[Server]:
     servers: QuerySet[Server] = Server.objects.prefetch_related("sources")
     slugs = servers_left(caller)
     return servers if slugs is None else servers.filter(slug__in=slugs)
-
-
-def _server(server_id: UUID, caller: Caller) -> Server:
-    server = _visible(caller).filter(pk=server_id).first()
-    if server is None:
-        raise NotFound("There is no such server in this team.", code="server_not_found")
-    return server
 
 
 def _sources(names: object) -> list[DataSource]:

@@ -19,6 +19,7 @@ from core.loop import run_async
 from core.sealing import sealer
 from servers.execution.contract import Backend, Health, Offered, Offering, Operation, Source
 from servers.models import DataSource, Prompt, Resource, ServerSource, Tool
+from servers.services.aliases import require_no_alias
 from servers.services.bounds import check_name
 from servers.services.changes import publish_change
 from servers.services.differences import Difference, diff_tools
@@ -103,6 +104,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
         done = take_over(source, offering, caller=caller)
         after = {**_shown(source), **done.added.shown()}
         publish_change(caller.tenant_id)
+        require_no_alias(done.added.tools)
         record_change("source.created", caller=caller, after=after)
     return source
 
@@ -130,17 +132,19 @@ def update_source(
     with tenant_scope(caller.tenant_id):
         source = _source(source_id, lock=True)
         before = _shown(source)
+        done = Refreshed()
         if settings is not None:
             backend, cleaned = _cleaned_anew(source, settings)
             _store_settings(source, backend, cleaned)
             if backend.keep_settings(cleaned) != cleaned:
-                take_over(source, _offered(backend, cleaned), caller=caller)
+                done = take_over(source, _offered(backend, cleaned), caller=caller)
         if name is not None:
             source.name = name
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save()
         after = {**_shown(source), "settings_replaced": settings is not None}
         publish_change(caller.tenant_id)
+        require_no_alias(done.added.tools)
         record_change("source.changed", caller=caller, before=before, after=after)
     return source
 
@@ -167,6 +171,7 @@ def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> 
         done = replace(done, differences=diff_tools(before, _brought_tools(source)))
         if done:
             publish_change(caller.tenant_id)
+            require_no_alias(done.added.tools)
         states = {"added": done.added, "changed": done.changed, "removed": done.removed}
         after = {**_shown(source), **{state: names.shown() for state, names in states.items()}}
         record_change("source.refreshed", caller=caller, after=after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Final
 
@@ -16,9 +16,12 @@ from core.errors import InvalidInput
 from marina.uritemplates import BadTemplate, UriTemplate, compile_template
 from servers.execution.contract import Offered, Operation, Source
 from servers.execution.schemas import compile_schema
-from servers.models import DataSource, Prompt, Resource, Server, Tool
-from servers.services.reach import offered_by, offered_tools
+from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, Tool, ToolVersion
+from servers.services.aliases import alias_of
+from servers.services.canaries import Canary, salt_of
+from servers.services.reach import offered_by, offered_tools, served_by
 from servers.services.sealed import open_source
+from tenants.access import Caller
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
 
@@ -128,16 +131,41 @@ class Surface:
     prompts: tuple[SurfacePrompt, ...] = ()
     size: int = 0
     """Bytes of memory that it takes, roughly."""
+    canaries: tuple[Canary, ...] = ()
+    """What some callers are offered in place of what is here: see ``seen_by``."""
 
+    _branches: dict[frozenset[Canary], Surface] = field(init=False, repr=False)
     _by_uri: Mapping[str, SurfaceResource] = field(init=False, repr=False)
     _prompts: Mapping[str, SurfacePrompt] = field(init=False, repr=False)
     _matched: Sequence[tuple[UriTemplate, SurfaceResource]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_branches", {})
         object.__setattr__(self, "_by_uri", {resource.uri: resource for resource in self.resources})
         object.__setattr__(self, "_prompts", {prompt.name: prompt for prompt in self.prompts})
         matched = [(_template_of(each), each) for each in self.templates]
         object.__setattr__(self, "_matched", tuple(pair for pair in matched if pair[0] is not None))
+
+    def seen_by(self, caller: Caller) -> Surface:
+        """The server as this caller is offered it. Only where it has canaries is that another snapshot.
+
+        It is made once for all who are in the same ones.
+        """
+        if not self.canaries:
+            return self
+        chosen = frozenset(each for each in self.canaries if each.takes(caller))
+        if not chosen:
+            return self
+        branch = self._branches.get(chosen)
+        if branch is None:
+            branch = self._branches[chosen] = self.with_tools(*(each.tool for each in chosen))
+        return branch
+
+    def with_tools(self, *tools: SurfaceTool) -> Surface:
+        """The same with these tools, each in place of the one of its name, and without canaries."""
+        by_name = {**self.by_name, **{tool.name: tool for tool in tools}}
+        ordered = tuple(by_name[name] for name in sorted(by_name))
+        return replace(self, tools=ordered, by_name={tool.name: tool for tool in ordered}, canaries=())
 
     def find_resource(self, uri: str) -> tuple[SurfaceResource, Mapping[str, str]] | None:
         """The resource with this URI, else the first template that it fits, with the values of its variables."""
@@ -189,12 +217,8 @@ def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
             return None
         opened = _Sources(sealer)
         # Lists are ordered by code point, which no database collation changes.
-        tools = [
-            _snapshot(row, opened.get(row.source))
-            for row in sorted(
-                offered_tools(server).select_related("source", "current"), key=attrgetter("name")
-            )
-        ]
+        by_name, canaries = _tools(server, opened)
+        tools = [by_name[name] for name in sorted(by_name)]
         resources = [
             _resource_snapshot(row, opened.get(row.source))
             for row in sorted(
@@ -220,8 +244,48 @@ def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
         resources=tuple(each for each in resources if not each.template),
         templates=tuple(each for each in resources if each.template),
         prompts=tuple(prompts),
-        size=_weigh(tools, resources, prompts),
+        # Each canary may make lists of their own for those who are in it.
+        size=_weigh(tools, resources, prompts) * (1 + len(canaries)),
+        canaries=canaries,
     )
+
+
+def load_version(
+    tenant_id: int, slug: str, tool_name: str, number: int, sealer: Sealer
+) -> SurfaceTool | None:
+    """A version of a tool as this server would offer it, were it the current one; ``None`` where it could not.
+
+    Also one that nobody is offered, such as a draft.
+    """
+    with tenant_scope(tenant_id):
+        server = Server.objects.filter(slug=slug).first()
+        if server is None:
+            return None
+        row = offered_by(server, Tool.objects.filter(name=tool_name)).select_related("source").first()
+        version = ToolVersion.objects.filter(tool=row, number=number).first()
+        if row is None or version is None or version.state == ToolVersion.State.DISCARDED:
+            return None
+        return _snapshot(row, version, _Sources(sealer).get(row.source))
+
+
+def _tools(server: Server, opened: _Sources) -> tuple[dict[str, SurfaceTool], tuple[Canary, ...]]:
+    """What the server offers everybody, by name, and what it tries with some."""
+    rows = offered_tools(server).select_related("source", "current")
+    tools = {row.name: _snapshot(row, row.current, opened.get(row.source)) for row in rows}
+    canaries = []
+    for served in served_by(server).select_related("tool__source", "version"):
+        tool, version = served.tool, served.version
+        snapshot = _snapshot(tool, version, opened.get(tool.source))
+        if served.use == ServedVersion.Use.CANARY:
+            named = frozenset(str(each) for each in served.credentials)
+            canaries.append(Canary(snapshot, served.share or 0, named, salt_of(tool.pk, version.number)))
+        elif served.use == ServedVersion.Use.PIN:
+            tools[tool.name] = snapshot
+        else:
+            alias = alias_of(tool.name, version.number)
+            # A tool of that name wins, though none can be made while this stands.
+            tools.setdefault(alias, replace(snapshot, name=alias))
+    return tools, tuple(canaries)
 
 
 class _Sources:
@@ -245,8 +309,7 @@ def _opened(row: DataSource, sealer: Sealer) -> Source | None:
         return None
 
 
-def _snapshot(row: Tool, source: Source | None) -> SurfaceTool:
-    current = row.current
+def _snapshot(row: Tool, current: ToolVersion | None, source: Source | None) -> SurfaceTool:
     if current is None:
         raise AssertionError("a tool without a version was selected")
     fault = ""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from core.errors import Conflict, NotFound
-from servers.models import Tool, ToolVersion
+from servers.models import ServedVersion, Tool, ToolVersion
 from servers.services.changes import publish_change
 from servers.services.differences import diff_tools
 from servers.services.tools import (
@@ -71,24 +71,23 @@ def publish_version(tool_id: UUID, number: int, *, caller: Caller) -> Tool:
             check_definition(tool, version)
         before = shown_tool(tool)
         _set_state(State.PUBLISHED, version)
-        _make_current(tool, version, "tool.published", before, caller)
+        _make_current(tool, version, "tool.published", before, _end_canaries(version), caller)
     return tool
 
 
 def roll_back(tool_id: UUID, *, caller: Caller, to: int | None = None) -> Tool:
     """Make the version current that was published before the current one, or the earlier one numbered ``to``.
 
-    Those after it are withdrawn: until they are published again, nothing leads to them. Raises ``NotFound`` and
-    ``Conflict``.
+    Those after it are withdrawn: canaries of them end, pins of them stay. Raises ``NotFound`` and ``Conflict``.
     """
     caller.require(Action.TOOLS_CHANGE)
     with tenant_scope(caller.tenant_id):
         tool = locked_tool(tool_id, caller)
         target = _target(tool, to)
         before = shown_tool(tool)
-        left = ToolVersion.objects.filter(tool=tool, number__gt=target.number, state=State.PUBLISHED)
+        left = list(ToolVersion.objects.filter(tool=tool, number__gt=target.number, state=State.PUBLISHED))
         _set_state(State.WITHDRAWN, *left)
-        _make_current(tool, target, "tool.rolled_back", before, caller)
+        _make_current(tool, target, "tool.rolled_back", before, _end_canaries(*left), caller)
     return tool
 
 
@@ -110,6 +109,12 @@ def discard_draft(tool_id: UUID, number: int, *, caller: Caller) -> ToolVersion:
             raise Conflict(
                 "The tool was never published, and has no other version. Delete the tool instead.",
                 code="version_only",
+            )
+        canary = ServedVersion.objects.filter(version=version).select_related("server").first()
+        if canary is not None:
+            raise Conflict(
+                f"Version {number} is a canary on the server {canary.server.slug}. End that first.",
+                code="version_served",
             )
         _set_state(State.DISCARDED, version)
         record_change("tool.draft_discarded", caller=caller, before=shown_version(version), tool=tool.name)
@@ -184,17 +189,29 @@ def _set_state(state: ToolVersion.State, *versions: ToolVersion) -> None:
         each.state = state
 
 
+def _end_canaries(*versions: ToolVersion) -> list[str]:
+    """End the canaries of versions that have become current, or were found wanting; the servers that had them."""
+    canaries = ServedVersion.objects.filter(version__in=versions, use=ServedVersion.Use.CANARY)
+    slugs = sorted(canaries.values_list("server__slug", flat=True))
+    canaries.delete()
+    return slugs
+
+
 def _make_current(
     tool: Tool,
     version: ToolVersion,
     kind: Literal["tool.published", "tool.rolled_back"],
     before: dict[str, Any],
+    canaries: Sequence[str],
     caller: Caller,
 ) -> None:
     tool.current = version
     tool.save(update_fields=["current"])
     publish_change(caller.tenant_id)
-    record_change(kind, caller=caller, before=before, after=shown_tool(tool), tool=tool.name)
+    after = shown_tool(tool)
+    if canaries:
+        after["canaries_ended"] = list(canaries)
+    record_change(kind, caller=caller, before=before, after=after, tool=tool.name)
 
 
 def _cannot_publish(version: ToolVersion, tool: Tool) -> Conflict:

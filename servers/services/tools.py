@@ -12,7 +12,8 @@ from django.db.models import Max, OuterRef, QuerySet, Subquery
 from core.errors import Conflict, NotFound
 from servers.execution.contract import Offered, Operation
 from servers.execution.schemas import compile_schema
-from servers.models import DataSource, Tool, ToolVersion
+from servers.models import DataSource, ServedVersion, Tool, ToolVersion
+from servers.services.aliases import require_no_alias, served_beside
 from servers.services.bounds import (
     MAX_DEFINITION_BYTES,
     MAX_SCHEMA_BYTES,
@@ -95,6 +96,7 @@ def create_tool(
             draft=_flag(draft, "draft"),
         )
         publish_change(caller.tenant_id)
+        require_no_alias([tool.name])
         record_change("tool.created", caller=caller, after=shown_tool(tool), tool=tool.name)
     return tool
 
@@ -163,10 +165,14 @@ def set_tool_enabled(tool_id: UUID, enabled: bool, *, caller: Caller) -> Tool:
 
 
 def delete_tool(tool_id: UUID, *, caller: Caller) -> None:
-    """Delete a tool with its versions; the log keeps what it was. Raises ``NotFound``."""
+    """Delete a tool with its versions; the log keeps what it was.
+
+    Raises ``NotFound``, and ``Conflict`` while a server is bound to one of its versions.
+    """
     caller.require(Action.TOOLS_CHANGE)
     with tenant_scope(caller.tenant_id):
-        tool = find_tool(tool_id, caller)
+        tool = locked_tool(tool_id, caller)
+        _require_unserved(tool)
         before, name = shown_tool(tool), tool.name
         tool.delete()
         publish_change(caller.tenant_id)
@@ -226,10 +232,10 @@ def compile_tool(source_kind: str, kind: str, definition: Mapping[str, Any], nam
     backend = backend_of(source_kind)
     offered = backend.compile(kind, definition)
     called = backend.uses(offered.operation)
-    tools = _tools_called(called)
+    callees = _callees(called)
     if backend.composes:
-        offered = backend.link(offered, {tool.name: offered_as(tool, current_of(tool)) for tool in tools})
-    _refuse_to_call_itself(name, called, tools)
+        offered = backend.link(offered, {name: offered_as(*callee) for name, callee in callees.items()})
+    _refuse_to_call_itself(name, called, callees)
     return offered
 
 
@@ -245,6 +251,16 @@ def find_tool(tool_id: UUID, caller: Caller) -> Tool:
     tool = _visible(caller).select_related("source", "current").filter(pk=tool_id).first()
     if tool is None:
         raise _no_such_tool()
+    return tool
+
+
+def find_tool_named(name: object, caller: Caller) -> Tool:
+    """As ``find_tool``, by name. Raises ``InvalidInput``."""
+    tool = None
+    if isinstance(name, str) and "\0" not in name:
+        tool = _visible(caller).select_related("source", "current").filter(name=name).first()
+    if tool is None:
+        refuse("tool", "there is no tool of that name.")
     return tool
 
 
@@ -309,6 +325,16 @@ def _visible(caller: Caller) -> QuerySet[Tool]:
     return tools if names is None else tools.filter(name__in=names)
 
 
+def _require_unserved(tool: Tool) -> None:
+    slugs = ServedVersion.objects.filter(tool=tool).values_list("server__slug", flat=True)
+    if slugs:
+        raise Conflict(
+            f"Servers have versions of this tool pinned, beside the current one, or as canaries: "
+            f"{', '.join(sorted(set(slugs)))}. End that first, or turn the tool off.",
+            code="tool_served",
+        )
+
+
 def _no_such_tool() -> NotFound:
     return NotFound("There is no such tool in this team.", code="tool_not_found")
 
@@ -323,7 +349,11 @@ def _compiled(source_kind: str, kind: str, definition: Mapping[str, Any], name: 
         return compile_tool(source_kind, kind, definition, name)
 
 
-def _refuse_to_call_itself(name: str, called: Iterable[str], tools: list[Tool]) -> None:
+_Callees = Mapping[str, tuple[Tool, ToolVersion]]
+"""By the name that they are called by."""
+
+
+def _refuse_to_call_itself(name: str, called: Iterable[str], callees: _Callees) -> None:
     """Follow the tools that a tool calls, and those that these call."""
     # Each with the way to it.
     ways = {each: [name, each] for each in called}
@@ -333,19 +363,24 @@ def _refuse_to_call_itself(name: str, called: Iterable[str], tools: list[Tool]) 
             refuse("", f"The tool would call itself: {' → '.join(ways[name])}.")
         seen |= ways.keys()
         ways = {
-            each: [*ways[tool.name], each]
-            for tool in tools
-            for each in tools_called(tool.source.kind, _operation(current_of(tool)))
+            each: [*ways[callee], each]
+            for callee, (tool, version) in callees.items()
+            for each in tools_called(tool.source.kind, _operation(version))
             if each not in seen
         }
-        tools = _tools_called(ways)
+        callees = _callees(ways)
 
 
-def _tools_called(names: Collection[str]) -> list[Tool]:
+def _callees(names: Collection[str]) -> _Callees:
+    """The tools that there are by these names, at their current versions, or at those that servers offer beside."""
     if not names:
-        return []
+        return {}
     tools = Tool.objects.select_related("source", "current")
-    return list(tools.filter(name__in=list(names), current__state=State.PUBLISHED))
+    found = tools.filter(name__in=list(names), current__state=State.PUBLISHED)
+    callees = {tool.name: (tool, current_of(tool)) for tool in found}
+    for alias, served in served_beside([name for name in names if name not in callees]).items():
+        callees[alias] = (served.tool, served.version)
+    return callees
 
 
 def _base(tool: Tool, based_on: int | None) -> ToolVersion:

@@ -53,7 +53,7 @@ async def listen(incoming: Incoming) -> bytes:
                 }
             )
         )
-        hub.join(subscriber, incoming.view)
+        hub.join(subscriber, incoming.surface)
         tenure = Tenure(incoming.check_again)
         while not subscriber.ended:
             for kind, uri in subscriber.take():

@@ -1,0 +1,51 @@
+"""The names under which servers offer versions of tools beside the current ones. Offers nothing itself.
+
+``echo_v1`` is version 1 of ``echo``, on every server that offers it: so a pipeline or a scope that names it means one
+thing. No tool may have such a name while a server uses it, and none is offered under a name that a tool has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from django.db.models import Q
+
+from core.errors import Conflict
+from servers.models import ServedVersion
+
+_ALIAS: Final = re.compile(r"(.+)_v([1-9][0-9]{0,8})")
+
+
+def alias_of(name: str, number: int) -> str:
+    """The name of version ``number`` of the tool ``name`` where it stands beside the current one."""
+    return f"{name}_v{number}"
+
+
+def served_beside(names: Iterable[str]) -> dict[str, ServedVersion]:
+    """Those of the names that a server offers a version under, with one such server's. In the scope that is open."""
+    parts = [(found[1], int(found[2])) for name in names if (found := _ALIAS.fullmatch(name)) is not None]
+    if not parts:
+        return {}
+    wanted = Q()
+    for tool, number in parts:
+        wanted |= Q(tool__name=tool, version__number=number)
+    rows = ServedVersion.objects.filter(wanted, use=ServedVersion.Use.BESIDE)
+    return {
+        alias_of(row.tool.name, row.version.number): row
+        for row in rows.select_related("server", "tool__source", "version")
+    }
+
+
+def require_no_alias(names: Iterable[str]) -> None:
+    """Raise ``Conflict`` where a server offers a version of another tool under one of the names.
+
+    Asked after the change was published, which makes one change of a tenant wait for the other: so neither misses it.
+    """
+    for alias, row in served_beside(names).items():
+        raise Conflict(
+            f"The server {row.server.slug} offers version {row.version.number} of {row.tool.name} as {alias}. Choose "
+            "another name, or end that first.",
+            code="name_taken",
+        )

@@ -343,6 +343,12 @@ class CallInput(StrictSerializer):
 
     arguments = serializers.DictField(required=False)
     server = serializers.CharField(max_length=40, default=DEFAULT_SERVER, help_text="The server's slug.")
+    version = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="This version, such as a draft, in place of what the server offers: for who may change tools.",
+    )
 
 
 class CallErrorSerializer(serializers.Serializer[Any]):

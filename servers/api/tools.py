@@ -106,7 +106,12 @@ class ToolCallView(TenantView):
         given = self.read_input(CallInput)
         name = tools.get_tool_name(uuid_of(tool), caller=self.caller)
         result = playground.try_tool(
-            name, given.get("arguments", {}), caller=self.caller, server_slug=given["server"], client=CLIENT
+            name,
+            given.get("arguments", {}),
+            caller=self.caller,
+            server_slug=given["server"],
+            client=CLIENT,
+            version=given["version"],
         )
         if result.outcome == "invalid" and result.error is not None:
             raise result.error

@@ -8,6 +8,7 @@ from servers.api.access import AccessView
 from servers.api.doctor import SelfTestView, TimelinesView, TimelineView
 from servers.api.prompts import PromptsView, PromptView
 from servers.api.resources import ResourcesView, ResourceView
+from servers.api.served_versions import ServedVersionsView, ServedVersionView
 from servers.api.servers import ServersView, ServerView
 from servers.api.sources import (
     SettingsTestView,
@@ -66,6 +67,8 @@ urlpatterns = [
     path("tenants/<str:tenant>/prompts/<str:prompt>", PromptView.as_view()),
     path("tenants/<str:tenant>/servers", ServersView.as_view()),
     path("tenants/<str:tenant>/servers/<str:server>", ServerView.as_view()),
+    path("tenants/<str:tenant>/servers/<str:server>/versions", ServedVersionsView.as_view()),
+    path("tenants/<str:tenant>/servers/<str:server>/versions/<str:served>", ServedVersionView.as_view()),
     path("tenants/<str:tenant>/access", AccessView.as_view()),
     re_path(r"", NoSuchAddress.as_view()),
 ]

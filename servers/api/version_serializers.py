@@ -7,7 +7,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from servers.models import ToolVersion
+from servers.models import ServedVersion, ToolVersion
+from servers.services.served_versions import served_name
 from tenants.api.base import StrictSerializer, list_of
 
 
@@ -65,4 +66,46 @@ class RollbackInput(StrictSerializer):
     )
 
 
+class ServedVersionSerializer(serializers.Serializer[Any]):
+    """A version of a tool that a server offers otherwise than as the current one."""
+
+    id = serializers.UUIDField()
+    server = serializers.CharField(source="server.slug", help_text="The server's slug.")
+    tool = serializers.CharField(source="tool.name")
+    version = serializers.IntegerField(source="version.number")
+    use = serializers.ChoiceField(choices=ServedVersion.Use.choices)
+    name = serializers.SerializerMethodField(help_text="What clients call it by.")
+    share = serializers.IntegerField(allow_null=True, help_text="Of a canary: percent of those who call.")
+    credentials = serializers.ListField(
+        child=serializers.UUIDField(),
+        help_text="Of a canary: ids of API keys, OAuth clients and outside issuers.",
+    )
+    created_at = serializers.DateTimeField()
+
+    def get_name(self, served: ServedVersion) -> str:
+        return served_name(served)
+
+
+class ServedVersionInput(StrictSerializer):
+    """A version of a tool to offer on a server, in place of the one that was offered so."""
+
+    tool = serializers.CharField(max_length=64, help_text="The tool's name.")
+    version = serializers.IntegerField()
+    use = serializers.CharField(
+        max_length=16,
+        help_text="pin: in place of the current version. beside: beside it, as <tool>_v<version>. canary: in its place "
+        "for some.",
+    )
+    share = serializers.IntegerField(
+        required=False, allow_null=True, default=None, help_text="Of a canary: percent, from 1 to 100."
+    )
+    credentials = serializers.ListField(
+        child=serializers.CharField(max_length=64),
+        required=False,
+        default=list,
+        help_text="Of a canary: ids.",
+    )
+
+
 ToolVersionList = list_of(ToolVersionSerializer, "ToolVersionList")
+ServedVersionList = list_of(ServedVersionSerializer, "ServedVersionList")

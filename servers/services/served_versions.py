@@ -114,6 +114,12 @@ def stop_serving(server_id: UUID, served_id: UUID, *, caller: Caller) -> None:
         record_change("server.version_ended", caller=caller, before=before, server=server.slug, tool=name)
 
 
+def served_name(served: ServedVersion) -> str:
+    """What clients call it by."""
+    tool = served.tool.name
+    return alias_of(tool, served.version.number) if served.use == Use.BESIDE else tool
+
+
 def shown_served(served: ServedVersion) -> dict[str, Any]:
     """What is offered and how, as the log has it."""
     shown: dict[str, Any] = {

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
+from servers.services.served_versions import serve_version
 from servers.services.servers import create_server
 from servers.services.sources import create_source
 from servers.services.tools import list_tools
@@ -56,6 +57,7 @@ def furnish() -> Furnished:
     create_source("books", "shelf", {"shelf": "isolation"}, caller=caller)
     server = create_server("extra", "Extra", "private", ["airports"], caller=caller)
     export = start_export("jsonl", None, datetime.now(UTC), {}, caller=caller)
+    served = serve_version(server.pk, "query_database", 1, "pin", caller=caller)
     member = team.member(Role.VIEWER)
     invitation = invite(f"guest-of-{team.slug}@example.com", "viewer", caller=caller)
     key = team.key("admin")
@@ -89,5 +91,6 @@ def furnish() -> Furnished:
         "resource": list_resources(caller=caller)[0].pk,
         "prompt": list_prompts(caller=caller)[0].pk,
         "server": server.pk,
+        "served": served.pk,
     }
     return Furnished(team, key, {name: str(value) for name, value in ids.items()})

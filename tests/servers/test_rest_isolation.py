@@ -10,6 +10,8 @@ import pytest
 
 from servers.api.urls import urlpatterns as servers_urls
 from servers.models import DataSource, Prompt, Resource, Server, Tool
+from servers.services.served_versions import serve_version
+from servers.services.servers import list_servers
 from tenants.api.urls import urlpatterns as tenants_urls
 from tenants.models import ApiKey, AuditExport, Membership, OAuthAuthorization, OAuthClient
 from tenants.models_sso import ProviderIdentity
@@ -36,7 +38,7 @@ UNKNOWN = {
     **dict.fromkeys(
         (
             *("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
-            *("connection", "client", "issuer", "timeline", "provider", "identity"),
+            *("connection", "client", "issuer", "timeline", "provider", "identity", "served"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
@@ -46,6 +48,7 @@ BODIES: dict[str, Any] = {
     "call": {"arguments": {}},
     "draft": {"kind": "http", "text": "curl https://api.example.com/"},
     "explain": {"definition": {"sql": "SELECT 1"}},
+    "versions": {"tool": "query_database", "version": 1, "use": "pin"},
     "<str:key>": {"networks": []},
     "<str:resource>": {"enabled": False},
     "<str:prompt>": {"enabled": False},
@@ -72,6 +75,9 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     provider = create_provider(
         ProviderSettings("corp", "https://id.example.com", "marina", ("example.com",)), caller=other.owner
     )
+    pinned = serve_version(
+        list_servers(caller=other.owner)[0].pk, "query_database", 1, "pin", caller=other.owner
+    )
     step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=other.slug))
     keep_steps([Noted(other.tenant_id, step)])
     with tenant_scope(other.tenant_id):
@@ -97,6 +103,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
             "server": str(Server.objects.get().pk),
             # Numbers are counted in each team, so the other's newest is unknown here once it is greater.
             "seq": "999999999998",
+            "served": str(pinned.pk),
             "number": "1",
             "other": "1",
         }

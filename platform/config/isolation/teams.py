@@ -20,8 +20,9 @@ from django.conf import settings
 
 from config.isolation.holdings import Holdings, begun_in_session, hold, let_go
 from frontend.sessions import name_person
-from servers.models import DataSource, Prompt, Resource, Server, Tool
+from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, Tool
 from servers.services.onboarding import found_tenant
+from servers.services.served_versions import serve_version
 from servers.services.servers import create_server
 from servers.services.sources import create_source
 from servers.services.tools import create_tool
@@ -121,6 +122,9 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         if not Tool.objects.filter(name=names["tool"]).exists():
             definition = {"sql": "SELECT 1 AS one", "parameters": {}, "description": word}
             create_tool(names["tool"], SOURCE, "sql", definition, caller=caller)
+        if not ServedVersion.objects.exists():
+            served_on = Server.objects.get(slug=names["server"])
+            serve_version(served_on.pk, names["tool"], 1, "pin", caller=caller)
         uri = names["resource"]
         resource = Resource.objects.filter(uri=uri).first() or Resource.objects.create(
             uri=uri, source=source, name=word, kind="none"
@@ -174,6 +178,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         begun = begun_in_session(slug, held, owner, provider)
         tool = Tool.objects.get(name=names["tool"])
         server = Server.objects.get(slug=names["server"])
+        served = ServedVersion.objects.all()[0]
         membership = Membership.objects.get(user=member)
         seq = AuditHead.objects.values_list("seq", flat=True).get()
     ids = {
@@ -195,6 +200,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "resource": resource.pk,
         "prompt": prompt.pk,
         "server": server.pk,
+        "served": served.pk,
     }
     texts = {name: str(value) for name, value in ids.items()}
     unmistakable = [

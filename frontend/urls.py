@@ -29,6 +29,7 @@ from frontend.views import (
     single_sign_on,
     sources,
     team_sign_in,
+    tool_versions,
     tools,
 )
 
@@ -54,6 +55,20 @@ _TENANT = [
     path("tools/<uuid:tool_id>/edit", tools.tool_edit, name="tool_edit"),
     path("tools/<uuid:tool_id>/try", tools.tool_try, name="tool_try"),
     path("tools/<uuid:tool_id>/enabled", tools.tool_enabled, name="tool_enabled"),
+    path("tools/<uuid:tool_id>/rollback", tool_versions.tool_rollback, name="tool_rollback"),
+    path("tools/<uuid:tool_id>/versions/<int:number>/", tool_versions.tool_version, name="tool_version"),
+    path(
+        "tools/<uuid:tool_id>/versions/<int:number>/publish", tool_versions.tool_publish, name="tool_publish"
+    ),
+    path(
+        "tools/<uuid:tool_id>/versions/<int:number>/discard", tool_versions.tool_discard, name="tool_discard"
+    ),
+    path("tools/<uuid:tool_id>/serve", tool_versions.tool_serve, name="tool_serve"),
+    path(
+        "tools/<uuid:tool_id>/served/<uuid:served_id>/end",
+        tool_versions.tool_served_end,
+        name="tool_served_end",
+    ),
     path("tools/<uuid:tool_id>/delete", tools.tool_delete, name="tool_delete"),
     path("resources/", resources.resource_list, name="resources"),
     path("resources/new", resources.resource_new, name="resource_new"),

@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from core.errors import MarinaError, NotFound
 from frontend.forms.definitions import DefinitionForm, written
 from frontend.pages import form_status, fragment, page
-from frontend.saving import save_new_tool, save_version
+from frontend.saving import next_number, save_new_tool, save_version
 from servers.execution.contract import ToolKind
-from servers.models import Tool
+from servers.models import Tool, ToolVersion
 from servers.services.kinds import Kind, list_kinds
 from servers.services.previews import draft_tool, preview_tool
 from servers.services.sources import list_sources
@@ -36,11 +36,8 @@ def new_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpRes
     return _page(request, caller, name, tool_kind, context)
 
 
-def edit_defined_tool(request: HttpRequest, caller: Caller, tool: Tool) -> HttpResponse:
-    """The editor for a new version."""
-    version = tool.current
-    if version is None:
-        raise NotFound("This tool has no version yet.")
+def edit_defined_tool(request: HttpRequest, caller: Caller, tool: Tool, version: ToolVersion) -> HttpResponse:
+    """The editor for a new version, which begins with this one."""
     tool_kind, _ = _editor_of(version.kind)
     initial = {
         "title": version.title,
@@ -51,7 +48,8 @@ def edit_defined_tool(request: HttpRequest, caller: Caller, tool: Tool) -> HttpR
     saved = save_version(request, caller, form, tool, form.whole)
     if saved is not None:
         return saved
-    return _page(request, caller, version.kind, tool_kind, {"form": form, "tool": tool, "version": version})
+    context = {"form": form, "tool": tool, "version": version, "next_number": next_number(caller, tool)}
+    return _page(request, caller, version.kind, tool_kind, context)
 
 
 def preview_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpResponse:

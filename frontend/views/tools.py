@@ -20,7 +20,7 @@ from frontend.confirm import confirmed
 from frontend.forms.building import PARAMETER_TYPES, Parameter, ToolForm, parameters_of
 from frontend.listing import filtered_list, offering_servers
 from frontend.pages import form_status, fragment, page
-from frontend.saving import save_new_tool, save_version
+from frontend.saving import base_version, next_number, save_new_tool, save_version
 from frontend.switch import switched, turned_on
 from frontend.views.defined_tools import (
     draft_defined_tool,
@@ -33,12 +33,14 @@ from frontend.views.defined_tools import (
 from servers.services.plans import explain_tool
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
+from servers.services.served_versions import list_served_of
 from servers.services.servers import list_servers
 from servers.services.sources import list_sources
-from servers.services.tool_versions import list_versions
+from servers.services.tool_versions import list_versions, rollback_target
 from servers.services.tools import (
     delete_tool,
     get_tool,
+    is_published,
     list_tools,
     set_tool_enabled,
 )
@@ -87,11 +89,11 @@ def tool_new(request: HttpRequest, caller: Caller) -> HttpResponse:
 def tool_edit(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
     """The editor for a new version of a tool."""
     tool = get_tool(tool_id, caller=caller)
-    version = tool.current
+    version = base_version(request, caller, tool)
     if version is None or tool.brought or not is_defined_kind(version.kind):
         raise InvalidInput("This tool came with its data source and cannot be edited. Make one of your own.")
     if version.kind != KIND:
-        return edit_defined_tool(request, caller, tool)
+        return edit_defined_tool(request, caller, tool, version)
     initial = {
         "title": version.title,
         "description": version.description,
@@ -102,7 +104,8 @@ def tool_edit(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
     if saved is not None:
         return saved
     rows = form.parameters if form.is_bound else parameters_of(version.definition)
-    return _editor(request, caller, form, rows, {"tool": tool, "version": version})
+    context = {"tool": tool, "version": version, "next_number": next_number(caller, tool)}
+    return _editor(request, caller, form, rows, context)
 
 
 @require_POST
@@ -152,10 +155,14 @@ def tool_page(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
     """One tool: "try it", its schema, its versions, and for editors what they can change."""
     tool = get_tool(tool_id, caller=caller)
     schema = tool.current.input_schema if tool.current else {}
+    versions = list_versions(tool_id, caller=caller)
     context = {
         "tool": tool,
         "version": tool.current,
-        "versions": list_versions(tool_id, caller=caller),
+        "versions": versions,
+        "rollback": rollback_target(versions, tool),
+        "served": list_served_of(tool_id, caller=caller) if caller.may(Action.SERVERS_READ) else [],
+        "try_version": None if is_published(tool.current) else tool.current and tool.current.number,
         "fields": argument_fields(schema),
         "servers": offering_servers(list_servers(caller=caller), tool.source_id),
         "editable": tool.current is not None and not tool.brought and is_defined_kind(tool.current.kind),
@@ -170,10 +177,15 @@ def tool_try(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespons
     """Run a tool on the arguments given as JSON, through the one decision path, and show what came back."""
     tool = get_tool(tool_id, caller=caller)
     context: dict[str, Any] = {"tool": tool}
+    version = request.POST.get("version", "")[:9]
     try:
         arguments = _arguments(request.POST.get("arguments", ""))
         result = try_tool(
-            tool.name, arguments, caller=caller, server_slug=request.POST.get("server") or "default"
+            tool.name,
+            arguments,
+            caller=caller,
+            server_slug=request.POST.get("server") or "default",
+            version=int(version) if version.isascii() and version.isdigit() else None,
         )
     except MarinaError as error:
         context["refusal"] = error

@@ -31,6 +31,7 @@ IDS = {
     "seq": "seq",
     "provider_id": "provider",
     "identity_id": "identity",
+    "served_id": "served",
 }
 # (name, its parameters besides the tenant)
 PAGES = [(str(entry.name), re.findall(r"<\w+:(\w+)>", str(entry.pattern))) for entry in _TENANT]
@@ -59,6 +60,8 @@ def _values(parameters: list[str], ids: dict[str, str]) -> dict[str, object]:
     for name in parameters:
         if name == "name":
             values[name] = "stats"
+        elif name == "number":
+            values[name] = 1
         elif name in {"membership_id", "seq"}:
             values[name] = int(ids.get(IDS[name], UNKNOWN_NUMBER))
         else:

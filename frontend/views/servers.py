@@ -17,6 +17,7 @@ from frontend.addresses import mcp_url
 from frontend.confirm import confirmed
 from frontend.forms.building import ServerForm
 from frontend.pages import form_status, page
+from servers.services.served_versions import list_served
 from servers.services.servers import (
     count_offered,
     create_server,
@@ -94,6 +95,7 @@ def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpRespons
         "server": row,
         "chosen": chosen,
         "counts": count_offered(server_id, caller=caller),
+        "served": list_served(server_id, caller=caller),
         "url": mcp_url(caller.tenant_slug, row.slug),
         "form": form,
         "public_rate": settings.ENV.public_rate,

@@ -7,15 +7,13 @@ thing. No tool may have such a name while a server uses it, and none is offered 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
-
-from django.db.models import Q
 
 from core.errors import Conflict
 from servers.models import ServedVersion
 
-_ALIAS: Final = re.compile(r"(.+)_v([1-9][0-9]{0,8})")
+_ALIAS: Final = re.compile(r"(.+)_v[1-9][0-9]*")
 
 
 def alias_of(name: str, number: int) -> str:
@@ -23,22 +21,20 @@ def alias_of(name: str, number: int) -> str:
     return f"{name}_v{number}"
 
 
-def served_beside(names: Iterable[str]) -> dict[str, ServedVersion]:
+def served_beside(names: Collection[str]) -> dict[str, ServedVersion]:
     """Those of the names that a server offers a version under, with one such server's. In the scope that is open."""
-    parts = [(found[1], int(found[2])) for name in names if (found := _ALIAS.fullmatch(name)) is not None]
-    if not parts:
+    tools = {found[1] for name in names if (found := _ALIAS.fullmatch(name)) is not None}
+    if not tools:
         return {}
-    wanted = Q()
-    for tool, number in parts:
-        wanted |= Q(tool__name=tool, version__number=number)
-    rows = ServedVersion.objects.filter(wanted, use=ServedVersion.Use.BESIDE)
-    return {
+    rows = ServedVersion.objects.filter(use=ServedVersion.Use.BESIDE, tool__name__in=tools)
+    beside = {
         alias_of(row.tool.name, row.version.number): row
         for row in rows.select_related("server", "tool__source", "version")
     }
+    return {name: beside[name] for name in names if name in beside}
 
 
-def require_no_alias(names: Iterable[str]) -> None:
+def require_no_alias(names: Collection[str]) -> None:
     """Raise ``Conflict`` where a server offers a version of another tool under one of the names.
 
     Asked after the change was published, which makes one change of a tenant wait for the other: so neither misses it.

@@ -258,9 +258,9 @@ def _text_of(version: ToolVersion) -> list[str]:
     """What a team writes of a version, as lines: texts of many lines as they are, the rest as JSON."""
     definition: Mapping[str, Any] = version.definition
     texts = {
+        **{name: value for name, value in definition.items() if isinstance(value, str)},
         "title": version.title,
         "description": version.description,
-        **{name: value for name, value in definition.items() if isinstance(value, str)},
     }
     lines = []
     for name, text in texts.items():

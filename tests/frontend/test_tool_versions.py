@@ -133,6 +133,9 @@ def test_a_server_is_told_which_version_it_offers(
     assert "pinned to version 1" in text(done)
     beside = client.post(form, {"server": str(server.pk), "version": "1", "use": "beside"}, follow=True)
     assert "one_v1" in text(beside)
+    page = text(client.get(f"/app/{team.slug}/servers/{server.pk}/"))
+    assert "pinned to version 1" in page
+    assert "one_v1" in page
     served = list_served(server.pk, caller=team.owner)
     for each in served:
         client.post(f"{base(team, tool)}/served/{each.pk}/end")

@@ -44,7 +44,7 @@ class SettingsForm(ServiceForm):
             self._types[name] = _type_of(rule)
             secret = name in kind.secrets
             label = str(rule.get("title") or name)
-            stored = None if shown is None else shown.get(name)
+            stored = None if shown is None else _stored(shown, name, rule)
             given = rule.get("default") if shown is None else stored
             self.fields[_PREFIX + name] = _field(
                 rule,
@@ -112,7 +112,12 @@ def _facts(shown: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, str, str
     """Each setting's name, title and value for reading, in the order of the schema; no text where none is set."""
     for name, given_rule in kind.schema.get("properties", {}).items():
         rule = _plain(given_rule, kind.schema)
-        yield name, str(rule.get("title") or name), _text(shown.get(name))
+        yield name, str(rule.get("title") or name), _text(_stored(shown, name, rule))
+
+
+def _stored(shown: Mapping[str, Any], name: str, rule: Mapping[str, Any]) -> Any:
+    """A stored setting, by its name or by the one (``x-formerly`` in its rule) that it had when it was stored."""
+    return shown.get(name, shown.get(str(rule.get("x-formerly"))))
 
 
 def _text(value: Any) -> str:

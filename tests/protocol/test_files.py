@@ -31,7 +31,7 @@ def shelf(hear_all: HearAll) -> Team:
     (folder / "docs" / "guide.md").write_text("# Guide\n\nAsk the harbour master.\n")
     (folder / "raw.bin").write_bytes(bytes(range(256)))
     (folder / "linked").symlink_to("/etc")
-    create_source("shelf", "files", {"root": ".", "writable": True}, caller=team.owner)
+    create_source("shelf", "files", {"root": ".", "allow_writes": True}, caller=team.owner)
     hear_all()
     return team
 

@@ -9,6 +9,11 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from core.sealing import sealer
+from servers.models import DataSource
+from servers.services.sealed import seal_settings
+from servers.services.sources import execution_source
+from tenants.scoping import tenant_scope
 from tests.factories import PASSWORD, Team, make_team
 from tests.rest import Rest
 
@@ -112,7 +117,7 @@ def test_a_source_of_files_is_made_by_the_form(team: Team) -> None:
     url = f"/app/{team.slug}/data-sources/new"
     body = client.get(f"{url}?kind=files").content.decode()
     assert 'type="password" name="setting-secret_key"' in body
-    assert 'type="checkbox" name="setting-writable"' in body
+    assert 'type="checkbox" name="setting-allow_writes"' in body
     fields = {"kind": "files", "name": "shelf", "setting-root": ".", "setting-region": "us-east-1"}
     fields["setting-blocked_extensions"] = ".exe\n.sh"
     answer = client.post(url, fields, follow=True)
@@ -120,3 +125,34 @@ def test_a_source_of_files_is_made_by_the_form(team: Team) -> None:
     refused = client.post(url, {**fields, "name": "second", "setting-root": "", "setting-max_size": "1"})
     assert refused.status_code == 400
     assert set(refused.context["form"].errors) == {"setting-root"}
+
+
+def test_a_source_stored_with_writes_by_their_former_name_is_shown_and_saved_by_the_new_one(
+    team: Team,
+) -> None:
+    rest = Rest.admin(team)
+    made = rest.post(
+        f"/tenants/{team.slug}/data-sources", {**ROOT, "settings": {"root": ".", "writable": True}}
+    )
+    assert made.body["settings"]["allow_writes"] is True
+    with tenant_scope(team.tenant_id):
+        row = DataSource.objects.get()
+        stored = dict(execution_source(row).settings)
+        stored["writable"] = stored.pop("allow_writes")
+        row.settings = stored
+        row.sealed = seal_settings(row, stored, sealer())
+        row.save()
+    assert call(rest, team, "write_file", path="new.txt", content="x")["outcome"] == "ok"
+    client = Client()
+    assert client.login(username=team.owner_email, password=PASSWORD)
+    page = f"/app/{team.slug}/data-sources/{row.id}/"
+    form = client.get(page).context["form"]
+    assert form["setting-allow_writes"].value() is True
+    fields = {field.html_name: field.value() for field in form if field.value() is not None}
+    answer = client.post(page, {**fields, "setting-max_size": "1000"}, follow=True)
+    assert answer.status_code == 200
+    with tenant_scope(team.tenant_id):
+        row = DataSource.objects.get()
+        for settings_of in (row.settings, execution_source(row).settings):
+            assert (settings_of["allow_writes"], settings_of["max_size"]) == (True, 1_000)
+            assert "writable" not in settings_of

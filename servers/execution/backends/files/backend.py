@@ -97,7 +97,7 @@ class FilesBackend(Backend):
             settings = read_settings(source.settings)
             stop = Stop(_CHECK_SECONDS)
             if settings.bucket is None:
-                await self._folder(source, settings, self._quick, stop).check(writing=settings.writable)
+                await self._folder(source, settings, self._quick, stop).check(writing=settings.allow_writes)
                 return
             async with self._clients.lease(source) as client:
                 await S3Bucket(settings.bucket, client, source.tenant_id, self._quick, stop).check()
@@ -157,5 +157,5 @@ class FilesBackend(Backend):
 
     def _folder(self, source: Source, settings: FilesSettings, threads: Threads, stop: Stop) -> LocalFolder:
         place = place_of(settings.root, self._roots, source.tenant_id, supported=self._supported)
-        place = replace(place, make=settings.writable)
+        place = replace(place, make=settings.allow_writes)
         return LocalFolder(place, source.tenant_id, threads, stop)

@@ -52,7 +52,7 @@ _ENTRIES: Final[Mapping[str, Any]] = {
 def offer(settings: FilesSettings, uri: str) -> Offering:
     """What a source with these settings brings. ``uri`` is what the URIs of its files begin with."""
     tools = [_list_directory(), _read_file(settings), _search_files(), _search_content(settings)]
-    if settings.writable:
+    if settings.allow_writes:
         tools += [_write_file(settings), _create_directory()]
     return Offering(tools=tools, resources=[_resource(settings, uri)])
 

@@ -38,6 +38,11 @@ BLOCKED: Final = (
 
 DEFAULT_REGION: Final = "us-east-1"
 
+FORMER_ALLOW_WRITES: Final = "writable"
+"""What ``allow_writes`` was called. Settings are sealed, so that no migration renames it in those that are stored: it
+is read by either name, and the next save of the source stores it by the new one.
+"""
+
 SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
@@ -83,11 +88,12 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "maxLength": 256,
             "writeOnly": True,
         },
-        "writable": {
+        "allow_writes": {
             "type": "boolean",
             "title": "Tools may write",
             "description": "Brings write_file and create_directory along.",
             "default": False,
+            "x-formerly": FORMER_ALLOW_WRITES,
         },
         "max_size": {
             "type": "integer",
@@ -146,7 +152,7 @@ class FilesSettings:
 
     root: str
     bucket: Bucket | None
-    writable: bool
+    allow_writes: bool
     max_size: int
     max_bytes: int
     blocked: frozenset[str]
@@ -154,6 +160,7 @@ class FilesSettings:
 
 def read_settings(settings: Mapping[str, Any]) -> FilesSettings:
     """Parse and check everything. Raises ``InvalidInput`` with every fault at once."""
+    settings = _by_new_names(settings)
     faults = [
         {"path": str(name)[:64], "message": "There is no such setting."}
         for name in settings
@@ -161,14 +168,22 @@ def read_settings(settings: Mapping[str, Any]) -> FilesSettings:
     ]
     bucket = _read_bucket(settings, faults) if settings.get("bucket") is not None else None
     root = _read_root(settings, faults) if bucket is None else "."
-    writable = settings.get("writable", False)
-    if not isinstance(writable, bool):
-        faults.append({"path": "writable", "message": "Give true or false."})
+    allow_writes = settings.get("allow_writes", False)
+    if not isinstance(allow_writes, bool):
+        faults.append({"path": "allow_writes", "message": "Give true or false."})
     numbers = {name: _read_number(settings, name, faults) for name in ("max_size", "max_bytes")}
     blocked = _read_blocked(settings.get("blocked_extensions"), faults)
     if faults:
         raise InvalidInput("The settings of the data source are not valid.", errors=faults)
-    return FilesSettings(root, bucket, writable is True, numbers["max_size"], numbers["max_bytes"], blocked)
+    return FilesSettings(
+        root, bucket, allow_writes is True, numbers["max_size"], numbers["max_bytes"], blocked
+    )
+
+
+def _by_new_names(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if FORMER_ALLOW_WRITES not in settings or "allow_writes" in settings:
+        return settings
+    return {("allow_writes" if name == FORMER_ALLOW_WRITES else name): settings[name] for name in settings}
 
 
 def clean_settings(settings: Mapping[str, Any], roots: Sequence[Path], *, supported: bool) -> dict[str, Any]:
@@ -181,7 +196,7 @@ def clean_settings(settings: Mapping[str, Any], roots: Sequence[Path], *, suppor
             raise InvalidInput(fault.message, errors=[{"path": "root", "message": fault.message}]) from None
     return {
         **_stored_place(checked),
-        "writable": checked.writable,
+        "allow_writes": checked.allow_writes,
         "max_size": checked.max_size,
         "max_bytes": checked.max_bytes,
         "blocked_extensions": sorted(checked.blocked),

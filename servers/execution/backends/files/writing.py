@@ -19,7 +19,7 @@ CONTENT_ENCODINGS: Final = ("utf-8", "base64")
 
 async def write_file(opened: Opened, arguments: Mapping[str, Any]) -> Outcome:
     """Put a file there, in place of one that is there. Raises ``SourceError`` or ``InvalidInput``."""
-    _check_writable(opened)
+    _check_writes_allowed(opened)
     path = _path(arguments)
     opened.check_extension(path)
     content = _content(arguments)
@@ -44,15 +44,16 @@ async def write_file(opened: Opened, arguments: Mapping[str, Any]) -> Outcome:
 
 async def create_directory(opened: Opened, arguments: Mapping[str, Any]) -> Outcome:
     """Make a folder, and those above it. Raises ``SourceError`` or ``InvalidInput``."""
-    _check_writable(opened)
+    _check_writes_allowed(opened)
     path = _path(arguments)
     return outcome({"path": path, "created": await opened.storage.make_directory(path)})
 
 
-def _check_writable(opened: Opened) -> None:
-    if not opened.settings.writable:
+def _check_writes_allowed(opened: Opened) -> None:
+    if not opened.settings.allow_writes:
         raise SourceError(
-            "This data source is for reading only: its settings do not let tools write.", code="source_denied"
+            "This data source only reads. An admin may allow writes in its settings (allow_writes).",
+            code="source_denied",
         )
 
 

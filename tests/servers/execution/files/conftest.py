@@ -111,7 +111,7 @@ def call(files: Engine) -> Caller:
 @pytest.fixture
 def writing(files: Engine) -> Caller:
     """The tools of a source that may be written."""
-    return Caller(files, source_of(writable=True))
+    return Caller(files, source_of(allow_writes=True))
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def call(caller_of: Callable[..., Caller], settings: dict[str, Any]) -> Caller:
 
 @pytest.fixture
 def writing(caller_of: Callable[..., Caller], settings: dict[str, Any]) -> Caller:
-    return caller_of(writable=True, **settings)
+    return caller_of(allow_writes=True, **settings)
 
 
 def kinds(result: Any, key: str = "entries") -> dict[str, str]:

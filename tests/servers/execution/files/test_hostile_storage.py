@@ -30,7 +30,7 @@ def far() -> Iterator[FarSide]:
 @pytest.fixture
 def call(far: FarSide, caller_of: Callable[..., Caller]) -> Caller:
     return caller_of(
-        bucket="bucket", endpoint=far.origin, access_key="AKIDEXAMPLE", secret_key=SECRET, writable=True
+        bucket="bucket", endpoint=far.origin, access_key="AKIDEXAMPLE", secret_key=SECRET, allow_writes=True
     )
 
 

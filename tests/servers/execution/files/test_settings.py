@@ -27,7 +27,7 @@ def test_settings_are_stored_with_every_default(shelves: Shelves) -> None:
     backend = FilesBackend(roots=[shelves.allowed])
     assert backend.clean_settings({"root": "./docs//deep/"}) == {
         "root": "docs/deep",
-        "writable": False,
+        "allow_writes": False,
         "max_size": 10_485_760,
         "max_bytes": 1_048_576,
         "blocked_extensions": sorted(BLOCKED),
@@ -46,13 +46,25 @@ def test_every_fault_of_settings_is_named_by_its_path(shelves: Shelves) -> None:
     found = faults(
         backend,
         root="../8",
-        writable="yes",
+        allow_writes="yes",
         max_size=10_485_761,
         max_bytes=True,
         blocked_extensions=["ok", "a/b"],
         more=1,
     )
-    assert set(found) == {"root", "writable", "max_size", "max_bytes", "blocked_extensions.1", "more"}
+    assert set(found) == {"root", "allow_writes", "max_size", "max_bytes", "blocked_extensions.1", "more"}
+
+
+async def test_a_stored_source_whose_writes_have_their_former_name_still_writes(
+    files: Engine, shelves: Shelves
+) -> None:
+    backend = FilesBackend(roots=[shelves.allowed])
+    formerly = {"root": ".", "writable": True}
+    assert [tool.name for tool in backend.offered(formerly).tools][-2:] == ["write_file", "create_directory"]
+    assert backend.clean_settings(formerly)["allow_writes"] is True
+    assert "writable" not in backend.clean_settings(formerly)
+    assert set(faults(backend, root=".", writable="yes")) == {"allow_writes"}
+    assert set(faults(backend, **formerly, allow_writes=False)) == {"writable"}
 
 
 @pytest.mark.parametrize("root", [None, 7, "/", "/etc", "..", "a/../b", "a\\b", "a\x00b", "a" * 1_025])
@@ -98,11 +110,11 @@ async def test_a_teams_folder_is_made_when_it_is_first_wanted(files: Engine, she
 
 
 async def test_the_root_of_a_source_that_may_be_written_is_made(files: Engine, shelves: Shelves) -> None:
-    assert (await files.check(source_of(12, root="new/inbox", writable=True))).state == "healthy"
+    assert (await files.check(source_of(12, root="new/inbox", allow_writes=True))).state == "healthy"
     assert (shelves.allowed / "12" / "new" / "inbox").is_dir()
     (shelves.own / "linked").symlink_to(shelves.outside)
     before = shelves.checksum_of_the_rest()
-    refused = await files.check(source_of(root="linked/inbox", writable=True))
+    refused = await files.check(source_of(root="linked/inbox", allow_writes=True))
     assert (refused.state, refused.code) == ("unhealthy", "source_missing")
     assert shelves.checksum_of_the_rest() == before
 

@@ -99,7 +99,7 @@ async def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside(
 async def test_what_is_larger_than_the_source_takes_is_not_written(
     caller_of: Callable[..., Caller], shelves: Shelves
 ) -> None:
-    writing = caller_of(writable=True, max_size=10)
+    writing = caller_of(allow_writes=True, max_size=10)
     assert isinstance(await writing.refused("write_file", path="x.txt", content="ü" * 6), InvalidInput)
     assert not (shelves.own / "x.txt").exists()
 
@@ -126,9 +126,9 @@ async def test_hints_say_what_reads_and_what_writes(writing: Caller) -> None:
 
 
 async def test_a_source_that_may_not_write_says_so_when_checked(files: Engine, shelves: Shelves) -> None:
-    assert (await files.check(source_of(writable=True))).state == "healthy"
+    assert (await files.check(source_of(allow_writes=True))).state == "healthy"
     if os.geteuid() == 0:
         return  # root may write everywhere
     (shelves.allowed / str(TENANT)).chmod(0o500)
-    health = await files.check(source_of(writable=True))
+    health = await files.check(source_of(allow_writes=True))
     assert (health.state, health.code) == ("unhealthy", "source_denied")

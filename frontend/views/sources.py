@@ -87,7 +87,9 @@ def source_add(request: HttpRequest, caller: Caller) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @tenant_page(Action.SOURCES_CHANGE)
 def source_new(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """The form for a new source of the chosen kind. What it says when tested is shown before anything is saved."""
+    """The kinds to choose from, then the form of the chosen one. What it says when tested is shown before saving."""
+    if request.method != "POST" and not request.GET.get("kind"):
+        return page(request, caller, "source_kinds.html", "sources", {"kinds": list_kinds()})
     kind = _kind_of(request)
     form = _form(request, kind)
     if request.method == "POST" and form.is_valid():
@@ -95,7 +97,7 @@ def source_new(request: HttpRequest, caller: Caller) -> HttpResponse:
             source = create_source(form.cleaned_data["name"], kind.name, form.settings(), caller=caller)
             _check_and_tell(request, source, caller)
             return redirect("frontend:source", caller.tenant_slug, source.id)
-    context = {"form": form, "kind": kind, "kinds": list_kinds()}
+    context = {"form": form, "kind": kind}
     return page(request, caller, "source_form.html", "sources", context, status=form_status(form))
 
 

@@ -305,6 +305,8 @@ class Backend(Protocol):
 
     kind: str
     title: str
+    summary: str = ""
+    """What it is for, in a sentence, for people who choose a kind."""
     settings_schema: Mapping[str, Any] = NO_SETTINGS
     """JSON Schema 2020-12 of the settings that an admin enters."""
     secret_settings: frozenset[str] = frozenset()

@@ -16,6 +16,7 @@ class Kind:
     """A kind of data source as people choose it. ``schema`` is JSON Schema 2020-12 of its settings.
 
     ``tool_kinds``: the kinds of tools that teams define on it. ``documents``: names of settings that hold one.
+    ``summary``: what it is for, in a sentence.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Kind:
     secrets: frozenset[str]
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
     documents: frozenset[str] = frozenset()
+    summary: str = ""
 
     @property
     def ready(self) -> bool:
@@ -64,4 +66,5 @@ def _kind(backend: Backend) -> Kind:
         backend.secret_settings,
         backend.tool_kinds,
         backend.document_settings,
+        backend.summary,
     )

@@ -128,6 +128,7 @@ def test_an_admin_gets_from_sign_in_to_a_first_call_and_finds_it_in_the_log(
 
     # A data source: tested before it is saved, with words for what is wrong.
     page.get_by_role("link", name="Add a data source").click()
+    page.get_by_role("link", name="PostgreSQL").click()
     page.get_by_label("Name").fill("airports")
     page.get_by_label("Connection string").fill(dsn.rpartition("/")[0] + "/nowhere")
     page.get_by_role("button", name="Test").click()

@@ -14,7 +14,7 @@ from tests.plugins.live_marina import LiveMarina
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
 
-PAGES = ("data-sources/", "resources/", "prompts/", "tools/", "data-sources/new?kind=shelf", "servers/new")
+PAGES = ("data-sources/", "resources/", "prompts/", "tools/", "data-sources/new", "servers/new")
 LONG = "harbour_" + "x" * 56
 """As long as a name may be, with no place to break."""
 

@@ -7,9 +7,11 @@ import secrets
 
 import pytest
 from django.test import Client
+from django.utils.html import escape
 
 from core.errors import InvalidInput
 from frontend.forms.settings import SettingsForm, describe_facts, summarise_facts
+from servers.execution.engine import Engine
 from servers.models import DataSource
 from servers.services.connection import check_connection
 from servers.services.kinds import Kind, list_kinds
@@ -52,13 +54,21 @@ def stored(team: Team) -> dict[str, object]:
     return dict(execution_source(list_sources(caller=team.owner)[0]).settings)
 
 
-def test_every_kind_is_offered_by_its_title(client: Client, team: Team) -> None:
+def test_every_kind_is_offered_by_its_title_with_a_sentence_on_it(client: Client, team: Team) -> None:
     body = client.get(f"/app/{team.slug}/data-sources/new").content.decode()
-    assert re.findall(r'data-sources/new\?kind=(\w+)"', body) == [kind.name for kind in list_kinds()]
-    assert 'kind=shelf"' in body
-    assert 'aria-current="page">PostgreSQL<' in body
+    kinds = list_kinds()
+    assert re.findall(r'data-sources/new\?kind=(\w+)">([^<]+)<', body) == [
+        (kind.name, kind.title) for kind in kinds
+    ]
+    assert '?kind=shelf">Shelf<' in body
+    assert 'name="dsn"' not in body
+    engine = Engine()
+    for kind in engine.kinds:
+        summary = engine.backend(kind).summary
+        assert summary, f"{kind}: say in a sentence (summary) what it is for"
+        assert escape(summary) in body
     body = client.get(f"/app/{team.slug}/data-sources/new?kind=shelf").content.decode()
-    assert 'aria-current="page">Shelf<' in body
+    assert '<span class="badge">Shelf</span>' in body
     assert 'name="dsn"' not in body
 
 

@@ -34,6 +34,7 @@ class CodeBackend(Backend):
 
     kind: str = "code"
     title: str = "Python code"
+    summary: str = "Tools that you write in Python. They run in a sandbox, and may call your other tools."
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     tool_kinds: Mapping[str, ToolKind] = TOOL_KINDS
     composes: bool = True

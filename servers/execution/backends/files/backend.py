@@ -69,6 +69,9 @@ class FilesBackend(Backend):
 
     kind: str = "files"
     title: str = "Files"
+    summary: str = (
+        "A folder of this machine, or a bucket of S3-compatible storage: listed, read and searched."
+    )
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     secret_settings: frozenset[str] = frozenset({"secret_key"})
 

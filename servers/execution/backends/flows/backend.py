@@ -54,6 +54,7 @@ class FlowsBackend(Backend):
 
     kind: str = "flows"
     title: str = "Pipelines and workflows"
+    summary: str = "Tools made of your other tools, step by step. Nothing to program."
     tool_kinds: Mapping[str, ToolKind] = TOOL_KINDS
     composes: bool = True
 

@@ -28,6 +28,7 @@ class HandmadeBackend(Backend):
 
     kind: str = "handmade"
     title: str = "Made by hand"
+    summary: str = "Resources and prompts that you write yourselves."
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering()

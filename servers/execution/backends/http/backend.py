@@ -73,6 +73,7 @@ class HttpBackend(Backend):
 
     kind: str = "http"
     title: str = "HTTP API"
+    summary: str = "A web API: by paths, by its OpenAPI document, or by tools of your own requests."
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     secret_settings: frozenset[str] = SECRETS
     tool_kinds: Mapping[str, ToolKind] = {KIND: ToolKind("HTTP request", SAMPLE, pasted="a curl line")}

@@ -52,6 +52,7 @@ class PluginBackend(Backend):
     def __init__(self, plugin: Plugin[Any]) -> None:
         self.kind = plugin.name
         self.title = plugin.title
+        self.summary = "A plugin that whoever runs Marina has installed."
         self._plugin = plugin
         self._settings = PluginSettings(plugin.settings)
         self.settings_schema: Mapping[str, Any] = self._settings.schema

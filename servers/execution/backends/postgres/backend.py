@@ -39,6 +39,7 @@ class PostgresBackend(Backend):
 
     kind: str = "postgres"
     title: str = "PostgreSQL"
+    summary: str = "Tables of a database: listed, described and queried, and tools of your own SQL."
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     secret_settings: frozenset[str] = frozenset({"dsn"})
     tool_kinds: Mapping[str, ToolKind] = {"sql": ToolKind("SQL", {"sql": "SELECT 1 AS one"})}

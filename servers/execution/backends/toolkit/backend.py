@@ -19,6 +19,7 @@ class ToolkitBackend(Backend):
 
     kind: str = "toolkit"
     title: str = "Data toolkit"
+    summary: str = "A calculator, and tools that read, filter and sum up data. Nothing to set up."
 
     def __init__(self, *, allow_address: AllowAddress = allow_public) -> None:
         self._allow = allow_address

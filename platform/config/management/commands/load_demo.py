@@ -29,6 +29,8 @@ from tenants.services.members import add_member, list_members
 _DEMO = ("demo", "Demo team", "airports", "aviation")
 _SECOND = ("second", "Second team", "countries", "statistics")
 _TOOLKIT = "toolkit"
+_CLIENT_SCOPES = ["tools:read", "tools:execute", "resources:read", "prompts:read"]
+"""What the keys for MCP clients may do: see all that a server offers, and call it."""
 _FIRST_CALL = {"name": "find_airport", "arguments": {"code": "LHR"}}
 
 
@@ -77,14 +79,12 @@ class Command(BaseCommand):
             "tenant": owner.tenant_slug,
             "mcp_path": f"/mcp/{owner.tenant_slug}",
             "first_call": _FIRST_CALL if _FIRST_CALL["name"] in tools else None,
-            "api_key": self._key(known.get("api_key"), "Demo key", ["tools:read", "tools:execute"], owner),
+            "api_key": self._key(known.get("api_key"), "Demo key", _CLIENT_SCOPES, owner),
             "admin_key": self._key(known.get("admin_key"), "Demo admin key", list(SCOPES), owner),
             "users": users,
             "second": {
                 "tenant": second_owner.tenant_slug,
-                "api_key": self._key(
-                    second.get("api_key"), "Second key", ["tools:read", "tools:execute"], second_owner
-                ),
+                "api_key": self._key(second.get("api_key"), "Second key", _CLIENT_SCOPES, second_owner),
                 "users": {"owner": second_user},
             },
         }

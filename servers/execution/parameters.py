@@ -8,7 +8,7 @@ Kinds whose tools have such parameters share this; it knows nothing of any.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +49,34 @@ Faults = list[dict[str, str]]
 """Each with a ``path`` below the definition and a ``message``."""
 
 Refuse = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What definitions of tools with parameters begin with. Who reads the rest adds to ``faults``."""
+
+    title: str
+    description: str
+    parameters: Mapping[str, Mapping[str, Any]]
+    input_schema: dict[str, Any]
+    faults: Faults
+
+
+def read_heading(
+    definition: Mapping[str, Any], own: Collection[str], *, what: str, shapes: Shapes
+) -> Heading:
+    """Read what is alike in the definitions of all such tools; ``own`` are the keys that this one has besides.
+
+    ``what`` it is the definition of, in words: "a SQL tool".
+    """
+    faults: Faults = [
+        {"path": str(key), "message": f"There is no such key in the definition of {what}."}
+        for key in definition.keys() - {"title", "description", "parameters", *own}
+    ]
+    title = read_text(definition, "title", 200, faults)
+    description = read_text(definition, "description", 4_000, faults)
+    parameters, schema = read_parameters(definition, faults, shapes=shapes)
+    return Heading(title, description, parameters, schema, faults)
 
 
 def read_parameters(

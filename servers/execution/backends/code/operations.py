@@ -13,7 +13,7 @@ from typing import Any, Final
 from core.errors import InvalidInput
 from servers.execution.backends.code.checking import check_code, function_name
 from servers.execution.contract import Offered, Operation, ToolKind
-from servers.execution.parameters import ANY, Faults, raise_faults, read_parameters, read_text
+from servers.execution.parameters import ANY, Faults, raise_faults, read_heading
 from servers.execution.schemas import compile_schema
 
 PYTHON: Final = "python"
@@ -34,18 +34,13 @@ TOOL_KINDS: Final[Mapping[str, ToolKind]] = {
 }
 """The kinds of tools that teams define."""
 
-_KEYS: Final = frozenset({"code", "parameters", "tools", "output_schema", "title", "description"})
+_KEYS: Final = frozenset({"code", "tools", "output_schema"})
 
 
 def compile_code_tool(definition: Mapping[str, Any]) -> Offered:
     """Check a definition and derive its schemas. Raises ``InvalidInput`` with every fault at once."""
-    faults: Faults = [
-        {"path": str(key), "message": "There is no such key in the definition of a Python tool."}
-        for key in definition.keys() - _KEYS
-    ]
-    title = read_text(definition, "title", 200, faults)
-    description = read_text(definition, "description", 4_000, faults)
-    parameters, input_schema = read_parameters(definition, faults, shapes=ANY)
+    heading = read_heading(definition, _KEYS, what="a Python tool", shapes=ANY)
+    faults, parameters = heading.faults, heading.parameters
     tools = _read_tools(definition.get("tools") or [], set(parameters), faults)
     code = definition.get("code")
     if not isinstance(code, str):
@@ -59,9 +54,9 @@ def compile_code_tool(definition: Mapping[str, Any]) -> Offered:
     raise_faults(faults)
     return Offered(
         name="",
-        title=title,
-        description=description,
-        input_schema=input_schema,
+        title=heading.title,
+        description=heading.description,
+        input_schema=heading.input_schema,
         output_schema=schema,
         # By itself code changes nothing: it has no files, no network, and no memory of the last run.
         annotations={"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False},

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from core.errors import InvalidInput
+from servers.execution.parameters import Faults
+from servers.execution.settings import read_number
 
 MAX_SECONDS: Final = 20
 MAX_MEMORY_MB: Final = 256
@@ -47,21 +49,10 @@ class CodeSettings:
 def clean_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, with what was left out. Raises ``InvalidInput`` with a path a fault."""
     known: Mapping[str, Mapping[str, Any]] = SETTINGS_SCHEMA["properties"]
-    errors = [
+    errors: Faults = [
         {"path": str(name), "message": "There is no such setting."} for name in settings.keys() - known.keys()
     ]
-    cleaned: dict[str, Any] = {}
-    for name, spec in known.items():
-        value = settings.get(name, spec["default"])
-        types = int if spec["type"] == "integer" else int | float
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, types)
-            or not spec["minimum"] <= value <= spec["maximum"]
-        ):
-            message = f"Give a number from {spec['minimum']} to {spec['maximum']}."
-            errors.append({"path": name, "message": message})
-        cleaned[name] = value
+    cleaned = {name: read_number(settings, name, rule, errors) for name, rule in known.items()}
     if errors:
         raise InvalidInput("The settings are not valid.", errors=errors)
     return cleaned

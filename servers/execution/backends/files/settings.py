@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from core.errors import InvalidInput, SourceError
 from servers.execution.backends.files.local import Place
 from servers.execution.backends.files.paths import clean_path, read_extensions
+from servers.execution.settings import read_flag, read_number
 
 MAX_FILE_BYTES: Final = 10 * 1024 * 1024
 DEFAULT_RESULT_BYTES: Final = 1024 * 1024
@@ -168,16 +169,15 @@ def read_settings(settings: Mapping[str, Any]) -> FilesSettings:
     ]
     bucket = _read_bucket(settings, faults) if settings.get("bucket") is not None else None
     root = _read_root(settings, faults) if bucket is None else "."
-    allow_writes = settings.get("allow_writes", False)
-    if not isinstance(allow_writes, bool):
-        faults.append({"path": "allow_writes", "message": "Give true or false."})
-    numbers = {name: _read_number(settings, name, faults) for name in ("max_size", "max_bytes")}
+    allow_writes = read_flag(settings, "allow_writes", faults)
+    numbers = {
+        name: int(read_number(settings, name, _PROPERTIES[name], faults))
+        for name in ("max_size", "max_bytes")
+    }
     blocked = _read_blocked(settings.get("blocked_extensions"), faults)
     if faults:
         raise InvalidInput("The settings of the data source are not valid.", errors=faults)
-    return FilesSettings(
-        root, bucket, allow_writes is True, numbers["max_size"], numbers["max_bytes"], blocked
-    )
+    return FilesSettings(root, bucket, allow_writes, numbers["max_size"], numbers["max_bytes"], blocked)
 
 
 def _by_new_names(settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -360,20 +360,3 @@ def _read_blocked(given: object, faults: list[dict[str, str]]) -> frozenset[str]
             )
             return frozenset()
     return read_extensions(given)
-
-
-def _read_number(settings: Mapping[str, Any], key: str, faults: list[dict[str, str]]) -> int:
-    rule = _PROPERTIES[key]
-    value = settings.get(key)
-    if value is None:
-        return int(rule["default"])
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or not rule["minimum"] <= value <= rule["maximum"]
-    ):
-        faults.append(
-            {"path": key, "message": f"Give a whole number from {rule['minimum']} to {rule['maximum']}."}
-        )
-        return int(rule["default"])
-    return value

@@ -14,8 +14,7 @@ from servers.execution.parameters import (
     ANY,
     Faults,
     raise_faults,
-    read_parameters,
-    read_text,
+    read_heading,
     values_of,
 )
 
@@ -63,7 +62,7 @@ EXECUTE: Final = "execute_pipeline"
 PROMPT: Final = "data_pipeline"
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_KEYS: Final = frozenset({"steps", "parameters", "result", "title", "description"})
+_KEYS: Final = frozenset({"steps", "result"})
 
 _STEP_SCHEMA: Final[Mapping[str, Any]] = {
     "type": "object",
@@ -119,20 +118,14 @@ _STEPS_ARGUMENT: Final[Mapping[str, Any]] = {
 
 def compile_flow(kind: str, definition: Mapping[str, Any]) -> Offered:
     """Check a definition by itself, and derive its schemas. Raises ``InvalidInput`` with every fault at once."""
-    faults: Faults = [
-        {"path": str(key), "message": f"There is no such key in the definition of a {kind}."}
-        for key in definition.keys() - _KEYS
-    ]
-    title = read_text(definition, "title", 200, faults)
-    description = read_text(definition, "description", 4_000, faults)
-    parameters, input_schema = read_parameters(definition, faults, shapes=ANY)
-    read_flow(definition, kind, parameters, faults)
-    raise_faults(faults)
+    heading = read_heading(definition, _KEYS, what=f"a {kind}", shapes=ANY)
+    read_flow(definition, kind, heading.parameters, heading.faults)
+    raise_faults(heading.faults)
     return Offered(
         name="",
-        title=title,
-        description=description,
-        input_schema=input_schema,
+        title=heading.title,
+        description=heading.description,
+        input_schema=heading.input_schema,
         output_schema=RESULT_SCHEMA,
         annotations={},
         operation=Operation(kind, dict(definition)),

@@ -11,6 +11,7 @@ from core.errors import InvalidInput
 from servers.execution.backends.http.definitions import METHODS, header_fault
 from servers.execution.backends.http.paths import PLACEHOLDER, BadAddress, path_faults, read_base_url
 from servers.execution.parameters import Faults
+from servers.execution.settings import read_flag, read_number
 
 Auth = Literal["none", "bearer", "api_key", "basic", "oauth"]
 
@@ -268,6 +269,11 @@ def read_settings(settings: Mapping[str, Any]) -> HttpSettings:
     if texts["health_path"]:
         for fault in path_faults(texts["health_path"]) or _placeholders(texts["health_path"]):
             faults.append({"path": "health_path", "message": fault["message"]})
+    numbers = {
+        name: read_number(settings, name, rule, faults)
+        for name, rule in _PROPERTIES.items()
+        if rule.get("type") in ("integer", "number")
+    }
     checked = HttpSettings(
         base_url=base_url,
         auth=auth,
@@ -282,12 +288,12 @@ def read_settings(settings: Mapping[str, Any]) -> HttpSettings:
         secret_in_body=client_auth == "body",
         headers=_read_headers(settings, faults),
         endpoints=_read_endpoints(settings, faults),
-        allow_writes=_read_flag(settings, "allow_writes", faults),
+        allow_writes=read_flag(settings, "allow_writes", faults),
         health_path=texts["health_path"],
-        requests_per_minute=int(_read_number(settings, "requests_per_minute", faults)),
-        timeout=float(_read_number(settings, "timeout", faults)),
-        max_bytes=int(_read_number(settings, "max_bytes", faults)),
-        pool_max=int(_read_number(settings, "pool_max", faults)),
+        requests_per_minute=int(numbers["requests_per_minute"]),
+        timeout=float(numbers["timeout"]),
+        max_bytes=int(numbers["max_bytes"]),
+        pool_max=int(numbers["pool_max"]),
     )
     if faults:
         raise InvalidInput("The settings of the data source are not valid.", errors=faults)
@@ -438,28 +444,4 @@ def _read_choice(settings: Mapping[str, Any], name: str, faults: Faults) -> Any:
     if not isinstance(value, str) or value not in rule["enum"]:
         faults.append({"path": name, "message": f"It is one of {', '.join(rule['enum'])}."})
         return rule["default"]
-    return value
-
-
-def _read_flag(settings: Mapping[str, Any], name: str, faults: Faults) -> bool:
-    value = settings.get(name)
-    if value is not None and not isinstance(value, bool):
-        faults.append({"path": name, "message": "Give true or false."})
-    return value is True
-
-
-def _read_number(settings: Mapping[str, Any], name: str, faults: Faults) -> float:
-    rule = _PROPERTIES[name]
-    value = settings.get(name)
-    if value is None:
-        value = rule["default"]
-    allowed = int if rule["type"] == "integer" else int | float
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, allowed)
-        or not rule["minimum"] <= value <= rule["maximum"]
-    ):
-        message = f"Give a number from {rule['minimum']} to {rule['maximum']}."
-        faults.append({"path": name, "message": message})
-        return float(rule["default"])
     return value

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ResourceTemplateReference
 
 from servers.services.sources import create_source
 from tests.factories import Team, make_database
 from tests.protocol.conftest import ALL_SCOPES, HearAll
+from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -70,15 +66,6 @@ def ships(port: int, team: Team, hear_all: HearAll) -> Endpoint:
     create_source("ships", "postgres", settings, caller=team.owner)
     hear_all()
     return Endpoint(port, f"/mcp/{team.slug}", team.key(*ALL_SCOPES))
-
-
-@asynccontextmanager
-async def connected(endpoint: Endpoint, mode: Any) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
-    ):
-        yield client
 
 
 @ERAS

@@ -6,17 +6,15 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from django.conf import settings
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.types import BlobResourceContents, ResourceTemplateReference, TextResourceContents
 
 from core.threads import run_sync
 from servers.services.sources import create_source
 from tests.factories import Team, make_team
 from tests.protocol.conftest import ALL_SCOPES, HearAll, Records
+from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -42,10 +40,7 @@ async def test_every_tool_is_called_with_its_errors(
 ) -> None:
     key = await run_sync(shelf.key, *ALL_SCOPES)
     endpoint = Endpoint(port, f"/mcp/{shelf.slug}", key)
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
-    ):
+    async with connected(endpoint, mode) as client:
 
         async def call(name: str, **arguments: Any) -> Any:
             answer = await client.call_tool(name, arguments)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from core.threads import run_sync
 from servers.services.sources import create_source
 from servers.services.tools import create_tool
 from tests.factories import Team
 from tests.protocol.conftest import ALL_SCOPES, HearAll, Records
+from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -66,15 +62,6 @@ def flows(team: Team, hear_all: HearAll) -> Team:
 def whole(port: int, flows: Team) -> Endpoint:
     """The team's URL with a key that may do all that clients do."""
     return Endpoint(port, f"/mcp/{flows.slug}", flows.key(*ALL_SCOPES))
-
-
-@asynccontextmanager
-async def connected(endpoint: Endpoint, mode: Any) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
-    ):
-        yield client
 
 
 @ERAS

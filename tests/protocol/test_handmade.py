@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 
-import httpx2
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types import PromptReference, ResourceTemplateReference
 
 from servers.services.handmade import create_prompt, create_resource
 from tests.factories import make_team
 from tests.protocol.conftest import ALL_SCOPES, HearAll
+from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import LEGACY, MODERN, Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -53,10 +51,7 @@ def endpoint(port: int, hear_all: HearAll) -> Endpoint:
 
 @pytest.mark.parametrize("mode", [MODERN, "legacy"])
 async def test_a_client_reads_renders_and_completes(endpoint: Endpoint, mode: str) -> None:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
-    ):
+    async with connected(endpoint, mode) as client:
         listed = await client.list_resources()
         assert [resource.uri for resource in listed.resources] == ["notes://logo", "notes://welcome"]
         (welcome,) = (await client.read_resource("notes://welcome")).contents

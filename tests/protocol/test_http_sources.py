@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx2
 import orjson
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from servers.services.sources import create_source
 from servers.services.tools import create_tool
 from tests.factories import make_team
 from tests.farside import FarSide, far_side, reply
+from tests.protocol.officialclient import connected
+from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -40,25 +40,20 @@ def api() -> Iterator[FarSide]:
 
 
 @pytest.fixture(scope="module")
-def access(port: int, api: FarSide) -> tuple[str, str]:
+def access(port: int, api: FarSide) -> Endpoint:
     team = make_team()
     settings = {"base_url": f"{api.origin}/v1", "auth": "bearer", "token": SECRET, "allow_writes": True}
     create_source("sea", "http", settings, caller=team.owner)
     endpoints = [{"name": "tide", "path": "/tides/{station}", "method": "GET"}]
     create_source("read", "http", {"base_url": f"{api.origin}/v1", "endpoints": endpoints}, caller=team.owner)
     create_tool("tide", "sea", "http", DEFINITION, "Tide", "The tide at a station", caller=team.owner)
-    return f"http://127.0.0.1:{port}/mcp/{team.slug}", team.key(
-        "tools:read", "tools:execute", "resources:read"
-    )
+    key = team.key("tools:read", "tools:execute", "resources:read")
+    return Endpoint(port, f"/mcp/{team.slug}", key)
 
 
 @pytest.fixture(params=["2026-07-28", "legacy"])
-async def client(request: Any, access: tuple[str, str]) -> AsyncIterator[Client]:
-    url, key = access
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as http,
-        Client(streamable_http_client(url, http_client=http), mode=request.param) as client,
-    ):
+async def client(request: Any, access: Endpoint) -> AsyncIterator[Client]:
+    async with connected(access, request.param) as client:
         yield client
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import httpx2
 import orjson
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from servers.services.sources import create_source
 from tests.factories import make_team
 from tests.farside import FarSide, far_side, reply
+from tests.protocol.officialclient import connected
+from tests.protocol.wireclient import Endpoint
 from tests.servers.execution.http.openapi.shop import FASTAPI_LIKE
 
 pytestmark = pytest.mark.anyio
@@ -34,20 +34,16 @@ def api() -> Iterator[FarSide]:
 
 
 @pytest.fixture(scope="module")
-def access(port: int, api: FarSide) -> tuple[str, str]:
+def access(port: int, api: FarSide) -> Endpoint:
     team = make_team()
     settings = {"openapi": FASTAPI_LIKE, "base_url": f"{api.origin}/api", "allow_writes": True}
     create_source("orders", "http", settings, caller=team.owner)
-    return f"http://127.0.0.1:{port}/mcp/{team.slug}", team.key("tools:read", "tools:execute")
+    return Endpoint(port, f"/mcp/{team.slug}", team.key("tools:read", "tools:execute"))
 
 
 @pytest.fixture(params=["2026-07-28", "legacy"])
-async def client(request: Any, access: tuple[str, str]) -> AsyncIterator[Client]:
-    url, key = access
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as http,
-        Client(streamable_http_client(url, http_client=http), mode=request.param) as client,
-    ):
+async def client(request: Any, access: Endpoint) -> AsyncIterator[Client]:
+    async with connected(access, request.param) as client:
         yield client
 
 

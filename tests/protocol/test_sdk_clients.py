@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import httpx2
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
+from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -16,10 +14,7 @@ pytestmark = pytest.mark.anyio
     ("mode", "version"), [("auto", "2026-07-28"), ("2026-07-28", "2026-07-28"), ("legacy", "2025-11-25")]
 )
 async def test_client_lists_and_calls(endpoint: Endpoint, mode: str, version: str) -> None:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
-    ):
+    async with connected(endpoint, mode) as client:
         assert client.protocol_version == version
         listed = await client.list_tools()
         assert [tool.name for tool in listed.tools] == ["crash", "echo", "fail", "routed", "wait"]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx2
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from servers.services.sources import create_source
 from tests.factories import make_team
 from tests.farside import far_side, reply
+from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -48,10 +46,7 @@ def endpoint(port: int) -> Endpoint:
 
 @pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
 async def test_every_tool_answers_and_says_where_its_input_is_wrong(endpoint: Endpoint, mode: str) -> None:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
-    ):
+    async with connected(endpoint, mode) as client:
         listed = {tool.name for tool in (await client.list_tools()).tools}
         assert listed == {name for name, _, _ in CALLS} | {
             "analyze_structure",

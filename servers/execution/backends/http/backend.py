@@ -12,6 +12,7 @@ from servers.execution.backends.http.curl import read_curl
 from servers.execution.backends.http.definitions import KIND, compile_http_tool
 from servers.execution.backends.http.health import check_source
 from servers.execution.backends.http.offers import offer_operations
+from servers.execution.backends.http.openapi.apart import Readers
 from servers.execution.backends.http.openapi.settings import (
     clean_document,
     fetch_document,
@@ -83,6 +84,7 @@ class HttpBackend(Backend):
         self, *, allow_address: AllowAddress = allow_public, idle_seconds: float = IDLE_SECONDS
     ) -> None:
         self._allow = allow_address
+        self._readers = Readers()
         self.apis = Apis(allow=allow_address, idle_seconds=idle_seconds)
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class HttpBackend(Backend):
         return {**clean_settings(rest), **document}
 
     async def fetch_documents(self, settings: Mapping[str, Any], *, anew: bool = False) -> Mapping[str, Any]:
-        return await fetch_document(settings, anew=anew, allow=self._allow)
+        return await fetch_document(settings, anew=anew, allow=self._allow, readers=self._readers)
 
     def keep_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return keep_document(settings)

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
+
 from core.errors import InvalidInput
 from core.outbound import AllowAddress
 from core.outbound_http import OutboundClient, OutboundRefused
 from servers.execution.backends.http.definitions import READS
+from servers.execution.backends.http.openapi.apart import Readers
 from servers.execution.backends.http.openapi.conversion import bounded_text
 from servers.execution.backends.http.openapi.documents import MAX_JSON_BYTES, refuse_document
 from servers.execution.backends.http.openapi.imports import (
@@ -36,21 +39,25 @@ _ACCEPT: Final = (
 
 
 async def fetch_document(
-    settings: Mapping[str, Any], *, anew: bool, allow: AllowAddress
+    settings: Mapping[str, Any], *, anew: bool, allow: AllowAddress, readers: Readers
 ) -> Mapping[str, Any]:
-    """The settings with the document that they name by its address; with ``anew``, one that was kept is fetched again.
+    """The settings with their document, read; with ``anew``, one that was kept is fetched again.
 
-    Raises ``InvalidInput`` where it cannot be had.
+    Raises ``InvalidInput`` where it cannot be had, or is none.
     """
     given = settings.get("openapi")
+    if given in (None, "") or (_is_kept(given) and not anew):
+        return settings
     url = given.strip() if isinstance(given, str) else ""
     if anew and isinstance(given, Mapping) and _is_kept(given):
         url = str(given.get("url") or "")
         if not url:
             raise refuse_document("The document was given whole, and is not kept: give it again.")
-    if not url.startswith(("https://", "http://")) or any(each.isspace() for each in url):
-        return settings
-    return {**settings, "openapi": {"url": url, "text": await _fetch(url, allow)}}
+    if url.startswith(("https://", "http://")) and not any(each.isspace() for each in url):
+        text = await _fetch(url, allow)
+    else:
+        url, text = "", _text_of(given)
+    return {**settings, "openapi": {"url": url, _READ: await readers.read(text, fetched_from=url)}}
 
 
 def clean_document(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -142,15 +149,25 @@ async def _fetch(url: str, allow: AllowAddress) -> bytes:
 
 
 def _read(given: Any) -> tuple[str, ImportedDocument]:
-    if isinstance(given, Mapping) and isinstance(given.get("text"), bytes):
-        return str(given["url"]), import_document(given["text"], fetched_from=str(given["url"]))
+    if isinstance(given, Mapping) and isinstance(given.get(_READ), ImportedDocument):
+        return str(given["url"]), given[_READ]
+    return "", import_document(_text_of(given))
+
+
+def _text_of(given: Any) -> bytes:
+    """A document that was given whole. Raises ``InvalidInput`` for what is none."""
     if isinstance(given, Mapping):
-        return "", import_document(given)
+        try:
+            return orjson.dumps(given)
+        except TypeError:
+            raise refuse_document(
+                "The document holds a number of more than 64 bits, or half a character."
+            ) from None
     if not isinstance(given, str):
         raise refuse_document("Give the address of an OpenAPI document, or the document.")
     if urlsplit(given[:200].strip()).scheme.lower() in ("http", "https") and "\n" not in given.strip():
         raise refuse_document("The address of the document cannot be read.")
-    return "", import_document(given)
+    return given.encode("utf-8", "surrogatepass")
 
 
 def _is_kept(given: Any) -> bool:

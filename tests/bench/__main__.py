@@ -7,17 +7,22 @@ import asyncio
 import os
 import sys
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import replace
 
 import httpx2
 
 from config.local.failure import StartError
 from config.local.options import read_options
+from tests.bench.document import OPERATIONS
 from tests.bench.load import Load, find_wrk, run_load
 from tests.bench.machine import allow_files, choose_cores, describe_machine, find_other_load
 from tests.bench.report import (
     Result,
+    compare_works,
+    describe_import,
     describe_streams,
+    format_import,
     format_streams,
     format_table,
     summarise,
@@ -65,8 +70,12 @@ def main(arguments: list[str]) -> int:
         systems = _start(stage, environment, chosen)
         if chosen.works:
             print(f"Medians of {chosen.rounds} runs of {chosen.seconds} s, interleaved.\n", flush=True)
-            results = _measure(program, systems, chosen)
+            results = _measure(program, systems, chosen, stage)
             print(format_table(results))
+            for line in compare_works(results):
+                print(f"\n{line}")
+            results.append(describe_import(OPERATIONS, stage.import_seconds))
+            print(f"\n{format_import(results[-1])}")
         if any(system.name == "marina-2" for system in systems):
             print(f"\nmarina-2: {cores.describe_pair()}.\nIts memory is that of all its processes.")
         if chosen.streams:
@@ -94,7 +103,8 @@ def _start(stage: Stage, environment: dict[str, str], chosen: argparse.Namespace
     sizes = {work.name: verify(work, marina.targets[work.name]) for work in works}
     sdk = stage.start_sdk(environment)
     for work in works:
-        verify(work, sdk.targets[work.name])
+        if work.name in sdk.targets:
+            verify(work, sdk.targets[work.name])
     systems = [marina, sdk, stage.start_limit(sizes)]
     paired = [work for work in works if work.name in PAIR_WORKS]
     if paired and PAIR_CONNECTIONS in chosen.connections:
@@ -120,7 +130,7 @@ def _measure_streams(doors: Doors) -> Result:
         return describe_streams(STREAMS, 0.0, errors=STREAMS)
 
 
-def _measure(program: str, systems: list[System], chosen: argparse.Namespace) -> list[Result]:
+def _measure(program: str, systems: list[System], chosen: argparse.Namespace, stage: Stage) -> list[Result]:
     loads: dict[tuple[str, str, int], list[Load]] = defaultdict(list)
     rss: dict[tuple[str, str], float] = defaultdict(float)
     for number in range(chosen.rounds):
@@ -130,7 +140,8 @@ def _measure(program: str, systems: list[System], chosen: argparse.Namespace) ->
                 for system in systems[number % len(systems) :] + systems[: number % len(systems)]:
                     if not system.does(work.name, connections):
                         continue
-                    load = _run(program, system, work, connections, chosen.seconds, warm=number == 0)
+                    with stage.neighbour() if work.beside else nullcontext():
+                        load = _run(program, system, work, connections, chosen.seconds, warm=number == 0)
                     loads[system.name, work.name, connections].append(load)
                     key = (system.name, work.name)
                     rss[key] = max(rss[key], system.rss_mb(work.name))

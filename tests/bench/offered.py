@@ -20,6 +20,29 @@ ROW_TABLE: Final = (
 )
 
 
+PIPELINE: Final = "ten_echoes"
+PIPELINE_STEPS: Final = 10
+
+BAD_TEAM: Final = "bench-bad"
+SPINNING: Final = "spin"
+EATING: Final = "eat"
+"""The bad neighbour's team, and the tools in Python that it has."""
+
+
+def describe_pipeline() -> dict[str, Any]:
+    """A pipeline of so many echoes, each of what the one before gave."""
+    steps = [
+        {
+            "tool": ECHO,
+            "args": {"text": f"${{step{number - 1}.text}}" if number else "$text"},
+            "output": f"step{number}",
+        }
+        for number in range(PIPELINE_STEPS)
+    ]
+    last = f"${{step{PIPELINE_STEPS - 1}.text}}"
+    return {"parameters": {"text": {"type": "string"}}, "steps": steps, "result": last}
+
+
 def describe_tools(count: int) -> list[dict[str, Any]]:
     """Name, title, description, input and output schema of ``count`` tools."""
     return [

@@ -1,6 +1,7 @@
 """Makes the bench's teams, through the services people use, and prints where they are. Run by the bench only.
 
-``python -m tests.bench.prepare DSN`` in Marina's environment; the output's last line is JSON, team → keys.
+``python -m tests.bench.prepare DSN`` in Marina's environment; the output's last line is JSON: ``keys``, by team, and
+``import_seconds``, how long it took until the tools of an OpenAPI document were stored.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+from time import perf_counter
 
 import django
 
@@ -19,15 +21,16 @@ from servers.services.tools import create_tool
 from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.services.keys import issue_key
+from tests.bench.document import make_document
 from tests.bench.echo_kind import KIND, add_echo_kind
-from tests.bench.offered import ROW_SQL, ROW_TOOL
+from tests.bench.offered import BAD_TEAM, EATING, PIPELINE, ROW_SQL, ROW_TOOL, SPINNING, describe_pipeline
 
 KEYS = 4
 _SCOPES = ["tools:read", "tools:execute", "resources:read", "prompts:read"]
 
 
 def main(dsn: str) -> None:
-    """A team with 50 tools, one with 500, and one with a tool of SQL."""
+    """A team a work: with 50 tools, 500, a tool of SQL, a thousand tools of a document, a pipeline; and a bad one."""
     add_echo_kind()
     user = User.objects.create_user(f"bench-{secrets.token_hex(6)}@example.com", secrets.token_urlsafe(12))
     made = {}
@@ -42,7 +45,25 @@ def main(dsn: str) -> None:
     definition = {"sql": ROW_SQL.format(id=":id"), "parameters": parameters}
     create_tool(ROW_TOOL, "items", "sql", definition, caller=owner)
     made["bench-sql"] = [_key(owner)]
-    print(json.dumps(made))
+    owner = _found("bench-1000", user)
+    create_source("bench", KIND, {"tools": 1}, caller=owner)
+    started = perf_counter()
+    create_source("api", "http", {"openapi": make_document(), "allow_writes": True}, caller=owner)
+    seconds = perf_counter() - started
+    made["bench-1000"] = [_key(owner)]
+    owner = _found("bench-flows", user)
+    create_source("bench", KIND, {"tools": 1}, caller=owner)
+    create_source("flows", "flows", {}, caller=owner)
+    create_tool(PIPELINE, "flows", "pipeline", describe_pipeline(), caller=owner)
+    made["bench-flows"] = [_key(owner)]
+    owner = _found(BAD_TEAM, user)
+    create_source("items", "postgres", {"dsn": dsn}, caller=owner)
+    create_source("toolkit", "toolkit", {}, caller=owner)
+    create_source("code", "code", {"max_seconds": 0.5, "max_memory_mb": 64}, caller=owner)
+    create_tool(SPINNING, "code", "python", {"code": "while True:\n    pass"}, caller=owner)
+    create_tool(EATING, "code", "python", {"code": "[0] * 10**9"}, caller=owner)
+    made[BAD_TEAM] = [_key(owner), issue_key("rest", ["admin"], expires_in_days=1, caller=owner).key]
+    print(json.dumps({"keys": made, "import_seconds": seconds}))
 
 
 def _found(slug: str, user: User) -> Caller:

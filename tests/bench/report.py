@@ -66,6 +66,43 @@ def format_streams(result: Result) -> str:
     )
 
 
+def describe_import(operations: int, seconds: float) -> Result:
+    """An OpenAPI document taken over once, as a row of ``results.json``: ``p50_ms`` is how long it took."""
+    milliseconds = round(seconds * 1_000, 3)
+    return Result("marina", f"import-{operations}", 1, 0.0, milliseconds, milliseconds, 0.0, 0, 0.0)
+
+
+def format_import(result: Result) -> str:
+    """The line on it."""
+    operations = result.work.rpartition("-")[2]
+    return (
+        f"An OpenAPI document of {int(operations):,} operations is tools after {result.p50_ms / 1_000:.2f} s."
+    )
+
+
+def compare_works(results: Sequence[Result]) -> list[str]:
+    """What works of Marina's tell beside another of its works at as many connections, a line each."""
+    found = {(result.work, result.connections): result for result in results if result.system == "marina"}
+    lines = []
+    for (work, connections), result in found.items():
+        call = found.get(("call", connections))
+        if call is None or not call.per_second:
+            continue
+        where = f"at {connections} connections" if connections > 1 else "at 1 connection"
+        if work == "call-1000":
+            ratio = result.per_second / call.per_second
+            lines.append(f"On a server of a thousand more tools, {where}: {ratio:.2f} x the calls a second.")
+        elif work == "call-beside":
+            ratio = result.p99_ms / call.p99_ms
+            lines.append(
+                f"Beside a team that sends bad input, {where}: p99 is {ratio:.2f} x what it is without."
+            )
+        elif work == "pipeline-10" and connections == 1:
+            more = result.p50_ms - call.p50_ms
+            lines.append(f"A pipeline of ten steps takes {more:.2f} ms more than one call, {where}.")
+    return lines
+
+
 def write_results(path: Path, results: Sequence[Result]) -> None:
     """Replace the file in one step."""
     partial = path.with_name(path.name + ".part")

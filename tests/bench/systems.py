@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,7 @@ from config.local.postgres import POSTGRES_ENVIRONMENT, STOP_SIGNAL
 from config.local.process import Identity, describe_exit, start_process, stop_processes
 from config.web import APPLICATION
 from tests.bench.machine import Cores, starting_on, stay_on
-from tests.bench.offered import ROW_TABLE
+from tests.bench.offered import BAD_TEAM, ROW_TABLE
 from tests.bench.works import WORKS, Target, Work, open_session
 
 PAIR_WORKS: Final = frozenset({"call", "list-50"})
@@ -91,6 +92,8 @@ class Stage:
         self._options = replace(options, home=home / "state", port=find_free_port())
         self._running: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
         self._keys: dict[str, list[str]] = {}
+        self.import_seconds = 0.0
+        """How long it took until the tools of a document of a thousand operations were stored."""
         stay_on(cores.rest)
 
     def close(self) -> None:
@@ -124,7 +127,8 @@ class Stage:
         """The product as ``make run`` starts it, but for one kind of data source that echoes."""
         items = _make_items(environment["DATABASE_URL"])
         made = self._run([sys.executable, "-m", "tests.bench.prepare", items], environment, "prepare")
-        self._keys = json.loads(made.splitlines()[-1])
+        told = json.loads(made.splitlines()[-1])
+        self._keys, self.import_seconds = told["keys"], told["import_seconds"]
         pid = self._serve("marina", self._web_command(), environment, self._options.port)
         system = System("marina")
         for work in WORKS:
@@ -157,8 +161,22 @@ class Stage:
         return ["tests.bench.marina_app:application" if word == APPLICATION else word for word in web.argv]
 
     def _target(self, work: Work, base_url: str) -> Target:
-        slug = {"list-500": "bench-500", "sql": "bench-sql"}.get(work.name, "bench-50")
-        return Target(f"{base_url}/mcp/{slug}", {"Authorization": f"Bearer {self._keys[slug][0]}"})
+        return Target(f"{base_url}/mcp/{work.team}", {"Authorization": f"Bearer {self._keys[work.team][0]}"})
+
+    @contextmanager
+    def neighbour(self) -> Iterator[None]:
+        """Inside, another team sends Marina what no server should be sent."""
+        mcp, rest = self._keys[BAD_TEAM]
+        environment = {**self._environ, "BENCH_KEYS": json.dumps({"mcp": mcp, "rest": rest})}
+        command = [sys.executable, "-m", "tests.bench.neighbour", self._options.base_url or ""]
+        process = self._start("neighbour", command, environment, signal.SIGTERM)
+        try:
+            yield
+            if process.poll() is not None:
+                raise SystemExit(f"The bad neighbour ended by itself; see {self._logs / 'neighbour'}.log")
+        finally:
+            self._running.remove((process, signal.SIGTERM))
+            stop_processes([(process, signal.SIGTERM)], seconds=_STOP_SECONDS)
 
     def start_sdk(self, environment: Mapping[str, str]) -> System:
         """The official SDK's server: one process with 50 tools and one with 500, of which one works at a time."""
@@ -169,7 +187,7 @@ class Stage:
             variables = {**self._environ, "BENCH_TOOLS": str(count), "BENCH_DSN": items}
             pid = self._serve(f"sdk-{count}", _uvicorn("sdk_app", port), variables, port)
             for work in WORKS:
-                if (work.name == "list-500") == (count == 500):
+                if not work.alone and (work.name == "list-500") == (count == 500):
                     _add(system, work, Target(f"http://{LOOPBACK}:{port}/mcp"), pid)
         return system
 
@@ -181,8 +199,9 @@ class Stage:
         command = [*_uvicorn("limit_app", port), "--lifespan", "off"]
         pid = self._serve("limit", command, variables, port)
         for work in WORKS:
-            system.targets[work.name] = Target(f"http://{LOOPBACK}:{port}/{work.name}")
-            system.pids[work.name] = pid
+            if not work.alone:
+                system.targets[work.name] = Target(f"http://{LOOPBACK}:{port}/{work.name}")
+                system.pids[work.name] = pid
         return system
 
     def _serve(

@@ -8,10 +8,23 @@ from pathlib import Path
 import pytest
 
 from config.local.options import read_options
+from servers.execution.backends.http import HttpBackend
+from tests.bench.document import OPERATIONS, make_document
 from tests.bench.load import Load
 from tests.bench.machine import Cores, pick_cores
+from tests.bench.neighbour import bad_requests
+from tests.bench.offered import BAD_TEAM
 from tests.bench.one_call import split_request
-from tests.bench.report import describe_streams, format_streams, format_table, summarise, write_results
+from tests.bench.report import (
+    compare_works,
+    describe_import,
+    describe_streams,
+    format_import,
+    format_streams,
+    format_table,
+    summarise,
+    write_results,
+)
 from tests.bench.stages import PATH, WHOLE, StageCost, format_stages, measure_stages, parse_stages
 from tests.bench.systems import System, inherited_environment
 from tests.bench.works import WORKS, Target, prepare
@@ -100,6 +113,38 @@ def test_the_table_compares_each_system_at_the_same_work() -> None:
     ]
     ratios = [line.split()[7:9] for line in format_table(results).splitlines()[1:]]
     assert ratios == [["3.00", "0.50"], ["1.00", "0.17"], ["6.00", "1.00"], ["4.50", "0.75"]]
+
+
+def test_what_works_of_marinas_tell_is_told_beside_its_calls() -> None:
+    results = [
+        summarise("marina", work, connections, [Load(rate, p50, p99, errors=0, requests=9)], 100.0)
+        for work, connections, rate, p50, p99 in (
+            ("call", 1, 1_000.0, 1.0, 2.0),
+            ("call-1000", 1, 900.0, 1.1, 2.2),
+            ("pipeline-10", 1, 250.0, 4.0, 5.0),
+            ("call-beside", 1, 800.0, 1.2, 3.0),
+            ("call-beside", 64, 800.0, 1.2, 3.0),
+        )
+    ]
+    lines = compare_works(results)
+    assert len(lines) == 3
+    for line, words in zip(lines, ("0.90 x the calls", "3.00 ms more", "1.50 x what it is"), strict=True):
+        assert words in line
+    taken = describe_import(1_000, 4.304)
+    assert (taken.work, taken.p50_ms) == ("import-1000", 4_304.0)
+    assert format_import(taken) == "An OpenAPI document of 1,000 operations is tools after 4.30 s."
+
+
+def test_the_bad_neighbour_sends_nothing_that_is_refused_for_its_size_alone() -> None:
+    for path, body in bad_requests():
+        assert path.endswith((BAD_TEAM, f"{BAD_TEAM}/data-sources/test"))
+        assert 0 < len(body) < 4 * 1024 * 1024
+
+
+def test_the_benchs_document_makes_a_thousand_tools() -> None:
+    settings = {"openapi": make_document(), "allow_writes": True}
+    backend = HttpBackend()
+    assert len(backend.offered(backend.clean_settings(settings)).tools) == OPERATIONS
 
 
 def test_streams_that_did_not_open_give_no_figure() -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tests.bench.offered import ECHO, ROW, ROW_ID, ROW_TOOL, TEXT
+from tests.bench.document import OPERATIONS
+from tests.bench.offered import ECHO, PIPELINE, PIPELINE_STEPS, ROW, ROW_ID, ROW_TOOL, TEXT
 
 MODERN: Final = "2026-07-28"
 SESSION: Final = "2025-11-25"
@@ -29,7 +30,11 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One kind of request. ``checks_all``: whether every measured body is read (long ones cost the load too much)."""
+    """One kind of request. ``checks_all``: whether every measured body is read (long ones cost the load too much).
+
+    ``team`` is whose it is at Marina, ``tools`` how many a list has. ``alone``: only Marina does it; ``beside``: while
+    the bad neighbour sends what it sends.
+    """
 
     name: str
     method: str
@@ -38,6 +43,10 @@ class Work:
     check: Callable[[Mapping[str, Any]], bool]
     wanted: str
     checks_all: bool = True
+    team: str = "bench-50"
+    tools: int = 0
+    alone: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,11 @@ def _is_row(result: Mapping[str, Any]) -> bool:
     return structured.get("rows") == [ROW] and result.get("isError", False) is False
 
 
+def _is_pipeline(result: Mapping[str, Any]) -> bool:
+    structured = result.get("structuredContent") or {}
+    return structured.get("result") == TEXT and len(structured.get("steps", ())) == PIPELINE_STEPS
+
+
 def _lists(count: int) -> Callable[[Mapping[str, Any]], bool]:
     def check(result: Mapping[str, Any]) -> bool:
         names = {tool["name"] for tool in result.get("tools", [])}
@@ -84,8 +98,18 @@ _ECHO_CALL: Final = {"name": ECHO, "arguments": {"text": TEXT}}
 WORKS: Final = (
     Work("call", "tools/call", _ECHO_CALL, MODERN, _is_echo, TEXT),
     Work("call-session", "tools/call", _ECHO_CALL, SESSION, _is_echo, TEXT),
-    Work("list-50", "tools/list", {}, MODERN, _lists(50), '"inputSchema"', checks_all=False),
-    Work("list-500", "tools/list", {}, MODERN, _lists(500), '"inputSchema"', checks_all=False),
+    Work("list-50", "tools/list", {}, MODERN, _lists(50), '"inputSchema"', checks_all=False, tools=50),
+    Work(
+        "list-500",
+        "tools/list",
+        {},
+        MODERN,
+        _lists(500),
+        '"inputSchema"',
+        checks_all=False,
+        team="bench-500",
+        tools=500,
+    ),
     Work(
         "sql",
         "tools/call",
@@ -93,7 +117,32 @@ WORKS: Final = (
         MODERN,
         _is_row,
         f"item {ROW_ID}",
+        team="bench-sql",
     ),
+    Work("call-1000", "tools/call", _ECHO_CALL, MODERN, _is_echo, TEXT, team="bench-1000", alone=True),
+    Work(
+        "list-1000",
+        "tools/list",
+        {},
+        MODERN,
+        _lists(OPERATIONS + 1),
+        '"inputSchema"',
+        checks_all=False,
+        team="bench-1000",
+        tools=OPERATIONS + 1,
+        alone=True,
+    ),
+    Work(
+        "pipeline-10",
+        "tools/call",
+        {"name": PIPELINE, "arguments": {"text": TEXT}},
+        MODERN,
+        _is_pipeline,
+        TEXT,
+        team="bench-flows",
+        alone=True,
+    ),
+    Work("call-beside", "tools/call", _ECHO_CALL, MODERN, _is_echo, TEXT, alone=True, beside=True),
 )
 
 
@@ -185,7 +234,7 @@ def _result(work: Work, status: int, body: bytes, number: int) -> dict[str, Any]
 
 
 def _verify_pages(work: Work, target: Target, params: Mapping[str, Any], first: Mapping[str, Any]) -> None:
-    wanted = int(work.name.rpartition("-")[2])
+    wanted = work.tools
     names = [tool["name"] for tool in first["tools"]]
     page = first
     for number in range(2, MAX_PAGES):

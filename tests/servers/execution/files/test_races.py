@@ -191,6 +191,52 @@ async def test_a_team_that_keeps_its_places_leaves_those_of_others() -> None:
         threads.close()
 
 
+async def test_teams_whose_disks_hang_leave_the_threads_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("servers.execution.backends.files.threads.HUNG_SECONDS", 0.05)
+    threads = Threads("test-files", threads=4, at_once=2, most=9)
+    release = threading.Event()
+    hung = [
+        asyncio.create_task(threads.run(team, Stop(60), release.wait))
+        for team in (1, 2, 3, 4)
+        for _ in range(3)
+    ]
+    try:
+        done = [threads.run(team, Stop(60), lambda: "done") for team in range(5, 25)]
+        assert await asyncio.wait_for(asyncio.gather(*done), timeout=20) == ["done"] * 20
+        assert not any(task.done() for task in hung)
+    finally:
+        release.set()
+        await asyncio.gather(*hung)
+    assert await threads.run(1, Stop(60), lambda: "again") == "again"
+    threads.close()
+
+
+async def test_work_that_goes_on_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    hung_seconds = 0.05
+    monkeypatch.setattr("servers.execution.backends.files.threads.HUNG_SECONDS", hung_seconds)
+    threads = Threads("test-files", threads=1)
+    loop, passed, release = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    ended: list[str] = []
+
+    def busy() -> None:
+        begun = monotonic()
+        while not release.is_set():
+            stop.check()
+            if monotonic() - begun > 4 * hung_seconds:
+                loop.call_soon_threadsafe(passed.set)
+        ended.append("busy")
+
+    stop = Stop(60)
+    working = asyncio.create_task(threads.run(1, stop, busy))
+    other = asyncio.create_task(threads.run(2, Stop(60), lambda: ended.append("other")))
+    await passed.wait()
+    assert not other.done()
+    release.set()
+    await asyncio.gather(working, other)
+    assert ended == ["busy", "other"]
+    threads.close()
+
+
 async def test_a_place_is_taken_until_the_work_ends_not_until_its_caller_goes() -> None:
     threads = Threads("test-files", threads=4, at_once=1)
     release = threading.Event()

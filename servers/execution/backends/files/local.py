@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from typing import Final, TypeVar
 
 from core.errors import MarinaError, SourceError
 from servers.execution.backends.files import beneath
+from servers.execution.backends.files.leftovers import new_name, sweep_entry
 from servers.execution.backends.files.paths import MAX_DEPTH, is_sayable, shown_name
 from servers.execution.backends.files.storage import (
     MAX_SEEN,
@@ -40,6 +40,8 @@ from servers.execution.backends.files.threads import Stop, Threads
 T = TypeVar("T")
 
 PIECE_BYTES: Final = 256 * 1024
+_MOST_SWEPT: Final = 2_000
+"""Entries of a root that a check looks through for what killed writes left; a listing does so wherever it comes."""
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 _STRANGE: Final = frozenset({errno.ELOOP, errno.EXDEV, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EINVAL})
@@ -51,7 +53,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Place:
     """Where a source's root is: ``steps`` below a folder that the operator allows; the first is its tenant's own.
 
-    ``make``: whether the root is made where it is not there.
+    ``make``: whether the root is made where it is not there, and what killed writes left is taken away.
     """
 
     base: Path
@@ -73,7 +75,10 @@ class LocalFolder(Storage):
         self._stop = stop
 
     async def list(self, walk: Walk) -> Listing:
-        return await self._run(walk.directory, "list", lambda root: _list(root, walk, self._stop))
+        swept = self._place.make
+        return await self._run(
+            walk.directory, "list", lambda root: _list(root, walk, self._stop, swept=swept)
+        )
 
     async def read(self, path: str, *, offset: int, most: int, whole: int) -> Piece:
         return await self._run(path, "read", lambda root: _read(root, path, offset, most, whole, self._stop))
@@ -96,6 +101,8 @@ class LocalFolder(Storage):
             with beneath.closing(beneath.open_folder(root, ".", listing=True)) as listing:
                 if writing and not os.access(f"/proc/self/fd/{listing}", os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if writing:
+                _entries_of(root, "", _MOST_SWEPT, self._stop, swept=True)
 
         await self._run("", "list and write" if writing else "list", look)
 
@@ -182,14 +189,14 @@ def _told(fault: OSError, path: str, doing: str) -> SourceError:
     )
 
 
-def _list(root: int, walk: Walk, stop: Stop) -> Listing:
+def _list(root: int, walk: Walk, stop: Stop, *, swept: bool) -> Listing:
     found: list[FileEntry] = []
     waiting = [walk.directory]
     seen, truncated = 0, False
     while waiting:
         folder = waiting.pop()
         try:
-            entries, cut = _entries_of(root, folder, MAX_SEEN - seen, stop)
+            entries, cut = _entries_of(root, folder, MAX_SEEN - seen, stop, swept=swept)
         except OSError:
             if folder == walk.directory:
                 raise
@@ -215,8 +222,10 @@ def _list(root: int, walk: Walk, stop: Stop) -> Listing:
     return Listing(found, truncated)
 
 
-def _entries_of(root: int, folder: str, most: int, stop: Stop) -> tuple[list[FileEntry], bool]:
-    """What one folder holds, by name; and whether it holds more than ``most``."""
+def _entries_of(
+    root: int, folder: str, most: int, stop: Stop, *, swept: bool
+) -> tuple[list[FileEntry], bool]:
+    """What one folder holds, by name; and whether it holds more than ``most``. ``swept``: of killed writes, too."""
     entries: list[FileEntry] = []
     with (
         beneath.closing(beneath.open_folder(root, folder or ".", listing=True)) as listing,
@@ -227,6 +236,8 @@ def _entries_of(root: int, folder: str, most: int, stop: Stop) -> tuple[list[Fil
                 return sorted(entries, key=_by_name), True
             if len(entries) % 64 == 0:
                 stop.check()
+            if swept:
+                sweep_entry(listing, each.name)
             with suppress(OSError):  # it was taken away meanwhile
                 entries.append(_entry(folder, each))
     return sorted(entries, key=_by_name), False
@@ -307,7 +318,7 @@ def _write(root: int, path: str, content: bytes, create_dirs: bool, stop: Stop) 
         _make_folders(root, folder)
     with beneath.closing(_open_parent(root, folder)) as parent:
         mode = _mode_of_present(parent, name)
-        temporary = f"{TEMPORARY}{secrets.token_hex(16)}"
+        temporary = new_name()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(temporary, flags, 0o666, dir_fd=parent)
         try:

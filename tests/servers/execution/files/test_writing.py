@@ -116,6 +116,33 @@ async def test_a_source_for_reading_brings_no_tool_that_writes_and_runs_none(
     assert not (shelves.own / "new").exists()
 
 
+async def test_what_killed_writes_left_is_swept_and_nothing_else(
+    writing: Caller, call: Caller, files: Engine, shelves: Shelves
+) -> None:
+    old, ended = 1_600_000_000, ".marina-" + "0a" * 16
+    kept = (".marina-" + "0b" * 16, ".marina-notes", ".noted")
+    for folder in (shelves.own, shelves.own / "docs"):
+        for name in (ended, *kept):
+            (folder / name).write_bytes(b"half")
+            os.utime(folder / name, (old, old))
+    os.utime(shelves.own / kept[0])
+    os.utime(shelves.own / "docs" / kept[0])
+    (shelves.own / "linked").hardlink_to(shelves.own / ended)
+    assert len((await call("list_directory", recursive=True))["entries"]) > 2
+    assert (shelves.own / "docs" / ended).exists()
+    assert (await files.check(source_of(allow_writes=True))).state == "healthy"
+    # One that has another name belongs to somebody.
+    assert (shelves.own / ended).exists()
+    (shelves.own / "linked").unlink()
+    assert (await files.check(source_of(allow_writes=True))).state == "healthy"
+    assert not (shelves.own / ended).exists()
+    assert (shelves.own / "docs" / ended).exists()
+    await writing("list_directory", recursive=True)
+    for folder in (shelves.own, shelves.own / "docs"):
+        assert not (folder / ended).exists()
+        assert {each.name for each in folder.iterdir()} >= set(kept)
+
+
 async def test_hints_say_what_reads_and_what_writes(writing: Caller) -> None:
     hints = {name: tool.annotations for name, tool in writing.tools.items()}
     assert {name for name, hint in hints.items() if not hint["readOnlyHint"]} == {

@@ -18,7 +18,19 @@ BLANK_ARGUMENTS: Final = 2
 BLANK_MESSAGES: Final = 2
 
 
-class ResourceForm(ServiceForm):
+class WritingForm(ServiceForm):
+    """A form that makes a definition; ``stored`` is the one that it changes."""
+
+    def __init__(self, *args: Any, stored: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stored: Mapping[str, Any] = stored or {}
+
+    def definition(self) -> dict[str, Any]:
+        """The definition as its service takes it; of a change, ``None`` takes something away."""
+        raise NotImplementedError
+
+
+class ResourceForm(WritingForm):
     """A resource or a template. A file takes the place of the text; without either, what is stored stays."""
 
     field_of_path = {"blob": "file", "variables": "choices"}
@@ -70,8 +82,12 @@ class ResourceForm(ServiceForm):
                 },
                 "choices": _written_choices(stored.get("variables", {})),
             }
-        super().__init__(*args, **kwargs)
-        self._binary = stored is not None and "blob" in stored
+        super().__init__(*args, stored=stored, **kwargs)
+
+    @property
+    def binary(self) -> bool:
+        """Whether what is stored is bytes, for which the form has no control."""
+        return "blob" in self.stored
 
     def definition(self) -> dict[str, Any]:
         """The resource as its service takes it; of a change, ``None`` takes something away."""
@@ -83,7 +99,7 @@ class ResourceForm(ServiceForm):
         if file is not None:
             found["blob"] = base64.b64encode(file.read(MAX_FILE)).decode()
             found["mime_type"] = data["mime_type"] or file.content_type
-        elif text or not self._binary:
+        elif text or not self.binary:
             found["text"] = text
         found["variables"] = _read_choices(data["choices"]) or None
         return found
@@ -114,7 +130,7 @@ class MessageRow:
     kept: str = ""
 
 
-class PromptForm(ServiceForm):
+class PromptForm(WritingForm):
     """A prompt. Its arguments and messages are rows beside the form's fields; rows left empty are left out."""
 
     name = forms.CharField(
@@ -128,15 +144,14 @@ class PromptForm(ServiceForm):
     def __init__(self, *args: Any, stored: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         if stored is not None:
             kwargs["initial"] = {name: stored.get(name, "") for name in ("name", "title", "description")}
-        super().__init__(*args, **kwargs)
-        self._stored = stored or {}
+        super().__init__(*args, stored=stored, **kwargs)
         if isinstance(self.data, QueryDict):
             self.arguments = [ArgumentRow(*parts) for parts in self._rows("argument", ArgumentRow.__slots__)]
             self.messages = [MessageRow(*parts) for parts in self._rows("message", MessageRow.__slots__)]
         else:
-            self.arguments = [_argument_row(each) for each in self._stored.get("arguments", ())]
+            self.arguments = [_argument_row(each) for each in self.stored.get("arguments", ())]
             self.messages = [
-                _message_row(each, place) for place, each in enumerate(self._stored.get("messages", ()))
+                _message_row(each, place) for place, each in enumerate(self.stored.get("messages", ()))
             ]
 
     @property
@@ -168,7 +183,7 @@ class PromptForm(ServiceForm):
         ]
 
     def _message(self, row: MessageRow) -> dict[str, Any]:
-        stored = self._stored.get("messages", ())
+        stored = self.stored.get("messages", ())
         if row.kept.isascii() and row.kept.isdigit() and int(row.kept[:3]) < len(stored):
             return {**stored[int(row.kept[:3])], "role": row.role}
         text = row.text.replace("\r\n", "\n")

@@ -183,6 +183,8 @@ class Trace:
 class Context(Protocol):
     """The way back from a running operation to whoever called it. One object a call."""
 
+    __slots__ = ()
+
     @property
     def principal(self) -> Principal:
         """Who calls."""

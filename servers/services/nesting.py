@@ -67,43 +67,16 @@ class Whole:
     """Whether a tool ran that may have changed something."""
 
 
-class Composing:
-    """Implements ``Context`` for a run that may call other tools: its own context, and ``call``.
+class _Around(Context):
+    """Implements ``Context`` around another one, to which all goes that a class below does not take itself.
 
-    ``seconds`` are the run's. ``find`` gives a tool by name, where the caller may call it here.
+    Whether tools can be called is each class's own to say.
     """
 
-    __slots__ = (
-        "_context",
-        "_deadline",
-        "_ends",
-        "_find",
-        "_perform",
-        "_seconds",
-        "names",
-        "record",
-        "whole",
-    )
+    __slots__ = ("_context",)
 
-    def __init__(
-        self,
-        context: Context,
-        record: CallRecord,
-        *,
-        perform: Perform,
-        find: Callable[[str], Offered | None],
-        seconds: float,
-        within: Composing | None,
-    ) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._perform = perform
-        self._find = find
-        self._seconds = seconds
-        self._ends = asyncio.get_running_loop().time() + seconds
-        self._deadline: asyncio.Timeout | None = None
-        self.record = record
-        self.names: tuple[str, ...] = (*(within.names if within else ()), record.subject)
-        self.whole: Whole = within.whole if within else Whole()
 
     @property
     def principal(self) -> Principal:
@@ -137,8 +110,58 @@ class Composing:
 
     def keep(self, deadline: asyncio.Timeout) -> None:
         """See ``Context``."""
-        self._deadline = deadline
         self._context.keep(deadline)
+
+    async def resource_updated(self, uri: str) -> None:
+        """See ``Context``."""
+        await self._context.resource_updated(uri)
+
+    async def release_stream(self) -> None:
+        """See ``Context``."""
+        await self._context.release_stream()
+
+
+class Composing(_Around):
+    """The context of a run that may call other tools: its own context, and ``call``.
+
+    ``seconds`` are the run's. ``find`` gives a tool by name, where the caller may call it here.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_ends",
+        "_find",
+        "_perform",
+        "_seconds",
+        "names",
+        "record",
+        "whole",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        record: CallRecord,
+        *,
+        perform: Perform,
+        find: Callable[[str], Offered | None],
+        seconds: float,
+        within: Composing | None,
+    ) -> None:
+        super().__init__(context)
+        self._perform = perform
+        self._find = find
+        self._seconds = seconds
+        self._ends = asyncio.get_running_loop().time() + seconds
+        self._deadline: asyncio.Timeout | None = None
+        self.record = record
+        self.names: tuple[str, ...] = (*(within.names if within else ()), record.subject)
+        self.whole: Whole = within.whole if within else Whole()
+
+    def keep(self, deadline: asyncio.Timeout) -> None:
+        """See ``Context``."""
+        self._deadline = deadline
+        super().keep(deadline)
 
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         """See ``Context``."""
@@ -173,14 +196,6 @@ class Composing:
         """See ``Context``."""
         return self._find(name)
 
-    async def resource_updated(self, uri: str) -> None:
-        """See ``Context``."""
-        await self._context.resource_updated(uri)
-
-    async def release_stream(self) -> None:
-        """See ``Context``."""
-        await self._context.release_stream()
-
     def _count(self, tool: str) -> None:
         way = " → ".join((*self.names, tool))
         if tool in self.names:
@@ -207,17 +222,17 @@ class Composing:
         return max(left - _MARGIN_SECONDS, 0.001)
 
 
-class Inner:
-    """Implements ``Context`` for a call that is made in another one: its client is that one's.
+class Inner(_Around):
+    """The context of a call that is made in another one: its client is that one's.
 
     Its questions carry ``key`` before theirs, its progress is the outer call's to tell, and nothing of it reaches the
     client before the log has it.
     """
 
-    __slots__ = ("_clock", "_context", "_first", "_key")
+    __slots__ = ("_clock", "_first", "_key")
 
     def __init__(self, context: Context, key: str, *, seconds: float) -> None:
-        self._context = context
+        super().__init__(context)
         self._key = key
         self._clock = Clock(seconds)
         self._first: Callable[[], Awaitable[None]] | None = None
@@ -227,16 +242,6 @@ class Inner:
         """How long the call may take."""
         return self._clock.seconds
 
-    @property
-    def principal(self) -> Principal:
-        """See ``Context``."""
-        return self._context.principal
-
-    @property
-    def trace(self) -> Trace | None:
-        """See ``Context``."""
-        return self._context.trace
-
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
         """See ``Context``. The outer call's progress is all that its client hears."""
         return
@@ -244,7 +249,7 @@ class Inner:
     async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
         """See ``Context``."""
         await self._precede()
-        await self._context.log(level, data, logger)
+        await super().log(level, data, logger)
 
     async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
         """See ``Context``."""
@@ -252,14 +257,10 @@ class Inner:
         prefix = f"{self._key}/"
         self._clock.stop()
         try:
-            answers = await self._context.ask({f"{prefix}{key}": ask for key, ask in asks.items()})
+            answers = await super().ask({f"{prefix}{key}": ask for key, ask in asks.items()})
         finally:
             self._clock.start()
         return {key.removeprefix(prefix): answer for key, answer in answers.items()}
-
-    def can(self, method: AskMethod) -> bool:
-        """See ``Context``."""
-        return self._context.can(method)
 
     def precede(self, first: Callable[[], Awaitable[None]]) -> None:
         """See ``Context``."""
@@ -276,10 +277,6 @@ class Inner:
     def tool(self, name: str) -> Offered | None:
         """See ``Context``, and ``call``."""
         return None
-
-    async def resource_updated(self, uri: str) -> None:
-        """See ``Context``."""
-        await self._context.resource_updated(uri)
 
     async def release_stream(self) -> None:
         """See ``Context``. Whether the stream may go is the outer call's to say."""

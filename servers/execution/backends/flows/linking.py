@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from jsonschema_rs import ValidationErrorKind
-
 from core.errors import InvalidInput
 from servers.execution.backends.flows.references import (
     Items,
     Members,
     Reference,
-    Steps,
     Text,
     Value,
     references_in,
@@ -20,7 +17,7 @@ from servers.execution.backends.flows.references import (
 from servers.execution.backends.flows.steps import Call, Flow, calls_of
 from servers.execution.contract import Offered
 from servers.execution.parameters import Faults
-from servers.execution.schemas import HIDDEN, compile_schema
+from servers.execution.schemas import Steps, misfits, schema_at, types_of
 
 _NAMES: Final = {"integer": "number"}
 """Types that are another one, where types are compared."""
@@ -56,27 +53,17 @@ def _misfits(
 ) -> Iterable[dict[str, str]]:
     places = dict(references_in(call.args))
     try:
-        validator = compile_schema(offered.input_schema)
+        for at, message in misfits(call.tool, offered.input_schema, _sketch(call.args), places):
+            yield {"path": _place(call, at), "message": message}
     except InvalidInput:
         yield {
             "path": f"{call.place}.tool",
             "message": f"The schema of {call.tool} is not valid: mend that tool.",
         }
         return
-    for fault in validator.iter_errors(_sketch(call.args)):
-        at = tuple(fault.instance_path)
-        kind = fault.kind
-        if isinstance(kind, ValidationErrorKind.Required):
-            yield {"path": _place(call, (*at, kind.property)), "message": "is required, but missing."}
-        elif isinstance(kind, ValidationErrorKind.AdditionalProperties):
-            for name in kind.unexpected:
-                yield {"path": _place(call, (*at, name)), "message": f"{call.tool} has no such argument."}
-        elif not any(place[: len(at)] == at or at[: len(place)] == place for place in places):
-            message = fault.message.removeprefix(HIDDEN).strip()
-            yield {"path": _place(call, at), "message": f"{message[:300]}."}
     for place, reference in places.items():
-        wanted = _types(_follow(offered.input_schema, place))
-        given = _types(_find(outputs.get(reference.name), reference.path))
+        wanted = _types(schema_at(offered.input_schema, place))
+        given = _types(schema_at(outputs.get(reference.name), reference.path))
         if isinstance(_at(call.args, place), Text):
             given = {"string"}
         if wanted and given and not wanted & given:
@@ -102,31 +89,9 @@ def _at(value: Value, place: Steps) -> Value:
     return value
 
 
-def _find(schema: Mapping[str, Any] | None, path: Steps) -> Mapping[str, Any] | None:
-    return None if schema is None else _follow(schema, path)
-
-
-def _follow(schema: Mapping[str, Any], place: Steps) -> Mapping[str, Any] | None:
-    """The schema of what stands at a place, where plain properties and items lead there."""
-    found: Any = schema
-    for step in place:
-        if not isinstance(found, Mapping) or "$ref" in found:
-            return None
-        if isinstance(step, int):
-            found = found.get("items") if "prefixItems" not in found else None
-        else:
-            properties = found.get("properties")
-            found = properties.get(step) if isinstance(properties, Mapping) else None
-    return found if isinstance(found, Mapping) else None
-
-
 def _types(schema: Mapping[str, Any] | None) -> set[str]:
-    """The types that a schema says; empty where it says none."""
-    if schema is None:
-        return set()
-    said = schema.get("type")
-    names = [said] if isinstance(said, str) else said if isinstance(said, list) else []
-    return {_NAMES.get(name, name) for name in names}
+    """The types that a schema says, as they are compared; empty where it says none."""
+    return {_NAMES.get(name, name) for name in types_of(schema)}
 
 
 def _said(types: set[str]) -> str:

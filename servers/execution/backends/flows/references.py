@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-Steps = tuple[str | int, ...]
+from servers.execution.schemas import Steps
 
 MAX_DEPTH: Final = 32
 """Lists and objects within each other in a value that is written in a definition."""

@@ -1,14 +1,16 @@
-"""The base of every form: puts a service's refusal beside the field that it is about."""
+"""The base of every form, which puts refusals beside the field that they are about, and a field that forms share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from django import forms
 
 from core.errors import Conflict, Forbidden, InvalidInput, MarinaError, RateLimited, SourceError, TooLarge
+from core.strictjson import BadJson, read_json
 
 
 class ServiceForm(forms.Form):
@@ -60,6 +62,34 @@ class ServiceForm(forms.Form):
                 self.add_error(field, f"{rest}: {message}" if rest else words)
                 return
         self.add_error(None, f"{path}: {message}")
+
+
+class ObjectField(forms.CharField):
+    """A JSON object that is written as text, such as ``example``. Left empty, where it may be, it has no members."""
+
+    def __init__(self, *, example: str, rows: int, **kwargs: Any) -> None:
+        kwargs.setdefault("widget", forms.Textarea(attrs=mono(rows=str(rows))))
+        super().__init__(strip=False, **kwargs)
+        self.example = example
+
+    def prepare_value(self, value: Any) -> Any:
+        """An object as the editor shows it."""
+        if not isinstance(value, Mapping):
+            return value
+        return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
+
+    def clean(self, value: Any) -> dict[str, Any]:
+        """The object. Raises ``ValidationError``."""
+        text = super().clean(value)
+        if not text.strip():
+            return {}
+        try:
+            found = read_json(text.encode("utf-8", "surrogatepass"))
+        except BadJson as fault:
+            raise forms.ValidationError(f"It is not JSON: {fault}.") from None
+        if not isinstance(found, dict):
+            raise forms.ValidationError(f"It must be a JSON object, like {self.example}.")
+        return found
 
 
 def mono(**attributes: str) -> dict[str, str]:

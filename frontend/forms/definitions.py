@@ -8,19 +8,18 @@ from typing import Any
 
 from django import forms
 
-from core.strictjson import BadJson, read_json
-from frontend.forms.base import mono
+from frontend.forms.base import ObjectField, mono
 from frontend.forms.tools import ToolFields
 
 
 class DefinitionForm(ToolFields):
     """A tool whose definition is JSON. ``text`` is the member of it that is written by itself, if there is one."""
 
-    definition = forms.CharField(
+    definition = ObjectField(
         max_length=128 * 1024,
-        strip=False,
         help_text="JSON. What is wrong is shown below, each with its place.",
-        widget=forms.Textarea(attrs=mono(rows="22")),
+        example='{"steps": […]}',
+        rows=22,
     )
 
     def __init__(self, *args: Any, text: str = "", **kwargs: Any) -> None:
@@ -53,16 +52,6 @@ class DefinitionForm(ToolFields):
         if self.text:
             definition[self.text] = self.cleaned_data[self.text].replace("\r\n", "\n")
         return definition
-
-    def clean_definition(self) -> Mapping[str, Any]:
-        """The definition as an object."""
-        try:
-            value = read_json(self.cleaned_data["definition"].encode("utf-8", "surrogatepass") or b"{}")
-        except BadJson as fault:
-            raise forms.ValidationError(f"It is not JSON: {fault}.") from None
-        if not isinstance(value, dict):
-            raise forms.ValidationError('It must be a JSON object, like {"steps": […]}.')
-        return value
 
 
 def written(definition: Mapping[str, Any], text: str = "") -> dict[str, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
 from django.http import QueryDict
 
-from frontend.forms.base import ServiceForm, mono
+from frontend.forms.base import ObjectField, ServiceForm, mono
 
 MAX_FILE: Final = 1024 * 1024
 """Bytes of a file that are looked at; what a resource may hold, its service decides."""
@@ -31,7 +31,7 @@ class WritingForm(ServiceForm):
 
 
 class ResourceForm(WritingForm):
-    """A resource or a template. A file takes the place of the text; without either, what is stored stays."""
+    """A resource or a template. A file takes the place of the text; bytes that are stored stay without either."""
 
     field_of_path = {"blob": "file", "variables": "choices"}
     name_field = "uri"
@@ -66,11 +66,28 @@ class ResourceForm(WritingForm):
     file = forms.FileField(
         required=False, allow_empty_file=True, help_text="In place of a text: at most 96 KiB."
     )
+    result = ObjectField(
+        label="Filled by a tool",
+        required=False,
+        max_length=20_000,
+        help_text='In place of a text: {"tool": "get_order", "arguments": {"order_id": "${id}"}, "pick": "/rows/0"}',
+        example='{"tool": "get_order"}',
+        rows=4,
+    )
     choices = forms.CharField(
         required=False,
         max_length=20_000,
         help_text="Of a template: values to choose from, a line for each variable, like lang: de, en, nl",
         widget=forms.Textarea(attrs=mono(rows="2")),
+    )
+    completions = ObjectField(
+        label="Completed by tools",
+        required=False,
+        max_length=20_000,
+        help_text='Of a template: {"id": {"tool": "find_orders", "arguments": {"prefix": "${id}"}, "pick": "/rows", '
+        '"member": "id"}}',
+        example='{"id": {"tool": "find_orders"}}',
+        rows=3,
     )
 
     def __init__(self, *args: Any, stored: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
@@ -80,7 +97,9 @@ class ResourceForm(WritingForm):
                     name: stored.get(name, "")
                     for name in ("uri", "title", "description", "mime_type", "text")
                 },
+                "result": stored.get("result", {}),
                 "choices": _written_choices(stored.get("variables", {})),
+                "completions": _completions(stored.get("variables", {}).items()),
             }
         super().__init__(*args, stored=stored, **kwargs)
 
@@ -96,13 +115,25 @@ class ResourceForm(WritingForm):
         found["mime_type"] = data["mime_type"] or None
         # A browser ends lines as HTTP does.
         text, file = data["text"].replace("\r\n", "\n"), data["file"]
+        found["result"] = data["result"] or None
         if file is not None:
             found["blob"] = base64.b64encode(file.read(MAX_FILE)).decode()
             found["mime_type"] = data["mime_type"] or file.content_type
-        elif text or not self.binary:
+        elif text or not (self.binary or data["result"]):
             found["text"] = text
-        found["variables"] = _read_choices(data["choices"]) or None
+        variables = _read_choices(data["choices"])
+        for name, rule in data["completions"].items():
+            variables[name] = {**variables.get(name, {}), "complete": rule}
+        found["variables"] = variables or None
         return found
+
+    def _add_fault(self, path: str, message: str) -> None:
+        first, _, rest = path.partition(".")
+        name, _, below = rest.partition(".")
+        if first == "variables" and below.partition(".")[0] == "complete":
+            self.add_error("completions", f"{name}{below.removeprefix('complete')}: {message}")
+        else:
+            super()._add_fault(path, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +171,32 @@ class PromptForm(WritingForm):
     )
     title = forms.CharField(required=False, max_length=200, help_text="For people.")
     description = forms.CharField(required=False, max_length=8000, widget=forms.Textarea(attrs={"rows": "2"}))
+    results = ObjectField(
+        label="Results of tools",
+        required=False,
+        max_length=40_000,
+        help_text='By the name of the slot: {"order": {"tool": "get_order", "arguments": {"order_id": "${number}"}, '
+        '"pick": "/rows/0"}}',
+        example='{"order": {"tool": "get_order"}}',
+        rows=4,
+    )
+    completions = ObjectField(
+        label="Arguments completed by tools",
+        required=False,
+        max_length=20_000,
+        help_text='{"number": {"tool": "find_orders", "arguments": {"prefix": "${number}"}, "pick": "/rows", "member": '
+        '"id"}}',
+        example='{"number": {"tool": "find_orders"}}',
+        rows=3,
+    )
 
     def __init__(self, *args: Any, stored: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         if stored is not None:
-            kwargs["initial"] = {name: stored.get(name, "") for name in ("name", "title", "description")}
+            kwargs["initial"] = {
+                **{name: stored.get(name, "") for name in ("name", "title", "description")},
+                "results": stored.get("results", {}),
+                "completions": _completions((each["name"], each) for each in stored.get("arguments", ())),
+            }
         super().__init__(*args, stored=stored, **kwargs)
         if isinstance(self.data, QueryDict):
             self.arguments = [ArgumentRow(*parts) for parts in self._rows("argument", ArgumentRow.__slots__)]
@@ -164,11 +217,22 @@ class PromptForm(WritingForm):
         """The rows to show, with empty ones to fill in."""
         return [*self.messages, *[MessageRow()] * BLANK_MESSAGES]
 
+    def clean_completions(self) -> dict[str, Any]:
+        """How arguments are completed; each is there."""
+        completions: dict[str, Any] = self.cleaned_data["completions"]
+        names = [row.name.strip() for row in self.arguments]
+        for name in completions:
+            if name not in names:
+                raise forms.ValidationError(f"There is no argument called {name[:64]}.")
+        return completions
+
     def definition(self) -> dict[str, Any]:
         """The prompt as its service takes it."""
+        data = self.cleaned_data
         return {
-            **{name: self.cleaned_data[name] for name in ("name", "title", "description")},
-            "arguments": [_argument(row) for row in self.arguments],
+            **{name: data[name] for name in ("name", "title", "description")},
+            "arguments": [_argument(row, data["completions"]) for row in self.arguments],
+            "results": data["results"] or None,
             "messages": [self._message(row) for row in self.messages],
         }
 
@@ -197,14 +261,17 @@ class PromptForm(WritingForm):
     def _add_fault(self, path: str, message: str) -> None:
         first, _, rest = path.partition(".")
         place, _, below = rest.partition(".")
-        if first in {"arguments", "messages"} and place.isdigit():
+        if first == "arguments" and below.partition(".")[0] == "complete":
+            name = self.arguments[int(place)].name
+            self.add_error("completions", f"{name}{below.removeprefix('complete')}: {message}")
+        elif first in {"arguments", "messages"} and place.isdigit():
             what = "Argument" if first == "arguments" else "Message"
             self.add_error(None, f"{what} {int(place) + 1}{', ' + below if below else ''}: {message}")
         else:
             super()._add_fault(path, message)
 
 
-def _argument(row: ArgumentRow) -> dict[str, Any]:
+def _argument(row: ArgumentRow, completions: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"name": row.name.strip(), "required": row.need == "required"}
     if row.description.strip():
         found["description"] = row.description.strip()
@@ -212,6 +279,8 @@ def _argument(row: ArgumentRow) -> dict[str, Any]:
         found["enum"] = choices
     if row.default:
         found["default"] = row.default
+    if row.name.strip() in completions:
+        found["complete"] = completions[row.name.strip()]
     return found
 
 
@@ -244,4 +313,10 @@ def _read_choices(text: str) -> dict[str, Any]:
 
 
 def _written_choices(variables: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name}: {', '.join(rule.get('enum', ()))}" for name, rule in variables.items())
+    listed = {name: rule["enum"] for name, rule in variables.items() if rule.get("enum")}
+    return "\n".join(f"{name}: {', '.join(choices)}" for name, choices in listed.items())
+
+
+def _completions(rules: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """What is completed by a tool, by name."""
+    return {name: rule["complete"] for name, rule in rules if "complete" in rule}

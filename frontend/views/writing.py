@@ -19,6 +19,7 @@ from frontend.listing import filtered_list, offering_servers
 from frontend.pages import form_status, page
 from frontend.switch import switched, turned_on
 from servers.models import Prompt, Resource
+from servers.services.handmade import find_faults
 from servers.services.servers import list_servers
 from tenants.access import Caller
 
@@ -84,6 +85,7 @@ class Pages(Generic[Row]):
             self.noun: row,
             "servers": offering_servers(list_servers(caller=caller), row.source_id),
             "definition": self.definition(row),
+            "faults": find_faults(row),
             "delete_url": reverse(f"frontend:{self.noun}_delete", args=[caller.tenant_slug, row.id]),
         }
         return self._page(request, caller, f"{self.noun}.html", context)

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from servers.api.serializers import (
+from servers.api.offering_serializers import (
     OnePromptSerializer,
     PromptChange,
     PromptInput,

@@ -1,15 +1,13 @@
-"""The shapes of sources, offerings and servers in REST: input is checked for form here, rules are in services."""
+"""The shapes of sources, tools and servers in REST: input is checked for form here, rules are in services."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from servers.models import DataSource, Prompt, Resource, Server
+from servers.models import DataSource, Server
 from servers.services.explaining import QUESTIONS
-from servers.services.handmade import prompt_definition, resource_definition
 from tenants.api.base import StrictSerializer, list_of
 from tenants.oauth_addresses import DEFAULT_SERVER, resource
 
@@ -176,128 +174,6 @@ class DraftSerializer(serializers.Serializer[Any]):
     notes = serializers.ListField(child=serializers.CharField())
 
 
-class ResourceSerializer(serializers.Serializer[Any]):
-    """A resource, or a resource template, of a data source."""
-
-    id = serializers.UUIDField()
-    uri = serializers.CharField(help_text="Of a template, an RFC 6570 URI template.")
-    template = serializers.BooleanField()
-    name = serializers.CharField()
-    source = serializers.CharField(source="source.name")  # type: ignore[assignment]
-    enabled = serializers.BooleanField()
-    title = serializers.CharField()
-    description = serializers.CharField()
-    mime_type = serializers.CharField()
-    size = serializers.IntegerField(allow_null=True, help_text="Bytes, where that is known.")
-    annotations = serializers.DictField()
-    icons = serializers.ListField(child=serializers.DictField())
-    brought = serializers.BooleanField(
-        help_text="Whether it came with its data source; else it is the team's own."
-    )
-    created_at = serializers.DateTimeField()
-
-
-class OneResourceSerializer(ResourceSerializer):
-    """A resource, and of one that is the team's own how it was defined."""
-
-    definition = serializers.SerializerMethodField()
-
-    @extend_schema_field(serializers.DictField())
-    def get_definition(self, row: Resource) -> dict[str, Any]:
-        return resource_definition(row)
-
-
-class ResourceInput(StrictSerializer):
-    """A resource to make; with braces in its URI it is a template, in whose text ``${name}`` are slots."""
-
-    uri = serializers.CharField(max_length=1024, help_text="Of a template, an RFC 6570 URI template.")
-    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    title = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    description = serializers.CharField(
-        max_length=8_000, required=False, allow_blank=True, trim_whitespace=False
-    )
-    mime_type = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    text = serializers.CharField(required=False, allow_null=True, allow_blank=True, trim_whitespace=False)
-    blob = serializers.CharField(
-        required=False, allow_null=True, help_text="In place of text: bytes in base64."
-    )
-    variables = serializers.DictField(
-        required=False, allow_null=True, help_text='Of a template: {"lang": {"enum": ["en", "de"]}}.'
-    )
-    annotations = serializers.DictField(required=False, allow_null=True)
-    source = serializers.CharField(  # type: ignore[assignment]
-        max_length=64, required=False, help_text="A data source's name; left out, the team's own for such."
-    )
-
-
-class ResourceChange(ResourceInput):
-    """What can be changed of a resource: of one that came with its data source, ``enabled`` alone."""
-
-    uri = serializers.CharField(max_length=1024, required=False)
-    source = None  # type: ignore[assignment]
-    enabled = serializers.BooleanField(required=False)
-
-
-class PromptSerializer(serializers.Serializer[Any]):
-    """A prompt of a data source."""
-
-    id = serializers.UUIDField()
-    name = serializers.CharField()
-    source = serializers.CharField(source="source.name")  # type: ignore[assignment]
-    enabled = serializers.BooleanField()
-    title = serializers.CharField()
-    description = serializers.CharField()
-    arguments = serializers.ListField(
-        child=serializers.DictField(), help_text="Each with name, and perhaps title, description, required."
-    )
-    icons = serializers.ListField(child=serializers.DictField())
-    brought = serializers.BooleanField(
-        help_text="Whether it came with its data source; else it is the team's own."
-    )
-    created_at = serializers.DateTimeField()
-
-
-class OnePromptSerializer(PromptSerializer):
-    """A prompt, and of one that is the team's own how it was defined."""
-
-    definition = serializers.SerializerMethodField()
-
-    @extend_schema_field(serializers.DictField())
-    def get_definition(self, row: Prompt) -> dict[str, Any]:
-        return prompt_definition(row)
-
-
-class PromptInput(StrictSerializer):
-    """A prompt to make. ``${name}`` in a message stands for the argument of that name."""
-
-    name = serializers.CharField(max_length=64)
-    title = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    description = serializers.CharField(
-        max_length=8_000, required=False, allow_blank=True, trim_whitespace=False
-    )
-    arguments = serializers.ListField(
-        child=serializers.DictField(),
-        required=False,
-        help_text="Each with name, and perhaps title, description, required, enum, default.",
-    )
-    messages = serializers.ListField(
-        child=serializers.DictField(),
-        help_text='Each with a role (user, assistant), and text or resource: {"uri", "mime_type", "text" or "blob"}.',
-    )
-    source = serializers.CharField(  # type: ignore[assignment]
-        max_length=64, required=False, help_text="A data source's name; left out, the team's own for such."
-    )
-
-
-class PromptChange(PromptInput):
-    """What can be changed of a prompt: of one that came with its data source, ``enabled`` alone."""
-
-    name = serializers.CharField(max_length=64, required=False)
-    messages = serializers.ListField(child=serializers.DictField(), required=False)
-    source = None  # type: ignore[assignment]
-    enabled = serializers.BooleanField(required=False)
-
-
 class NamesSerializer(serializers.Serializer[Any]):
     """Tools and prompts by name, resources by URI."""
 
@@ -428,8 +304,6 @@ class ServerChange(StrictSerializer):
 
 SourceList = list_of(SourceSerializer, "DataSourceList")
 ToolList = list_of(ToolSerializer, "ToolList")
-ResourceList = list_of(ResourceSerializer, "ResourceList")
-PromptList = list_of(PromptSerializer, "PromptList")
 ServerList = list_of(ServerSerializer, "ServerList")
 
 

@@ -388,6 +388,10 @@ class Backend(Protocol):
         """
         return offered
 
+    def check_tools(self, operation: Operation, tools: Mapping[str, Offered]) -> None:
+        """Check a resource's or prompt's operation against the team's ``tools`` that it uses, as ``link`` does."""
+        return
+
     def draft(self, kind: str, text: str, settings: Mapping[str, Any]) -> Draft:
         """A definition of a tool of this kind, made of what was pasted. Raises ``InvalidInput``."""
         message = f"A tool of the kind {kind} is not made of anything that is pasted. Write its definition."
@@ -424,10 +428,11 @@ class Backend(Protocol):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: Context,
     ) -> Completion:
         """Values for an argument of a prompt or a variable of a template that begin with ``value``.
 
-        ``given`` holds the arguments that are filled in already.
+        ``given`` holds the arguments that are filled in already. The ``context`` reaches no client: nobody is asked.
         """
         return Completion(())
 

@@ -73,7 +73,7 @@ class Engine:
         return backend
 
     def composes(self, kind: str) -> bool:
-        """Whether tools on sources of this kind may call other tools."""
+        """Whether operations on sources of this kind may call tools."""
         return kind in self._composing
 
     async def execute(
@@ -126,12 +126,15 @@ class Engine:
         given: Mapping[str, str],
         *,
         timeout: float = COMPLETE_TIMEOUT,
+        context: Context = NOBODY,
     ) -> Completion:
         """Values that complete an argument, ``MAX_COMPLETIONS`` at most. Raises ``SourceError`` or ``InvalidInput``."""
         backend = self.backend(source.kind)
         try:
             async with asyncio.timeout(timeout):
-                found = await backend.complete(source, operation, argument, value, given, timeout=timeout)
+                found = await backend.complete(
+                    source, operation, argument, value, given, timeout=timeout, context=context
+                )
         except TimeoutError:
             raise SourceError(
                 f"The data source {source.name} named no values within {timeout:g} s.",

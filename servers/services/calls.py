@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, Final
 
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, TooLarge, Unavailable
-from servers.execution.context import NOBODY
-from servers.execution.contract import Completion, Context, Offered, Outcome
+from servers.execution.context import NOBODY, Detached
+from servers.execution.contract import Completion, Context, Offered, Outcome, Principal
 from servers.services.decisions import (
     decide,
     decide_completion,
@@ -33,6 +33,9 @@ from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ
 
 CALL_SECONDS: Final = 30.0
 """The deadline of one call."""
+
+COMPLETE_SECONDS: Final = 2.0
+"""The deadline of a tool that completes an argument: somebody waits for it at each letter."""
 
 KIND_COMPLETE: Final = "completion/complete"
 
@@ -93,7 +96,7 @@ async def call_tool(
         client=client,
         request_id=request_id,
         trace=context.trace,
-        parent=None if within is None else within.record.intent,
+        parent=None if within is None else within.intent,
     )
     try:
         tool = decide(caller, surface, tool_name)
@@ -104,17 +107,9 @@ async def call_tool(
     context.precede(record.intend)
     try:
         if runtime.engine.composes(tool.kind):
-            # Its calls are recorded under its own record: that comes first.
+            # Begun in the log whether it calls any or not: what it does may be all in its calls.
             await record.intend()
-            perform = partial(call_tool, caller=caller, surface=surface, client=client, request_id=request_id)
-            context = Composing(
-                context,
-                record,
-                perform=perform,
-                find=partial(_callable, caller, surface),
-                seconds=timeout,
-                within=within,
-            )
+            context = _composing(context, record, timeout, caller, surface, client, request_id, within=within)
         outcome = await _run_tool(tool, arguments, record, timeout, context)
     except BaseException as end:
         await record.end_early(end)
@@ -174,7 +169,9 @@ async def read_resource(
         await record.refuse(refusal)
         raise
     context.precede(record.intend)
-    run = _run(resource, {**variables, "uri": uri}, runtime, timeout, context, code="resource_unusable")
+    run = _run(
+        resource, {**variables, "uri": uri}, record, surface, timeout, context, code="resource_unusable"
+    )
     return await _recorded(record, run)
 
 
@@ -215,7 +212,8 @@ async def get_prompt(
         await record.refuse(refusal)
         raise
     context.precede(record.intend)
-    return await _recorded(record, _run(prompt, arguments, runtime, timeout, context, code="prompt_unusable"))
+    run = _run(prompt, arguments, record, surface, timeout, context, code="prompt_unusable")
+    return await _recorded(record, run)
 
 
 async def complete_argument(
@@ -232,9 +230,9 @@ async def complete_argument(
 ) -> Completion:
     """Values for an argument of ``prompt``, or for a variable of the resource template ``uri``: one of the two.
 
-    Help while typing, so like a list it leaves no record, whatever the source makes of it. That it was refused is
-    recorded, bounded as in ``refusals``. Raises ``Forbidden``, ``NotFound``, ``InvalidInput``, ``SourceError``, and
-    ``Unavailable`` while the log cannot be written.
+    Help while typing, so like a list it leaves no record, whatever the source makes of it; a tool that gives the
+    values is called and recorded as any. That it was refused is recorded, bounded as in ``refusals``. Raises
+    ``Forbidden``, ``NotFound``, ``InvalidInput``, ``SourceError``, and ``Unavailable`` while the log cannot be written.
     """
     runtime = _runtime()
     try:
@@ -254,7 +252,13 @@ async def complete_argument(
         raise
     if offered.source is None:
         raise SourceError(offered.fault, code="completion_unusable")
-    return await runtime.engine.complete(offered.source, offered.operation, argument, value, given)
+    context: Context = NOBODY
+    if runtime.engine.composes(offered.source.kind):
+        nobody = Detached(Principal(caller.actor, caller.tenant_slug, surface.slug, request_id))
+        context = _composing(nobody, None, COMPLETE_SECONDS, caller, surface, client, request_id)
+    return await runtime.engine.complete(
+        offered.source, offered.operation, argument, value, given, context=context
+    )
 
 
 def _runtime() -> Runtime:
@@ -263,6 +267,31 @@ def _runtime() -> Runtime:
     if not runtime.writer.accepting:
         raise log_unavailable()
     return runtime
+
+
+def _composing(
+    context: Context,
+    record: CallRecord | None,
+    seconds: float,
+    caller: Caller,
+    surface: Surface,
+    client: str,
+    request_id: str,
+    *,
+    within: Composing | None = None,
+) -> Composing:
+    """The context of a run that may call tools, as its caller. Completions have no record."""
+    kind = KIND_COMPLETE if record is None else record.kind
+    return Composing(
+        context,
+        record,
+        # A prompt may have the name of a tool.
+        name=kind if record is None or kind != KIND_CALL else record.subject,
+        perform=partial(call_tool, caller=caller, surface=surface, client=client, request_id=request_id),
+        find=partial(_callable, caller, surface),
+        seconds=seconds,
+        within=within,
+    )
 
 
 def _callable(caller: Caller, surface: Surface, name: str) -> Offered | None:
@@ -298,7 +327,8 @@ async def _run_tool(
 async def _run(
     offered: SurfacePrompt | SurfaceResource,
     arguments: Mapping[str, Any],
-    runtime: Runtime,
+    record: CallRecord,
+    surface: Surface,
     timeout: float,
     context: Context,
     *,
@@ -306,7 +336,11 @@ async def _run(
 ) -> Outcome:
     if offered.source is None:
         raise SourceError(offered.fault, code=code)
-    outcome = await runtime.engine.execute(
+    engine = record.runtime.engine
+    if engine.composes(offered.source.kind):
+        who = record.caller, surface, record.client, record.request_id
+        context = _composing(context, record, timeout, *who)
+    outcome = await engine.execute(
         offered.source, offered.operation, arguments, timeout=timeout, context=context
     )
     if outcome.failed:

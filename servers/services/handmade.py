@@ -15,11 +15,11 @@ from uuid import UUID
 from django.db.models import Count, Sum
 
 from core.errors import Conflict, InvalidInput
-from servers.execution.contract import OfferedPrompt, OfferedResource
+from servers.execution.contract import OfferedPrompt, OfferedResource, Operation
 from servers.models import DataSource, Prompt, Resource
 from servers.services.bounds import MAX_DEFINITION_BYTES
 from servers.services.changes import publish_change
-from servers.services.kinds import backend_of
+from servers.services.kinds import backend_of, tools_called
 from servers.services.prompts import access_prompt, prompt_fields, set_prompt_enabled, shown_prompt
 from servers.services.resources import (
     access_resource,
@@ -29,6 +29,7 @@ from servers.services.resources import (
     shown_resource,
 )
 from servers.services.sources import create_source
+from servers.services.tools import find_offered
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -46,6 +47,7 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 """Of all resources of a team's own together: they stand in the memory of each web process."""
 
 _URI_TAKEN: Final = ("servers_resource_uri_unique", "The URI was taken this moment. Choose another one.")
+_CONTENTS: Final = ("text", "blob", "result")
 _LARGEST: Final = MAX_DEFINITION_BYTES + 64 * 1024
 
 
@@ -155,7 +157,7 @@ def resource_definition(row: Resource) -> dict[str, Any]:
         "title": row.title,
         "description": row.description,
         "mime_type": row.mime_type,
-        **{part: held[part] for part in ("text", "blob") if part in held},
+        **{part: held[part] for part in _CONTENTS if part in held},
     }
     if held.get("variables"):
         found["variables"] = held["variables"]
@@ -173,8 +175,26 @@ def prompt_definition(row: Prompt) -> dict[str, Any]:
         "title": row.title,
         "description": row.description,
         "arguments": row.definition.get("arguments", []),
+        **({"results": row.definition["results"]} if row.definition.get("results") else {}),
         "messages": row.definition.get("messages", []),
     }
+
+
+def find_faults(row: Resource | Prompt) -> list[dict[str, str]]:
+    """What keeps it from working now: tools that it names and that are gone, or not as they were.
+
+    Each with its ``path`` in the definition and a ``message``.
+    """
+    with tenant_scope(row.tenant_id):
+        operation = Operation(row.kind, row.definition)
+        used = tools_called(row.source.kind, operation)
+        if not used:
+            return []
+        try:
+            backend_of(row.source.kind).check_tools(operation, find_offered(used))
+        except InvalidInput as fault:
+            return fault.errors
+    return []
 
 
 def _source_for(name: str | None, caller: Caller) -> DataSource:
@@ -195,21 +215,26 @@ def _source_for(name: str | None, caller: Caller) -> DataSource:
 def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**stored, **given}
     # One content takes the place of the other.
-    if given.get("text") is not None:
-        merged.pop("blob", None)
-    elif given.get("blob") is not None:
-        merged.pop("text", None)
+    content = next((part for part in _CONTENTS if given.get(part) is not None), None)
+    if content is not None:
+        merged = {name: value for name, value in merged.items() if name not in _CONTENTS or name in given}
     return {name: value for name, value in merged.items() if value is not None}
 
 
 def _compiled_resource(source: DataSource, definition: Mapping[str, Any]) -> OfferedResource:
     check_json(definition, "definition", largest=_LARGEST)
-    return backend_of(source.kind).compile_resource(definition)
+    backend = backend_of(source.kind)
+    offered = backend.compile_resource(definition)
+    backend.check_tools(offered.operation, find_offered(backend.uses(offered.operation)))
+    return offered
 
 
 def _compiled_prompt(source: DataSource, definition: Mapping[str, Any]) -> OfferedPrompt:
     check_json(definition, "definition", largest=_LARGEST)
-    return backend_of(source.kind).compile_prompt(definition)
+    backend = backend_of(source.kind)
+    offered = backend.compile_prompt(definition)
+    backend.check_tools(offered.operation, find_offered(backend.uses(offered.operation)))
+    return offered
 
 
 def _fields(offered: OfferedResource) -> dict[str, Any]:

@@ -124,7 +124,8 @@ class _Around(Context):
 class Composing(_Around):
     """The context of a run that may call other tools: its own context, and ``call``.
 
-    ``seconds`` are the run's. ``find`` gives a tool by name, where the caller may call it here.
+    ``record`` is the run's; completions have none, and their calls stand by themselves. ``seconds`` are the run's.
+    ``find`` gives a tool by name, where the caller may call it here.
     """
 
     __slots__ = (
@@ -132,21 +133,22 @@ class Composing(_Around):
         "_ends",
         "_find",
         "_perform",
+        "_record",
         "_seconds",
         "names",
-        "record",
         "whole",
     )
 
     def __init__(
         self,
         context: Context,
-        record: CallRecord,
+        record: CallRecord | None,
         *,
+        name: str,
         perform: Perform,
         find: Callable[[str], Offered | None],
         seconds: float,
-        within: Composing | None,
+        within: Composing | None = None,
     ) -> None:
         super().__init__(context)
         self._perform = perform
@@ -154,8 +156,8 @@ class Composing(_Around):
         self._seconds = seconds
         self._ends = asyncio.get_running_loop().time() + seconds
         self._deadline: asyncio.Timeout | None = None
-        self.record = record
-        self.names: tuple[str, ...] = (*(within.names if within else ()), record.subject)
+        self._record = record
+        self.names: tuple[str, ...] = (*(within.names if within else ()), name)
         self.whole: Whole = within.whole if within else Whole()
 
     def keep(self, deadline: asyncio.Timeout) -> None:
@@ -166,6 +168,9 @@ class Composing(_Around):
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         """See ``Context``."""
         self._count(tool)
+        if self._record is not None:
+            # Its calls are recorded under its own record: that comes first.
+            await self._record.intend()
         found = self._find(tool)
         inner = Inner(self._context, key, seconds=self._left())
         try:
@@ -195,6 +200,11 @@ class Composing(_Around):
     def tool(self, name: str) -> Offered | None:
         """See ``Context``."""
         return self._find(name)
+
+    @property
+    def intent(self) -> int | None:
+        """The number of the run's intent in the log, below which its calls are recorded."""
+        return None if self._record is None else self._record.intent
 
     def _count(self, tool: str) -> None:
         way = " → ".join((*self.names, tool))

@@ -224,6 +224,11 @@ def renew_tool(tool: Tool, offered: Offered, *, caller: Caller) -> bool:
     return True
 
 
+def find_offered(names: Collection[str]) -> dict[str, Offered]:
+    """The team's tools of these names as they are now, by name, in the scope that is open."""
+    return {name: offered_as(*callee) for name, callee in _callees(names).items()}
+
+
 def compile_tool(source_kind: str, kind: str, definition: Mapping[str, Any], name: str) -> Offered:
     """What a definition makes of a tool of this name, in the scope that is open.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -14,12 +15,15 @@ from servers.services.handmade import create_prompt, create_resource, prompt_def
 from servers.services.prompts import get_prompt, list_prompts
 from servers.services.resources import get_resource, list_resources
 from servers.services.sources import create_source
+from servers.services.tools import create_tool, delete_tool, list_tools
 from tenants.roles import Role
 from tests.factories import Team, make_team
 from tests.frontend.visitor import client_of
 from tests.shelf import add_shelf_kind, fill_shelf
 
 BLOB = base64.b64encode(b"\x89PNG").decode()
+ORDER = {"tool": "get_order", "arguments": {"order_id": "${id}"}, "pick": "/rows/0"}
+FIND = {"tool": "find_orders", "arguments": {"prefix": "${id}"}, "pick": "/rows", "member": "id"}
 ROWS: dict[str, Any] = {
     "name": "review",
     "argument-name": ["topic", "", "tone"],
@@ -46,7 +50,16 @@ def browser(team: Team) -> Client:
 
 
 def resource(team: Team) -> Resource:
-    return list_resources(caller=team.owner)[0]
+    return min(list_resources(caller=team.owner), key=lambda row: row.brought)
+
+
+def with_orders(team: Team) -> None:
+    """Give the team the tools get_order and find_orders."""
+    create_source("shop", "postgres", {"dsn": "postgresql://u:p@db.example.com/d"}, caller=team.owner)
+    for name, parameter, type_ in (("get_order", "order_id", "integer"), ("find_orders", "prefix", "string")):
+        sql = f"SELECT id, name FROM orders WHERE id::text = :{parameter}::text"
+        definition = {"sql": sql, "parameters": {parameter: {"type": type_}}}
+        create_tool(name, "shop", "sql", definition, caller=team.owner)
 
 
 def prompt(team: Team) -> Prompt:
@@ -89,6 +102,64 @@ def test_a_template_is_written_with_choices(team: Team, browser: Client) -> None
     assert resource_definition(row)["variables"] == {"lang": {"enum": ["de", "en"]}}
     shown = browser.get(f"/app/{team.slug}/resources/{row.id}/edit").content.decode()
     assert "lang: de, en" in shown
+
+
+def test_a_template_is_filled_and_completed_by_tools(team: Team, browser: Client) -> None:
+    with_orders(team)
+    base = f"/app/{team.slug}/resources/"
+    data = {
+        "uri": "orders://{id}/{lang}",
+        "result": json.dumps(ORDER),
+        "completions": json.dumps({"id": FIND}),
+        "choices": "lang: de, en",
+    }
+    assert browser.post(f"{base}new", data).status_code == 302
+    row = resource(team)
+    definition = resource_definition(row)
+    assert definition["result"] == ORDER
+    assert definition["variables"] == {"lang": {"enum": ["de", "en"]}, "id": {"complete": FIND}}
+    page = browser.get(f"{base}{row.id}/").content.decode()
+    assert "Filled by a tool" in page
+    assert "It does not work now" not in page
+    # What the form shows is what it would save again.
+    form = browser.get(f"{base}{row.id}/edit").context["form"]
+    shown = {name: form[name].value() or "" for name in form.fields}
+    assert json.loads(form["result"].field.prepare_value(shown["result"])) == ORDER
+    again = {**data, "title": "Order", "mime_type": shown["mime_type"]}
+    assert browser.post(f"{base}{row.id}/edit", again).status_code == 302
+    assert resource_definition(get_resource(row.id, caller=team.owner)) == {**definition, "title": "Order"}
+    tool = next(tool for tool in list_tools(caller=team.owner) if tool.name == "get_order")
+    delete_tool(tool.pk, caller=team.owner)
+    page = browser.get(f"{base}{row.id}/").content.decode()
+    assert "It does not work now" in page
+    assert "there is no tool called get_order in this team." in page
+    refused = browser.post(f"{base}{row.id}/edit", {**again, "title": "T"})
+    assert list(refused.context["form"].errors) == ["result"]
+    assert browser.post(f"{base}{row.id}/edit", {**data, "result": "", "text": "x"}).status_code == 302
+    assert resource_definition(get_resource(row.id, caller=team.owner))["text"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "words"),
+    [
+        ({"result": "{"}, "result", "It is not JSON"),
+        ({"result": "[]"}, "result", "It must be a JSON object"),
+        ({"text": "x"}, "result", "one of text, blob and result"),
+        ({"result": json.dumps({**ORDER, "arguments": {}})}, "result", "arguments.order_id: is required"),
+        ({"completions": json.dumps({"id": {**FIND, "tool": "x"}})}, "completions", "id.tool: there is no"),
+        ({"completions": json.dumps({"id": 5})}, "completions", "id: must be an object"),
+    ],
+)
+def test_what_a_tool_cannot_fill_is_refused_beside_its_field(
+    team: Team, browser: Client, changed: dict[str, Any], field: str, words: str
+) -> None:
+    with_orders(team)
+    data = {"uri": "orders://{id}", "result": json.dumps(ORDER), **changed}
+    answer = browser.post(f"/app/{team.slug}/resources/new", data)
+    assert answer.status_code == 400
+    errors = answer.context["form"].errors
+    assert list(errors) == [field]
+    assert words in str(errors[field].as_data())
 
 
 @pytest.mark.parametrize(
@@ -145,6 +216,46 @@ def test_a_prompt_is_written_in_rows(team: Team, browser: Client) -> None:
     browser.post(f"/app/{team.slug}/prompts/{row.id}/edit", {**ROWS, "title": "Review"})
     changed = get_prompt(row.id, caller=team.owner)
     assert (changed.title, prompt_definition(changed)["messages"]) == ("Review", definition["messages"])
+
+
+def test_a_prompt_holds_results_and_completes_its_arguments(team: Team, browser: Client) -> None:
+    with_orders(team)
+    base = f"/app/{team.slug}/prompts/"
+    data = {
+        "name": "explain",
+        "results": json.dumps({"order": ORDER}),
+        "completions": json.dumps({"id": FIND}),
+        "argument-name": ["id"],
+        "argument-description": [""],
+        "argument-need": ["required"],
+        "argument-choices": [""],
+        "argument-default": [""],
+        "message-role": ["user"],
+        "message-text": ["Explain ${order}."],
+        "message-uri": [""],
+        "message-mime_type": [""],
+        "message-kept": [""],
+    }
+    assert browser.post(f"{base}new", data).status_code == 302
+    row = prompt(team)
+    definition = prompt_definition(row)
+    assert definition["results"] == {"order": ORDER}
+    assert definition["arguments"] == [{"name": "id", "required": True, "complete": FIND}]
+    assert "Results of tools" in browser.get(f"{base}{row.id}/").content.decode()
+    form = browser.get(f"{base}{row.id}/edit").context["form"]
+    assert (form["results"].value(), form["completions"].value()) != ("", "")
+    for changed, field, words in (
+        ({"completions": json.dumps({"number": FIND})}, "completions", "no argument called number"),
+        ({"completions": json.dumps({"id": {**FIND, "member": 5}})}, "completions", "id.member: must be"),
+        ({"results": json.dumps({"order": {**ORDER, "pick": "x"}})}, "results", "order.pick: is not a JSON"),
+    ):
+        refused = browser.post(f"{base}{row.id}/edit", {**data, **changed})
+        assert words in str(refused.context["form"].errors[field].as_data())
+    bare = {**data, "results": "", "completions": "", "message-text": ["Explain it."]}
+    assert browser.post(f"{base}{row.id}/edit", bare).status_code == 302
+    changed_now = prompt_definition(get_prompt(row.id, caller=team.owner))
+    assert "results" not in changed_now
+    assert changed_now["arguments"] == [{"name": "id", "required": True}]
 
 
 def test_bytes_in_a_message_stay_when_the_rest_is_changed(team: Team, browser: Client) -> None:

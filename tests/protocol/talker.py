@@ -116,6 +116,7 @@ class TalkerBackend(PlainKind):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: Context,
     ) -> Completion:
         names = [f"{value}{number}" for number in range(150)]
         return Completion(names, total=150)

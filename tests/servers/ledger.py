@@ -84,6 +84,7 @@ class Ledger(PlainKind):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: Context,
     ) -> Completion:
         self.completed.append((argument, value))
         return Completion([f"{value}{number}" for number in range(150)])

@@ -13,6 +13,7 @@ import pytest
 from servers.models import DataSource, Prompt, Resource
 from servers.services import handmade
 from servers.services.sources import create_source
+from servers.services.tools import create_tool, delete_tool, list_tools
 from tenants.audit.records import decode
 from tenants.models import AuditRecord
 from tenants.roles import Role
@@ -27,6 +28,8 @@ REVIEW: dict[str, Any] = {
     "arguments": [{"name": "tone", "enum": ["kind", "strict"]}],
     "messages": [{"role": "user", "text": "Be ${tone}."}],
 }
+
+ORDER = {"tool": "get_order", "arguments": {"order_id": "${id}"}, "pick": "/rows/0"}
 
 
 @pytest.fixture
@@ -82,6 +85,63 @@ def test_a_prompt_is_made_shown_changed_and_deleted(team: Team, rest: Rest) -> N
     assert rest.delete(url).status == 204
     kinds = [len(records(team, f"prompt.{what}")) for what in ("created", "changed", "deleted")]
     assert kinds == [1, 1, 1]
+
+
+def with_orders(team: Team) -> None:
+    """Give the team the tools that the guide's examples name."""
+    create_source("shop", "postgres", {"dsn": "postgresql://u:p@db.example.com/d"}, caller=team.owner)
+    for name, parameter, type_ in (
+        ("get_order", "order_id", "integer"),
+        ("find_orders", "prefix", "string"),
+        ("find_topics", "prefix", "string"),
+    ):
+        sql = f"SELECT id, name FROM orders WHERE id::text = :{parameter}::text"
+        definition = {"sql": sql, "parameters": {parameter: {"type": type_}}}
+        create_tool(name, "shop", "sql", definition, caller=team.owner)
+
+
+def test_what_a_tool_gives_takes_the_place_of_a_text_and_back(team: Team, rest: Rest) -> None:
+    with_orders(team)
+    base = f"/tenants/{team.slug}/resources"
+    made = rest.post(base, {"uri": "orders://{id}", "text": "${id}"})
+    url = f"{base}/{made.body['id']}"
+    changed = rest.patch(url, {"result": ORDER, "mime_type": "application/json"}).body
+    assert (changed["definition"]["result"], changed["size"]) == (ORDER, None)
+    assert "text" not in changed["definition"]
+    assert "result" not in rest.patch(url, {"text": "x"}).body["definition"]
+    both = rest.patch(url, {"result": ORDER, "blob": "eA=="})
+    assert (both.status, both.paths) == (400, {"result"})
+    variables = {
+        "id": {"complete": {"tool": "find_orders", "arguments": {"prefix": "${id}"}, "pick": "/rows"}}
+    }
+    assert rest.patch(url, {"variables": variables}).paths == {"variables.id.complete.member"}
+
+
+def test_a_tool_that_went_is_told_with_its_place(team: Team, rest: Rest) -> None:
+    with_orders(team)
+    resource = rest.post(f"/tenants/{team.slug}/resources", {"uri": "orders://{id}", "result": ORDER}).body
+    prompt = rest.post(
+        f"/tenants/{team.slug}/prompts",
+        {
+            "name": "explain",
+            "arguments": [{"name": "id", "required": True}],
+            "results": {"order": ORDER},
+            "messages": [{"text": "Explain ${order}."}],
+        },
+    ).body
+    assert (resource["faults"], prompt["faults"]) == ([], [])
+    assert prompt["definition"]["results"] == {"order": ORDER}
+    tool = next(tool for tool in list_tools(caller=team.owner) if tool.name == "get_order")
+    delete_tool(tool.pk, caller=team.owner)
+    message = "there is no tool called get_order in this team."
+    shown = rest.get(f"/tenants/{team.slug}/resources/{resource['id']}").body
+    assert shown["faults"] == [{"path": "result.tool", "message": message}]
+    shown = rest.get(f"/tenants/{team.slug}/prompts/{prompt['id']}").body
+    assert shown["faults"] == [{"path": "results.order.tool", "message": message}]
+    # Another team's tool of that name is none of this one's.
+    with_orders(make_team())
+    refused = rest.post(f"/tenants/{team.slug}/resources", {"uri": "others://{id}", "result": ORDER})
+    assert refused.paths == {"result.tool"}
 
 
 def test_all_of_a_team_stands_on_one_source_of_its_own(team: Team, rest: Rest) -> None:
@@ -204,14 +264,16 @@ def examples() -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize(("what", "body"), examples())
 def test_the_guides_examples_are_made(team: Team, rest: Rest, what: str, body: dict[str, Any]) -> None:
+    with_orders(team)
     made = rest.post(f"/tenants/{team.slug}/{what}", body)
     assert made.status == 201, made.body
     shown = made.body["definition"]
     if what == "resources":
         assert {name: shown[name] for name in body} == body
     else:
-        assert [each["name"] for each in shown["arguments"]] == ["topic", "tone"]
-        assert [each["role"] for each in shown["messages"]] == ["user", "assistant", "user"]
+        assert shown.get("results") == body.get("results")
+        for part, name in (("arguments", "name"), ("messages", "role")):
+            assert [each[name] for each in shown[part]] == [each[name] for each in body[part]]
 
 
 def test_another_team_sees_and_changes_nothing(team: Team, rest: Rest) -> None:

@@ -29,7 +29,6 @@ from servers.execution.backends.files.settings import (
 )
 from servers.execution.backends.files.threads import Stop, Threads
 from servers.execution.backends.files.writing import create_directory, write_file
-from servers.execution.context import NOBODY
 from servers.execution.contract import (
     Backend,
     Completion,
@@ -133,10 +132,11 @@ class FilesBackend(Backend):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: Context,
     ) -> Completion:
         if argument != "path":
             return Completion(())
-        async with self._open(source, self._long, timeout, NOBODY) as opened:
+        async with self._open(source, self._long, timeout, context) as opened:
             return await complete_path(opened, value)
 
     async def close(self) -> None:

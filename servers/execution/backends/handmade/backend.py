@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from servers.execution.backends.handmade.health import check_handmade
-from servers.execution.backends.handmade.operations import OPERATIONS, complete
+from servers.execution.backends.handmade.operations import (
+    OPERATIONS,
+    check_tools,
+    complete_argument,
+    tools_of,
+)
 from servers.execution.backends.handmade.prompts import compile_prompt
 from servers.execution.backends.handmade.resources import compile_resource
 from servers.execution.contract import (
@@ -14,6 +19,7 @@ from servers.execution.contract import (
     Completion,
     Context,
     Health,
+    Offered,
     OfferedPrompt,
     OfferedResource,
     Offering,
@@ -29,6 +35,7 @@ class HandmadeBackend(Backend):
     kind: str = "handmade"
     title: str = "Made by hand"
     summary: str = "Resources and prompts that you write yourselves."
+    composes: bool = True
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering()
@@ -38,6 +45,12 @@ class HandmadeBackend(Backend):
 
     def compile_prompt(self, definition: Mapping[str, Any]) -> OfferedPrompt:
         return compile_prompt(definition)
+
+    def uses(self, operation: Operation) -> Sequence[str]:
+        return tools_of(operation)
+
+    def check_tools(self, operation: Operation, tools: Mapping[str, Offered]) -> None:
+        check_tools(operation, tools)
 
     async def check(self, source: Source) -> Health:
         return check_handmade()
@@ -54,7 +67,7 @@ class HandmadeBackend(Backend):
         run = OPERATIONS.get(operation.kind)
         if run is None:
             raise self.no_such_operation(operation)
-        return run(operation.definition, arguments)
+        return await run(operation.definition, arguments, context)
 
     async def complete(
         self,
@@ -65,5 +78,6 @@ class HandmadeBackend(Backend):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: Context,
     ) -> Completion:
-        return complete(operation, argument, value)
+        return await complete_argument(operation, argument, value, given, context)

@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from servers.execution.backends.handmade import prompts, resources
-from servers.execution.contract import Completion, Operation, Outcome
+from servers.execution.backends.handmade.completing import Rule, check_completing, complete
+from servers.execution.backends.handmade.giving import Placed, check_giving
+from servers.execution.backends.handmade.reading import Faults
+from servers.execution.contract import Completion, Context, Offered, Operation, Outcome
 
-OPERATIONS: Final[Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Outcome]]] = {
+Run = Callable[[Mapping[str, Any], Mapping[str, Any], Context], Awaitable[Outcome]]
+
+OPERATIONS: Final[Mapping[str, Run]] = {
     resources.KIND: resources.read_resource,
     prompts.KIND: prompts.render_prompt,
 }
+_GIVINGS: Final[Mapping[str, Callable[[Mapping[str, Any]], Sequence[Placed]]]] = {
+    resources.KIND: resources.givings_of,
+    prompts.KIND: prompts.givings_of,
+}
+_RULES: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Rule]]]] = {
+    resources.KIND: resources.rules_of,
+    prompts.KIND: prompts.rules_of,
+}
 
 
-def complete(operation: Operation, argument: str, value: str) -> Completion:
-    """The choices that begin with what was typed, then those that hold it, in whatever case."""
-    typed = value.casefold()
-    choices = _choices(operation, argument)
-    first = [each for each in choices if each.casefold().startswith(typed)]
-    rest = [each for each in choices if typed in each.casefold() and each not in first]
-    return Completion([*first, *rest], total=len(first) + len(rest))
+async def complete_argument(
+    operation: Operation, argument: str, value: str, given: Mapping[str, str], context: Context
+) -> Completion:
+    """Values for an argument of a prompt, or a variable of a template."""
+    rule = _rules(operation).get(argument)
+    return Completion(()) if rule is None else await complete(rule[1], argument, value, given, context)
 
 
-def _choices(operation: Operation, argument: str) -> Sequence[str]:
-    if operation.kind == resources.KIND:
-        found = operation.definition.get("variables", {}).get(argument, {})
-    else:
-        declared = operation.definition.get("arguments", ())
-        found = next((each for each in declared if each["name"] == argument), {})
-    choices: Sequence[str] = found.get("enum", ())
-    return choices
+def tools_of(operation: Operation) -> list[str]:
+    """The names of the tools that it may call."""
+    givings = [giving for _, giving, _ in _givings(operation)]
+    givings += [rule["complete"] for _, rule in _rules(operation).values() if "complete" in rule]
+    return sorted({giving["tool"] for giving in givings})
+
+
+def check_tools(operation: Operation, tools: Mapping[str, Offered]) -> None:
+    """Check what names tools against these. Raises ``InvalidInput`` with every fault at once."""
+    faults = Faults()
+    for path, giving, unsure in _givings(operation):
+        check_giving(giving, path, tools, faults, unsure=unsure)
+    for path, rule in _rules(operation).values():
+        check_completing(rule, path, tools, faults)
+    faults.raise_any()
+
+
+def _givings(operation: Operation) -> Sequence[Placed]:
+    find = _GIVINGS.get(operation.kind)
+    return [] if find is None else find(operation.definition)
+
+
+def _rules(operation: Operation) -> Mapping[str, Rule]:
+    find = _RULES.get(operation.kind)
+    return {} if find is None else find(operation.definition)

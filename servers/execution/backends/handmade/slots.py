@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import orjson
 
+from servers.execution.backends.handmade.results import is_json
+
 _MARK: Final = re.compile(r"\$\$\{|\$\{([^{}]{0,80})(\}?)")
 SLOT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
@@ -48,6 +50,17 @@ def check_slots(text: str, known: Collection[str]) -> None:
             raise BadSlot(f"The slot ${{{name}}} at character {column} is not known. There are: {listed}.")
 
 
+def holds(text: str, name: str) -> bool:
+    """Whether a slot of the text is of this name."""
+    return any(mark[1] == name and mark[2] for mark in _MARK.finditer(text))
+
+
+def only_slot(text: str) -> str | None:
+    """The name of the slot that a text is, where it is one and nothing else."""
+    mark = _MARK.fullmatch(text)
+    return mark[1] if mark is not None and mark[2] else None
+
+
 def fill(text: str, values: Mapping[str, str], encode: Encode) -> str:
     """The text with each slot's value in its place, encoded; one without a value is empty."""
 
@@ -80,9 +93,9 @@ def in_markup(value: str) -> str:
 
 def encoding_for(mime_type: str) -> Encode:
     """How values are encoded in a text of this type."""
-    kind = mime_type.partition(";")[0].strip().lower()
-    if kind == "application/json" or kind.endswith("+json"):
+    if is_json(mime_type):
         return in_json
+    kind = mime_type.partition(";")[0].strip().lower()
     if kind in {"text/html", "text/xml", "application/xml"} or kind.endswith("+xml"):
         return in_markup
     return as_it_is

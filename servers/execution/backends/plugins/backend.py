@@ -166,6 +166,7 @@ class PluginBackend(Backend):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: CallContext,
     ) -> Completion:
         thing = self._declared(operation)
         if isinstance(thing, Tool):

@@ -68,6 +68,7 @@ class BrokenBackend(Backend):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: Context,
     ) -> Completion:
         raise self._error()
 

@@ -100,6 +100,7 @@ class PostgresBackend(Backend):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: Context,
     ) -> Completion:
         if operation.kind != TABLE_RESOURCE:
             return Completion(())

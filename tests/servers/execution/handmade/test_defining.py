@@ -11,6 +11,7 @@ import pytest
 from core.errors import InvalidInput
 from servers.execution.backends.handmade import HandmadeBackend
 from servers.execution.backends.handmade.reading import MAX_BYTES
+from servers.execution.context import NOBODY
 from servers.execution.contract import OfferedPrompt, OfferedResource, Operation, Source
 from servers.execution.engine import Engine
 
@@ -87,7 +88,7 @@ async def test_a_template_is_filled_from_its_uri() -> None:
     uri = "greetings://de/An"
     assert (await read(offered, uri=uri, lang="de", name='A"n'))["text"] == '{"to": " A\\"n", "lang": "de"}'
     assert (await read(offered, uri=uri))["text"] == '{"to": " ", "lang": ""}'
-    found = await BACKEND.complete(SOURCE, offered.operation, "lang", "E", {}, timeout=1)
+    found = await BACKEND.complete(SOURCE, offered.operation, "lang", "E", {}, timeout=1, context=NOBODY)
     assert (found.values, found.total) == (["en", "de"], 2)
 
 
@@ -123,9 +124,11 @@ async def test_a_value_that_may_not_be_chosen_is_refused_without_being_told() ->
 )
 async def test_choices_are_completed(typed: str, values: list[str]) -> None:
     offered = BACKEND.compile_prompt(PROMPT)
-    found = await BACKEND.complete(SOURCE, offered.operation, "tone", typed, {}, timeout=1)
+    found = await BACKEND.complete(SOURCE, offered.operation, "tone", typed, {}, timeout=1, context=NOBODY)
     assert found.values == values
-    assert (await BACKEND.complete(SOURCE, offered.operation, "note", "", {}, timeout=1)).values == []
+    assert (
+        await BACKEND.complete(SOURCE, offered.operation, "note", "", {}, timeout=1, context=NOBODY)
+    ).values == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from frontend.access import tenant_page
 from frontend.forms.writing import PromptForm
-from frontend.views.writing import Pages
+from frontend.views.writing import Input, Pages
 from servers.models import Prompt
 from servers.services.handmade import (
     change_prompt,
@@ -19,9 +19,26 @@ from servers.services.handmade import (
     delete_prompt,
     prompt_definition,
 )
+from servers.services.playground import try_prompt
 from servers.services.prompts import get_prompt, list_prompts, set_prompt_enabled
 from tenants.access import Caller
 from tenants.roles import Action
+
+BEFORE: Final = "argument-"
+"""What the names of controls for arguments begin with."""
+
+
+def _inputs(row: Prompt) -> list[Input]:
+    return [
+        Input(
+            f"{BEFORE}{each['name']}",
+            each["name"],
+            required=bool(each.get("required")),
+            help=str(each.get("description", "")),
+        )
+        for each in row.arguments
+    ]
+
 
 PAGES: Final[Pages[Prompt]] = Pages(
     noun="prompt",
@@ -34,6 +51,7 @@ PAGES: Final[Pages[Prompt]] = Pages(
     change=change_prompt,
     remove=delete_prompt,
     definition=prompt_definition,
+    inputs=_inputs,
 )
 
 
@@ -49,6 +67,21 @@ def prompt_list(request: HttpRequest, caller: Caller) -> HttpResponse:
 def prompt_page(request: HttpRequest, caller: Caller, prompt_id: UUID) -> HttpResponse:
     """One prompt: what clients are told of it, and who offers it."""
     return PAGES.show(request, caller, prompt_id)
+
+
+@require_POST
+@tenant_page(Action.PROMPTS_READ)
+def prompt_try(request: HttpRequest, caller: Caller, prompt_id: UUID) -> HttpResponse:
+    """Get a prompt as the person, by the one decision path, and show what came back."""
+    given = {
+        name.removeprefix(BEFORE): value
+        for name, value in request.POST.items()
+        if name.startswith(BEFORE) and isinstance(value, str) and value
+    }
+    server = request.POST.get("server") or "default"
+    return PAGES.try_it(
+        request, caller, prompt_id, lambda row: try_prompt(row.name, given, caller=caller, server_slug=server)
+    )
 
 
 @require_POST

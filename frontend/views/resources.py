@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from frontend.access import tenant_page
 from frontend.forms.writing import ResourceForm
-from frontend.views.writing import Pages
+from frontend.views.writing import Input, Pages
 from servers.models import Resource
 from servers.services.handmade import (
     change_resource,
@@ -19,9 +19,16 @@ from servers.services.handmade import (
     delete_resource,
     resource_definition,
 )
+from servers.services.playground import try_resource
 from servers.services.resources import get_resource, list_resources, set_resource_enabled
 from tenants.access import Caller
 from tenants.roles import Action
+
+
+def _inputs(row: Resource) -> list[Input]:
+    hint = "Write a value in place of each name in braces, and the braces." if row.template else ""
+    return [Input("uri", "URI", row.uri, required=True, help=hint)]
+
 
 PAGES: Final[Pages[Resource]] = Pages(
     noun="resource",
@@ -34,6 +41,7 @@ PAGES: Final[Pages[Resource]] = Pages(
     change=change_resource,
     remove=delete_resource,
     definition=resource_definition,
+    inputs=_inputs,
 )
 
 
@@ -49,6 +57,16 @@ def resource_list(request: HttpRequest, caller: Caller) -> HttpResponse:
 def resource_page(request: HttpRequest, caller: Caller, resource_id: UUID) -> HttpResponse:
     """One resource: what clients are told of it, and who offers it."""
     return PAGES.show(request, caller, resource_id)
+
+
+@require_POST
+@tenant_page(Action.RESOURCES_READ)
+def resource_try(request: HttpRequest, caller: Caller, resource_id: UUID) -> HttpResponse:
+    """Read a resource as the person, by the one decision path, and show what came back."""
+    uri, server = request.POST.get("uri", ""), request.POST.get("server") or "default"
+    return PAGES.try_it(
+        request, caller, resource_id, lambda _: try_resource(uri, caller=caller, server_slug=server)
+    )
 
 
 @require_POST

@@ -12,12 +12,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, MarinaError
 from frontend.confirm import confirmed
 from frontend.forms.writing import WritingForm
 from frontend.listing import filtered_list, offering_servers
-from frontend.pages import form_status, page
+from frontend.pages import form_status, fragment, page
 from frontend.switch import switched, turned_on
+from servers.execution.contract import Outcome
 from servers.models import Prompt, Resource
 from servers.services.handmade import find_faults
 from servers.services.servers import list_servers
@@ -58,6 +59,17 @@ class Delete(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """A text that trying one takes. ``name`` is its control's."""
+
+    name: str
+    label: str
+    value: str = ""
+    required: bool = False
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Pages(Generic[Row]):
     """The pages of one sort. ``noun`` is in the names of its templates and routes; ``name`` is what a row goes by."""
 
@@ -71,6 +83,7 @@ class Pages(Generic[Row]):
     change: Change[Row]
     remove: Delete
     definition: Callable[[Row], dict[str, Any]]
+    inputs: Callable[[Row], list[Input]]
 
     def listing(self, request: HttpRequest, caller: Caller, rows: Sequence[Row]) -> HttpResponse:
         """Every row that the filter leaves, grouped by its data source."""
@@ -86,9 +99,23 @@ class Pages(Generic[Row]):
             "servers": offering_servers(list_servers(caller=caller), row.source_id),
             "definition": self.definition(row),
             "faults": find_faults(row),
+            "inputs": self.inputs(row),
+            "try_url": reverse(f"frontend:{self.noun}_try", args=[caller.tenant_slug, row.id]),
             "delete_url": reverse(f"frontend:{self.noun}_delete", args=[caller.tenant_slug, row.id]),
         }
         return self._page(request, caller, f"{self.noun}.html", context)
+
+    def try_it(
+        self, request: HttpRequest, caller: Caller, row_id: UUID, run: Callable[[Row], Outcome]
+    ) -> HttpResponse:
+        """Read or get one as the person, by the one decision path, and show what came back."""
+        row = self.find(row_id, caller=caller)
+        context: dict[str, Any] = {"request_id": getattr(request, "request_id", "")}
+        try:
+            context["parts"] = list(map(_shown, run(row).content or ()))
+        except MarinaError as error:
+            context["refusal"] = error
+        return fragment(request, caller, "read_result.html", context)
 
     def switch(self, request: HttpRequest, caller: Caller, row_id: UUID) -> HttpResponse:
         """Offer a row or take it off every server; then back to where the switch was."""
@@ -148,3 +175,14 @@ class Pages(Generic[Row]):
 
     def _to(self, caller: Caller, row: Row) -> HttpResponse:
         return redirect(f"frontend:{self.noun}", caller.tenant_slug, row.id)
+
+
+def _shown(part: Mapping[str, Any]) -> dict[str, str]:
+    """One content of a resource, or message of a prompt: what it is, and its text."""
+    content = part.get("content", part)
+    held = content.get("resource", content)
+    words = [str(part.get("role", "")), str(held.get("uri", "")), str(held.get("mimeType", ""))]
+    text = held.get("text")
+    if text is None:
+        text = f"{len(held.get('blob', held.get('data', '')))} characters of base64"
+    return {"head": " · ".join(filter(None, words)), "text": text}

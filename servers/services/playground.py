@@ -1,19 +1,21 @@
-"""Calls a tool from sync code, through the one decision path. Adds no rule of its own.
+"""Calls a tool, reads a resource or gets a prompt from sync code, by the one decision path. Adds no rule of its own.
 
 What ends before that path, for want of a server, is recorded here as the path would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from core.errors import Forbidden, NotFound
 from core.loop import run_async
 from core.requestid import current_request_id
 from servers.execution.context import Detached
-from servers.execution.contract import Principal
-from servers.services.calls import CALL_SECONDS, CallResult, call_tool
+from servers.execution.contract import Outcome, Principal
+from servers.services.calls import CALL_SECONDS, CallResult, call_tool, get_prompt, read_resource
 from servers.services.reading import look_up
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
@@ -22,8 +24,10 @@ from servers.services.runtime import Runtime, get_runtime
 from servers.services.surfaces import Surface, load_version
 from servers.services.visibility import require_server
 from tenants.access import Caller
-from tenants.audit.records import KIND_CALL, SERVER_CHARACTERS
+from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ, SERVER_CHARACTERS
 from tenants.roles import Action
+
+Done = TypeVar("Done")
 
 CLIENT: Final = "Marina playground"
 _GRACE_SECONDS: Final = 15.0
@@ -43,35 +47,87 @@ def try_tool(
 
     ``version``: this one, in place of what the server offers, such as a draft: for who may change tools.
     """
+    return _waited(
+        partial(call_tool, tool_name=tool_name, arguments=arguments),
+        _Tried(KIND_CALL, Action.TOOLS_CALL, tool_name, arguments, version),
+        caller,
+        server_slug,
+        client,
+    )
+
+
+def try_resource(uri: str, *, caller: Caller, server_slug: str = "default", client: str = CLIENT) -> Outcome:
+    """Read a resource on one of the tenant's servers and wait. Raises as ``read_resource`` does, and ``NotFound``."""
+    return _waited(
+        partial(read_resource, uri=uri),
+        _Tried(KIND_READ, Action.RESOURCES_READ, uri, {"uri": uri}),
+        caller,
+        server_slug,
+        client,
+    )
+
+
+def try_prompt(
+    name: str,
+    arguments: Mapping[str, str],
+    *,
+    caller: Caller,
+    server_slug: str = "default",
+    client: str = CLIENT,
+) -> Outcome:
+    """Get a prompt on one of the tenant's servers and wait. Raises as ``get_prompt`` does, and ``NotFound``."""
+    return _waited(
+        partial(get_prompt, name=name, arguments=arguments),
+        _Tried(KIND_PROMPT, Action.PROMPTS_READ, name, arguments),
+        caller,
+        server_slug,
+        client,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What is tried, as its record has it, and the action that it takes."""
+
+    kind: str
+    action: Action
+    subject: str
+    arguments: Mapping[str, Any]
+    version: int | None = None
+    """Of a tool: this one, in place of what the server offers."""
+
+
+def _waited(
+    run: Callable[..., Awaitable[Done]], tried: _Tried, caller: Caller, server_slug: str, client: str
+) -> Done:
     return run_async(
-        _try_tool(tool_name, arguments, caller, server_slug, client, version, current_request_id()),
+        _try(run, tried, caller, server_slug, client, current_request_id()),
         timeout=CALL_SECONDS + _GRACE_SECONDS,
     )
 
 
-async def _try_tool(
-    tool_name: str,
-    arguments: Mapping[str, Any],
+async def _try(
+    run: Callable[..., Awaitable[Done]],
+    tried: _Tried,
     caller: Caller,
     server_slug: str,
     client: str,
-    version: int | None,
     request_id: str,
-) -> CallResult:
+) -> Done:
     runtime = get_runtime()
     await runtime.start()
     if not runtime.writer.accepting:
         raise log_unavailable()
     try:
-        surface = await _find_surface(runtime, caller, server_slug)
-        if version is not None:
-            surface = await _with_version(runtime, caller, surface, tool_name, version)
+        surface = await _find_surface(runtime, caller, tried.action, server_slug)
+        if tried.version is not None:
+            surface = await _with_version(runtime, caller, surface, tried.subject, tried.version)
     except (Forbidden, NotFound) as refusal:
         record = CallRecord(
             runtime,
-            KIND_CALL,
-            tool_name,
-            arguments,
+            tried.kind,
+            tried.subject,
+            tried.arguments,
             caller=caller,
             server=mask_text(server_slug[:SERVER_CHARACTERS]),
             client=client,
@@ -79,20 +135,18 @@ async def _try_tool(
         )
         await record.refuse(refusal)
         raise
-    return await call_tool(
+    return await run(
         caller=caller,
         surface=surface,
-        tool_name=tool_name,
-        arguments=arguments,
         client=client,
         request_id=request_id,
         context=Detached(Principal(caller.actor, surface.tenant_slug, surface.slug, request_id)),
     )
 
 
-async def _find_surface(runtime: Runtime, caller: Caller, server_slug: str) -> Surface:
+async def _find_surface(runtime: Runtime, caller: Caller, action: Action, server_slug: str) -> Surface:
     # As the decision path has it, but before the look-up: what a key is kept from is not shown to exist.
-    caller.require(Action.TOOLS_CALL)
+    caller.require(action)
     require_server(caller, server_slug)
     surface = await runtime.surfaces.get(caller.tenant_id, server_slug)
     if surface is None:

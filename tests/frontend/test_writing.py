@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from typing import Any
 
@@ -17,7 +18,8 @@ from servers.services.resources import get_resource, list_resources
 from servers.services.sources import create_source
 from servers.services.tools import create_tool, delete_tool, list_tools
 from tenants.roles import Role
-from tests.factories import Team, make_team
+from tenants.services.log import search_records
+from tests.factories import Team, make_database, make_team
 from tests.frontend.visitor import client_of
 from tests.shelf import add_shelf_kind, fill_shelf
 
@@ -325,3 +327,45 @@ def test_a_viewer_writes_nothing(team: Team, what: str) -> None:
     assert client.get(f"/app/{team.slug}/{what}/").status_code == 200
     assert client.get(f"/app/{team.slug}/{what}/new").status_code == 403
     assert client.post(f"/app/{team.slug}/{what}/new", ROWS).status_code == 403
+
+
+def test_a_resource_is_tried_where_it_stands(team: Team, browser: Client) -> None:
+    database = make_database(
+        "CREATE TABLE orders (id int, item text); INSERT INTO orders VALUES (7, '<b>sail')"
+    )
+    create_source("shop", "postgres", {"dsn": database}, caller=team.owner)
+    sql = "SELECT item FROM orders WHERE id = :order_id"
+    definition = {"sql": sql, "parameters": {"order_id": {"type": "integer"}}}
+    create_tool("get_order", "shop", "sql", definition, caller=team.owner)
+    row = create_resource({"uri": "orders://{id}", "result": ORDER}, caller=team.owner)
+    url = f"/app/{team.slug}/resources/{row.id}/"
+    assert 'value="orders://{id}"' in browser.get(url).content.decode()
+
+    def tried(uri: str, server: str = "default") -> str:
+        return html.unescape(browser.post(f"{url}try", {"uri": uri, "server": server}).content.decode())
+
+    assert '{"item":"<b>sail"}' in tried("orders://7")
+    assert "<b>" not in browser.post(f"{url}try", {"uri": "orders://7"}).content.decode()
+    assert "There is no such resource. The tool get_order gave nothing at /rows/0" in tried("orders://8")
+    assert "id must be a whole number" in tried("orders://seven")
+    assert "Unknown resource" in tried("nowhere://")
+    assert "There is no such server" in tried("orders://7", "nowhere")
+    told = search_records(caller=team.owner, kind="resources/read").records
+    outcomes = [each.outcome for each in told if each.outcome != "intent"]
+    assert outcomes == ["invalid", "invalid", "invalid", "error", "ok", "ok"]
+    assert len(search_records(caller=team.owner, kind="tools/call").records) == 3
+
+
+def test_a_prompt_is_tried_where_it_stands(team: Team, browser: Client) -> None:
+    message = {"role": "assistant", "text": "Hello ${name}"}
+    embedded = {"resource": {"uri": "a://logo", "mime_type": "image/png", "blob": BLOB}}
+    arguments = [{"name": "name", "required": True}]
+    definition = {"name": "greet", "arguments": arguments, "messages": [message, embedded]}
+    row = create_prompt(definition, caller=team.owner)
+    url = f"/app/{team.slug}/prompts/{row.id}/"
+    assert 'name="argument-name"' in browser.get(url).content.decode()
+    shown = browser.post(f"{url}try", {"argument-name": "Ada", "else": "x"}).content.decode()
+    assert "Hello Ada" in shown
+    assert "8 characters of base64" in shown
+    assert "arguments_invalid" in browser.post(f"{url}try", {"argument-name": ""}).content.decode()
+    assert client_of(make_team()).post(f"{url}try").status_code == 404

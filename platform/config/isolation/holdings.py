@@ -118,9 +118,10 @@ def hold(slug: str, owner: User, client: OAuthClient) -> Holdings:
         )
         for _ in range(2)
     )
-    agreed: dict[str, Any] = {"application": client, "user": owner, "resource": [address]}
     OAuthCode.objects.create(
-        **agreed,
+        application=client,
+        user=owner,
+        resource=[address],
         authorization=first,
         code=digest_of(made.code),
         expires=ends_at,
@@ -129,9 +130,26 @@ def hold(slug: str, owner: User, client: OAuthClient) -> Holdings:
         code_challenge=challenge_of(made.verifier),
         code_challenge_method="S256",
     )
-    pair = {**agreed, "authorization": second, "token": "", "scope": " ".join(OAUTH_SCOPES)}
-    OAuthAccessToken.objects.create(**pair, token_checksum=digest_of(made.access), expires=ends_at)
-    OAuthRefreshToken.objects.create(**pair, token_checksum=digest_of(made.refresh))
+    scope = " ".join(OAUTH_SCOPES)
+    OAuthAccessToken.objects.create(
+        application=client,
+        user=owner,
+        resource=[address],
+        authorization=second,
+        token="",
+        token_checksum=digest_of(made.access),
+        scope=scope,
+        expires=ends_at,
+    )
+    OAuthRefreshToken.objects.create(
+        application=client,
+        user=owner,
+        resource=[address],
+        authorization=second,
+        token="",
+        token_checksum=digest_of(made.refresh),
+        scope=scope,
+    )
     return made
 
 

@@ -32,8 +32,7 @@ def revoke(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpRespon
 def introspect(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpResponse:
     """RFC 7662, for resource servers of this installation alone: a client learns nothing of others' tokens."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    known = introspection_secret(tenant_slug)
-    if scheme.lower() != "bearer" or not hmac.compare_digest(secret.strip().encode(), known.encode()):
+    if scheme.lower() != "bearer" or not _is_introspection_secret(secret.strip(), tenant_slug):
         # A resource server asks for each token that it is shown; who has not its secret asks for none.
         take_turn(request, tenant_id, tenant_slug)
         raise OAuthFault("invalid_client", "Introspection is for Marina's own resource servers.", status=401)
@@ -45,7 +44,18 @@ def introspect(request: HttpRequest, tenant_id: int, tenant_slug: str) -> HttpRe
 
 def introspection_secret(tenant_slug: str) -> str:
     """What a resource server of this installation shows to ask about a tenant's tokens; made of the master key."""
-    return derive_text(settings.ENV.master_key, f"oauth-introspection:{tenant_slug}")
+    return _introspection_secret(settings.ENV.master_key, tenant_slug)
+
+
+def _is_introspection_secret(secret: str, tenant_slug: str) -> bool:
+    """Also one that was made of a key which is still readable: resource servers are told the new one later."""
+    keys = (settings.ENV.master_key, *settings.ENV.readable_keys)
+    known = [_introspection_secret(key, tenant_slug).encode() for key in keys]
+    return any(hmac.compare_digest(secret.encode(), each) for each in known)
+
+
+def _introspection_secret(key: bytes, tenant_slug: str) -> str:
+    return derive_text(key, f"oauth-introspection:{tenant_slug}")
 
 
 def _read(request: HttpRequest) -> dict[str, str]:

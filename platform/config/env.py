@@ -94,6 +94,8 @@ class Env:
     base_url: str
     debug: bool
     master_key: bytes = field(repr=False)
+    readable_keys: tuple[bytes, ...] = field(repr=False)
+    """Further master keys that open what was sealed under them. Nothing is sealed under these."""
     database_url: str = field(repr=False)
     app_database_url: str = field(repr=False)
     owner_database_url: str = field(repr=False)
@@ -134,6 +136,9 @@ def parse_env(environ: Mapping[str, str]) -> Env:
             f"MARINA_BASE_URL is {base_url!r}: it must be scheme and host only, like https://mcp.example.com"
         )
     master_key = _master_key(environ)
+    readable_keys = tuple(
+        _read_key("MARINA_READABLE_KEYS", word) for word in _words(environ, "MARINA_READABLE_KEYS")
+    )
     database_url = _url(environ, "DATABASE_URL", {"postgres", "postgresql"})
     redis_url = _url(environ, "REDIS_URL", {"redis", "rediss", "unix"})
 
@@ -154,6 +159,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         base_url=base_url,
         debug=_flag(environ, "MARINA_DEBUG"),
         master_key=master_key,
+        readable_keys=readable_keys,
         database_url=database_url,
         app_database_url=role_url("DATABASE_APP_URL", "marina_app"),
         owner_database_url=role_url("DATABASE_OWNER_URL", "marina_owner"),
@@ -268,18 +274,18 @@ def _master_key(environ: Mapping[str, str]) -> bytes:
             "elsewhere set 32 random bytes as base64url: "
             "python3 -c 'import base64,secrets; print(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())'"
         )
+    return _read_key("MARINA_MASTER_KEY", text)
+
+
+def _read_key(name: str, text: str) -> bytes:
     try:
         key = base64.b64decode(
             text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True
         )
     except binascii.Error:
-        raise BadEnvironment(
-            "MARINA_MASTER_KEY is not base64url: give 32 bytes encoded as base64url."
-        ) from None
+        raise BadEnvironment(f"{name} is not base64url: give 32 bytes encoded as base64url.") from None
     if len(key) != 32:
-        raise BadEnvironment(
-            f"MARINA_MASTER_KEY holds {len(key)} bytes: it must be exactly 32, as base64url."
-        )
+        raise BadEnvironment(f"{name} holds {len(key)} bytes: it must be exactly 32, as base64url.")
     return key
 
 

@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ENV = get_env()
 
 SECRET_KEY = derive_text(ENV.master_key, "django-secret-key")
+# Nobody is signed out, and no link in a letter dies, because the master key is another one now.
+SECRET_KEY_FALLBACKS = [derive_text(key, "django-secret-key") for key in ENV.readable_keys]
 DEBUG = ENV.debug
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debugpages.NothingShown"
 ALLOWED_HOSTS = sorted(

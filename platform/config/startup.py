@@ -16,8 +16,8 @@ SEAL_TEXT: Final = b"marina"
 
 _WRONG_KEY: Final = (
     "MARINA_MASTER_KEY is not the key that this database was set up with, so its stored credentials cannot be "
-    "opened. Nothing was written. Give the right key (in a local installation: $MARINA_HOME/master.key), "
-    "or start with an empty database."
+    "opened. Nothing was written. Give the right key (in a local installation: $MARINA_HOME/master.key), name it in "
+    "MARINA_READABLE_KEYS beside a new one, or start with an empty database."
 )
 
 

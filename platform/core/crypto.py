@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from collections.abc import Iterable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -42,18 +43,18 @@ def derive_text(master_key: bytes, purpose: str) -> str:
 
 
 class Sealer:
-    """Seals and opens values under one master key."""
+    """Seals values under one master key, and opens those sealed under it or under one of the ``readable`` keys."""
 
-    def __init__(self, master_key: bytes) -> None:
-        self._wrap = AESGCM(derive(master_key, "seal"))
-        self.key_id: Final = hashlib.sha256(derive(master_key, "key-id")).digest()[:_KEY_ID_BYTES]
+    def __init__(self, master_key: bytes, *, readable: Iterable[bytes] = ()) -> None:
+        self.key_id: Final = _key_id(master_key)
+        self._wraps: Final = {_key_id(key): AESGCM(derive(key, "seal")) for key in (master_key, *readable)}
 
     def seal(self, clear: bytes, *, context: str) -> bytes:
-        """Encrypt ``clear`` so that it opens only with this key and the same ``context``."""
+        """Encrypt ``clear`` so that it opens only with the master key and the same ``context``."""
         data_key = secrets.token_bytes(32)
         wrap_nonce, nonce = secrets.token_bytes(_NONCE_BYTES), secrets.token_bytes(_NONCE_BYTES)
         bound = context.encode()
-        wrapped = self._wrap.encrypt(wrap_nonce, data_key, bound)
+        wrapped = self._wraps[self.key_id].encrypt(wrap_nonce, data_key, bound)
         return b"".join(
             (_VERSION, self.key_id, wrap_nonce, wrapped, nonce, AESGCM(data_key).encrypt(nonce, clear, bound))
         )
@@ -62,17 +63,28 @@ class Sealer:
         """Decrypt. Raises ``SealError`` when key, context or bytes do not fit."""
         if len(sealed) < _HEAD_BYTES or sealed[:1] != _VERSION:
             raise SealError("not a sealed value of a known version")
-        at = 1
-        key_id = sealed[at : at + _KEY_ID_BYTES]
-        if key_id != self.key_id:
+        wrap = self._wraps.get(sealed[1 : 1 + _KEY_ID_BYTES])
+        if wrap is None:
             raise SealError("sealed under another master key")
-        at += _KEY_ID_BYTES
+        at = 1 + _KEY_ID_BYTES
         wrap_nonce, at = sealed[at : at + _NONCE_BYTES], at + _NONCE_BYTES
         wrapped, at = sealed[at : at + _WRAPPED_BYTES], at + _WRAPPED_BYTES
         nonce, at = sealed[at : at + _NONCE_BYTES], at + _NONCE_BYTES
         bound = context.encode()
         try:
-            data_key = self._wrap.decrypt(wrap_nonce, wrapped, bound)
+            data_key = wrap.decrypt(wrap_nonce, wrapped, bound)
             return AESGCM(data_key).decrypt(nonce, sealed[at:], bound)
         except InvalidTag:
             raise SealError("the sealed value does not fit its place, or it is damaged") from None
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether a value was sealed under the master key, and not under a key that is only readable."""
+        return sealed[1 : 1 + _KEY_ID_BYTES] == self.key_id
+
+    def reseal(self, sealed: bytes, *, context: str) -> bytes:
+        """The same clear value, sealed under the master key. Raises ``SealError``."""
+        return self.seal(self.open(sealed, context=context), context=context)
+
+
+def _key_id(master_key: bytes) -> bytes:
+    return hashlib.sha256(derive(master_key, "key-id")).digest()[:_KEY_ID_BYTES]

@@ -1,4 +1,4 @@
-"""The process's sealer: ``core.crypto.Sealer`` under the master key of the settings."""
+"""The process's sealer: under the master key of the settings, and open to what its former keys sealed."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ from core.crypto import Sealer
 @cache
 def sealer() -> Sealer:
     """One sealer a process."""
-    return Sealer(settings.ENV.master_key)
+    return Sealer(settings.ENV.master_key, readable=settings.ENV.readable_keys)

@@ -9,12 +9,17 @@ import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 
 from core.sealing import sealer
+
+_SEALED: Final = ("secret", "seed")
+"""Members of a factor's data that allauth has sealed: of an authenticator app, and of recovery codes."""
 
 _owner: ContextVar[int] = ContextVar("marina_factor_owner")
 
@@ -45,5 +50,27 @@ class SealingAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         return f"Marina {urlsplit(settings.ENV.base_url).netloc}".replace(":", " ")
 
 
+def reseal_factor(row: Authenticator, *, write: bool) -> bool:
+    """Seal a person's factor under the master key, where it was sealed under a former one. Whether it was.
+
+    ``row`` is locked where ``write`` is true. Raises ``SealError`` where a secret of it does not open.
+    """
+    old = [name for name in _SEALED if name in row.data and not sealer().is_current(_sealed(row, name))]
+    for name in old:
+        fresh = sealer().reseal(_sealed(row, name), context=_context_of(row.user_id))
+        row.data[name] = base64.b64encode(fresh).decode()
+    if old and write:
+        row.save(update_fields=["data"])
+    return bool(old)
+
+
+def _sealed(row: Authenticator, name: str) -> bytes:
+    return base64.b64decode(row.data[name])
+
+
 def _context() -> str:
-    return f"second-factor:{_owner.get()}"
+    return _context_of(_owner.get())
+
+
+def _context_of(user_id: int) -> str:
+    return f"second-factor:{user_id}"

@@ -37,6 +37,14 @@ def test_the_environment_in_words_holds_no_secret() -> None:
         assert env.app_database_url.split(":")[2].partition("@")[0] not in text
 
 
+def test_keys_that_are_only_readable_derive_nothing_and_are_not_shown() -> None:
+    other = base64.urlsafe_b64encode(b"o" * 32).decode()
+    env = parse_env(GOOD | {"MARINA_READABLE_KEYS": f"{other}, {KEY}"})
+    assert env.readable_keys == (b"o" * 32, b"k" * 32)
+    assert env.app_database_url == parse_env(GOOD).app_database_url
+    assert str(b"o" * 32) not in repr(env)
+
+
 def test_a_role_url_given_explicitly_wins() -> None:
     url = "postgresql://mine:pw@elsewhere/marina"
     assert parse_env(GOOD | {"DATABASE_APP_URL": url}).app_database_url == url
@@ -48,6 +56,7 @@ def test_a_role_url_given_explicitly_wins() -> None:
         ({"MARINA_MASTER_KEY": ""}, ["MARINA_MASTER_KEY", "32 random bytes"]),
         ({"MARINA_MASTER_KEY": "short"}, ["MARINA_MASTER_KEY", "32"]),
         ({"MARINA_MASTER_KEY": "!" * 44}, ["MARINA_MASTER_KEY", "base64url"]),
+        ({"MARINA_READABLE_KEYS": f"{KEY} short"}, ["MARINA_READABLE_KEYS", "32"]),
         ({"DATABASE_URL": ""}, ["DATABASE_URL", "not set"]),
         ({"DATABASE_URL": "mysql://x"}, ["DATABASE_URL", "postgresql://"]),
         ({"REDIS_URL": "http://x"}, ["REDIS_URL", "redis://"]),

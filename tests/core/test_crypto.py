@@ -37,6 +37,24 @@ def test_another_master_key_does_not_open() -> None:
         Sealer(OTHER_KEY).open(sealed, context="c")
 
 
+def test_a_readable_key_opens_and_never_seals() -> None:
+    both = Sealer(KEY, readable=[OTHER_KEY])
+    former = Sealer(OTHER_KEY).seal(b"secret", context="c")
+    assert both.open(former, context="c") == b"secret"
+    assert not both.is_current(former)
+    fresh = both.reseal(former, context="c")
+    assert both.is_current(fresh)
+    assert Sealer(KEY).open(fresh, context="c") == b"secret"
+    with pytest.raises(SealError, match="another master key"):
+        Sealer(OTHER_KEY).open(fresh, context="c")
+
+
+def test_a_value_is_resealed_in_its_own_place_only() -> None:
+    former = Sealer(OTHER_KEY).seal(b"secret", context="data-source:1:a")
+    with pytest.raises(SealError, match="its place"):
+        Sealer(KEY, readable=[OTHER_KEY]).reseal(former, context="data-source:2:a")
+
+
 @given(st.integers(min_value=0))
 def test_a_damaged_value_does_not_open(position: int) -> None:
     sealed = bytearray(Sealer(KEY).seal(b"secret", context="c"))

@@ -18,7 +18,13 @@ from config.startup import require_master_key
 from core.crypto import derive_text
 from core.errors import Unauthenticated
 from servers.services.onboarding import found_tenant
-from servers.services.sources import create_source, list_sources, test_source, update_source
+from servers.services.sources import (
+    create_source,
+    execution_source,
+    list_sources,
+    test_source,
+    update_source,
+)
 from servers.services.tools import create_tool, list_tools
 from tenants.access import Caller, caller_for_key, caller_of_member
 from tenants.models import Tenant, User
@@ -131,8 +137,11 @@ class Command(BaseCommand):
             if create:
                 made = create_source(name, "postgres", {"dsn": dsn}, caller=caller)
                 test_source(made.id, caller=caller)
-        elif (source.settings.get("host"), str(source.settings.get("port"))) != address_of(dsn):
-            # An embedded PostgreSQL may come back on another port.
+        elif (source.settings.get("host"), str(source.settings.get("port"))) != address_of(dsn) or (
+            source.settings.get("user") == urlsplit(dsn).username
+            and execution_source(source).settings.get("dsn") != dsn
+        ):
+            # An embedded PostgreSQL may come back on another port, and another master key makes another password.
             update_source(source.id, settings={"dsn": dsn}, caller=caller)
 
     def _key(self, known: str | None, name: str, scopes: list[str], caller: Caller) -> str:

@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Value
 from django.utils import timezone
 
+from servers.models_secrets import SECRET_NAME, Secret, SecretUse
 from tenants.models import SLUG_PATTERN, User
 from tenants.oauth_addresses import RESERVED_SERVERS
 from tenants.scoping import TenantOwned
@@ -296,3 +297,20 @@ class ServedVersion(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.use} of {self.version_id} on {self.server_id}"
+
+
+__all__ = [
+    "MAX_URI",
+    "NAME_PATTERN",
+    "SECRET_NAME",
+    "DataSource",
+    "Prompt",
+    "Resource",
+    "Secret",
+    "SecretUse",
+    "ServedVersion",
+    "Server",
+    "ServerSource",
+    "Tool",
+    "ToolVersion",
+]

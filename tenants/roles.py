@@ -28,6 +28,8 @@ class Action(StrEnum):
     KEYS_CHANGE = "keys.change"
     SOURCES_READ = "sources.read"
     SOURCES_CHANGE = "sources.change"
+    SECRETS_READ = "secrets.read"
+    SECRETS_CHANGE = "secrets.change"
     TOOLS_READ = "tools.read"
     TOOLS_CHANGE = "tools.change"
     TOOLS_CALL = "tools.call"
@@ -56,6 +58,7 @@ ALLOWED: Final[dict[Role, frozenset[Action]]] = {
     Role.EDITOR: _READ
     | {
         Action.SOURCES_CHANGE,
+        Action.SECRETS_READ,
         Action.TOOLS_CHANGE,
         Action.TOOLS_CALL,
         Action.SERVERS_CHANGE,

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from core.crypto import derive_text
 from core.outbound import Network, parse_networks
+from core.vaultaccess import VaultAccess, is_vault_path
 
 REDIRECT_SCHEMES: Final = ("claude", "cursor", "vscode", "vscode-insiders", "windsurf")
 """Of MCP clients that register such an address (RFC 8252 section 7.1)."""
@@ -40,6 +41,7 @@ NO_PROGRAMS_SCHEMES: Final = frozenset(
 )
 """What browsers do something with themselves."""
 
+_PREFIX: Final = re.compile(r"[A-Z][A-Z0-9_]*_")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+-]*")
 
 
@@ -82,6 +84,21 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretPlaces:
+    """Where teams' secrets may come from besides Marina's database, and how often they are read there."""
+
+    prefix: str = ""
+    """Of variables that hold one; none: no variable does."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Those with the prefix. No other variable can be asked for."""
+    folder: Path | None = None
+    vault: VaultAccess | None = None
+    seconds: int = 60
+    stale_seconds: int = 3600
+    """How long what was read stays in use while its place cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Env:
     """What the environment says. See ``.env.example`` for each variable's meaning.
 
@@ -107,6 +124,7 @@ class Env:
     outbound_allow: tuple[Network, ...]
     files_roots: tuple[Path, ...]
     """Folders below which teams may have data sources of files, each team in a folder of its own."""
+    secrets: SecretPlaces
     max_body_bytes: int
     public_body_bytes: int
     streams_per_process: int
@@ -149,6 +167,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
 
     netloc = parts.netloc
     home = Path(environ.get("MARINA_HOME") or ".marina").resolve()
+    files_roots = _folders(environ, "MARINA_FILES_ROOTS", home)
     local_names = (
         (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}") if _is_loopback(parts.hostname) else ()
     )
@@ -169,7 +188,8 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         allowed_hosts=tuple(dict.fromkeys((netloc, *local_names, *_words(environ, "MARINA_ALLOWED_HOSTS")))),
         allowed_origins=tuple(dict.fromkeys((base_url, *_words(environ, "MARINA_ALLOWED_ORIGINS")))),
         outbound_allow=_networks(environ, "MARINA_OUTBOUND_ALLOW"),
-        files_roots=_folders(environ, "MARINA_FILES_ROOTS", home),
+        files_roots=files_roots,
+        secrets=_secrets(environ, home, files_roots),
         max_body_bytes=_integer(
             environ, "MARINA_MAX_BODY_BYTES", default=4 * 1024 * 1024, low=1024, high=1 << 30
         ),
@@ -218,6 +238,72 @@ def _web(environ: Mapping[str, str]) -> Web:
         idle_seconds=_integer(environ, "MARINA_IDLE_SECONDS", default=5, low=1, high=3600),
         write_seconds=_integer(environ, "MARINA_WRITE_SECONDS", default=30, low=1, high=3600),
         drain_seconds=_integer(environ, "MARINA_DRAIN_SECONDS", default=8, low=1, high=3600),
+    )
+
+
+def _secrets(environ: Mapping[str, str], home: Path, files_roots: tuple[Path, ...]) -> SecretPlaces:
+    prefix = environ.get("MARINA_SECRETS_ENV_PREFIX", "")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        raise BadEnvironment(
+            f"MARINA_SECRETS_ENV_PREFIX is {prefix!r}: it must be of capitals, digits and underscores, and end with an "
+            "underscore, like TEAM_SECRET_"
+        )
+    folders = _folders(environ, "MARINA_SECRETS_DIR", home)
+    if len(folders) > 1:
+        raise BadEnvironment("MARINA_SECRETS_DIR names several folders: write one absolute path.")
+    for folder in folders:
+        if any(folder.is_relative_to(root) or root.is_relative_to(folder) for root in files_roots):
+            raise BadEnvironment(
+                "MARINA_SECRETS_DIR lies in a folder of MARINA_FILES_ROOTS, or one in it: teams would read it there."
+            )
+    return SecretPlaces(
+        prefix=prefix,
+        variables={name: value for name, value in environ.items() if prefix and name.startswith(prefix)},
+        folder=folders[0] if folders else None,
+        vault=_vault(environ),
+        seconds=_integer(environ, "MARINA_SECRETS_SECONDS", default=60, low=10, high=3600),
+        stale_seconds=_integer(environ, "MARINA_SECRETS_STALE_SECONDS", default=3600, low=0, high=604_800),
+    )
+
+
+def _vault(environ: Mapping[str, str]) -> VaultAccess | None:
+    url = (environ.get("MARINA_VAULT_URL") or "").rstrip("/")
+    token = environ.get("MARINA_VAULT_TOKEN", "").strip()
+    role_id = environ.get("MARINA_VAULT_ROLE_ID", "").strip()
+    secret_id = environ.get("MARINA_VAULT_SECRET_ID", "").strip()
+    paths = {
+        "MARINA_VAULT_MOUNT": environ.get("MARINA_VAULT_MOUNT") or "secret",
+        "MARINA_VAULT_PATH": environ.get("MARINA_VAULT_PATH") or "marina",
+        "MARINA_VAULT_ROLE_MOUNT": environ.get("MARINA_VAULT_ROLE_MOUNT") or "approle",
+    }
+    namespace = environ.get("MARINA_VAULT_NAMESPACE", "")
+    if not url:
+        if token or role_id or secret_id:
+            raise BadEnvironment("MARINA_VAULT_URL is not set, and what signs Marina in there is.")
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
+        raise BadEnvironment("MARINA_VAULT_URL must be an address like https://vault.example.com:8200")
+    if bool(token) == bool(role_id and secret_id) or bool(role_id) != bool(secret_id):
+        raise BadEnvironment(
+            "MARINA_VAULT_URL is set: give MARINA_VAULT_TOKEN, or MARINA_VAULT_ROLE_ID and MARINA_VAULT_SECRET_ID."
+        )
+    if not all(each.isascii() and each.isprintable() for each in (token, role_id, secret_id)):
+        raise BadEnvironment("MARINA_VAULT_TOKEN, _ROLE_ID and _SECRET_ID have plain characters only.")
+    for name, path in {**paths, "MARINA_VAULT_NAMESPACE": namespace}.items():
+        if path and not is_vault_path(path):
+            raise BadEnvironment(
+                f"{name} is {path!r}: it must be names with slashes between them, like kv/teams"
+            )
+    return VaultAccess(
+        url=url,
+        mount=paths["MARINA_VAULT_MOUNT"],
+        path=paths["MARINA_VAULT_PATH"],
+        namespace=namespace,
+        token=token,
+        role_id=role_id,
+        secret_id=secret_id,
+        role_mount=paths["MARINA_VAULT_ROLE_MOUNT"],
     )
 
 

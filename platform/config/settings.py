@@ -238,6 +238,7 @@ SPECTACULAR_SETTINGS = {
         "GivenRole": "tenants.api.single_sign_on.GIVEN_ROLE_NAMES",
         "KeyStatus": "tenants.api.serializers.KEY_STATUSES",
         "ExportStatus": "tenants.models.AuditExport.Status",
+        "SecretState": "servers.api.named_secrets.SECRET_STATES",
         "StateEnum": "servers.api.serializers.HEALTH_STATES",
         "VersionState": "servers.models.ToolVersion.State",
     },
@@ -265,6 +266,12 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-exports": {"task": "tenants.tasks.sweep_exports", "schedule": 15.0},
     "sweep-expired": {"task": "tenants.tasks.sweep_expired", "schedule": 600.0},
     "check-sources": {"task": "servers.tasks.check_sources", "schedule": 60.0},
+    "check-secrets": {
+        "task": "servers.tasks.check_secrets",
+        "schedule": float(ENV.secrets.seconds),
+        # Older than that, a run is pointless: the next is due.
+        "options": {"expires": ENV.secrets.seconds},
+    },
 }
 
 LOGGING = logging_config(debug=DEBUG)

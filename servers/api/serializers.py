@@ -11,7 +11,7 @@ from servers.services.explaining import QUESTIONS
 from tenants.api.base import StrictSerializer, list_of
 from tenants.oauth_addresses import DEFAULT_SERVER, resource
 
-HEALTH_STATES = DataSource.HealthState.values
+HEALTH_STATES = tuple((state, state) for state in DataSource.HealthState.values)
 
 
 class HealthSerializer(serializers.Serializer[Any]):

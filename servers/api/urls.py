@@ -6,6 +6,7 @@ from django.urls import path, re_path
 
 from servers.api.access import AccessView
 from servers.api.doctor import SelfTestView, TimelinesView, TimelineView
+from servers.api.named_secrets import SecretReadView, SecretsView, SecretView
 from servers.api.prompts import PromptsView, PromptView
 from servers.api.resources import ResourcesView, ResourceView
 from servers.api.served_versions import ServedVersionsView, ServedVersionView
@@ -48,6 +49,9 @@ urlpatterns = [
     path("tenants/<str:tenant>/data-sources/<str:source>/slow-statements", SlowStatementsView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/refresh", SourceRefreshView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/draft", SourceDraftView.as_view()),
+    path("tenants/<str:tenant>/secrets", SecretsView.as_view()),
+    path("tenants/<str:tenant>/secrets/<str:secret>", SecretView.as_view()),
+    path("tenants/<str:tenant>/secrets/<str:secret>/read", SecretReadView.as_view()),
     path("tenants/<str:tenant>/tools", ToolsView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>", ToolView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/versions", ToolVersionsView.as_view()),

@@ -26,7 +26,15 @@ from servers.services.differences import Difference, diff_tools
 from servers.services.kinds import backend_of
 from servers.services.offerings import Refreshed, free_prefix, take_over, tools_of
 from servers.services.runtime import get_runtime
-from servers.services.sealed import open_source, seal_settings
+from servers.services.sealed import SecretAway, open_source
+from servers.services.secret_references import (
+    Filled,
+    fill_in,
+    kept_references,
+    put_settings,
+    put_uses,
+    uses_of,
+)
 from servers.services.slow_statements import KeptStatement
 from tenants.access import Caller
 from tenants.roles import Action
@@ -64,7 +72,7 @@ def list_slow_statements(source_id: UUID, *, caller: Caller) -> Sequence[KeptSta
 def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> Offering:
     """What a source with these settings would bring. Saves nothing. Raises ``InvalidInput``."""
     caller.require(Action.SOURCES_CHANGE)
-    backend, cleaned = _fetched(kind, settings)
+    backend, cleaned, _ = _fetched(kind, settings, caller)
     return _offered(backend, cleaned)
 
 
@@ -87,7 +95,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
     """
     caller.require(Action.SOURCES_CHANGE)
     check_name(name)
-    backend, cleaned = _fetched(kind, settings)
+    backend, cleaned, references = _fetched(kind, settings, caller)
     offering = _offered(backend, cleaned)
     with tenant_scope(caller.tenant_id):
         source = DataSource(
@@ -95,12 +103,12 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
             tenant_id=caller.tenant_id,
             name=name,
             kind=backend.kind,
-            settings=backend.describe_settings(cleaned),
         )
-        source.sealed = seal_settings(source, backend.keep_settings(cleaned), sealer())
+        put_settings(source, backend, cleaned, references)
         source.tool_prefix = free_prefix(name, offering)
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save(force_insert=True)
+        put_uses(source, references)
         done = take_over(source, offering, caller=caller)
         after = {**_shown(source), **done.added.shown()}
         publish_change(caller.tenant_id)
@@ -127,15 +135,19 @@ def update_source(
     caller.require(Action.SOURCES_CHANGE)
     if name is not None:
         check_name(name)
+    filled = Filled(settings)
     if settings is not None:
-        settings = _with_documents(backend_of(get_source(source_id, caller=caller).kind), settings)
+        backend = backend_of(get_source(source_id, caller=caller).kind)
+        filled = fill_in(backend, settings, caller=caller)
+        settings = _with_documents(backend, filled.settings)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id, lock=True)
         before = _shown(source)
         done = Refreshed()
         if settings is not None:
             backend, cleaned = _cleaned_anew(source, settings)
-            _store_settings(source, backend, cleaned)
+            references = kept_references(backend.keep_settings(cleaned), filled)
+            _store_settings(source, backend, cleaned, references)
             if backend.keep_settings(cleaned) != cleaned:
                 done = take_over(source, _offered(backend, cleaned), caller=caller)
         if name is not None:
@@ -166,7 +178,7 @@ def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> 
         kept = backend.keep_settings(cleaned)
         done = take_over(source, _offered(backend, cleaned), caller=caller)
         if kept != execution_source(source).settings:
-            _store_settings(source, backend, cleaned)
+            _store_settings(source, backend, cleaned, uses_of(source))
             source.save()
         done = replace(done, differences=diff_tools(before, _brought_tools(source)))
         if done:
@@ -251,7 +263,7 @@ def test_settings(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> 
     Raises ``InvalidInput``; then nothing was connected to.
     """
     caller.require(Action.SOURCES_CHANGE)
-    backend, cleaned = _fetched(kind, settings)
+    backend, cleaned, _ = _fetched(kind, settings, caller)
     source = Source(
         id=uuid4(), tenant_id=caller.tenant_id, name="unsaved", kind=backend.kind, version=0, settings=cleaned
     )
@@ -285,6 +297,8 @@ def execution_source(row: DataSource) -> Source:
     """
     try:
         return open_source(row, sealer())
+    except SecretAway as away:
+        raise SourceError(str(away), code="secret_unavailable", retryable=True) from None
     except SealError:
         raise SourceError(
             f"The stored settings of data source {row.name} do not open with this master key. "
@@ -305,9 +319,16 @@ def _name_conflict(name: object) -> Conflict:
     return Conflict(f"A data source called {name} exists already. Choose another name.", code="name_taken")
 
 
-def _fetched(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:
-    """Settings that were entered, cleaned, with the documents that they name. Outside of any transaction."""
-    return _cleaned(kind, _with_documents(backend_of(kind), settings))
+def _fetched(
+    kind: object, settings: object, caller: Caller
+) -> tuple[Backend, dict[str, Any], dict[str, str]]:
+    """Settings that were entered, cleaned, with the secrets and documents that they name. Outside any transaction.
+
+    And the names of the secrets, by setting.
+    """
+    filled = fill_in(backend_of(kind), settings, caller=caller)
+    backend, cleaned = _cleaned(kind, _with_documents(backend_of(kind), filled.settings))
+    return backend, cleaned, kept_references(backend.keep_settings(cleaned), filled)
 
 
 def _with_documents(backend: Backend, settings: object, *, anew: bool = False) -> Any:
@@ -338,10 +359,12 @@ def _offered(backend: Backend, cleaned: Mapping[str, Any]) -> Offering:
         return backend.offered(cleaned)
 
 
-def _store_settings(source: DataSource, backend: Backend, cleaned: Mapping[str, Any]) -> None:
+def _store_settings(
+    source: DataSource, backend: Backend, cleaned: Mapping[str, Any], references: Mapping[str, str]
+) -> None:
     """Put new settings in place of a source's own; what was known of its health is of the old ones."""
-    source.settings = backend.describe_settings(cleaned)
-    source.sealed = seal_settings(source, backend.keep_settings(cleaned), sealer())
+    put_uses(source, references)
+    put_settings(source, backend, cleaned, references)
     source.version += 1
     source.health = DataSource.HealthState.UNKNOWN
     source.health_reason = ""

@@ -20,7 +20,7 @@ from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, 
 from servers.services.aliases import alias_of
 from servers.services.canaries import Canary, salt_of
 from servers.services.reach import offered_by, offered_tools, served_by
-from servers.services.sealed import open_source
+from servers.services.sealed import SecretAway, open_source, references_in
 from tenants.access import Caller
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
@@ -304,6 +304,9 @@ class _Sources:
 def _opened(row: DataSource, sealer: Sealer) -> Source | None:
     try:
         return open_source(row, sealer)
+    except SecretAway:
+        # It is on the team's pages, with its reason.
+        return None
     except (SealError, orjson.JSONDecodeError):
         logger.exception("a data source's settings do not open", extra={"source_id": str(row.id)})
         return None
@@ -373,6 +376,11 @@ def _prompt_snapshot(row: Prompt, source: Source | None) -> SurfacePrompt:
 def _source_fault(row: DataSource, source: Source | None) -> str:
     if source is not None:
         return ""
+    if references_in(row.settings):
+        return (
+            f"The data source {row.name} needs a secret that has no value now. "
+            "Ask an admin of the team to look at its page of secrets."
+        )
     return (
         f"The settings of the data source {row.name} cannot be opened. "
         "Ask an editor of the team to enter its credentials again."

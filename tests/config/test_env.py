@@ -16,6 +16,9 @@ GOOD = {
 }
 
 
+VAULT = {"MARINA_VAULT_URL": "https://vault.example.com:8200/"}
+
+
 def test_role_urls_keep_the_address_and_derive_their_passwords() -> None:
     env = parse_env(GOOD)
     assert env.app_database_url.startswith("postgresql://marina_app:")
@@ -43,6 +46,24 @@ def test_keys_that_are_only_readable_derive_nothing_and_are_not_shown() -> None:
     assert env.readable_keys == (b"o" * 32, b"k" * 32)
     assert env.app_database_url == parse_env(GOOD).app_database_url
     assert str(b"o" * 32) not in repr(env)
+
+
+def test_secrets_of_the_environment_are_those_with_the_prefix_alone_and_are_not_shown() -> None:
+    given = {"TEAM_SECRET_ACME__KEY": "value-of-acme", "TEAM_SECRET": "x", "OTHER": "y", "HOME": "/root"}
+    env = parse_env({**GOOD, **given, "MARINA_SECRETS_ENV_PREFIX": "TEAM_SECRET_"})
+    assert env.secrets.variables == {"TEAM_SECRET_ACME__KEY": "value-of-acme"}
+    assert "value-of-acme" not in repr(env)
+    assert parse_env({**GOOD, **given}).secrets.variables == {}
+
+
+def test_what_signs_marina_in_at_vault_is_not_shown() -> None:
+    by_role = {**VAULT, "MARINA_VAULT_ROLE_ID": "role-id", "MARINA_VAULT_SECRET_ID": "secret-id-of-marina"}
+    for given in ({**VAULT, "MARINA_VAULT_TOKEN": "hvs.token-of-marina"}, by_role):
+        env = parse_env(GOOD | given)
+        assert env.secrets.vault is not None
+        assert env.secrets.vault.url == "https://vault.example.com:8200"
+        assert "of-marina" not in repr(env)
+    assert parse_env(GOOD).secrets.vault is None
 
 
 def test_a_role_url_given_explicitly_wins() -> None:
@@ -79,6 +100,28 @@ def test_a_role_url_given_explicitly_wins() -> None:
         ({"MARINA_KEY_FAILURES": "50"}, ["MARINA_KEY_FAILURES", "'50'", "300/60"]),
         ({"MARINA_PUBLIC_RATE": "300/0"}, ["MARINA_PUBLIC_RATE", "300/60"]),
         ({"MARINA_MAX_BODY_BYTES": "1"}, ["MARINA_MAX_BODY_BYTES", "1024"]),
+        ({"MARINA_SECRETS_ENV_PREFIX": "TEAM"}, ["MARINA_SECRETS_ENV_PREFIX", "TEAM_SECRET_"]),
+        ({"MARINA_SECRETS_ENV_PREFIX": "_"}, ["MARINA_SECRETS_ENV_PREFIX"]),
+        ({"MARINA_SECRETS_DIR": "secrets"}, ["MARINA_SECRETS_DIR", "absolute"]),
+        ({"MARINA_SECRETS_DIR": "/a:/b"}, ["MARINA_SECRETS_DIR", "one absolute path"]),
+        (
+            {"MARINA_SECRETS_DIR": "/a/b", "MARINA_FILES_ROOTS": "/a"},
+            ["MARINA_SECRETS_DIR", "teams would read"],
+        ),
+        (
+            {"MARINA_SECRETS_DIR": "/a", "MARINA_FILES_ROOTS": "/a/b"},
+            ["MARINA_SECRETS_DIR", "teams would read"],
+        ),
+        ({"MARINA_SECRETS_SECONDS": "1"}, ["MARINA_SECRETS_SECONDS", "10"]),
+        ({"MARINA_VAULT_TOKEN": "hvs.secret"}, ["MARINA_VAULT_URL"]),
+        (
+            {"MARINA_VAULT_URL": "vault.example.com", "MARINA_VAULT_TOKEN": "t"},
+            ["MARINA_VAULT_URL", "https://"],
+        ),
+        ({**VAULT}, ["MARINA_VAULT_TOKEN", "MARINA_VAULT_ROLE_ID"]),
+        ({**VAULT, "MARINA_VAULT_ROLE_ID": "r"}, ["MARINA_VAULT_SECRET_ID"]),
+        ({**VAULT, "MARINA_VAULT_TOKEN": "a\nb"}, ["MARINA_VAULT_TOKEN", "plain"]),
+        ({**VAULT, "MARINA_VAULT_TOKEN": "t", "MARINA_VAULT_PATH": "../x"}, ["MARINA_VAULT_PATH", "'../x'"]),
     ],
 )
 def test_a_bad_value_names_the_variable_and_what_is_expected(

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from servers.services.named_secrets import create_secret
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
 from servers.services.served_versions import serve_version
@@ -67,6 +68,7 @@ def furnish() -> Furnished:
     connected = make_app(team)
     connected.tokens()
     issuer = create_issuer({"name": "corp", "issuer": f"https://{team.slug}.example.com"}, caller=caller)
+    secret = create_secret("stripe-key", value=f"value of {team.slug}", caller=caller)
     step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=team.slug))
     keep_steps([Noted(team.tenant_id, step)])
     provider = create_provider(
@@ -76,6 +78,7 @@ def furnish() -> Furnished:
         identity = ProviderIdentity.objects.create(provider=provider, user_id=member.user_id, subject="s")
     ids = {
         "issuer": issuer.pk,
+        "secret": secret.pk,
         "provider": provider.pk,
         "identity": identity.pk,
         "connection": list_connections(caller=caller)[0].pk,

@@ -28,6 +28,7 @@ IDS = {
     "invitation_id": "invitation",
     "export_id": "export",
     "issuer_id": "issuer",
+    "secret_id": "secret",
     "seq": "seq",
     "provider_id": "provider",
     "identity_id": "identity",

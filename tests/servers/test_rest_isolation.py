@@ -10,6 +10,7 @@ import pytest
 
 from servers.api.urls import urlpatterns as servers_urls
 from servers.models import DataSource, Prompt, Resource, Server, Tool
+from servers.services.named_secrets import create_secret
 from servers.services.served_versions import serve_version
 from servers.services.servers import list_servers
 from tenants.api.urls import urlpatterns as tenants_urls
@@ -38,7 +39,7 @@ UNKNOWN = {
     **dict.fromkeys(
         (
             *("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
-            *("connection", "client", "issuer", "timeline", "provider", "identity", "served"),
+            *("connection", "client", "issuer", "secret", "timeline", "provider", "identity", "served"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
@@ -71,6 +72,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     invited = {"email": f"guest-of-{other.slug}@example.com", "role": "viewer"}
     invitation = rest.post(f"/tenants/{other.slug}/invitations", invited).body["id"]
     make_app(other).tokens()
+    secret = create_secret("stripe-key", value="of the other team", caller=other.owner)
     trusted = create_issuer({"name": "corp", "issuer": "https://id.example.com"}, caller=other.owner)
     provider = create_provider(
         ProviderSettings("corp", "https://id.example.com", "marina", ("example.com",)), caller=other.owner
@@ -83,6 +85,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     with tenant_scope(other.tenant_id):
         foreign = {
             "issuer": str(trusted.pk),
+            "secret": str(secret.pk),
             "provider": str(provider.pk),
             "identity": str(
                 ProviderIdentity.objects.create(

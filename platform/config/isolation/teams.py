@@ -20,7 +20,8 @@ from django.conf import settings
 
 from config.isolation.holdings import Holdings, begun_in_session, hold, let_go
 from frontend.sessions import name_person
-from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, Tool
+from servers.models import DataSource, Prompt, Resource, Secret, ServedVersion, Server, Tool
+from servers.services.named_secrets import create_secret
 from servers.services.onboarding import found_tenant
 from servers.services.served_versions import serve_version
 from servers.services.servers import create_server
@@ -164,6 +165,9 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         issuer = TrustedIssuer.objects.first() or TrustedIssuer.objects.create(
             name=f"of-{slug}", issuer=f"https://{slug}.{_DOMAIN}", enabled=False
         )
+        secret = Secret.objects.filter(name=word).first() or create_secret(
+            word, value=secrets.token_urlsafe(24), caller=caller
+        )
         step = sealed(
             Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=word, address="192.0.2.1")
         )
@@ -193,6 +197,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "identity": identity.pk,
         "key": issued.row.pk,
         "issuer": issuer.pk,
+        "secret": secret.pk,
         "seq": seq,
         "export": export.pk,
         "source": source.pk,

@@ -45,6 +45,8 @@ _NO_MAGICLINKS: Final = 0x02
 _NO_SYMLINKS: Final = 0x04
 _BENEATH: Final = 0x08
 _RESOLVE: Final = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS | _NO_XDEV
+_MOUNTED: Final = _RESOLVE & ~_NO_XDEV
+_LINKED: Final = _RESOLVE & ~_NO_SYMLINKS
 
 _FOLDER: Final = os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -78,19 +80,27 @@ def is_supported() -> bool:
     return True
 
 
-def open_folder(base: int, path: str, *, listing: bool = False) -> int:
-    """The descriptor of a folder beneath ``base``; ``.`` is the folder itself. Raises ``OSError``."""
-    return _openat2(base, path, (os.O_RDONLY if listing else os.O_PATH) | _FOLDER)
+def open_folder(base: int, path: str, *, listing: bool = False, mounted: bool = False) -> int:
+    """The descriptor of a folder beneath ``base``; ``.`` is the folder itself. Raises ``OSError``.
+
+    ``mounted``: it may be a file system of its own.
+    """
+    flags = (os.O_RDONLY if listing else os.O_PATH) | _FOLDER
+    return _openat2(base, path, flags, _MOUNTED if mounted else _RESOLVE)
 
 
-def open_file(base: int, path: str) -> int:
-    """The descriptor, for reading, of a regular file beneath ``base`` that has one name. Raises ``OSError``."""
+def open_file(base: int, path: str, *, links: bool = False) -> int:
+    """The descriptor, for reading, of a regular file beneath ``base`` that has one name. Raises ``OSError``.
+
+    ``links``: symbolic links that stay beneath ``base`` are followed, as Kubernetes mounts its secrets.
+    """
+    resolve = _LINKED if links else _RESOLVE
     # Looked at before it is opened: opening a pipe wakes whoever waits at its other end, and a device may do anything.
-    looked = look_at(base, path)
+    looked = look_at(base, path, resolve)
     if not is_plain(looked):
         raise NotPlain(errno.EINVAL, os.strerror(errno.EINVAL))
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = _openat2(base, path, flags)
+    descriptor = _openat2(base, path, flags, resolve)
     opened = os.fstat(descriptor)
     if not is_plain(opened):
         os.close(descriptor)
@@ -98,9 +108,9 @@ def open_file(base: int, path: str) -> int:
     return descriptor
 
 
-def look_at(base: int, path: str) -> os.stat_result:
+def look_at(base: int, path: str, resolve: int = _RESOLVE) -> os.stat_result:
     """What lies at a path beneath ``base``, without opening it. Raises ``OSError``."""
-    descriptor = _openat2(base, path, os.O_PATH | os.O_CLOEXEC)
+    descriptor = _openat2(base, path, os.O_PATH | os.O_CLOEXEC, resolve)
     try:
         return os.fstat(descriptor)
     finally:
@@ -121,10 +131,10 @@ def closing(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _openat2(base: int, path: str, flags: int) -> int:
+def _openat2(base: int, path: str, flags: int, resolve: int = _RESOLVE) -> int:
     if _libc is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    how = _OpenHow(flags=flags, mode=0, resolve=_RESOLVE)
+    how = _OpenHow(flags=flags, mode=0, resolve=resolve)
     number = _NUMBERS.get(os.uname().machine, _NUMBER)
     descriptor = int(
         _libc.syscall(

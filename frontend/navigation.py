@@ -38,6 +38,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
         (
             Item("overview", "Overview", "home", "frontend:overview", Action.SOURCES_READ),
             Item("sources", "Data sources", "database", "frontend:sources", Action.SOURCES_READ),
+            Item("secrets", "Secrets", "lock", "frontend:secrets", Action.SECRETS_READ),
             Item("tools", "Tools", "tool", "frontend:tools", Action.TOOLS_READ),
             Item("resources", "Resources", "file", "frontend:resources", Action.RESOURCES_READ),
             Item("prompts", "Prompts", "speech", "frontend:prompts", Action.PROMPTS_READ),

@@ -15,6 +15,8 @@ ACTION_WORDS: Final[dict[Action, str]] = {
     Action.KEYS_CHANGE: "Issue and revoke API keys",
     Action.SOURCES_READ: "See data sources",
     Action.SOURCES_CHANGE: "Add and change data sources",
+    Action.SECRETS_READ: "See secrets' names and where they are used",
+    Action.SECRETS_CHANGE: "Name and replace secrets, and put them into data sources",
     Action.TOOLS_READ: "See tools",
     Action.TOOLS_CHANGE: "Make and change tools",
     Action.TOOLS_CALL: "Call tools",

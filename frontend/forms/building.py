@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,8 +12,10 @@ from django.http import QueryDict
 
 from core.strictjson import BadJson, read_json
 from frontend.forms.base import ServiceForm, mono
+from frontend.forms.settings import TWICE, secret_choice
 from frontend.forms.tools import ToolFields
 from servers.services.kinds import Kind
+from servers.services.sealed import REFERENCE, references_in
 
 PARAMETER_TYPES: Final = ("string", "integer", "number", "boolean")
 _EDITED_KEYS: Final = frozenset({"type", "description", "default", "required"})
@@ -74,12 +76,24 @@ class SourceForm(ServiceForm):
     row_limit = forms.IntegerField(label="Most rows in a result", initial=1000, min_value=1)
     statement_timeout = forms.FloatField(label="Time limit of a query, seconds", initial=10, min_value=0)
 
-    def __init__(self, *args: Any, kind: Kind, shown: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        kind: Kind,
+        shown: Mapping[str, Any] | None = None,
+        offered: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._beside: dict[str, Any] = {}
+        self._new = shown is None
+        if offered:
+            named = references_in(shown or {}).get("dsn")
+            self.fields["dsn_secret"] = secret_choice("Connection string: a named secret", offered, named)
+            self.fields["dsn"].required = False
         if shown is None:
             return
-        for name in kind.schema["properties"].keys() & shown.keys():
+        for name in kind.schema["properties"].keys() & shown.keys() - kind.secrets:
             if name in self.fields:
                 self.fields[name].initial = _as_typed(name, shown[name])
             else:
@@ -92,7 +106,12 @@ class SourceForm(ServiceForm):
     def clean(self) -> dict[str, Any]:
         """Ask for the connection string where only other settings were changed: nothing is dropped unsaid."""
         data = super().clean() or self.cleaned_data
-        if data.get("dsn") == "" and set(self.changed_data) - {self.name_field}:
+        if data.get("dsn_secret"):
+            if data.get("dsn"):
+                self.add_error("dsn_secret", TWICE)
+        elif data.get("dsn") == "" and self._new:
+            self.add_error("dsn", "Enter it, or choose a named secret below.")
+        elif data.get("dsn") == "" and set(self.changed_data) - {self.name_field}:
             self.add_error(
                 "dsn",
                 "Settings below were changed, and they are stored with the connection string: enter it again, or "
@@ -105,7 +124,7 @@ class SourceForm(ServiceForm):
         data = self.cleaned_data
         return {
             **self._beside,
-            "dsn": data["dsn"],
+            "dsn": {REFERENCE: data["dsn_secret"]} if data.get("dsn_secret") else data["dsn"],
             "schemas": data["schemas"].replace(",", " ").split(),
             "tables": data["tables"].split("\n") if data["tables"] else [],
             "masks": _read_masks(data["masks"]),
@@ -115,7 +134,9 @@ class SourceForm(ServiceForm):
         }
 
     def replacement(self) -> dict[str, Any] | None:
-        """The settings to store instead of those that are; ``None`` without a connection string."""
+        """The settings to store instead of those that are; ``None`` without a connection string, or any change."""
+        if self.cleaned_data.get("dsn_secret"):
+            return self.settings() if set(self.changed_data) - {self.name_field} else None
         return self.settings() if self.cleaned_data["dsn"] else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from django import forms
@@ -12,6 +12,7 @@ from django.forms import BoundField
 from core.strictjson import BadJson, read_json
 from frontend.forms.base import ServiceForm, mono
 from servers.services.kinds import Kind
+from servers.services.sealed import REFERENCE, references_in
 
 _PREFIX: Final = "setting-"
 """Before the settings' names, which may be any: one could be called ``name`` or ``kind`` as well."""
@@ -19,13 +20,20 @@ _PREFIX: Final = "setting-"
 _REMOVED: Final = "removed-"
 """Before the names of secrets: whether to remove the stored one."""
 
+_NAMED: Final = "named-"
+"""Before the names of secrets: which named secret is to be taken."""
+
 _LONGEST: Final = 20_000
+
+
+TWICE: Final = "A value was entered as well. Choose none here, or leave that empty."
 
 
 class SettingsForm(ServiceForm):
     """The name and the settings of a data source. Settings are always given whole: no stored secret is reused.
 
-    ``shown`` are the stored settings that may be shown, when a source is changed.
+    ``shown`` are the stored settings that may be shown, when a source is changed. ``offered`` are the names of secrets
+    that may be chosen in place of a value.
     """
 
     name = forms.CharField(
@@ -34,8 +42,17 @@ class SettingsForm(ServiceForm):
         widget=forms.TextInput(attrs=mono()),
     )
 
-    def __init__(self, *args: Any, kind: Kind, shown: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        kind: Kind,
+        shown: Mapping[str, Any] | None = None,
+        offered: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._needed: set[str] = set()
+        named = references_in(shown or {})
         self._types: dict[str, str] = {}
         self._secrets = kind.secrets
         required = kind.schema.get("required", ())
@@ -50,13 +67,20 @@ class SettingsForm(ServiceForm):
                 rule,
                 type_=self._types[name],
                 label=label,
-                # A kept secret is not entered again.
-                required=name in required and not (secret and shown is not None),
+                # A kept secret is not entered again, and one that has a name is not entered at all.
+                required=name in required and not (secret and (shown is not None or offered)),
                 initial=None if secret else given,
                 secret=secret,
                 words=_words(rule, type_=self._types[name], secret=secret, kept=shown is not None),
             )
             made = [_PREFIX + name]
+            if secret and offered:
+                self.fields[_NAMED + name] = secret_choice(
+                    f"{label}: a named secret", offered, named.get(name)
+                )
+                made.append(_NAMED + name)
+                if name in required and shown is None:
+                    self._needed.add(name)
             if secret and shown is not None and name not in required:
                 self.fields[_REMOVED + name] = forms.BooleanField(
                     label=f"{label}: remove the stored one", required=False
@@ -70,12 +94,26 @@ class SettingsForm(ServiceForm):
         """The fields besides the name, in the order of the schema."""
         return [self[field] for field in self.fields if field != self.name_field]
 
+    def clean(self) -> dict[str, Any]:
+        """Refuse two answers to one question, and none to one that needs an answer."""
+        data = super().clean() or self.cleaned_data
+        for name in self._secrets:
+            typed, chosen = data.get(_PREFIX + name), data.get(_NAMED + name)
+            if typed and chosen:
+                self.add_error(_NAMED + name, TWICE)
+            elif name in self._needed and not typed and not chosen and not self.errors.get(_PREFIX + name):
+                self.add_error(_PREFIX + name, "Enter it, or choose a named secret below.")
+        return data
+
     def settings(self) -> dict[str, Any]:
         """The settings as the kind takes them; what was left empty is left out, a secret to be removed ``None``."""
         settings: dict[str, Any] = {}
         for name, type_ in self._types.items():
             value = self.cleaned_data.get(_PREFIX + name)
-            if value is not None and value != "":
+            chosen = self.cleaned_data.get(_NAMED + name)
+            if chosen:
+                settings[name] = {REFERENCE: chosen}
+            elif value is not None and value != "":
                 settings[name] = _value(value, type_)
             elif self.cleaned_data.get(_REMOVED + name):
                 settings[name] = None
@@ -95,17 +133,30 @@ class SettingsForm(ServiceForm):
             super()._add_fault(path, message)
 
 
-def describe_facts(shown: Mapping[str, Any], kind: Kind) -> list[tuple[str, str]]:
-    """Stored settings for reading: each by its title, secrets as a note that they are never shown."""
-    return [
-        (title, "encrypted, never shown" if name in kind.secrets else text or "not set")
-        for name, title, text in _facts(shown, kind)
-    ]
+def describe_facts(
+    shown: Mapping[str, Any], kind: Kind, secrets: frozenset[str] | None
+) -> list[tuple[str, str]]:
+    """Stored settings for reading: each by its title; of a secret, whether there is one, or which named one it is.
+
+    ``secrets`` are those that are set; ``None`` where nobody can tell.
+    """
+    named = references_in(shown)
+    facts = []
+    for name, title, text in _facts(shown, kind):
+        if name not in kind.secrets:
+            facts.append((title, text or "not set"))
+        elif name in named:
+            facts.append((title, f"the secret {named[name]}"))
+        else:
+            there = secrets is None or name in secrets
+            facts.append((title, "encrypted, never shown" if there else "not set"))
+    return facts
 
 
 def summarise_facts(shown: Mapping[str, Any], kind: Kind) -> str:
     """The stored settings that are set and may be shown, in one line."""
-    return ", ".join(f"{title}: {text}" for _, title, text in _facts(shown, kind) if text)
+    facts = _facts(shown, kind)
+    return ", ".join(f"{title}: {text}" for name, title, text in facts if text and name not in kind.secrets)
 
 
 def _facts(shown: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, str, str]]:
@@ -118,6 +169,19 @@ def _facts(shown: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, str, str
 def _stored(shown: Mapping[str, Any], name: str, rule: Mapping[str, Any]) -> Any:
     """A stored setting, by its name or by the one (``x-formerly`` in its rule) that it had when it was stored."""
     return shown.get(name, shown.get(str(rule.get("x-formerly"))))
+
+
+def secret_choice(label: str, offered: Sequence[str], chosen: str | None) -> forms.ChoiceField:
+    """A control to choose a named secret by, in place of entering a value."""
+    names = list(offered) if chosen is None or chosen in offered else [*offered, chosen]
+    return forms.ChoiceField(
+        label=label,
+        required=False,
+        choices=[("", "none: what is entered above"), *((name, name) for name in names)],
+        initial=chosen or "",
+        # Shown wherever one is chosen, as a text is wherever there is one (settings.ts).
+        widget=forms.Select(attrs={"data-fills": "true"}),
+    )
 
 
 def _text(value: Any) -> str:

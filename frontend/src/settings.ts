@@ -3,6 +3,7 @@ import { on, onContent } from "./dom";
 
 function isFilled(control: HTMLElement): boolean {
   if (control instanceof HTMLInputElement && control.type === "checkbox") return control.checked;
+  if (control instanceof HTMLSelectElement) return control.dataset["fills"] !== undefined && control.value !== "";
   return (
     (control instanceof HTMLInputElement || control instanceof HTMLTextAreaElement) && control.value.trim() !== ""
   );

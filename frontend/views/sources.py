@@ -23,9 +23,11 @@ from frontend.pages import form_status, fragment, page
 from servers.execution.contract import Offering
 from servers.models import DataSource
 from servers.services.kinds import Kind, find_kind, list_kinds
+from servers.services.named_secrets import list_secrets
 from servers.services.offerings import Refreshed
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
+from servers.services.secret_references import secrets_set
 from servers.services.slow_statements import KeptStatement
 from servers.services.sources import (
     check_source_name,
@@ -91,7 +93,7 @@ def source_new(request: HttpRequest, caller: Caller) -> HttpResponse:
     if request.method != "POST" and not request.GET.get("kind"):
         return page(request, caller, "source_kinds.html", "sources", {"kinds": list_kinds()})
     kind = _kind_of(request)
-    form = _form(request, kind)
+    form = _form(request, kind, caller)
     if request.method == "POST" and form.is_valid():
         with form.refusals():
             source = create_source(form.cleaned_data["name"], kind.name, form.settings(), caller=caller)
@@ -107,7 +109,7 @@ def source_new(request: HttpRequest, caller: Caller) -> HttpResponse:
 def source_try(request: HttpRequest, caller: Caller) -> HttpResponse:
     """Test what is in the form, and show what it would bring. Saves nothing."""
     kind = _kind_of(request)
-    form = _form(request, kind)
+    form = _form(request, kind, caller)
     if not form.data.get("name"):
         # A name is not needed to connect.
         form.fields["name"].required = False
@@ -137,7 +139,7 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
     row = get_source(source_id, caller=caller)
     kind = find_kind(row.kind)
     # Of a kind that is gone, nothing but the name can be changed, so there is no form.
-    form = None if kind is None else _form(request, kind, row)
+    form = None if kind is None else _form(request, kind, caller, row)
     if form is not None and request.method == "POST" and form.is_valid():
         with form.refusals():
             settings = form.replacement()
@@ -151,7 +153,7 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
         "slow": _slow_statements(row, caller),
         "source": row,
         "kind": kind,
-        "facts": [] if kind is None else describe_facts(row.settings, kind),
+        "facts": [] if kind is None else describe_facts(row.settings, kind, secrets_set(row, caller=caller)),
         "form": form,
         "tools": [tool for tool in list_tools(caller=caller) if tool.source_id == row.id],
         "resources": [each for each in list_resources(caller=caller) if each.source_id == row.id],
@@ -255,12 +257,18 @@ def _kind_of(request: HttpRequest) -> Kind:
     return kind
 
 
-def _form(request: HttpRequest, kind: Kind, row: DataSource | None = None) -> SourceForm | SettingsForm:
+def _form(
+    request: HttpRequest, kind: Kind, caller: Caller, row: DataSource | None = None
+) -> SourceForm | SettingsForm:
     """The form for a source of this kind: for a new one, or to change ``row``."""
     form: type[SourceForm] | type[SettingsForm] = SourceForm if kind.name == POSTGRES else SettingsForm
+    offered = []
+    if kind.secrets and caller.may(Action.SECRETS_CHANGE):
+        offered = [each.name for each in list_secrets(caller=caller)]
     if row is None:
-        return form(request.POST or None, kind=kind)
-    return form(request.POST or None, kind=kind, shown=row.settings, initial={"name": row.name})
+        return form(request.POST or None, kind=kind, offered=offered)
+    initial = {"name": row.name}
+    return form(request.POST or None, kind=kind, shown=row.settings, offered=offered, initial=initial)
 
 
 def _refreshed_words(name: str, done: Refreshed) -> str:

@@ -6,7 +6,6 @@ process has the same value, and none asks anybody when it opens a data source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -284,6 +283,9 @@ def _holds(row: Secret, value: str) -> bool:
         return False
 
 
-def origins() -> Sequence[str]:
-    """Where secrets may come from in this installation: those that the operator set up, and Marina itself."""
-    return origins_here()
+def describe_origins(*, caller: Caller, name: str = "<name>") -> list[tuple[str, str]]:
+    """Where secrets of the team may come from in this installation, each with where one of this name would lie."""
+    caller.require(Action.SECRETS_READ)
+    return [
+        (origin, place_of(caller.tenant_slug, Secret(name=name, origin=origin))) for origin in origins_here()
+    ]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
+
 from core.crypto import SealError
 from core.errors import InvalidInput
 from core.sealing import sealer
@@ -92,6 +94,18 @@ def uses_of(source: DataSource) -> dict[str, str]:
         return {}
     uses = SecretUse.objects.filter(source=source).select_related("secret")
     return {use.setting: use.secret.name for use in uses}
+
+
+def secrets_set(source: DataSource, *, caller: Caller) -> frozenset[str] | None:
+    """The names of a source's secret settings that have a value, or a secret's name; ``None``: it does not open."""
+    caller.require(Action.SOURCES_READ)
+    try:
+        stored = orjson.loads(sealer().open(bytes(source.sealed), context=source.seal_context))
+    except SealError:
+        return None
+    with tenant_scope(caller.tenant_id):
+        named = uses_of(source)
+    return frozenset(named) | {name for name, value in stored.items() if value not in (None, "")}
 
 
 def put_uses(source: DataSource, references: Mapping[str, str]) -> None:

@@ -303,7 +303,7 @@ def test_references_and_optional_types_of_a_schema_become_plain_fields() -> None
     form = SettingsForm(data, kind=kind)
     assert form.is_valid(), form.errors
     assert form.settings() == {"size": "large", "limit": 5, "headers": {"a": 1}}
-    assert describe_facts({"size": "large"}, kind) == [
+    assert describe_facts({"size": "large"}, kind, None) == [
         ("size", "large"),
         ("Limit", "not set"),
         ("headers", "not set"),
@@ -324,7 +324,7 @@ def test_settings_are_told_in_words_and_secrets_are_not() -> None:
     assert words[0] == "Of the harbour. It is encrypted, and never shown again."
     assert words[2] == "Whom to watch. One a line."
     shown = {"watched": ["Ada", "Emmy"], "strict": False}
-    assert dict(describe_facts(shown, kind)) == {
+    assert dict(describe_facts(shown, kind, None)) == {
         "Token": "encrypted, never shown",
         "Strict": "no",
         "watched": "Ada, Emmy",

@@ -18,6 +18,7 @@ def team(database: None) -> Team:
 SECTIONS = (
     "Overview",
     "Data sources",
+    "Secrets",
     "Tools",
     "Resources",
     "Prompts",
@@ -38,6 +39,7 @@ SEEN = {
     Role.EDITOR: (
         "Overview",
         "Data sources",
+        "Secrets",
         "Tools",
         "Resources",
         "Prompts",
@@ -95,6 +97,8 @@ def test_auditors_start_at_the_log(team: Team) -> None:
         (Role.EDITOR, "exports/", "audit.read"),
         (Role.VIEWER, "data-sources/new", "sources.change"),
         (Role.VIEWER, "tools/new", "tools.change"),
+        (Role.VIEWER, "secrets/", "secrets.read"),
+        (Role.EDITOR, "secrets/new", "secrets.change"),
         (Role.VIEWER, "members/", "members.read"),
         (Role.AUDITOR, "tools/", "tools.read"),
         (Role.AUDITOR, "keys/new", "keys.change"),

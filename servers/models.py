@@ -20,6 +20,9 @@ from tenants.scoping import TenantOwned
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 """A tool's, prompt's or data source's name, as MCP clients accept it everywhere."""
 
+MAX_CACHE_SECONDS = 86_400
+"""A tool's result is kept for a day at most."""
+
 MAX_URI = 1_024
 """Characters of a resource's URI or URI template: it stands in an index, whose entries are bounded."""
 
@@ -74,6 +77,12 @@ class Tool(TenantOwned):
     enabled = models.BooleanField(default=True)
     brought = models.BooleanField(default=False, db_default=False)
     """Whether it came with its source, which then decides at a refresh what becomes of it."""
+    cache_seconds = models.IntegerField(default=0, db_default=0)
+    """How long a result is kept for other calls; 0: not at all."""
+    cache_generation = models.IntegerField(default=0, db_default=0)
+    """Counts up when the cache is cleared: results of a former generation are found no more."""
+    collapses = models.BooleanField(default=True, db_default=True)
+    """Whether the same call, made several times at once, may run once."""
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta(TenantOwned.Meta):
@@ -82,6 +91,10 @@ class Tool(TenantOwned):
             models.UniqueConstraint(fields=["tenant", "name"], name="servers_tool_name_unique"),
             models.CheckConstraint(
                 condition=models.Q(name__regex=NAME_PATTERN), name="servers_tool_name_valid"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(cache_seconds__gte=0, cache_seconds__lte=MAX_CACHE_SECONDS),
+                name="servers_tool_cache_seconds_valid",
             ),
         ]
 

@@ -92,6 +92,8 @@ KINDS: Final = (
     "tool.enabled",
     "tool.disabled",
     "tool.deleted",
+    "tool.cache_changed",
+    "tool.cache_cleared",
     "resource.created",
     "resource.changed",
     "resource.deleted",

@@ -48,6 +48,11 @@ class Sealer:
     def __init__(self, master_key: bytes, *, readable: Iterable[bytes] = ()) -> None:
         self.key_id: Final = _key_id(master_key)
         self._wraps: Final = {_key_id(key): AESGCM(derive(key, "seal")) for key in (master_key, *readable)}
+        self._mark: Final = derive(master_key, "fingerprint")
+
+    def fingerprint(self, clear: bytes) -> bytes:
+        """32 bytes that are the same for the same ``clear`` only, and tell nothing of it without this key."""
+        return hashlib.blake2b(clear, key=self._mark, digest_size=32).digest()
 
     def seal(self, clear: bytes, *, context: str) -> bytes:
         """Encrypt ``clear`` so that it opens only with the master key and the same ``context``."""

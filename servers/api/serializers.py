@@ -251,6 +251,9 @@ class CallResultSerializer(serializers.Serializer[Any]):
     truncated = serializers.BooleanField()
     duration_us = serializers.IntegerField(help_text="Microseconds.")
     seq = serializers.IntegerField(help_text="The number of its record in the log.")
+    served_from = serializers.CharField(
+        help_text="Empty, or where the result came from without a run: cache, same_run."
+    )
     error = CallErrorSerializer(allow_null=True)
 
 

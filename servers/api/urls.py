@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from servers.api.access import AccessView
+from servers.api.caching import ToolCacheClearView, ToolCacheView
 from servers.api.doctor import SelfTestView, TimelinesView, TimelineView
 from servers.api.named_secrets import SecretReadView, SecretsView, SecretView
 from servers.api.prompts import PromptsView, PromptView
@@ -65,6 +66,8 @@ urlpatterns = [
     path("tenants/<str:tenant>/tools/<str:tool>/enable", ToolEnableView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/disable", ToolDisableView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/call", ToolCallView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/cache", ToolCacheView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/cache/clear", ToolCacheClearView.as_view()),
     path("tenants/<str:tenant>/resources", ResourcesView.as_view()),
     path("tenants/<str:tenant>/resources/<str:resource>", ResourceView.as_view()),
     path("tenants/<str:tenant>/prompts", PromptsView.as_view()),

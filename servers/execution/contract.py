@@ -289,6 +289,20 @@ NoteSlow = Callable[[Source, SlowStatement], None]
 """Takes down a slow statement of a source. Returns at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What the result of an operation depends on besides its source and arguments, and so who may be given it.
+
+    ``by_caller``: it may look at who calls, or at what their client can do. ``waits``: it waits for something outside
+    of this process, so that running once for several calls spares something. ``opt_out`` names an argument that is
+    ``false`` where the caller wants nothing that was kept.
+    """
+
+    by_caller: bool = True
+    waits: bool = True
+    opt_out: str = ""
+
+
 NO_SETTINGS: Final[Mapping[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
@@ -391,6 +405,13 @@ class Backend(Protocol):
     def check_tools(self, operation: Operation, tools: Mapping[str, Offered]) -> None:
         """Check a resource's or prompt's operation against the team's ``tools`` that it uses, as ``link`` does."""
         return
+
+    def sharing(self, operation: Operation) -> Sharing:
+        """Whether calls of the operation may have one result. A kind that does not say is taken to look at who calls.
+
+        A run whose result others may have is told of no caller, and can ask nobody.
+        """
+        return Sharing()
 
     def draft(self, kind: str, text: str, settings: Mapping[str, Any]) -> Draft:
         """A definition of a tool of this kind, made of what was pasted. Raises ``InvalidInput``."""

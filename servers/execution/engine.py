@@ -72,6 +72,10 @@ class Engine:
             raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
         return backend
 
+    def find(self, kind: str) -> Backend | None:
+        """The backend of a kind, where it is installed."""
+        return self._backends.get(kind)
+
     def composes(self, kind: str) -> bool:
         """Whether operations on sources of this kind may call tools."""
         return kind in self._composing
@@ -100,12 +104,7 @@ class Engine:
                     context.keep(deadline)
                     outcome = await work
         except TimeoutError:
-            raise SourceError(
-                f"The data source {source.name} did not answer within {timeout:g} s, and the call was stopped.",
-                code="source_timeout",
-                data={"seconds": timeout},
-                retryable=True,
-            ) from None
+            raise timed_out(source.name, timeout) from None
         if outcome.content is not None:
             # Backends count what they read; blocks may hold more than that, and travel as they are.
             outcome = replace(outcome, size=max(outcome.size, _bytes_of(outcome.content)))
@@ -159,6 +158,16 @@ class Engine:
         """Close every pool of every kind."""
         for backend in self._backends.values():
             await backend.close()
+
+
+def timed_out(source: str, seconds: float) -> SourceError:
+    """What a call is told whose deadline passed."""
+    return SourceError(
+        f"The data source {source} did not answer within {seconds:g} s, and the call was stopped.",
+        code="source_timeout",
+        data={"seconds": seconds},
+        retryable=True,
+    )
 
 
 def _bytes_of(content: Sequence[Mapping[str, Any]]) -> int:

@@ -1,6 +1,7 @@
 """The one decision path of every operation, for MCP, REST, the dashboard and workers alike. Knows no wire.
 
 scope → server → (policy, limits: to come) → arguments → intent → execute → result → mask → record → answer.
+Only what was let through so far, and fits, may have a result that another call left, or is about to have (``results``).
 Whatever is decided is recorded, durably, before this module returns or raises; where the log cannot be written,
 nothing runs. An operation that may change something is in the log before it runs: its intent.
 """
@@ -14,7 +15,8 @@ from typing import Any, Final
 
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, TooLarge, Unavailable
 from servers.execution.context import NOBODY, Detached
-from servers.execution.contract import Completion, Context, Offered, Outcome, Principal
+from servers.execution.contract import Completion, Context, Offered, Outcome, Principal, Source
+from servers.execution.engine import timed_out
 from servers.services.decisions import (
     decide,
     decide_completion,
@@ -25,6 +27,8 @@ from servers.services.decisions import (
 from servers.services.nesting import Composing
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
+from servers.services.results.flights import TooLate
+from servers.services.results.plans import Shared
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.schemas import check_arguments, check_prompt_arguments, check_result
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
@@ -48,7 +52,7 @@ class CallResult:
     (the input); with all but the first, ``error`` says why. A tool that reports its own failure in words has
     outcome ``error``, code ``tool_failed``, and what it said in ``text``, ``structured`` and ``content``.
     ``content`` is MCP's content blocks, or ``None`` where ``text`` is all. ``seq`` is the place of its record in the
-    tenant's log.
+    tenant's log. ``served_from`` is empty, or where the result came from without a run: as of ``Entry``.
     """
 
     tool: str
@@ -63,6 +67,7 @@ class CallResult:
     seq: int
     error: MarinaError | None = None
     content: Sequence[Mapping[str, Any]] | None = None
+    served_from: str = ""
 
 
 async def call_tool(
@@ -133,6 +138,7 @@ async def call_tool(
         seq=record.seq,
         error=failure,
         content=outcome.content,
+        served_from=record.served_from,
     )
 
 
@@ -312,11 +318,59 @@ async def _run_tool(
     fault: MarinaError | None = check_arguments(validator, arguments)
     if fault is not None:
         raise fault
-    if not tool.only_reads:
+    runtime = record.runtime
+    if tool.shared is not None:
+        return await _share(tool, tool.shared, source, arguments, record, timeout, context)
+    if tool.only_reads:
+        outcome = await runtime.engine.execute(
+            source, tool.operation, arguments, timeout=timeout, context=context
+        )
+    else:
         await record.intend()
-    outcome = await record.runtime.engine.execute(
-        source, tool.operation, arguments, timeout=timeout, context=context
-    )
+        try:
+            outcome = await runtime.engine.execute(
+                source, tool.operation, arguments, timeout=timeout, context=context
+            )
+        finally:
+            runtime.shared_runs.changed(source.tenant_id)
+    return _checked(tool, outcome)
+
+
+async def _share(
+    tool: SurfaceTool,
+    shared: Shared,
+    source: Source,
+    arguments: Mapping[str, Any],
+    record: CallRecord,
+    timeout: float,
+    context: Context,
+) -> Outcome:
+    """A result that other calls may have too. The record says whether this one had it of another."""
+    runtime = record.runtime
+
+    async def produce(*, timeout: float, context: Context) -> Outcome:
+        return _checked(
+            tool,
+            await runtime.engine.execute(source, tool.operation, arguments, timeout=timeout, context=context),
+        )
+
+    try:
+        outcome, record.served_from = await runtime.shared_runs.result(
+            shared,
+            arguments,
+            produce,
+            caller=record.caller,
+            server=record.server,
+            timeout=timeout,
+            context=context,
+        )
+    except TooLate:
+        raise timed_out(source.name, timeout) from None
+    return outcome
+
+
+def _checked(tool: SurfaceTool, outcome: Outcome) -> Outcome:
+    """The outcome, where its structured result fits. Raises ``SourceError``."""
     if tool.output_validator is not None and not outcome.failed:
         fault = check_result(tool.output_validator, outcome.structured)
         if fault is not None:

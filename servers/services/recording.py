@@ -26,6 +26,7 @@ class CallRecord:
     """The record of one run. Arguments are masked here: after a run, nothing but the writing may fail.
 
     ``subject`` stands in the log's ``tool`` column: a tool's name, a resource's URI, a prompt's name.
+    ``served_from``, of a call that does not run itself, is as of ``Entry``.
     After ``write``, ``outcome``, ``seq`` and ``duration_us`` say what was recorded, and where.
     """
 
@@ -41,6 +42,7 @@ class CallRecord:
         "request_id",
         "runtime",
         "seq",
+        "served_from",
         "server",
         "started",
         "subject",
@@ -73,6 +75,7 @@ class CallRecord:
         self.request_id = request_id
         self.trace_id = "" if trace is None else trace.id
         self.parent = parent
+        self.served_from = ""
         self.version: int | None = None
         self.outcome = ""
         self.seq = 0
@@ -150,6 +153,8 @@ class CallRecord:
             entry.rows = produced.rows
             entry.size = produced.size
             entry.truncated = produced.truncated
+        if self.served_from:
+            entry.served_from = self.served_from
         if self._intent is None:
             self.seq = await self.runtime.writer.write(self.caller.tenant_id, entry)
         else:

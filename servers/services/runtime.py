@@ -18,6 +18,7 @@ from core.bus import Bus
 from core.crypto import Sealer
 from core.outbound import AddressRule
 from core.sealing import sealer
+from servers.execution.contract import Backend
 from servers.execution.engine import Engine
 from servers.services.grants import GrantCache, KeyUses
 from servers.services.limits import Limiter, Pace
@@ -26,6 +27,10 @@ from servers.services.lockout import LOCK_SECONDS, Lockout
 from servers.services.oauth_notes import StepNotes
 from servers.services.reading import look_up
 from servers.services.refusals import RefusalLog
+from servers.services.results.counts import Counter
+from servers.services.results.memory import Memory
+from servers.services.results.runs import SharedRuns
+from servers.services.results.store import Store
 from servers.services.slow_statements import SlowStatements
 from servers.services.surface_cache import RECHECK_SECONDS, SurfaceCache
 from servers.services.surfaces import find_tenant
@@ -33,7 +38,7 @@ from tenants.audit.writer import AuditWriter
 from tenants.changes import CHANNEL
 
 FLUSH_SECONDS: Final = 10.0
-"""How often the keys' last uses are written."""
+"""How often the keys' last uses are written, and counts added up."""
 
 MAX_TENANTS: Final = 10_000
 
@@ -59,7 +64,9 @@ class Runtime:
         self.bus.listen(WATCHING, note_watched, _nothing)
         self.changed: list[Callable[[int | None], None]] = []
         """Called after what is held of a tenant was dropped, with its id; with ``None`` when any may have changed."""
-        self.surfaces = SurfaceCache(self.sealer)
+        self.surfaces = SurfaceCache(self.sealer, self._find_backend)
+        self.counter = Counter(self.bus)
+        self.shared_runs = SharedRuns(Memory(), Store(settings.ENV.redis_url, self.sealer), self.counter)
         self.grants = GrantCache()
         self.uses = KeyUses()
         self.refusals = RefusalLog(self.writer)
@@ -98,6 +105,7 @@ class Runtime:
                 await task
         self._tasks.clear()
         await self.slow_statements.settle()
+        await self.shared_runs.close()
         await self.bus.close()
         await self.refusals.close()
         await self.oauth_steps.close()
@@ -108,6 +116,10 @@ class Runtime:
         await self.writer.close()
         await self.engine.close()
         _retire(self)
+
+    def _find_backend(self, kind: str) -> Backend | None:
+        # Not the engine's own method: tests give the runtime another engine.
+        return self.engine.find(kind)
 
     def _heard(self, message: bytes) -> None:
         if not message.isdigit():
@@ -129,12 +141,18 @@ class Runtime:
         self.bus.start()
         self._tasks = [
             asyncio.create_task(self._flush_uses(), name="flush-key-uses"),
+            asyncio.create_task(self._flush_counts(), name="flush-shared-counts"),
         ]
 
     async def _flush_uses(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             await self.uses.flush()
+
+    async def _flush_counts(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.counter.flush()
 
 
 def _nothing() -> None:

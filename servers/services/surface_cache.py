@@ -14,6 +14,7 @@ from typing import Final
 
 from core.crypto import Sealer
 from servers.services.reading import look_up
+from servers.services.results.plans import FindBackend, no_backend
 from servers.services.surfaces import Surface, load_surface, read_public, read_version
 
 RECHECK_SECONDS: Final = 5.0
@@ -47,8 +48,9 @@ class _Held:
 class SurfaceCache:
     """Snapshots by (tenant, server), on one event loop. A miss is loaded once, however many wait for it."""
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, find_backend: FindBackend = no_backend) -> None:
         self._sealer = sealer
+        self._find_backend = find_backend
         self._held: OrderedDict[tuple[int, str], _Held] = OrderedDict()
         self._bytes = 0
         self._loading: dict[tuple[int, str], asyncio.Task[Surface | None]] = {}
@@ -130,7 +132,7 @@ class SurfaceCache:
             if place in self._held:
                 self._held.move_to_end(place)
             return held.surface
-        surface = await look_up(load_surface, tenant_id, slug, self._sealer)
+        surface = await look_up(load_surface, tenant_id, slug, self._sealer, self._find_backend)
         # A miss is not kept: anybody may ask for servers that are not there, and would push out those that are.
         if surface is None:
             self._drop(place)

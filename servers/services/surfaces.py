@@ -20,6 +20,7 @@ from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, 
 from servers.services.aliases import alias_of
 from servers.services.canaries import Canary, salt_of
 from servers.services.reach import offered_by, offered_tools, served_by
+from servers.services.results.plans import FindBackend, Shared, no_backend, plan_sharing
 from servers.services.sealed import SecretAway, open_source, references_in
 from tenants.access import Caller
 from tenants.models import Tenant
@@ -55,6 +56,8 @@ class SurfaceTool:
     fault: str = ""
     icons: Sequence[Mapping[str, Any]] = ()
     output_validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
+    shared: Shared | None = None
+    """How its calls share results; ``None`` where each runs for itself."""
 
     @property
     def only_reads(self) -> bool:
@@ -207,15 +210,20 @@ def read_public(tenant_id: int, slug: str) -> bool:
         return Server.objects.filter(slug=slug, access=Server.Access.PUBLIC).exists()
 
 
-def load_surface(tenant_id: int, slug: str, sealer: Sealer) -> Surface | None:
-    """Build the snapshot of one server from the database; ``None`` when the tenant has no such server."""
+def load_surface(
+    tenant_id: int, slug: str, sealer: Sealer, find_backend: FindBackend = no_backend
+) -> Surface | None:
+    """Build the snapshot of one server from the database; ``None`` when the tenant has no such server.
+
+    Without ``find_backend``, it is not for calling: none of its tools' calls share results.
+    """
     with tenant_scope(tenant_id):
         # The version first: a change in between makes the next comparison fail, never the snapshot stale.
         tenant = Tenant.objects.filter(pk=tenant_id).first()
         server = Server.objects.filter(slug=slug).first()
         if tenant is None or server is None:
             return None
-        opened = _Sources(sealer)
+        opened = _Sources(sealer, find_backend)
         # Lists are ordered by code point, which no database collation changes.
         by_name, canaries = _tools(server, opened)
         tools = [by_name[name] for name in sorted(by_name)]
@@ -265,17 +273,17 @@ def load_version(
         version = ToolVersion.objects.filter(tool=row, number=number).first()
         if row is None or version is None or version.state == ToolVersion.State.DISCARDED:
             return None
-        return _snapshot(row, version, _Sources(sealer).get(row.source))
+        return _snapshot(row, version, _Sources(sealer, no_backend))
 
 
 def _tools(server: Server, opened: _Sources) -> tuple[dict[str, SurfaceTool], tuple[Canary, ...]]:
     """What the server offers everybody, by name, and what it tries with some."""
     rows = offered_tools(server).select_related("source", "current")
-    tools = {row.name: _snapshot(row, row.current, opened.get(row.source)) for row in rows}
+    tools = {row.name: _snapshot(row, row.current, opened) for row in rows}
     canaries = []
     for served in served_by(server).select_related("tool__source", "version"):
         tool, version = served.tool, served.version
-        snapshot = _snapshot(tool, version, opened.get(tool.source))
+        snapshot = _snapshot(tool, version, opened)
         if served.use == ServedVersion.Use.CANARY:
             named = frozenset(str(each) for each in served.credentials)
             canaries.append(Canary(snapshot, served.share or 0, named, salt_of(tool.pk, version.number)))
@@ -291,13 +299,14 @@ def _tools(server: Server, opened: _Sources) -> tuple[dict[str, SurfaceTool], tu
 class _Sources:
     """Each source's settings opened once, while one snapshot is built."""
 
-    def __init__(self, sealer: Sealer) -> None:
-        self._sealer = sealer
+    def __init__(self, sealer: Sealer, find_backend: FindBackend) -> None:
+        self.sealer = sealer
+        self.find_backend = find_backend
         self._opened: dict[object, Source | None] = {}
 
     def get(self, row: DataSource) -> Source | None:
         if row.pk not in self._opened:
-            self._opened[row.pk] = _opened(row, self._sealer)
+            self._opened[row.pk] = _opened(row, self.sealer)
         return self._opened[row.pk]
 
 
@@ -312,9 +321,10 @@ def _opened(row: DataSource, sealer: Sealer) -> Source | None:
         return None
 
 
-def _snapshot(row: Tool, current: ToolVersion | None, source: Source | None) -> SurfaceTool:
+def _snapshot(row: Tool, current: ToolVersion | None, opened: _Sources) -> SurfaceTool:
     if current is None:
         raise AssertionError("a tool without a version was selected")
+    source = opened.get(row.source)
     fault = ""
     validator: jsonschema_rs.Validator | None = None
     output_validator: jsonschema_rs.Validator | None = None
@@ -340,6 +350,7 @@ def _snapshot(row: Tool, current: ToolVersion | None, source: Source | None) -> 
         fault=fault,
         output_validator=output_validator,
         icons=current.icons,
+        shared=plan_sharing(row, current, source, opened.find_backend, opened.sealer),
     )
 
 

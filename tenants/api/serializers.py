@@ -273,6 +273,9 @@ class RecordSerializer(serializers.Serializer[Any]):
     parent_seq = serializers.IntegerField(
         allow_null=True, help_text="Of a call that another call made: the number of that one's intent."
     )
+    served_from = serializers.CharField(
+        help_text="Of a call that did not run itself: cache, or same_run (another call's, made at the same time)."
+    )
     outcome_unknown = serializers.BooleanField(
         help_text="An intent whose outcome is not there: the call runs still, or its process ended before it."
     )

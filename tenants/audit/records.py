@@ -94,7 +94,8 @@ class Entry:
     masked. ``client`` is the MCP client as it names itself. ``size`` is bytes of the result, ``duration_us``
     and ``at`` are microseconds. ``intent`` is the number of the intent whose outcome this is. ``trace_id`` is that of
     the distributed trace that the client put the request into (W3C Trace Context), or empty. ``parent`` is the
-    number of the intent of the call that made this one.
+    number of the intent of the call that made this one. ``served_from`` says of a call that did not run itself
+    where its result came from: ``cache``, or ``same_run``, the run of another call made at the same time.
     """
 
     kind: str
@@ -115,6 +116,7 @@ class Entry:
     intent: int | None = None
     trace_id: str = ""
     parent: int | None = None
+    served_from: str = ""
     at: int = field(default_factory=now_us)
 
 
@@ -151,6 +153,8 @@ def encode(entry: Entry) -> bytes:
         body["trace_id"] = entry.trace_id
     if entry.parent is not None:
         body["parent"] = entry.parent
+    if entry.served_from:
+        body["served_from"] = entry.served_from
     if entry.arguments is None:
         return _dump(body)
     body["arguments"] = entry.arguments

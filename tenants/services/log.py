@@ -61,7 +61,8 @@ class LogRecord:
 
     A call that may change something leaves two records: its intent, and an outcome that names the intent's number in
     ``intent_seq``. ``outcome_seq`` of the intent is the number of that outcome. ``parent_seq`` is the intent
-    of the call that made this one.
+    of the call that made this one. ``served_from`` says of a call that did not run itself where its result came from:
+    ``cache``, or ``same_run``, the run of another call made at the same time.
     """
 
     seq: int
@@ -86,6 +87,7 @@ class LogRecord:
     intent_seq: int | None
     outcome_seq: int | None
     parent_seq: int | None
+    served_from: str
 
     @property
     def is_call(self) -> bool:
@@ -329,6 +331,7 @@ def _readable(rows: Iterable[AuditRecord]) -> list[LogRecord]:
             hash=bytes(row.hash).hex(),
             outcome_seq=outcomes.get(row.seq),
             parent_seq=body.get("parent"),
+            served_from=body.get("served_from", ""),
         )
         for row, body in bodies
     ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.faults.stoppable import StoppableRedis
 from tests.faults.web import KillableWeb
+from tests.plugins.live_marina import LiveMarina
 
 
 @pytest.fixture
@@ -25,3 +28,19 @@ def web(database: None, tmp_path: Path, environment: Mapping[str, str]) -> Itera
         yield mine
     finally:
         mine.close()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[StoppableRedis]:
+    mine = StoppableRedis(tmp_path)
+    mine.start()
+    yield mine
+    mine.stop()
+
+
+@pytest.fixture
+def replicas(database: None, redis: StoppableRedis, tmp_path: Path) -> Iterator[list[LiveMarina]]:
+    """Two web processes that hear of changes from one Redis."""
+    both = [LiveMarina(tmp_path / f"web-{n}.log", environment={"REDIS_URL": redis.url}) for n in range(2)]
+    with ExitStack() as running:
+        yield [running.enter_context(each.running()) for each in both]

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from time import monotonic
 from uuid import UUID
 
 import pytest
 
-from config.local.ports import find_free_port
-from config.local.postgres import POSTGRES_ENVIRONMENT
-from config.local.process import start_process, stop_processes
-from config.local.redis import RedisServer, find_redis
 from servers.services.grants import GRANT_SECONDS
 from tenants.access import caller_for_key
 from tenants.models import OAuthAuthorization
@@ -25,54 +17,12 @@ from tenants.services.keys import revoke_key
 from tenants.services.oauth_apps import end_connection, revoke_client
 from tenants.services.oauth_flow import revoke_token
 from tests.factories import Team, make_team
+from tests.faults.stoppable import StoppableRedis
 from tests.oauth.flows import App, make_app
 from tests.plugins.live_marina import LiveMarina
-from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.timeout(180)
-
-
-class StoppableRedis:
-    """A Redis of a test's own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._server = RedisServer(find_redis(), folder, find_free_port())
-        self._log = folder / "redis.log"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return self._server.url
-
-    def start(self) -> None:
-        with self._log.open("wb") as output:
-            self._process = start_process(
-                self._server.command, env=POSTGRES_ENVIRONMENT, cwd=self._folder, output=output
-            )
-        wait_for(self._server.is_ready, 30)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            stop_processes([(self._process, signal.SIGTERM)], seconds=30)
-            self._process = None
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[StoppableRedis]:
-    mine = StoppableRedis(tmp_path)
-    mine.start()
-    yield mine
-    mine.stop()
-
-
-@pytest.fixture
-def replicas(database: None, redis: StoppableRedis, tmp_path: Path) -> Iterator[list[LiveMarina]]:
-    """Two web processes that hear of changes from one Redis."""
-    both = [LiveMarina(tmp_path / f"web-{n}.log", environment={"REDIS_URL": redis.url}) for n in range(2)]
-    with ExitStack() as running:
-        yield [running.enter_context(each.running()) for each in both]
 
 
 def connection_of(app: App) -> UUID:

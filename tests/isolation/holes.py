@@ -102,8 +102,8 @@ def _surface_is_of_another_team() -> Any:
 
     load = surfaces.load_surface
 
-    def load_surface(tenant_id: int, slug: str, sealer: Any) -> Any:
-        return load(_other().pk, slug, sealer)
+    def load_surface(tenant_id: int, *args: Any) -> Any:
+        return load(_other().pk, *args)
 
     return patch.object(surface_cache, "load_surface", load_surface)
 

@@ -28,6 +28,7 @@ from tests.plugins.live_marina import LiveMarina
 from tests.protocol import talker as talking
 from tests.protocol.probe import KIND, ProbeBackend
 from tests.protocol.talker import TalkerBackend
+from tests.protocol.tally import TallyBackend
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Endpoint
 
@@ -65,7 +66,15 @@ def talker() -> TalkerBackend:
 
 
 @pytest.fixture(scope="session")
-def port(database: None, probe: ProbeBackend, talker: TalkerBackend) -> Iterator[int]:
+def tally_backend() -> TallyBackend:
+    """The backend behind the tally's tools, in this process."""
+    return TallyBackend()
+
+
+@pytest.fixture(scope="session")
+def port(
+    database: None, probe: ProbeBackend, talker: TalkerBackend, tally_backend: TallyBackend
+) -> Iterator[int]:
     """The port of a running Marina."""
     listening = socket.create_server(("127.0.0.1", 0))
     number: int = listening.getsockname()[1]
@@ -77,7 +86,7 @@ def port(database: None, probe: ProbeBackend, talker: TalkerBackend) -> Iterator
 
     # Tests before these may have started one on the background loop; this Marina has a loop of its own.
     run_async(get_runtime().stop())
-    add_kinds(probe, talker)
+    add_kinds(probe, talker, tally_backend)
     server = _Started(
         uvicorn.Config(
             Application(),

@@ -6,7 +6,8 @@ from config.asgi import application
 from tests.plainkind import add_kinds
 from tests.protocol.probe import ProbeBackend
 from tests.protocol.talker import TalkerBackend
+from tests.protocol.tally import TallyBackend
 
 __all__ = ["application"]
 
-add_kinds(ProbeBackend(), TalkerBackend())
+add_kinds(ProbeBackend(), TalkerBackend(), TallyBackend())

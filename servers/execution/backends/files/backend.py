@@ -37,6 +37,7 @@ from servers.execution.contract import (
     Offering,
     Operation,
     Outcome,
+    Sharing,
     Source,
 )
 
@@ -93,6 +94,9 @@ class FilesBackend(Backend):
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         read = read_settings(settings)
         return offer(read, uri_start(read, self._roots))
+
+    def sharing(self, operation: Operation) -> Sharing:
+        return Sharing(by_caller=False)
 
     async def check(self, source: Source) -> Health:
         async def look() -> None:

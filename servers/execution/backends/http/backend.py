@@ -44,6 +44,7 @@ from servers.execution.contract import (
     Offering,
     Operation,
     Outcome,
+    Sharing,
     Source,
     ToolKind,
 )
@@ -109,6 +110,10 @@ class HttpBackend(Backend):
 
     def draft(self, kind: str, text: str, settings: Mapping[str, Any]) -> Draft:
         return read_curl(text, read_settings(settings).base_url)
+
+    def sharing(self, operation: Operation) -> Sharing:
+        # Requests are signed by the source, and tell nothing of who calls.
+        return Sharing(by_caller=False, opt_out="use_cache")
 
     async def check(self, source: Source) -> Health:
         return await check_source(source, allow=self._allow)

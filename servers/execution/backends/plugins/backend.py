@@ -33,6 +33,7 @@ from servers.execution.contract import (
     Offering,
     Operation,
     Outcome,
+    Sharing,
     Source,
 )
 from servers.execution.contract import Context as CallContext
@@ -108,6 +109,11 @@ class PluginBackend(Backend):
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         message = f"The tools of {self.title} come with the plugin; none can be added."
         raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
+
+    def sharing(self, operation: Operation) -> Sharing:
+        # Without the context, a function has no way to learn who calls.
+        tool = self._plugin.tools.get(operation.definition.get("name", ""))
+        return Sharing(by_caller=tool is None or bool(tool.signature.context))
 
     async def check(self, source: Source) -> Health:
         check = self._plugin.health

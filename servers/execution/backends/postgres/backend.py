@@ -29,6 +29,7 @@ from servers.execution.contract import (
     Offering,
     Operation,
     Outcome,
+    Sharing,
     Source,
     ToolKind,
 )
@@ -67,6 +68,10 @@ class PostgresBackend(Backend):
         if kind != "sql":
             raise self.no_such_tool_kind(kind)
         return compile_sql_tool(definition)
+
+    def sharing(self, operation: Operation) -> Sharing:
+        # Each query runs as the source's one role, whoever calls.
+        return Sharing(by_caller=False)
 
     async def check(self, source: Source) -> Health:
         return await check_source(source, allow=self._allow)

@@ -11,7 +11,16 @@ from servers.execution.backends.toolkit.fetching import FETCH_JSON, fetch_json
 from servers.execution.backends.toolkit.health import check_toolkit
 from servers.execution.backends.toolkit.operations import find_work, is_quick, offer_operations
 from servers.execution.backends.toolkit.pace import Bench
-from servers.execution.contract import Backend, Context, Health, Offering, Operation, Outcome, Source
+from servers.execution.contract import (
+    Backend,
+    Context,
+    Health,
+    Offering,
+    Operation,
+    Outcome,
+    Sharing,
+    Source,
+)
 
 
 class ToolkitBackend(Backend):
@@ -27,6 +36,10 @@ class ToolkitBackend(Backend):
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering(tools=[*offer_operations(), FETCH_JSON])
+
+    def sharing(self, operation: Operation) -> Sharing:
+        # What only computes is sooner done than looked for.
+        return Sharing(by_caller=False, waits=operation.kind == FETCH_JSON.operation.kind)
 
     async def check(self, source: Source) -> Health:
         return check_toolkit()

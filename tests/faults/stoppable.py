@@ -1,0 +1,39 @@
+"""A Redis that a test may stop and start again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+from config.local.ports import find_free_port
+from config.local.postgres import POSTGRES_ENVIRONMENT
+from config.local.process import start_process, stop_processes
+from config.local.redis import RedisServer, find_redis
+from tests.protocol.waiting import wait_for
+
+
+class StoppableRedis:
+    """A Redis of a test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = RedisServer(find_redis(), folder, find_free_port())
+        self._log = folder / "redis.log"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    def start(self) -> None:
+        with self._log.open("wb") as output:
+            self._process = start_process(
+                self._server.command, env=POSTGRES_ENVIRONMENT, cwd=self._folder, output=output
+            )
+        wait_for(self._server.is_ready, 30)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            stop_processes([(self._process, signal.SIGTERM)], seconds=30)
+            self._process = None

@@ -18,6 +18,7 @@ from frontend.access import tenant_page
 from frontend.arguments import argument_fields
 from frontend.confirm import confirmed
 from frontend.forms.building import PARAMETER_TYPES, Parameter, ToolForm, parameters_of
+from frontend.forms.sharing import SharingForm
 from frontend.listing import filtered_list, offering_servers
 from frontend.pages import form_status, fragment, page
 from frontend.saving import base_version, next_number, save_new_tool, save_version
@@ -30,6 +31,7 @@ from frontend.views.defined_tools import (
     new_defined_tool,
     preview_defined_tool,
 )
+from servers.services.caching import get_caching
 from servers.services.plans import explain_tool
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
@@ -153,7 +155,17 @@ def tool_plan(request: HttpRequest, caller: Caller) -> HttpResponse:
 @tenant_page(Action.TOOLS_READ)
 def tool_page(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
     """One tool: "try it", its schema, its versions, and for editors what they can change."""
+    return show_tool(request, caller, tool_id)
+
+
+def show_tool(
+    request: HttpRequest, caller: Caller, tool_id: UUID, form: SharingForm | None = None
+) -> HttpResponse:
+    """The page of a tool; with a ``form`` that was refused, with what is wrong in it."""
     tool = get_tool(tool_id, caller=caller)
+    caching = get_caching(tool_id, caller=caller)
+    if form is None and caller.may(Action.TOOLS_CHANGE):
+        form = SharingForm(caching=caching)
     schema = tool.current.input_schema if tool.current else {}
     versions = list_versions(tool_id, caller=caller)
     context = {
@@ -167,8 +179,10 @@ def tool_page(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
         "servers": offering_servers(list_servers(caller=caller), tool.source_id),
         "editable": tool.current is not None and not tool.brought and is_defined_kind(tool.current.kind),
         "delete_url": reverse("frontend:tool_delete", args=[caller.tenant_slug, tool.id]),
+        "caching": caching,
+        "form": form,
     }
-    return page(request, caller, "tool.html", "tools", context)
+    return page(request, caller, "tool.html", "tools", context, status=form_status(form))
 
 
 @require_POST

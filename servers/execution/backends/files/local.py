@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,8 @@ from servers.execution.backends.files.threads import Stop, Threads
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 PIECE_BYTES: Final = 256 * 1024
 _MOST_SWEPT: Final = 2_000
 """Entries of a root that a check looks through for what killed writes left; a listing does so wherever it comes."""
@@ -62,7 +65,9 @@ class Place:
 
     @property
     def shown(self) -> str:
-        return str(self.base.joinpath(*self.steps))
+        """The root in words, without the operator's own path before it."""
+        own, *below = self.steps
+        return f"{'/'.join(below) or '.'} (in the folder of team number {own})"
 
 
 class LocalFolder(Storage):
@@ -120,9 +125,13 @@ def _open_root(place: Place) -> Iterator[int]:
     """The source's root. The tenant's own folder is made where it is not there yet, and the root where it may be."""
     try:
         base = os.open(place.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as fault:
+        # The path is the operator's: it is told here, and to no team.
+        logger.warning(
+            "a folder for files cannot be opened", extra={"folder": str(place.base), "errno": fault.errno}
+        )
         raise SourceError(
-            f"The folder {place.base}, which the operator allows files in, cannot be opened. Tell the operator.",
+            "The folder that the operator allows files in cannot be opened. Tell the operator.",
             code="source_unreachable",
         ) from None
     with beneath.closing(base):

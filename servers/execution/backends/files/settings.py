@@ -245,7 +245,7 @@ def place_of(root: str, roots: Sequence[Path], tenant_id: int | None, *, support
                 return Place(base, parts)
     raise SourceError(
         f"The root {root} is not in your team's folder. Write it from that folder on, such as reports, or a dot for "
-        f"all of it. The folder is {roots[0] / own}.",
+        f"all of it. Its name, among the operator's folders, is {own}.",
         code="source_denied",
     )
 

@@ -98,9 +98,12 @@ async def test_health_says_what_is_wrong_with_a_root(files: Engine, shelves: She
     assert (await files.check(source_of())).state == "healthy"
     missing = await files.check(source_of(root="nowhere"))
     assert (missing.state, missing.code) == ("unhealthy", "source_missing")
-    assert str(shelves.own / "nowhere") in missing.reason
+    assert "nowhere (in the folder of team number 7)" in missing.reason
     foreign = await files.check(source_of(OTHER, root=str(shelves.own)))
     assert (foreign.state, foreign.code) == ("unhealthy", "source_denied")
+    assert str(shelves.allowed) not in missing.reason
+    # It is in what they entered themselves, once.
+    assert foreign.reason.count(str(shelves.allowed)) == 1
 
 
 async def test_a_teams_folder_is_made_when_it_is_first_wanted(files: Engine, shelves: Shelves) -> None:
@@ -119,11 +122,14 @@ async def test_the_root_of_a_source_that_may_be_written_is_made(files: Engine, s
     assert shelves.checksum_of_the_rest() == before
 
 
-async def test_an_allowed_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+async def test_an_allowed_folder_that_is_gone_is_told_to_the_operator_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = Engine(files_roots=(tmp_path / "gone",))
     health = await engine.check(source_of())
     assert (health.state, health.code) == ("unhealthy", "source_unreachable")
-    assert str(tmp_path / "gone") in health.reason
+    assert str(tmp_path) not in health.reason
+    assert getattr(caplog.records[-1], "folder", "") == str(tmp_path / "gone")
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,8 @@ def check_secrets_of(tenant_id: int) -> int:
     """The scheduled reading of one tenant's secrets that lie elsewhere. Returns how many there are."""
     with tenant_scope(tenant_id):
         rows = list(Secret.objects.exclude(origin=Secret.Origin.STORED))
-        team = Tenant.objects.values_list("slug", flat=True).get(pk=tenant_id)
-    if rows:
+        team = Tenant.objects.filter(pk=tenant_id).values_list("slug", flat=True).first()
+    if rows and team is not None:
         # What the schedule finds, nobody of the team did.
         marina = Caller(tenant_id, team, actor="marina")
         for row, found in zip(rows, read_secrets(team, rows), strict=True):

@@ -24,7 +24,9 @@ from config.resealing import Resealed, reseal_rows, sealed_models
 from core.crypto import SealError
 from core.models import SealCheck
 from core.sealing import sealer
-from servers.models import DataSource
+from servers.models import DataSource, Secret
+from servers.services.named_secrets import create_secret
+from servers.services.sealed import open_secret as open_named
 from servers.services.sources import create_source, execution_source
 from tenants.models import IdentityProvider, TrustedIssuer
 from tenants.scoping import TenantOwned, tenant_scope
@@ -55,6 +57,7 @@ def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
     for number in range(3):
         create_source(f"airports{number}", "postgres", {"dsn": DSN.format(number)}, caller=team.owner)
     create_source("toolkit", "toolkit", {}, caller=team.owner)
+    create_secret("stripe-key", value="value of a secret", caller=team.owner)
     create_issuer(
         {
             "name": "asked",
@@ -91,10 +94,11 @@ def opened(team: Team) -> list[object]:
         issuer = TrustedIssuer.objects.get(name="asked")
         secret = sealer().open(bytes(issuer.sealed), context=issuer.seal_context)
         provider = IdentityProvider.objects.get()
-    return [*sources, secret, open_secret(provider)]
+        named = open_named(Secret.objects.get(), sealer())
+    return [*sources, secret, named, open_secret(provider)]
 
 
-ALL = {"DataSource": 4, "TrustedIssuer": 1, "IdentityProvider": 1}
+ALL = {"DataSource": 4, "Secret": 1, "TrustedIssuer": 1, "IdentityProvider": 1}
 
 
 def test_all_that_a_team_has_is_sealed_anew_and_stays_what_it_was(
@@ -115,7 +119,7 @@ def test_all_that_a_team_has_is_sealed_anew_and_stays_what_it_was(
 def test_a_check_changes_nothing(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     with keys(monkeypatch, NEW, OLD):
         list(reseal_rows(write=False))
-    assert len(opened(team)) == 6
+    assert len(opened(team)) == 7
 
 
 def test_a_run_that_was_cut_off_is_gone_on_with(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +142,7 @@ def test_a_run_that_was_cut_off_is_gone_on_with(team: Team, monkeypatch: pytest.
         left = of(team, list(reseal_rows(write=True)))
         assert 0 < sum(left.values()) < sum(ALL.values())
     with keys(monkeypatch, NEW):
-        assert len(opened(team)) == 6
+        assert len(opened(team)) == 7
 
 
 def test_a_value_that_no_key_opens_is_named_and_left(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
 
 from core.errors import Forbidden
 from core.requestid import current_request_id
@@ -11,6 +13,25 @@ from tenants.access import Caller
 from tenants.audit.append import append_entry
 from tenants.audit.records import Entry, Reason
 from tenants.scoping import tenant_scope
+
+_waiting: Final[ContextVar[list[Entry] | None]] = ContextVar("marina_waiting_records", default=None)
+
+
+@contextmanager
+def records_last(tenant_id: int) -> Iterator[None]:
+    """Append the records of all changes in this block when it ends, in the transaction that is open around it.
+
+    A record holds up all other writers of the tenant's log until its transaction ends: of many changes that stand or
+    fall together, none may do so before the last is made. Where the block raises, nothing is recorded.
+    """
+    entries: list[Entry] = []
+    token = _waiting.set(entries)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+    for entry in entries:
+        append_entry(entry, tenant_id=tenant_id)
 
 
 def record_change(
@@ -31,19 +52,21 @@ def record_change(
         states["before"] = dict(before)
     if after is not None:
         states["after"] = dict(after)
-    append_entry(
-        Entry(
-            kind=kind,
-            outcome="ok",
-            actor=caller.actor,
-            credential_id=caller.credential_id,
-            server=server,
-            tool=tool,
-            arguments=states,
-            request_id=current_request_id(),
-        ),
-        tenant_id=caller.tenant_id,
+    entry = Entry(
+        kind=kind,
+        outcome="ok",
+        actor=caller.actor,
+        credential_id=caller.credential_id,
+        server=server,
+        tool=tool,
+        arguments=states,
+        request_id=current_request_id(),
     )
+    waiting = _waiting.get()
+    if waiting is not None:
+        waiting.append(entry)
+        return
+    append_entry(entry, tenant_id=caller.tenant_id)
 
 
 def record_refusal(kind: str, error: Forbidden, *, operation: str, caller: Caller) -> None:

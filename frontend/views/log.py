@@ -77,6 +77,7 @@ KINDS: Final = (
     "secret.renewed",
     "secret.lost",
     "secret.deleted",
+    "configuration.applied",
     "source.created",
     "source.changed",
     "source.tested",

@@ -23,6 +23,12 @@ def check_name(name: object, path: str = "name") -> None:
     matching(name, path, NAME_PATTERN, "must be 1 to 64 letters, digits, dots, hyphens and underscores.")
 
 
+def check_prefix(prefix: object, path: str = "prefix") -> None:
+    """Raise ``InvalidInput`` unless the names of what a data source brings may begin so."""
+    rule = "must be 1 to 64 letters, digits, dots, hyphens and underscores, the last an underscore."
+    matching(prefix, path, r"^[A-Za-z0-9_.-]{0,63}_$", rule)
+
+
 def clean_title(title: object, path: str = "title") -> str:
     """A title as it is stored. Raises ``InvalidInput``."""
     return clean_text(title, path, longest=200, empty=True)

@@ -84,7 +84,9 @@ def check_prompt_arguments(
 def _faults(validator: jsonschema_rs.Validator, value: Any, unexpected: str) -> list[dict[str, str]]:
     errors: list[dict[str, str]] = []
     for fault in validator.iter_errors(value):
-        errors.extend(_described(fault, unexpected))
+        errors.extend(
+            {"path": _path(steps), "message": message} for steps, message in describe_fault(fault, unexpected)
+        )
         if len(errors) >= MAX_FAULTS:
             break
     return errors
@@ -94,21 +96,22 @@ def _listed(errors: list[dict[str, str]]) -> str:
     return "; ".join(f"{error['path']} {error['message']}" for error in errors)
 
 
-def _described(fault: jsonschema_rs.ValidationError, unexpected: str) -> list[dict[str, str]]:
-    path = _path(fault.instance_path)
-    kind = fault.kind
+def describe_fault(
+    fault: jsonschema_rs.ValidationError, unexpected: str
+) -> list[tuple[list[str | int], str]]:
+    """Where a value does not fit a schema, step by step, and what is wrong there: of ``unexpected`` members, each."""
+    steps, kind = list(fault.instance_path), fault.kind
     if isinstance(kind, Kind.Required):
-        return [{"path": path + _step(kind.property), "message": "is required, but missing"}]
+        return [([*steps, kind.property], "is required, but missing")]
     if isinstance(kind, Kind.AdditionalProperties):
-        return [{"path": path + _step(name), "message": unexpected} for name in kind.unexpected[:MAX_FAULTS]]
+        return [([*steps, name], unexpected) for name in kind.unexpected[:MAX_FAULTS]]
     if isinstance(kind, Kind.Type):
         expected = " or ".join(kind.types)
-        return [{"path": path, "message": f"must be of type {expected}, not {_type_name(fault.instance)}"}]
+        return [(steps, f"must be of type {expected}, not {_type_name(fault.instance)}")]
     if isinstance(kind, Kind.Enum):
         allowed = ", ".join(orjson.dumps(option).decode()[:60] for option in list(kind.options)[:20])
-        return [{"path": path, "message": f"must be one of: {allowed}"}]
-    message = fault.message.removeprefix(HIDDEN).strip()
-    return [{"path": path, "message": message[:300]}]
+        return [(steps, f"must be one of: {allowed}")]
+    return [(steps, fault.message.removeprefix(HIDDEN).strip()[:300])]
 
 
 def _path(steps: list[str | int]) -> str:

@@ -20,7 +20,7 @@ from core.sealing import sealer
 from servers.execution.contract import Backend, Health, Offered, Offering, Operation, Source
 from servers.models import DataSource, Prompt, Resource, ServerSource, Tool
 from servers.services.aliases import require_no_alias
-from servers.services.bounds import check_name
+from servers.services.bounds import check_name, check_prefix
 from servers.services.changes import publish_change
 from servers.services.differences import Difference, diff_tools
 from servers.services.kinds import backend_of
@@ -86,15 +86,19 @@ def check_source_name(name: str, offering: Offering, *, caller: Caller) -> None:
         free_prefix(name, offering)
 
 
-def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: Caller) -> DataSource:
+def create_source(
+    name: str, kind: str, settings: Mapping[str, Any], *, caller: Caller, prefix: str | None = None
+) -> DataSource:
     """Store a data source with the tools, resources and prompts that come with it; nothing connects yet.
 
     Where the name of a tool or prompt is taken, all of them get the prefix ``<name>_``, and URIs that may hold the
     source's name get it. Others are never changed: one that is taken is a ``Conflict``, as a taken name is. Raises
-    ``InvalidInput`` too.
+    ``InvalidInput`` too. ``prefix`` is one to give them in any case, or none where it is empty.
     """
     caller.require(Action.SOURCES_CHANGE)
     check_name(name)
+    if prefix:
+        check_prefix(prefix)
     backend, cleaned, references = _fetched(kind, settings, caller)
     offering = _offered(backend, cleaned)
     with tenant_scope(caller.tenant_id):
@@ -105,7 +109,7 @@ def create_source(name: str, kind: str, settings: Mapping[str, Any], *, caller: 
             kind=backend.kind,
         )
         put_settings(source, backend, cleaned, references)
-        source.tool_prefix = free_prefix(name, offering)
+        source.tool_prefix = free_prefix(name, offering) if prefix is None else prefix
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save(force_insert=True)
         put_uses(source, references)

@@ -1,0 +1,141 @@
+"""Reads a configuration file, and says of each fault where in it that is. Knows nothing of what a team has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+import jsonschema_rs
+
+from core.errors import InvalidInput
+from core.strictyaml import BadYaml, Place, read_yaml
+from servers.execution.schemas import compile_schema
+from servers.services.configuration.form import MAX_BYTES, SCHEMA, SECTIONS, VERSION, Section
+from servers.services.schemas import describe_fault
+
+MAX_FAULTS: Final = 50
+"""Faults that one answer names."""
+
+_INDEX: Final = re.compile(r"\[([0-9]{1,9})\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong. ``rest`` is what the one who found it calls the place below ``steps``: dotted."""
+
+    steps: tuple[str | int, ...]
+    message: str
+    rest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that was read and has the form of one."""
+
+    value: Mapping[str, Any]
+    place: Place = field(repr=False)
+
+    def section(self, name: Section) -> Mapping[str, Mapping[str, Any]] | None:
+        """The entries of a section; ``None`` where the file has none, and so says nothing of it."""
+        return self.value.get(name)
+
+    def entries(self, name: Section) -> Mapping[str, Mapping[str, Any]]:
+        """The entries of a section, however many."""
+        return self.section(name) or {}
+
+    def refusal(self, faults: Sequence[Fault]) -> InvalidInput:
+        """The error that names each fault with its path and line."""
+        return _refusal([self._placed(fault) for fault in faults[:MAX_FAULTS]], len(faults))
+
+    def _placed(self, fault: Fault) -> dict[str, str]:
+        value: Any = self.value
+        for step in fault.steps:
+            value = _below(value, step)
+        steps = [*fault.steps, *_steps_of(value, fault.rest)]
+        path = ".".join(map(str, [*fault.steps, *([fault.rest] if fault.rest else [])]))
+        return {"path": path, "message": f"Line {self.place.line_of(steps)}: {fault.message}"}
+
+
+def read_file(text: str | bytes) -> File:
+    """A file of its text. Raises ``InvalidInput`` with the path and line of each fault."""
+    size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_BYTES:
+        raise _refusal([{"path": "", "message": f"The file has {size} bytes; at most {MAX_BYTES} are read."}])
+    try:
+        found = read_yaml(text)
+    except BadYaml as fault:
+        where = f"Line {fault.line}: " if fault.line else ""
+        raise _refusal([{"path": "", "message": f"{where}{fault}."}]) from None
+    value = found.value
+    if not isinstance(value, dict) or "marina" not in value:
+        hint = ""
+        if isinstance(value, dict) and ("mcpServers" in value or "servers" in value):
+            hint = " A list of MCP servers, as clients have it, is taken over by itself."
+        raise _refusal(
+            [
+                {
+                    "path": "marina",
+                    "message": f"Line 1: this is no configuration: it begins with marina: {VERSION}.{hint}",
+                }
+            ]
+        )
+    if value["marina"] != VERSION or isinstance(value["marina"], bool):
+        message = f"Line {found.place.line_of(['marina'])}: this Marina reads version {VERSION}."
+        raise _refusal([{"path": "marina", "message": message}])
+    # A section without entries reads as nothing at all.
+    value = {name: {} if each is None and name in SECTIONS else each for name, each in value.items()}
+    file = File(value, found.place)
+    faults = [
+        Fault(tuple(steps), f"{message}.")
+        for error in _validator().iter_errors(value)
+        for steps, message in describe_fault(error, "is not known here")
+    ]
+    if faults:
+        raise file.refusal(faults)
+    return file
+
+
+@cache
+def _validator() -> jsonschema_rs.Validator:
+    return compile_schema(SCHEMA)
+
+
+def _refusal(errors: list[dict[str, str]], count: int = 1) -> InvalidInput:
+    first = errors[0]
+    what = f"{first['path']}: {first['message']}" if first["path"] else first["message"]
+    more = f" There are {count - 1} more faults." if count > 1 else ""
+    return InvalidInput(f"{what}{more} Nothing was changed.", errors=errors, code="configuration_invalid")
+
+
+def _steps_of(value: Any, rest: str) -> list[str | int]:
+    """The steps that a dotted path means in this value, as far as it goes. Names may hold dots themselves."""
+    steps: list[str | int] = []
+    rest = _INDEX.sub(r".\1", rest).strip(".")
+    while rest:
+        step: str | int | None
+        if isinstance(value, dict):
+            named = [name for name in value if rest == name or rest.startswith(f"{name}.")]
+            step = max(named, key=len, default=None)
+        else:
+            index = rest.partition(".")[0]
+            step = (
+                int(index)
+                if isinstance(value, list) and index.isdecimal() and int(index) < len(value)
+                else None
+            )
+        if step is None:
+            break
+        steps.append(step)
+        rest = rest[len(str(step)) :].lstrip(".")
+        value = value[step]
+    return steps
+
+
+def _below(value: Any, step: str | int) -> Any:
+    try:
+        return value[step]
+    except (KeyError, IndexError, TypeError):
+        return None

@@ -1,0 +1,153 @@
+"""A data source's settings as a file has them, and back: secrets and whole documents stay out of files.
+
+What stands as ``{kept: true}`` stays as it is stored, but only while the other settings stay, too: a password that was
+entered for one host is never sent to another because somebody edited a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import InvalidInput, SourceError
+from core.loop import run_async
+from servers.execution.contract import Backend
+from servers.models import DataSource
+from servers.services.configuration.form import KEPT
+from servers.services.kinds import backend_of, find_kind
+from servers.services.sources import execution_source
+from tenants.services.inputs import Faults, faults_below, refuse
+
+GIVE = "Give it with the file: it is not in it."
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a source's settings are to be. ``settings`` are ``None`` where they are so already.
+
+    ``renewed`` names those whose values change unseen. ``version`` is that of the source when it was read.
+    """
+
+    settings: Mapping[str, Any] | None = field(repr=False)
+    renewed: tuple[str, ...] = ()
+    version: int = 0
+
+
+def written_settings(row: DataSource) -> dict[str, Any]:
+    """A source's settings as a file has them. Of a kind that is not installed any more, what may be shown."""
+    kind = find_kind(row.kind)
+    stored = stored_settings(row)
+    if kind is None or stored is None:
+        return dict(row.settings)
+    written: dict[str, Any] = {}
+    for name, value in stored.items():
+        if name in kind.secrets:
+            if value not in (None, ""):
+                written[name] = dict(value) if isinstance(value, Mapping) else dict(KEPT)
+        elif name in kind.documents and isinstance(value, Mapping):
+            written[name] = value.get("url") or dict(KEPT)
+        else:
+            written[name] = value
+    return written
+
+
+def stored_settings(row: DataSource) -> Mapping[str, Any] | None:
+    """The whole settings, in memory only; ``None`` where they do not open any more."""
+    try:
+        return execution_source(row).settings
+    except SourceError:
+        return None
+
+
+def wanted_settings(
+    kind: object, wished: Mapping[str, Any], given: Mapping[str, Any], row: DataSource | None
+) -> Wanted:
+    """What a file and what was given with it make of a source's settings; ``row`` is the source, where there is one.
+
+    May fetch a document: never within a transaction. Raises ``InvalidInput`` with a path a fault.
+    """
+    backend = backend_of(kind)
+    stored = (stored_settings(row) or {}) if row is not None else {}
+    filled, kept = _filled(wished, given, stored)
+    if row is None:
+        with faults_below("settings"):
+            return Wanted(_fetched(backend, filled))
+    known = _known_documents(backend, filled, stored)
+    if known and _cleaned(backend, {**filled, **known}, quietly=True) == stored:
+        return Wanted(None, version=row.version)
+    with faults_below("settings"):
+        fetched = _fetched(backend, filled)
+        cleaned = _cleaned(backend, fetched) or {}
+    if cleaned == stored:
+        return Wanted(None, version=row.version)
+    differing = sorted(name for name in {*cleaned, *stored} if cleaned.get(name) != stored.get(name))
+    _refuse_kept(kept, differing)
+    unseen = backend.secret_settings | backend.document_settings
+    return Wanted(fetched, tuple(name for name in differing if name in unseen), row.version)
+
+
+def _filled(
+    wished: Mapping[str, Any], given: Mapping[str, Any], stored: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """The settings with what was given, and with what is stored where that is to be kept; the names of the latter."""
+    filled = {**wished, **given}
+    kept = [name for name, value in filled.items() if value == KEPT]
+    faults = Faults()
+    for name in kept:
+        if stored.get(name) in (None, ""):
+            faults.add(f"settings.{name}", f"none is stored that could be kept. {GIVE}")
+        else:
+            filled[name] = stored[name]
+    faults.require_none()
+    return filled, kept
+
+
+def _refuse_kept(kept: Sequence[str], differing: Sequence[str]) -> None:
+    """Raise where settings that are to be kept would go with others that change."""
+    faults = Faults()
+    for name in kept:
+        others = ", ".join(differing)[:200]
+        message = f"it is kept only while the other settings stay, and these change: {others}. {GIVE}"
+        faults.add(f"settings.{name}", message)
+    faults.require_none()
+
+
+def _known_documents(
+    backend: Backend, filled: Mapping[str, Any], stored: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Of the documents that are named by address those that are stored from there: nothing is fetched to compare."""
+    return {
+        name: stored[name]
+        for name in backend.document_settings & filled.keys() & stored.keys()
+        if isinstance(stored[name], Mapping) and filled[name] == stored[name].get("url")
+    }
+
+
+def _fetched(backend: Backend, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not backend.document_settings & settings.keys():
+        return settings
+    return run_async(backend.fetch_documents(settings))
+
+
+def _cleaned(
+    backend: Backend, settings: Mapping[str, Any], *, quietly: bool = False
+) -> dict[str, Any] | None:
+    """What would be stored of these settings; with ``quietly``, ``None`` where they are not valid."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    try:
+        return backend.keep_settings(backend.clean_settings(given))
+    except InvalidInput:
+        if quietly:
+            return None
+        raise
+
+
+def read_given(given: object) -> dict[str, dict[str, Any]]:
+    """What was given with a file: by source, then by setting. Raises ``InvalidInput``."""
+    if not isinstance(given, Mapping):
+        refuse("secrets", "must be an object: the names of data sources, each with its settings.")
+    for source, settings in given.items():
+        if not isinstance(settings, Mapping):
+            refuse(f"secrets.{source}", "must be an object: the names of settings with their values.")
+    return {str(source): dict(settings) for source, settings in given.items()}

@@ -1,0 +1,132 @@
+"""``manage.py export`` and ``import``: what they print, write and exit with, as a build sees it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from servers.services.configuration.exporting import export_configuration
+from servers.services.configuration.form import SCHEMA
+from servers.services.sources import list_sources
+from tenants.audit.records import decode
+from tenants.models import AuditRecord
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+from tests.factories import Team, email_of, make_team
+
+DOCUMENTED = Path(__file__).resolve().parents[2] / "docs/configuration.schema.json"
+FILE = "marina: 1\nsources:\n  kit:\n    kind: toolkit\n"
+HTTP = "marina: 1\nsources:\n  api:\n    kind: http\n    settings: {auth: bearer, token: {kept: true}, base_url: 'https://a.example'}\n"
+
+
+@pytest.fixture
+def team(database: None) -> Team:
+    return make_team()
+
+
+def run(command: str, *words: object, **options: Any) -> tuple[int, str]:
+    """The exit code and what was printed."""
+    out = io.StringIO()
+    try:
+        call_command(command, *map(str, words), stdout=out, **options)
+    except SystemExit as end:
+        return int(end.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+def actors(team: Team, kind: str) -> list[str]:
+    with tenant_scope(team.tenant_id):
+        return [decode(bytes(row.body))["actor"] for row in AuditRecord.objects.filter(kind=kind)]
+
+
+def test_a_build_sees_by_the_exit_code_whether_there_is_anything_to_do(team: Team, tmp_path: Path) -> None:
+    file = tmp_path / "team.yaml"
+    file.write_text(FILE)
+    code, told = run("import", "--tenant", team.slug, file, "--plan")
+    assert code == 2
+    assert told.startswith("+ source kit\n")
+    assert told.endswith("1 to create, 0 to change, 0 to delete.\n")
+    assert not list_sources(caller=team.owner)
+    code, told = run("import", "--tenant", team.slug, file, "--yes")
+    assert (code, told.splitlines()[-1]) == (0, "Applied: 1 created, 0 changed, 0 deleted.")
+    assert run("import", "--tenant", team.slug, file, "--plan") == (
+        0,
+        "Nothing to do: the team is as the file says.\n",
+    )
+    assert actors(team, "configuration.applied") == ["operator"]
+
+
+def test_faults_end_it_with_their_lines(team: Team, tmp_path: Path) -> None:
+    file = tmp_path / "team.yaml"
+    file.write_text(FILE + "tools:\n  a: {source: kit, kind: sql, definition: {}}\n  b: {}\n")
+    with pytest.raises(CommandError) as caught:
+        run("import", "--tenant", team.slug, file, "--plan")
+    assert caught.value.returncode == 1
+    assert "\n  tools.b.source: Line 7: is required, but missing." in str(caught.value)
+    for words, says in (
+        (["--tenant", "no-such-team", file], "There is no team 'no-such-team'"),
+        (["--tenant", team.slug, tmp_path / "absent"], "cannot be read: No such file"),
+        (["--tenant", team.slug, file, "--as", "nobody@example.com"], "There is no account"),
+        (["--tenant", team.slug, file, "--as", make_team().owner_email], "not a member of it"),
+    ):
+        with pytest.raises(CommandError, match=says):
+            run("import", *words)
+
+
+def test_without_a_terminal_it_asks_for_yes(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "team.yaml"
+    file.write_text(FILE)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    with pytest.raises(CommandError, match="say --yes"):
+        run("import", "--tenant", team.slug, file)
+    assert not list_sources(caller=team.owner)
+
+
+def test_a_named_member_acts_with_their_own_rights(team: Team, tmp_path: Path) -> None:
+    file = tmp_path / "team.yaml"
+    file.write_text(FILE)
+    viewer, editor = email_of(team.member(Role.VIEWER)), email_of(team.member(Role.EDITOR))
+    with pytest.raises(CommandError, match="Your role viewer does not allow this"):
+        run("import", "--tenant", team.slug, file, "--yes", "--as", viewer)
+    run("import", "--tenant", team.slug, file, "--yes", "--as", editor.upper())
+    assert actors(team, "source.created") == [f"user:{editor}"]
+
+
+def test_secrets_come_of_a_file_of_their_own(team: Team, tmp_path: Path) -> None:
+    file, secrets = tmp_path / "team.yaml", tmp_path / "secrets.yaml"
+    file.write_text(HTTP)
+    secrets.write_text("api:\n  token: sekrit-1\n")
+    with pytest.raises(CommandError, match="Give it with the file"):
+        run("import", "--tenant", team.slug, file, "--yes")
+    _, told = run("import", "--tenant", team.slug, file, "--yes", "--secrets", secrets)
+    assert "+ settings.token: (as given)" in told
+    assert "sekrit" not in told
+    assert run("import", "--tenant", team.slug, file, "--plan", "--secrets", secrets)[0] == 0
+    secrets.write_text("api: {token: sekrit-2, token: x}\n")
+    with pytest.raises(CommandError, match="--secrets: line 1 is not YAML") as caught:
+        run("import", "--tenant", team.slug, file, "--plan", "--secrets", secrets)
+    assert "sekrit" not in str(caught.value)
+
+
+def test_an_export_is_the_file_and_nothing_else(team: Team, tmp_path: Path) -> None:
+    _, told = run("export", "--tenant", team.slug)
+    assert told == export_configuration(caller=team.owner)
+    output = tmp_path / "out.yaml"
+    assert run("export", "--tenant", team.slug, "-o", output) == (0, "")
+    assert output.read_text() == told
+    assert run("import", "--tenant", team.slug, output, "--plan", "--prune")[0] == 0
+    with pytest.raises(CommandError, match="There is no team"):
+        run("export", "--tenant", "no-such-team")
+
+
+def test_the_schema_is_the_one_of_the_documentation() -> None:
+    assert json.loads(run("export", "--schema")[1]) == SCHEMA
+    assert DOCUMENTED.read_text() == run("export", "--schema")[1]

@@ -6,6 +6,7 @@ from django.urls import path, re_path
 
 from servers.api.access import AccessView
 from servers.api.caching import ToolCacheClearView, ToolCacheView
+from servers.api.configuration import ConfigurationApplyView, ConfigurationPlanView, ConfigurationView
 from servers.api.doctor import SelfTestView, TimelinesView, TimelineView
 from servers.api.named_secrets import SecretReadView, SecretsView, SecretView
 from servers.api.prompts import PromptsView, PromptView
@@ -76,6 +77,9 @@ urlpatterns = [
     path("tenants/<str:tenant>/servers/<str:server>", ServerView.as_view()),
     path("tenants/<str:tenant>/servers/<str:server>/versions", ServedVersionsView.as_view()),
     path("tenants/<str:tenant>/servers/<str:server>/versions/<str:served>", ServedVersionView.as_view()),
+    path("tenants/<str:tenant>/configuration.yaml", ConfigurationView.as_view()),
+    path("tenants/<str:tenant>/configuration/plan", ConfigurationPlanView.as_view()),
+    path("tenants/<str:tenant>/configuration/apply", ConfigurationApplyView.as_view()),
     path("tenants/<str:tenant>/access", AccessView.as_view()),
     re_path(r"", NoSuchAddress.as_view()),
 ]

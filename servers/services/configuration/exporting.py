@@ -31,6 +31,11 @@ def export_configuration(*, caller: Caller) -> str:
         return write_file(load_state(caller=caller))
 
 
+def name_file(slug: str) -> str:
+    """What the file of a team is called."""
+    return f"{slug}.marina.yaml"
+
+
 def require_whole(caller: Caller) -> None:
     """Raise ``Forbidden`` for a credential that sees a part of the team only: a file is of all of it."""
     if servers_left(caller) is None and tools_left(caller) is None:

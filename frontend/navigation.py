@@ -43,6 +43,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
             Item("resources", "Resources", "file", "frontend:resources", Action.RESOURCES_READ),
             Item("prompts", "Prompts", "speech", "frontend:prompts", Action.PROMPTS_READ),
             Item("servers", "Servers", "server", "frontend:servers", Action.SERVERS_READ),
+            Item("configuration", "Configuration", "copy", "frontend:configuration", Action.SOURCES_READ),
         ),
     ),
     (

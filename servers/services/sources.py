@@ -49,6 +49,10 @@ CHECKS_AT_ONCE: Final = 8
 _MAX_REASON: Final = 500
 
 
+class FetchedSettings(dict[str, Any]):
+    """Settings with the documents that they name: these are not fetched again."""
+
+
 def list_sources(*, caller: Caller) -> list[DataSource]:
     """The tenant's data sources by name; none holds a secret in clear."""
     caller.require(Action.SOURCES_READ)
@@ -337,6 +341,8 @@ def _fetched(
 
 def _with_documents(backend: Backend, settings: object, *, anew: bool = False) -> Any:
     if not isinstance(settings, Mapping) or not backend.document_settings & settings.keys():
+        return settings
+    if isinstance(settings, FetchedSettings):
         return settings
     with faults_below("settings"):
         return run_async(backend.fetch_documents(settings, anew=anew))

@@ -15,8 +15,9 @@ from core.loop import run_async
 from servers.execution.contract import Backend
 from servers.models import DataSource
 from servers.services.configuration.form import KEPT
+from servers.services.configuration.reading import File
 from servers.services.kinds import backend_of, find_kind
-from servers.services.sources import execution_source
+from servers.services.sources import FetchedSettings, execution_source
 from tenants.services.inputs import Faults, faults_below, refuse
 
 GIVE = "Give it with the file: it is not in it."
@@ -32,6 +33,15 @@ class Wanted:
     settings: Mapping[str, Any] | None = field(repr=False)
     renewed: tuple[str, ...] = ()
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSetting:
+    """A setting that stands as ``{kept: true}``: a secret, or a document."""
+
+    source: str
+    name: str
+    document: bool
 
 
 def written_settings(row: DataSource) -> dict[str, Any]:
@@ -127,7 +137,7 @@ def _known_documents(
 def _fetched(backend: Backend, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     if not backend.document_settings & settings.keys():
         return settings
-    return run_async(backend.fetch_documents(settings))
+    return FetchedSettings(run_async(backend.fetch_documents(settings)))
 
 
 def _cleaned(
@@ -141,6 +151,17 @@ def _cleaned(
         if quietly:
             return None
         raise
+
+
+def kept_settings(file: File) -> list[KeptSetting]:
+    """What a file leaves out of the settings of its sources, in its order."""
+    found = []
+    for source, entry in file.entries("sources").items():
+        kind = find_kind(entry["kind"])
+        for name, value in (entry.get("settings") or {}).items():
+            if value == KEPT:
+                found.append(KeptSetting(source, name, kind is not None and name in kind.documents))
+    return found
 
 
 def read_given(given: object) -> dict[str, dict[str, Any]]:

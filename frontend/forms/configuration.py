@@ -7,6 +7,7 @@ from typing import Any, Final
 from django import forms
 
 from core.errors import InvalidInput
+from core.strictjson import BadJson, read_object
 from frontend.forms.base import ServiceForm, mono
 from servers.services.configuration.reading import read_file
 from servers.services.configuration.settings import KeptSetting, kept_settings
@@ -42,14 +43,13 @@ class ConfigurationForm(ServiceForm):
             # Its faults are told by whoever plans it.
             return
         for place, each in enumerate(self.kept):
-            attributes = mono(rows="3") if each.document else {**mono(), "autocomplete": "new-password"}
+            secret = each.shape == "text"
+            attributes = {**mono(), "autocomplete": "new-password"} if secret else mono(rows="3")
             self.fields[f"{_GIVEN}{place}"] = forms.CharField(
                 label=f"{each.source}: {each.name}",
                 required=False,
                 strip=False,
-                widget=forms.Textarea(attrs=attributes)
-                if each.document
-                else forms.PasswordInput(attrs=attributes),
+                widget=forms.PasswordInput(attrs=attributes) if secret else forms.Textarea(attrs=attributes),
             )
 
     @property
@@ -61,9 +61,21 @@ class ConfigurationForm(ServiceForm):
         """The text of the file."""
         return str(self.cleaned_data["configuration"]).replace("\r\n", "\n")
 
-    def secrets(self) -> dict[str, dict[str, str]]:
+    def clean(self) -> dict[str, Any]:
+        """What was typed of settings that are objects, as such."""
+        cleaned = super().clean() or self.cleaned_data
+        for place, each in enumerate(self.kept):
+            name = f"{_GIVEN}{place}"
+            if each.shape == "object" and cleaned.get(name):
+                try:
+                    cleaned[name] = read_object(cleaned[name].encode("utf-8", "surrogatepass"))
+                except BadJson as fault:
+                    self.add_error(name, f'Give a JSON object, like {{"X-API-Key": "…"}}: {fault}.')
+        return cleaned
+
+    def secrets(self) -> dict[str, dict[str, Any]]:
         """What was typed of it, by source and setting."""
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[str, Any]] = {}
         for place, each in enumerate(self.kept):
             if typed := self.cleaned_data.get(f"{_GIVEN}{place}"):
                 found.setdefault(each.source, {})[each.name] = typed

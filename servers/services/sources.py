@@ -340,9 +340,9 @@ def _fetched(
 
 
 def _with_documents(backend: Backend, settings: object, *, anew: bool = False) -> Any:
-    if not isinstance(settings, Mapping) or not backend.document_settings & settings.keys():
-        return settings
     if isinstance(settings, FetchedSettings):
+        return settings
+    if not isinstance(settings, Mapping) or not backend.document_settings & settings.keys():
         return settings
     with faults_below("settings"):
         return run_async(backend.fetch_documents(settings, anew=anew))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeGuard
 
 from core.errors import InvalidInput, SourceError
 from core.loop import run_async
@@ -16,7 +16,7 @@ from servers.execution.contract import Backend
 from servers.models import DataSource
 from servers.services.configuration.form import KEPT
 from servers.services.configuration.reading import File
-from servers.services.kinds import backend_of, find_kind
+from servers.services.kinds import Kind, backend_of, find_kind
 from servers.services.sources import FetchedSettings, execution_source
 from tenants.services.inputs import Faults, faults_below, refuse
 
@@ -41,7 +41,7 @@ class KeptSetting:
 
     source: str
     name: str
-    document: bool
+    shape: Literal["text", "object", "document"]
 
 
 def written_settings(row: DataSource) -> dict[str, Any]:
@@ -52,14 +52,23 @@ def written_settings(row: DataSource) -> dict[str, Any]:
         return dict(row.settings)
     written: dict[str, Any] = {}
     for name, value in stored.items():
+        if name not in kind.schema["properties"]:
+            # What the kind keeps beside the settings that are entered.
+            continue
         if name in kind.secrets:
             if value not in (None, ""):
-                written[name] = dict(value) if isinstance(value, Mapping) else dict(KEPT)
+                shown = row.settings.get(name)
+                written[name] = dict(shown) if is_reference(shown) else dict(KEPT)
         elif name in kind.documents and isinstance(value, Mapping):
             written[name] = value.get("url") or dict(KEPT)
         else:
             written[name] = value
     return written
+
+
+def is_reference(value: Any) -> TypeGuard[Mapping[str, str]]:
+    """Whether this names a secret, and is none itself: it may stand in files, and where settings are shown."""
+    return isinstance(value, Mapping) and value.keys() == {"secret"} and isinstance(value["secret"], str)
 
 
 def stored_settings(row: DataSource) -> Mapping[str, Any] | None:
@@ -81,17 +90,24 @@ def wanted_settings(
     stored = (stored_settings(row) or {}) if row is not None else {}
     filled, kept = _filled(wished, given, stored)
     if row is None:
-        with faults_below("settings"):
-            return Wanted(_fetched(backend, filled))
-    known = _known_documents(backend, filled, stored)
-    if known and _cleaned(backend, {**filled, **known}, quietly=True) == stored:
+        return Wanted(_fetched(backend, filled))
+    entered = _entered(backend, stored)
+    alike = {**filled, **_known_documents(backend, filled, stored), **_known_secrets(filled, row, stored)}
+    if _cleaned(backend, alike, quietly=True) == entered:
         return Wanted(None, version=row.version)
+    others = [
+        name for name, value in filled.items() if is_reference(value) and row.settings.get(name) != value
+    ]
+    fetched = _fetched(backend, filled)
+    if others:
+        # Another secret is named, whose value is not looked at here: whoever stores the settings judges them.
+        _refuse_kept(kept, others)
+        return Wanted(fetched, version=row.version)
     with faults_below("settings"):
-        fetched = _fetched(backend, filled)
-        cleaned = _cleaned(backend, fetched) or {}
-    if cleaned == stored:
+        cleaned = _cleaned(backend, {**fetched, **_known_secrets(filled, row, stored)})
+    if cleaned == entered:
         return Wanted(None, version=row.version)
-    differing = sorted(name for name in {*cleaned, *stored} if cleaned.get(name) != stored.get(name))
+    differing = sorted(name for name in {*cleaned, *entered} if cleaned.get(name) != entered.get(name))
     _refuse_kept(kept, differing)
     unseen = backend.secret_settings | backend.document_settings
     return Wanted(fetched, tuple(name for name in differing if name in unseen), row.version)
@@ -134,23 +150,39 @@ def _known_documents(
     }
 
 
+def _known_secrets(filled: Mapping[str, Any], row: DataSource, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings that name a secret, the values of those that name the same one already."""
+    return {
+        name: stored.get(name)
+        for name, value in filled.items()
+        if is_reference(value) and row.settings.get(name) == value
+    }
+
+
 def _fetched(backend: Backend, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not backend.document_settings & settings.keys():
+    named = backend.document_settings & settings.keys() or getattr(backend, "describes_itself", False)
+    if not named or any(is_reference(value) for value in settings.values()):
+        # Where a secret is named, whoever puts its value in fetches, too.
         return settings
-    return FetchedSettings(run_async(backend.fetch_documents(settings)))
+    with faults_below("settings"):
+        return FetchedSettings(run_async(backend.fetch_documents(settings)))
 
 
-def _cleaned(
-    backend: Backend, settings: Mapping[str, Any], *, quietly: bool = False
-) -> dict[str, Any] | None:
-    """What would be stored of these settings; with ``quietly``, ``None`` where they are not valid."""
+def _cleaned(backend: Backend, settings: Mapping[str, Any], *, quietly: bool = False) -> dict[str, Any]:
+    """What would be stored of these settings. With ``quietly``, nothing where they are not valid."""
     given = {name: value for name, value in settings.items() if value is not None}
     try:
-        return backend.keep_settings(backend.clean_settings(given))
+        return _entered(backend, backend.keep_settings(backend.clean_settings(given)))
     except InvalidInput:
         if quietly:
-            return None
+            return {}
         raise
+
+
+def _entered(backend: Backend, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of stored settings those that somebody entered: a kind may keep something of its own beside them."""
+    known = backend.settings_schema.get("properties", {})
+    return {name: value for name, value in settings.items() if name in known}
 
 
 def kept_settings(file: File) -> list[KeptSetting]:
@@ -160,8 +192,16 @@ def kept_settings(file: File) -> list[KeptSetting]:
         kind = find_kind(entry["kind"])
         for name, value in (entry.get("settings") or {}).items():
             if value == KEPT:
-                found.append(KeptSetting(source, name, kind is not None and name in kind.documents))
+                found.append(KeptSetting(source, name, _shape(kind, name)))
     return found
+
+
+def _shape(kind: Kind | None, name: str) -> Literal["text", "object", "document"]:
+    if kind is None:
+        return "text"
+    if name in kind.documents:
+        return "document"
+    return "object" if kind.schema["properties"].get(name, {}).get("type") == "object" else "text"
 
 
 def read_given(given: object) -> dict[str, dict[str, Any]]:

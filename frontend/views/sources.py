@@ -113,7 +113,7 @@ def source_try(request: HttpRequest, caller: Caller) -> HttpResponse:
     if not form.data.get("name"):
         # A name is not needed to connect.
         form.fields["name"].required = False
-    context: dict[str, Any] = {"form": form}
+    context: dict[str, Any] = {"form": form, "kind": kind}
     if form.is_valid():
         settings, name = form.settings(), form.cleaned_data["name"]
         previewed: list[Offering] = []
@@ -167,11 +167,12 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
 @require_POST
 @tenant_page(Action.SOURCES_CHANGE)
 def source_refresh(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpResponse:
-    """Take over what the source brings now, and say what that changed; of a document, show first what would."""
+    """Take over what the source brings now, and say what changed; of what others describe, show first what would."""
     row = get_source(source_id, caller=caller)
     kind = find_kind(row.kind)
     try:
-        if kind is not None and kind.documents & row.settings.keys() and "seen" not in request.POST:
+        moves = kind is not None and (kind.describes_itself or kind.documents & row.settings.keys())
+        if moves and "seen" not in request.POST:
             differences = preview_refresh(source_id, caller=caller)
             if differences:
                 context = {"source": row, "kind": kind, "differences": differences}

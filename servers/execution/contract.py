@@ -97,12 +97,22 @@ class OfferedPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that a source has and does not bring, and why, in a sentence. ``what``: ``tool``, ``prompt`` …"""
+
+    what: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Offering:
     """All that a source brings along."""
 
     tools: Sequence[Offered] = ()
     resources: Sequence[OfferedResource] = ()
     prompts: Sequence[OfferedPrompt] = ()
+    left_out: Sequence[LeftOut] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,7 @@ class Outcome:
     Of a tool: ``structured`` is a JSON value, ``text`` its reading for models, ``content`` MCP content blocks where
     text alone will not do; ``failed`` marks a result that tells of the tool's own failure. Of a resource: ``content``
     is its contents (``uri``, ``mimeType``, ``text`` or ``blob``). Of a prompt: ``content`` is its messages
-    and ``text`` its description.
+    and ``text`` its description. ``meta`` is what an MCP result has as ``_meta``.
     """
 
     structured: Any
@@ -122,6 +132,7 @@ class Outcome:
     truncated: bool = False
     content: Sequence[Mapping[str, Any]] | None = None
     failed: bool = False
+    meta: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +344,8 @@ class Backend(Protocol):
     """Whether its operations call other tools (``Context.call``). Each run of one is in the log before it begins."""
     document_settings: frozenset[str] = frozenset()
     """Names of settings that hold a document, or say where one is. What it brings is stored; it is not."""
+    describes_itself: bool = False
+    """Whether the source is asked what it brings, whenever that is wanted anew: ``fetch_documents`` connects to it."""
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Check and normalise settings. Runs no I/O. Raises ``InvalidInput`` with a path a fault."""

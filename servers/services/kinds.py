@@ -17,6 +17,7 @@ class Kind:
 
     ``tool_kinds``: the kinds of tools that teams define on it. ``documents``: names of settings that hold one.
     ``summary``: what it is for, in a sentence.
+    ``describes_itself``: what it brings is what a stranger says, and may say otherwise tomorrow.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Kind:
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
     documents: frozenset[str] = frozenset()
     summary: str = ""
+    describes_itself: bool = False
 
     @property
     def ready(self) -> bool:
@@ -67,4 +69,5 @@ def _kind(backend: Backend) -> Kind:
         backend.tool_kinds,
         backend.document_settings,
         backend.summary,
+        backend.describes_itself,
     )

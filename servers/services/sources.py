@@ -271,7 +271,8 @@ def test_settings(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> 
     Raises ``InvalidInput``; then nothing was connected to.
     """
     caller.require(Action.SOURCES_CHANGE)
-    backend, cleaned, _ = _fetched(kind, settings, caller)
+    # What a source brings is not asked for here: that it cannot say so is what the test is to tell.
+    backend, cleaned, _ = _fetched(kind, settings, caller, documents=not backend_of(kind).describes_itself)
     source = Source(
         id=uuid4(), tenant_id=caller.tenant_id, name="unsaved", kind=backend.kind, version=0, settings=cleaned
     )
@@ -328,21 +329,22 @@ def _name_conflict(name: object) -> Conflict:
 
 
 def _fetched(
-    kind: object, settings: object, caller: Caller
+    kind: object, settings: object, caller: Caller, *, documents: bool = True
 ) -> tuple[Backend, dict[str, Any], dict[str, str]]:
-    """Settings that were entered, cleaned, with the secrets and documents that they name. Outside any transaction.
+    """Settings that were entered, cleaned, with the secrets and ``documents`` that they name. Outside any transaction.
 
     And the names of the secrets, by setting.
     """
     filled = fill_in(backend_of(kind), settings, caller=caller)
-    backend, cleaned = _cleaned(kind, _with_documents(backend_of(kind), filled.settings))
+    given = _with_documents(backend_of(kind), filled.settings) if documents else filled.settings
+    backend, cleaned = _cleaned(kind, given)
     return backend, cleaned, kept_references(backend.keep_settings(cleaned), filled)
 
 
 def _with_documents(backend: Backend, settings: object, *, anew: bool = False) -> Any:
-    if isinstance(settings, FetchedSettings):
+    if isinstance(settings, FetchedSettings) or not isinstance(settings, Mapping):
         return settings
-    if not isinstance(settings, Mapping) or not backend.document_settings & settings.keys():
+    if not backend.describes_itself and not backend.document_settings & settings.keys():
         return settings
     with faults_below("settings"):
         return run_async(backend.fetch_documents(settings, anew=anew))
@@ -358,7 +360,7 @@ def _anew(source_id: UUID, document: Any, *, caller: Caller) -> tuple[Backend, d
         if not held:
             refuse("document", "this data source is not made of a document. Leave it out.")
         stored[held[0]] = document
-    if not held:
+    if not held and not backend.describes_itself:
         return backend, stored, row.version
     given = _with_documents(backend, stored, anew=document is None)
     return *_cleaned(row.kind, given), row.version

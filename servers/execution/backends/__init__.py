@@ -11,6 +11,7 @@ from servers.execution.backends.files import FilesBackend
 from servers.execution.backends.flows import FlowsBackend
 from servers.execution.backends.handmade import HandmadeBackend
 from servers.execution.backends.http import HttpBackend
+from servers.execution.backends.mcp import McpBackend
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
 from servers.execution.backends.toolkit import ToolkitBackend
@@ -30,6 +31,7 @@ def build_backends(
         FlowsBackend(),
         HandmadeBackend(),
         HttpBackend(allow_address=allow_address),
+        McpBackend(allow_address=allow_address),
         PostgresBackend(allow_address=allow_address, note_slow=note_slow),
         ToolkitBackend(allow_address=allow_address),
     ]

@@ -51,8 +51,9 @@ class CallResult:
     ``outcome`` is ``ok``, ``error`` (the tool ran and failed), ``refused`` (by a rule of its source) or ``invalid``
     (the input); with all but the first, ``error`` says why. A tool that reports its own failure in words has
     outcome ``error``, code ``tool_failed``, and what it said in ``text``, ``structured`` and ``content``.
-    ``content`` is MCP's content blocks, or ``None`` where ``text`` is all. ``seq`` is the place of its record in the
-    tenant's log. ``served_from`` is empty, or where the result came from without a run: as of ``Entry``.
+    ``content`` is MCP's content blocks, or ``None`` where ``text`` is all; ``meta`` is MCP's ``_meta``. ``seq`` is the
+    place of its record in the tenant's log. ``served_from`` is empty, or where the result came from without a run: as
+    of ``Entry``.
     """
 
     tool: str
@@ -68,6 +69,7 @@ class CallResult:
     error: MarinaError | None = None
     content: Sequence[Mapping[str, Any]] | None = None
     served_from: str = ""
+    meta: Mapping[str, Any] | None = None
 
 
 async def call_tool(
@@ -139,6 +141,7 @@ async def call_tool(
         error=failure,
         content=outcome.content,
         served_from=record.served_from,
+        meta=outcome.meta,
     )
 
 

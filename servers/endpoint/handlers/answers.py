@@ -102,8 +102,13 @@ def lacks_capability(error: MarinaError) -> RpcError:
     )
 
 
-def complete(incoming: Incoming, members: Mapping[str, Any]) -> bytes:
-    """A result of these members, with what each result of the modern revision has."""
+def complete(incoming: Incoming, members: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> bytes:
+    """A result of these members, with what each result of the modern revision has. ``meta`` is its ``_meta`` beyond."""
+    if meta is not None:
+        members = {
+            **members,
+            "_meta": {**meta, **(orjson.loads(incoming.view.identity) if incoming.modern else {})},
+        }
     if not incoming.modern:
         return orjson.dumps(members)
     return orjson.dumps(

@@ -62,7 +62,7 @@ async def get(incoming: Incoming) -> bytes:
     members: dict[str, Any] = {"messages": list(outcome.content or ())}
     if outcome.text:
         members = {"description": outcome.text, **members}
-    return complete(incoming, members)
+    return complete(incoming, members, outcome.meta)
 
 
 async def complete_value(incoming: Incoming) -> bytes:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-import orjson
 from redis.exceptions import RedisError
 
 from core.errors import Forbidden, NotFound, SourceError
@@ -70,10 +69,11 @@ async def read(incoming: Incoming) -> bytes:
         if error.code == "client_cannot" and incoming.modern:
             raise lacks_capability(error) from None
         raise
-    members = {"contents": list(outcome.content or ())}
+    members: dict[str, Any] = {"contents": list(outcome.content or ())}
     if not incoming.modern:
-        return orjson.dumps(members)
-    return complete(incoming, {**members, "ttlMs": CONTENT_TTL_MS, "cacheScope": CACHE_SCOPE})
+        return complete(incoming, members, outcome.meta)
+    members |= {"ttlMs": CONTENT_TTL_MS, "cacheScope": CACHE_SCOPE}
+    return complete(incoming, members, outcome.meta)
 
 
 async def subscribe(incoming: Incoming) -> bytes:

@@ -101,4 +101,6 @@ def _result_bytes(incoming: Incoming, result: CallResult) -> bytes:
         answer["_meta"] = orjson.Fragment(
             incoming.view.identity[:-1] + b"," + detail[1:] if incoming.modern else detail
         )
-    return orjson.dumps(answer)
+    if result.meta is not None:
+        answer["_meta"] = {**result.meta, **orjson.loads(orjson.dumps(answer.get("_meta", {})))}
+    return orjson.dumps(answer, default=str)

@@ -1,0 +1,158 @@
+"""Upstream MCP servers behind Marina, by the official client: the four pairs of eras, and Marina behind Marina."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ResourceLink, TextContent, TextResourceContents
+
+from servers.services.sources import create_source
+from tests.factories import Team, make_team
+from tests.marina.harbour import Harbour
+from tests.protocol.conftest import ALL_SCOPES, Records
+from tests.servers.execution.mcp.shipyard import Era, open_shipyard
+
+pytestmark = pytest.mark.anyio
+
+Access = tuple[str, str]
+
+
+@pytest.fixture(scope="module", params=["legacy", "modern"])
+def yard(request: pytest.FixtureRequest) -> Iterator[Harbour]:
+    era: Era = request.param
+    with open_shipyard(era) as harbour:
+        yield harbour
+
+
+@pytest.fixture(scope="module")
+def access(port: int, yard: Harbour) -> Access:
+    """A team whose server offers what the upstream does."""
+    team = make_team()
+    create_source("yard", "mcp", {"url": yard.url}, caller=team.owner)
+    return f"http://127.0.0.1:{port}/mcp/{team.slug}", team.key(*ALL_SCOPES)
+
+
+@pytest.fixture(scope="module")
+def chained(port: int, access: Access) -> Access:
+    """A second team, whose upstream is the first team's server."""
+    team = make_team()
+    settings = {"url": access[0], "token": access[1], "prefix": "far_"}
+    create_source("first", "mcp", settings, caller=team.owner)
+    return f"http://127.0.0.1:{port}/mcp/{team.slug}", team.key(*ALL_SCOPES)
+
+
+@pytest.fixture(params=["2026-07-28", "legacy"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def client(mode: str, access: Access) -> AsyncIterator[Client]:
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {access[1]}"}) as http,
+        Client(streamable_http_client(access[0], http_client=http), mode=mode) as client,
+    ):
+        yield client
+
+
+async def test_tools_cross_with_their_schemas_hints_and_icons(client: Client) -> None:
+    tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    add = tools["add"]
+    assert (add.title, add.annotations and add.annotations.read_only_hint) == ("Add", True)
+    assert add.icons is not None
+    assert add.icons[0].src == "https://example.com/ship.png"
+    assert add.output_schema is not None
+
+
+async def test_results_cross_whole(client: Client) -> None:
+    launched = await client.call_tool("launch", {"name": "Argo"})
+    assert launched.structured_content == {"name": "Argo", "masts": 3}
+    everything = await client.call_tool("everything", {})
+    assert [block.type for block in everything.content] == ["text", "image", "resource", "resource_link"]
+    assert isinstance(everything.content[3], ResourceLink)
+    assert everything.meta is not None
+    assert everything.meta["example.com/trip"] == 7
+    sunk = await client.call_tool("sink", {})
+    assert sunk.is_error
+    assert isinstance(sunk.content[0], TextContent)
+    assert "the hull has a hole" in sunk.content[0].text
+
+
+async def test_progress_crosses(client: Client) -> None:
+    told: list[Any] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+
+    await client.call_tool("sail", {}, progress_callback=hear)
+    assert told == [(1, 3, "mile 1"), (2, 3, "mile 2"), (3, 3, "mile 3")]
+
+
+async def test_resources_templates_and_prompts_cross(client: Client) -> None:
+    assert [str(each.uri) for each in (await client.list_resources()).resources] == ["ship://log"]
+    for uri, text in (("ship://log", "calm"), ("ship://deck/2", "deck 2")):
+        held = (await client.read_resource(uri)).contents[0]
+        assert isinstance(held, TextResourceContents)
+        assert held.text == text
+    prompt = await client.get_prompt("greet", {"name": "Ann"})
+    assert isinstance(prompt.messages[0].content, TextContent)
+    assert prompt.messages[0].content.text == "Greet Ann in a warm way."
+
+
+async def test_a_cancelled_call_is_cancelled_at_the_upstream(client: Client, yard: Harbour) -> None:
+    yard.waiting.clear()
+    yard.cancelled.clear()
+    async with anyio.create_task_group() as group:
+        group.start_soon(client.call_tool, "moor", {})
+        await anyio.to_thread.run_sync(yard.waiting.wait, 10)
+        group.cancel_scope.cancel()
+    assert await anyio.to_thread.run_sync(yard.cancelled.wait, 10)
+
+
+async def test_marina_is_an_upstream_of_marina(mode: str, chained: Access) -> None:
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {chained[1]}"}) as http,
+        Client(streamable_http_client(chained[0], http_client=http), mode=mode) as client,
+    ):
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert {"far_add", "far_launch"} <= names
+        launched = await client.call_tool("far_launch", {"name": "Argo"})
+        assert launched.structured_content == {"name": "Argo", "masts": 3}
+        told: list[float] = []
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            told.append(progress)
+
+        await client.call_tool("far_sail", {}, progress_callback=hear)
+        assert told == [1, 2, 3]
+
+
+@pytest.fixture
+def own(port: int, yard: Harbour) -> tuple[Team, Access]:
+    """A team of the test's own, whose source has a token."""
+    team = make_team()
+    create_source("yard", "mcp", {"url": yard.url, "token": "the-sources-own"}, caller=team.owner)
+    return team, (f"http://127.0.0.1:{port}/mcp/{team.slug}", team.key())
+
+
+async def test_calls_are_in_the_log_and_the_callers_key_is_not_at_the_upstream(
+    own: tuple[Team, Access], yard: Harbour, records: Records
+) -> None:
+    team, (url, key) = own
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as http,
+        Client(streamable_http_client(url, http_client=http)) as client,
+    ):
+        await client.call_tool("launch", {"name": "Argo"})
+    sent = [seen.headers.get("authorization") for seen in yard.of("tools/call")]
+    assert sent[-1] == "Bearer the-sources-own"
+    assert not any(key in str(seen.headers) + str(seen.body) for seen in yard.seen)
+    found = await anyio.to_thread.run_sync(partial(records, team, kind="tools/call"))
+    assert [record["outcome"] for record in found] == ["intent", "ok"]

@@ -76,6 +76,23 @@ class CallContext:
         """See ``Context``."""
         return trace_of(self._incoming.params)
 
+    @property
+    def wants_progress(self) -> bool:
+        """See ``Context``."""
+        return _meta(self._incoming.params).get("progressToken") is not None
+
+    @property
+    def log_level(self) -> LogLevel | None:
+        """See ``Context``. From 2026-07-28 on a request has to ask for messages (server/utilities/logging)."""
+        incoming = self._incoming
+        least = _meta(incoming.params).get(LOG_LEVEL) if incoming.modern else incoming.log_level
+        return least if least in LEVELS else None
+
+    @property
+    def kept(self) -> str:
+        """See ``Context``."""
+        return "" if self.retries is None else self.retries.kept
+
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
         """See ``Context``. What does not grow is dropped (basic/patterns/progress)."""
         token = _meta(self._incoming.params).get("progressToken")
@@ -91,27 +108,27 @@ class CallContext:
         await self._notify("notifications/progress", params)
 
     async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
-        """See ``Context``. From 2026-07-28 on a request has to ask for messages (server/utilities/logging)."""
-        incoming = self._incoming
-        least = _meta(incoming.params).get(LOG_LEVEL) if incoming.modern else incoming.log_level
-        if least not in LEVELS or LEVELS.index(level) < LEVELS.index(least):
+        """See ``Context``."""
+        least = self.log_level
+        if least is None or LEVELS.index(level) < LEVELS.index(least):
             return
         params: dict[str, Any] = {"level": level, "data": data}
         if logger:
             params["logger"] = logger
         await self._notify("notifications/message", params)
 
-    def can(self, method: AskMethod) -> bool:
+    def can(self, method: AskMethod, part: str = "") -> bool:
         """See ``Context``."""
-        return self._declared(method) is not None
+        declared = self._declared(method)
+        return declared is not None and (not part or isinstance(declared.get(part), Mapping))
 
-    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
         """See ``Context``."""
         for ask in asks.values():
             declared = self._declared(ask.method)
             if declared is None or not _covers(declared, ask):
                 raise cannot_ask(ask)
-        return self._answers(asks) if self._incoming.modern else await self._put(asks)
+        return self._answers(asks, keep) if self._incoming.modern else await self._put(asks)
 
     def precede(self, first: Callable[[], Awaitable[None]]) -> None:
         """See ``Context``."""
@@ -141,7 +158,7 @@ class CallContext:
     def input_required(self, required: InputRequired, target: str, arguments: object) -> bytes:
         """The result that asks the client. Raises ``SourceError``."""
         retries = self.retries or self._retries(target, arguments)
-        return retries.result(required.asks, self._incoming.view.identity)
+        return retries.result(required.asks, self._incoming.view.identity, kept=required.kept)
 
     def _declared(self, method: AskMethod) -> Mapping[str, Any] | None:
         """What the client declared of the capability to answer such questions; ``None``: not at all."""
@@ -154,7 +171,7 @@ class CallContext:
         found = declared.get(_CAPABILITY[method]) if isinstance(declared, Mapping) else None
         return found if isinstance(found, Mapping) else None
 
-    def _answers(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+    def _answers(self, asks: Mapping[str, Ask], keep: str) -> Mapping[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
         for key, ask in asks.items():
             answer = None if self.retries is None else self.retries.answer(key)
@@ -162,7 +179,7 @@ class CallContext:
                 found[key] = answer
         missing = {key: ask for key, ask in asks.items() if key not in found}
         if missing:
-            raise InputRequired(missing)
+            raise InputRequired(missing, keep)
         return found
 
     async def _put(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:

@@ -143,15 +143,18 @@ class LocalQuestions:
 class Retries:
     """Answers of a 2026-07-28 client: those that came with this request, and those of the rounds before."""
 
-    __slots__ = ("_answers", "_context", "_sealer")
+    __slots__ = ("_answers", "_context", "_sealer", "kept")
 
     def __init__(self, sealer: Sealer, *, bound_to: str, params: Mapping[str, Any]) -> None:
         self._sealer = sealer
         self._context = bound_to
         self._answers: dict[str, Mapping[str, Any]] = {}
+        self.kept = ""
         state = params.get("requestState")
         if state is not None:
-            self._answers.update(self._open(state))
+            opened = self._open(state)
+            self._answers.update(opened["answers"])
+            self.kept = opened.get("kept", "")
         given = params.get("inputResponses")
         if given is not None:
             if not isinstance(given, dict):
@@ -162,7 +165,7 @@ class Retries:
         """The client's result for a question, if it is there."""
         return self._answers.get(key)
 
-    def result(self, asks: Mapping[str, Ask], meta: bytes) -> bytes:
+    def result(self, asks: Mapping[str, Ask], meta: bytes, *, kept: str = "") -> bytes:
         """An ``InputRequiredResult`` that asks for these. Raises ``SourceError`` when there is too much to carry."""
         return orjson.dumps(
             {
@@ -170,13 +173,16 @@ class Retries:
                 "inputRequests": {
                     key: {"method": ask.method, "params": dict(ask.params)} for key, ask in asks.items()
                 },
-                "requestState": self._seal(),
+                "requestState": self._seal(kept),
                 "_meta": orjson.Fragment(meta),
             }
         )
 
-    def _seal(self) -> str:
-        clear = orjson.dumps({"until": int(time.time()) + STATE_SECONDS, "answers": self._answers})
+    def _seal(self, kept: str = "") -> str:
+        state: dict[str, Any] = {"until": int(time.time()) + STATE_SECONDS, "answers": self._answers}
+        if kept:
+            state["kept"] = kept
+        clear = orjson.dumps(state)
         if len(clear) > MAX_STATE_BYTES:
             raise SourceError(
                 f"The answers so far are more than the {MAX_STATE_BYTES} bytes that can be carried on. "
@@ -185,7 +191,7 @@ class Retries:
             )
         return base64.urlsafe_b64encode(self._sealer.seal(clear, context=self._context)).decode()
 
-    def _open(self, state: object) -> Mapping[str, Mapping[str, Any]]:
+    def _open(self, state: object) -> Mapping[str, Any]:
         clear: Mapping[str, Any] = {}
         if isinstance(state, str) and len(state) <= 2 * MAX_STATE_BYTES:
             try:
@@ -201,8 +207,7 @@ class Retries:
                 "caller, or is older than ten minutes. Send the request again without it.",
                 data={"code": "request_state_invalid"},
             )
-        answers: Mapping[str, Mapping[str, Any]] = clear["answers"]
-        return answers
+        return clear
 
 
 def bound_to(

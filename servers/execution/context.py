@@ -1,4 +1,4 @@
-"""The context of an operation that has nobody to talk back to: the playground, pipelines, tests."""
+"""Contexts of operations: one that has nobody to talk back to (the playground, tests), and one around another."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.errors import SourceError
-from servers.execution.contract import Ask, AskMethod, LogLevel, Offered, Outcome, Principal, Trace
+from servers.execution.contract import Ask, AskMethod, Context, LogLevel, Offered, Outcome, Principal, Trace
 
 
 class Detached:
     """Implements ``servers.execution.contract.Context``: drops what it is told, and can ask nobody."""
 
     trace: Trace | None = None
+    wants_progress: bool = False
+    log_level: LogLevel | None = None
+    kept: str = ""
 
     def __init__(self, principal: Principal) -> None:
         self.principal = principal
@@ -24,10 +27,10 @@ class Detached:
     async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
         return
 
-    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
         raise cannot_ask(next(iter(asks.values()), None))
 
-    def can(self, method: AskMethod) -> bool:
+    def can(self, method: AskMethod, part: str = "") -> bool:
         return False
 
     def precede(self, first: Callable[[], Awaitable[None]]) -> None:
@@ -47,6 +50,75 @@ class Detached:
 
     async def release_stream(self) -> None:
         return
+
+
+class Around(Context):
+    """Implements ``Context`` around another one, to which all goes that a class below does not take itself.
+
+    Whether tools can be called is each class's own to say.
+    """
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @property
+    def principal(self) -> Principal:
+        """See ``Context``."""
+        return self._context.principal
+
+    @property
+    def trace(self) -> Trace | None:
+        """See ``Context``."""
+        return self._context.trace
+
+    @property
+    def wants_progress(self) -> bool:
+        """See ``Context``."""
+        return self._context.wants_progress
+
+    @property
+    def log_level(self) -> LogLevel | None:
+        """See ``Context``."""
+        return self._context.log_level
+
+    @property
+    def kept(self) -> str:
+        """See ``Context``."""
+        return self._context.kept
+
+    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
+        """See ``Context``."""
+        await self._context.progress(progress, total, message)
+
+    async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
+        """See ``Context``."""
+        await self._context.log(level, data, logger)
+
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
+        """See ``Context``."""
+        return await self._context.ask(asks, keep=keep)
+
+    def can(self, method: AskMethod, part: str = "") -> bool:
+        """See ``Context``."""
+        return self._context.can(method, part)
+
+    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
+        """See ``Context``."""
+        self._context.precede(first)
+
+    def keep(self, deadline: asyncio.Timeout) -> None:
+        """See ``Context``."""
+        self._context.keep(deadline)
+
+    async def resource_updated(self, uri: str) -> None:
+        """See ``Context``."""
+        await self._context.resource_updated(uri)
+
+    async def release_stream(self) -> None:
+        """See ``Context``."""
+        await self._context.release_stream()
 
 
 def cannot_ask(ask: Ask | None) -> SourceError:

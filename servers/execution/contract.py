@@ -161,12 +161,14 @@ class Ask:
 class InputRequired(Exception):
     """Ends this run of an operation: it runs again from its beginning when the client has answered ``asks``.
 
-    How 2026-07-28 clients are asked (basic/patterns/mrtr). Operations let it pass through.
+    How 2026-07-28 clients are asked (basic/patterns/mrtr). Operations let it pass through. ``kept`` is what the
+    operation finds in ``Context.kept`` then.
     """
 
-    def __init__(self, asks: Mapping[str, Ask]) -> None:
+    def __init__(self, asks: Mapping[str, Ask], kept: str = "") -> None:
         super().__init__(", ".join(asks))
         self.asks = asks
+        self.kept = kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,21 @@ class Context(Protocol):
         """The trace that the client put the call into, if it did."""
         ...
 
+    @property
+    def wants_progress(self) -> bool:
+        """Whether the client asked for progress."""
+        ...
+
+    @property
+    def log_level(self) -> LogLevel | None:
+        """The least severity of log messages that the client asked for; ``None``: it asked for none."""
+        ...
+
+    @property
+    def kept(self) -> str:
+        """What the operation had kept when it asked the client, if this is the run with the answer."""
+        ...
+
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
         """Tell how far the work is. Dropped where the client asked for no progress."""
         ...
@@ -214,15 +231,16 @@ class Context(Protocol):
         """Send a log message to the client. Dropped below the level that it asked for."""
         ...
 
-    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
         """Ask the client, by keys that stay the same when the operation runs again, and give its results by key.
 
-        Raises ``SourceError`` (``client_cannot``, ``client_refused``, ``client_silent``) and ``InputRequired``.
+        ``keep`` is what that run finds in ``kept``: sealed, and carried by the client. Raises ``SourceError``
+        (``client_cannot``, ``client_refused``, ``client_silent``) and ``InputRequired``.
         """
         ...
 
-    def can(self, method: AskMethod) -> bool:
-        """Whether the client declared that it answers such questions."""
+    def can(self, method: AskMethod, part: str = "") -> bool:
+        """Whether the client declared that it answers such questions, and of its capability for them this part."""
         ...
 
     def precede(self, first: Callable[[], Awaitable[None]]) -> None:

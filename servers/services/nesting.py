@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from core.errors import SourceError
 from servers.execution.clock import Clock
-from servers.execution.context import cannot_call
+from servers.execution.context import Around, cannot_call
 from servers.execution.contract import (
     Ask,
-    AskMethod,
     Context,
     InputRequired,
     LogLevel,
     Offered,
     Outcome,
-    Principal,
-    Trace,
 )
 
 if TYPE_CHECKING:
@@ -67,61 +64,7 @@ class Whole:
     """Whether a tool ran that may have changed something."""
 
 
-class _Around(Context):
-    """Implements ``Context`` around another one, to which all goes that a class below does not take itself.
-
-    Whether tools can be called is each class's own to say.
-    """
-
-    __slots__ = ("_context",)
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    @property
-    def principal(self) -> Principal:
-        """See ``Context``."""
-        return self._context.principal
-
-    @property
-    def trace(self) -> Trace | None:
-        """See ``Context``."""
-        return self._context.trace
-
-    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
-        """See ``Context``."""
-        await self._context.progress(progress, total, message)
-
-    async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
-        """See ``Context``."""
-        await self._context.log(level, data, logger)
-
-    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
-        """See ``Context``."""
-        return await self._context.ask(asks)
-
-    def can(self, method: AskMethod) -> bool:
-        """See ``Context``."""
-        return self._context.can(method)
-
-    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
-        """See ``Context``."""
-        self._context.precede(first)
-
-    def keep(self, deadline: asyncio.Timeout) -> None:
-        """See ``Context``."""
-        self._context.keep(deadline)
-
-    async def resource_updated(self, uri: str) -> None:
-        """See ``Context``."""
-        await self._context.resource_updated(uri)
-
-    async def release_stream(self) -> None:
-        """See ``Context``."""
-        await self._context.release_stream()
-
-
-class Composing(_Around):
+class Composing(Around):
     """The context of a run that may call other tools: its own context, and ``call``.
 
     ``record`` is the run's; completions have none, and their calls stand by themselves. ``seconds`` are the run's.
@@ -232,7 +175,7 @@ class Composing(_Around):
         return max(left - _MARGIN_SECONDS, 0.001)
 
 
-class Inner(_Around):
+class Inner(Around):
     """The context of a call that is made in another one: its client is that one's.
 
     Its questions carry ``key`` before theirs, its progress is the outer call's to tell, and nothing of it reaches the
@@ -252,6 +195,17 @@ class Inner(_Around):
         """How long the call may take."""
         return self._clock.seconds
 
+    @property
+    def wants_progress(self) -> bool:
+        """See ``Context``."""
+        return False
+
+    @property
+    def kept(self) -> str:
+        """See ``Context``. What another call of the run kept is not this one's."""
+        kept, prefix = super().kept, f"{self._key}/"
+        return kept.removeprefix(prefix) if kept.startswith(prefix) else ""
+
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
         """See ``Context``. The outer call's progress is all that its client hears."""
         return
@@ -261,13 +215,15 @@ class Inner(_Around):
         await self._precede()
         await super().log(level, data, logger)
 
-    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
         """See ``Context``."""
         await self._precede()
         prefix = f"{self._key}/"
         self._clock.stop()
         try:
-            answers = await super().ask({f"{prefix}{key}": ask for key, ask in asks.items()})
+            answers = await super().ask(
+                {f"{prefix}{key}": ask for key, ask in asks.items()}, keep=f"{prefix}{keep}" if keep else ""
+            )
         finally:
             self._clock.start()
         return {key.removeprefix(prefix): answer for key, answer in answers.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -10,8 +11,10 @@ import anyio
 import httpx2
 import pytest
 from mcp import Client
+from mcp.client import ClientRequestContext
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import ResourceLink, TextContent, TextResourceContents
+from mcp.shared.exceptions import MCPError
+from mcp_types import ElicitRequestParams, ElicitResult, ResourceLink, TextContent, TextResourceContents
 
 from servers.services.sources import create_source
 from tests.factories import Team, make_team
@@ -114,6 +117,50 @@ async def test_a_cancelled_call_is_cancelled_at_the_upstream(client: Client, yar
         await anyio.to_thread.run_sync(yard.waiting.wait, 10)
         group.cancel_scope.cancel()
     assert await anyio.to_thread.run_sync(yard.cancelled.wait, 10)
+
+
+async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    """What somebody at the client enters."""
+    return ElicitResult(action="accept", content={"name": "Argo"})
+
+
+@asynccontextmanager
+async def answering(access: Access, mode: str) -> AsyncIterator[Client]:
+    """A client that answers questions."""
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {access[1]}"}) as http,
+        Client(
+            streamable_http_client(access[0], http_client=http), mode=mode, elicitation_callback=answer
+        ) as client,
+    ):
+        yield client
+
+
+async def test_questions_cross_and_the_call_goes_on_with_the_answer(
+    mode: str, access: Access, yard: Harbour
+) -> None:
+    before = len(yard.of("tools/call"))
+    async with answering(access, mode) as client:
+        named = await client.call_tool("name_it", {})
+    assert isinstance(named.content[0], TextContent)
+    assert named.content[0].text == "named Argo"
+    rounds = [seen for seen in yard.of("tools/call")[before:] if "inputResponses" not in seen.body["params"]]
+    assert len(rounds) == 1
+
+
+async def test_questions_cross_two_marinas(mode: str, chained: Access) -> None:
+    async with answering(chained, mode) as client:
+        named = await client.call_tool("far_name_it", {})
+    assert isinstance(named.content[0], TextContent)
+    assert named.content[0].text == "named Argo"
+
+
+async def test_a_client_that_answers_no_questions_is_told_so(client: Client) -> None:
+    try:
+        said = str((await client.call_tool("name_it", {})).content)
+    except MCPError as error:
+        said = error.error.message
+    assert "this client does not offer that" in said
 
 
 async def test_marina_is_an_upstream_of_marina(mode: str, chained: Access) -> None:

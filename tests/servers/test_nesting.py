@@ -307,7 +307,7 @@ class Answering(Detached):
         self.asked: list[str] = []
         self.heard: list[Any] = []
 
-    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
         self.asked.extend(asks)
         return {key: {"action": "accept", "content": {"key": key}} for key in asks}
 

@@ -8,60 +8,43 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.errors import MarinaError
-from servers.execution.context import NOBODY, Detached
-from servers.execution.contract import Ask, AskMethod, Context, LogLevel, Offered, Outcome, Principal, Trace
+from servers.execution.context import NOBODY, Around, Detached
+from servers.execution.contract import Ask, AskMethod, Context, LogLevel, Offered, Outcome
 
 PATIENCE_SECONDS: Final = 0.5
 """How long the work waits for its callers to take a message. Who reads slowly keeps no other caller waiting."""
 
 
-class Noted:
-    """Implements ``Context`` for one caller's run by theirs, and notes what makes its result no other's.
+class Noted(Around):
+    """The context of one caller's run by theirs, which notes what makes its result no other's.
 
     It knows its caller: the result is kept for that caller alone. What the client was asked or can do, what another
     tool gave, and a change that is announced are of this run only.
     """
 
+    __slots__ = ("once",)
+
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context)
         self.once = False
         """Whether the result must not be given to another call."""
 
     @property
-    def principal(self) -> Principal:
+    def kept(self) -> str:
         """See ``Context``."""
-        return self._context.principal
+        kept = super().kept
+        self.once = self.once or bool(kept)
+        return kept
 
-    @property
-    def trace(self) -> Trace | None:
-        """See ``Context``."""
-        return self._context.trace
-
-    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
-        """See ``Context``."""
-        await self._context.progress(progress, total, message)
-
-    async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
-        """See ``Context``."""
-        await self._context.log(level, data, logger)
-
-    async def ask(self, asks: Mapping[str, Ask]) -> Mapping[str, Mapping[str, Any]]:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
         """See ``Context``."""
         self.once = True
-        return await self._context.ask(asks)
+        return await super().ask(asks, keep=keep)
 
-    def can(self, method: AskMethod) -> bool:
+    def can(self, method: AskMethod, part: str = "") -> bool:
         """See ``Context``."""
         self.once = True
-        return self._context.can(method)
-
-    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
-        """See ``Context``."""
-        self._context.precede(first)
-
-    def keep(self, deadline: asyncio.Timeout) -> None:
-        """See ``Context``."""
-        self._context.keep(deadline)
+        return super().can(method, part)
 
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         """See ``Context``."""
@@ -76,12 +59,12 @@ class Noted:
     async def resource_updated(self, uri: str) -> None:
         """See ``Context``."""
         self.once = True
-        await self._context.resource_updated(uri)
+        await super().resource_updated(uri)
 
     async def release_stream(self) -> None:
         """See ``Context``."""
         self.once = True
-        await self._context.release_stream()
+        await super().release_stream()
 
 
 class Company(Detached):

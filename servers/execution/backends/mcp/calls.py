@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from core.errors import NotFound, SourceError
@@ -27,11 +27,27 @@ from servers.execution.backends.mcp.faults import (
     refused_fault,
     unlike_mcp,
 )
-from servers.execution.backends.mcp.hearing import Hearing, capabilities_of
+from servers.execution.backends.mcp.hearing import (
+    Hearing,
+    capabilities_of,
+    capability_names,
+    lacking,
+    put,
+)
+from servers.execution.backends.mcp.held import Held
 from servers.execution.backends.mcp.pools import Key, Upstream
+from servers.execution.backends.mcp.rounds import (
+    MAX_ROUNDS,
+    STATE_SECONDS,
+    Round,
+    read_kept,
+    read_round,
+    wants_input,
+)
 from servers.execution.backends.mcp.session import Conversation
 from servers.execution.backends.mcp.wire import (
     INVALID_PARAMS,
+    LACKS_CAPABILITY,
     RESOURCE_NOT_FOUND,
     UNSUPPORTED_VERSION,
     NotMcp,
@@ -39,8 +55,8 @@ from servers.execution.backends.mcp.wire import (
     mirrored_headers,
 )
 from servers.execution.clock import Clock
-from servers.execution.context import NOBODY
-from servers.execution.contract import Completion, Context, Operation, Outcome
+from servers.execution.context import NOBODY, cannot_ask
+from servers.execution.contract import Completion, Context, InputRequired, Operation, Outcome
 
 TOOL: Final = "tool"
 RESOURCE: Final = "resource"
@@ -141,7 +157,7 @@ async def _within(
     try:
         async with asyncio.timeout(seconds) as deadline:
             clock.keep(deadline)
-            return await _reply(upstream, asked, context, clock, needed)
+            return await _rounds(upstream, asked, context, clock, needed)
     except OutboundRefused as refused:
         raise refused_fault(refused, upstream.settings.url, repeatable=asked.repeatable) from None
     except TimeoutError:
@@ -150,10 +166,68 @@ async def _within(
         raise late_fault(upstream.settings.url, seconds) from None
 
 
+async def _rounds(upstream: Upstream, asked: Asked, context: Context, clock: Clock, needed: str) -> Reply:
+    """The reply, when the upstream has asked the client all that it wants to know."""
+    kept = read_kept(context.kept)
+    if isinstance(kept, str):
+        return await _taken_up(upstream, kept, context, clock)
+    url = upstream.settings.url
+    question: Round | None = kept
+    number = 0 if question is None else question.number
+    params = asked.params
+    for _ in range(MAX_ROUNDS):
+        if question is not None:
+            answers: Mapping[str, Mapping[str, Any]] = {}
+            if question.questions:
+                answers = await put(context, clock, question.asks, keep=question.keep())
+            else:
+                await asyncio.sleep(STATE_SECONDS)
+            asked = replace(asked, params=question.answered(params, answers))
+        reply = await _reply(upstream, asked, context, clock, needed)
+        if not wants_input(reply.result):
+            return reply
+        number += 1
+        question = read_round(reply.result, number)
+    raise unlike_mcp(url, f"it asked the client in more than {MAX_ROUNDS} rounds")
+
+
+async def _taken_up(upstream: Upstream, name: str, context: Context, clock: Clock) -> Reply:
+    """The reply to a call that waited for its client, who has answered."""
+    held = upstream.holding.take(name, context.principal.actor)
+    required, hearing = held.required, held.hearing
+    if required is None or hearing is None:
+        raise AssertionError("a call is held that asks nothing")
+    hearing.context, hearing.clock = context, clock
+    try:
+        answers: Mapping[str, Mapping[str, Any]] | SourceError = await put(
+            context, clock, required.asks, keep=context.kept
+        )
+    except InputRequired:
+        # Not all of it is answered yet.
+        upstream.holding.keep(held, name)
+        raise
+    except SourceError as fault:
+        answers = fault
+    held.answer(answers)
+    try:
+        return await _held(upstream, held)
+    except SessionLost:
+        raise refused_fault(
+            OutboundRefused("its session ended", "broken"), upstream.settings.url, repeatable=False
+        ) from None
+
+
+async def _held(upstream: Upstream, held: Held) -> Reply:
+    reply = await held.reply()
+    if reply is None:
+        raise upstream.holding.keep(held)
+    return reply
+
+
 async def _reply(upstream: Upstream, asked: Asked, context: Context, clock: Clock, needed: str) -> Reply:
     """The reply, in a new session where the upstream lost the old one."""
     capabilities = capabilities_of(context)
-    key: Key = (context.principal.actor, frozenset(capabilities))
+    key: Key = (context.principal.actor, capability_names(capabilities))
     repeated = False
     for _ in range(3):
         conversation = await upstream.converse(key, capabilities)
@@ -185,7 +259,19 @@ async def _reply(upstream: Upstream, asked: Asked, context: Context, clock: Cloc
 async def _ask(
     upstream: Upstream, conversation: Conversation, asked: Asked, context: Context, clock: Clock
 ) -> Reply:
-    hearing = Hearing(context, conversation, upstream, clock)
+    if context.log_level is not None:
+        await conversation.set_log_level(context.log_level)
+    if not conversation.capabilities or conversation.server.modern:
+        hearing = Hearing(context, conversation, upstream, clock)
+        return await _request(upstream, conversation, asked, hearing)
+    held = Held(context.principal.actor)
+    # A call that may be done twice needs not to wait: it is made again with the answer.
+    held.hearing = Hearing(context, conversation, upstream, clock, None if asked.repeatable else held)
+    held.begin(_request(upstream, conversation, asked, held.hearing))
+    return await _held(upstream, held)
+
+
+async def _request(upstream: Upstream, conversation: Conversation, asked: Asked, hearing: Hearing) -> Reply:
     rpc_id = conversation.next_id()
     params = hearing.with_meta(asked.params, rpc_id)
     with upstream.speaking(conversation):
@@ -198,17 +284,27 @@ async def _ask(
                 hear=hearing,
                 rpc_id=rpc_id,
             )
-        except (OutboundRefused, RpcError, SessionLost, SourceError):
+        except RpcError:
+            if hearing.refusal is not None:
+                raise hearing.refusal from None
+            raise
+        except (OutboundRefused, SessionLost, SourceError):
             raise
         except BaseException:
             # Nobody waits any more: its deadline passed, its caller left, or a question ended it.
             upstream.later(conversation.cancel(rpc_id, "The caller does not wait any more.", upstream.aside))
             raise
+    refusal = hearing.refusal
+    if refusal is not None and reply.result.get("isError") is True:
+        # The upstream failed for want of an answer: why there was none is said better by who was not asked.
+        raise refusal
     return reply
 
 
 def _refused(error: RpcError, operation: Operation, url: str, secrets: list[str]) -> Outcome:
     """What an error of JSON-RPC is to the caller. Of a tool it is a result: its words are content, not ours."""
+    if error.code == LACKS_CAPABILITY:
+        raise cannot_ask(lacking(error.data))
     words = error.message[:MAX_WORDS]
     for secret in secrets:
         words = words.replace(secret, "[masked]")

@@ -16,6 +16,7 @@ from uuid import UUID
 from core.outbound import AllowAddress
 from core.outbound_http import OutboundClient
 from servers.execution.backends.mcp.exchange import Endpoint
+from servers.execution.backends.mcp.held import Holding
 from servers.execution.backends.mcp.session import Conversation, Server, begin, discover
 from servers.execution.backends.mcp.settings import McpSettings, read_settings
 from servers.execution.contract import Source
@@ -56,6 +57,12 @@ class Upstream:
         self._sessions: dict[Key, Conversation] = {}
         self._beginning: dict[Key, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.holding = Holding()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked of it just now, and no call waits in it."""
+        return not self.in_use and not len(self.holding)
 
     @property
     def sessions(self) -> int:
@@ -128,6 +135,7 @@ class Upstream:
 
     async def close(self) -> None:
         """End every session, and close every connection."""
+        await self.holding.close()
         for key, each in list(self._sessions.items()):
             self.lose(key, each, end=True)
         if self._tasks:
@@ -175,7 +183,7 @@ class Upstreams:
         finally:
             upstream.in_use -= 1
             upstream.used_at = monotonic()
-            if not upstream.in_use and self._kept.get((source.id, source.version)) is not upstream:
+            if upstream.idle and self._kept.get((source.id, source.version)) is not upstream:
                 self._close_later(upstream)
 
     async def close_idle(self, *, now: float | None = None) -> None:
@@ -183,7 +191,7 @@ class Upstreams:
         now = monotonic() if now is None else now
         for key, upstream in list(self._kept.items()):
             await upstream.sweep(now)
-            if not upstream.in_use and not upstream.sessions and upstream.used_at <= now - self._idle_seconds:
+            if upstream.idle and not upstream.sessions and upstream.used_at <= now - self._idle_seconds:
                 del self._kept[key]
                 await upstream.close()
 
@@ -205,7 +213,7 @@ class Upstreams:
             for id_, version in list(self._kept):
                 if id_ == source.id and version < source.version:
                     old = self._kept.pop((id_, version))
-                    if not old.in_use:
+                    if old.idle:
                         self._close_later(old)
             self._kept[key] = upstream
             if self._sweeper is None or self._sweeper.done():

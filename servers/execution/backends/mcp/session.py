@@ -121,6 +121,14 @@ class Conversation:
             hear=hear,
         )
 
+    async def set_log_level(self, level: str) -> None:
+        """Ask an upstream of before 2026-07-28 for messages of this severity, once. One that cannot is let be."""
+        if self.server.modern or level == self.log_level or not self.server.has("logging"):
+            return
+        self.log_level = level
+        with contextlib.suppress(RpcError):
+            await self.request("logging/setLevel", {"level": level}, most_bytes=HANDSHAKE_BYTES)
+
     async def send(self, content: bytes, aside: Endpoint) -> None:
         """Send what has no answer, on other connections than requests have: those may all be waiting for it."""
         await post(aside, content, headers=self.headers, seconds=ASIDE_SECONDS)

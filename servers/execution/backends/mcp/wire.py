@@ -31,6 +31,7 @@ META_SERVER: Final = f"{_META}serverInfo"
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 RESOURCE_NOT_FOUND: Final = -32002
+LACKS_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
 
 CLIENT: Final[Mapping[str, str]] = {"name": "marina", "title": "Marina", "version": "0.1.0"}

@@ -24,6 +24,8 @@ class Client(Detached):
     def __init__(self, actor: str = "key:1") -> None:
         super().__init__(Principal(actor=actor, tenant="team", server="default", request_id="r"))
         self.told: list[Any] = []
+        self.wants_progress = True
+        self.log_level = "debug"
 
     async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
         self.told.append((progress, total, message))

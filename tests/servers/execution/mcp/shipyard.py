@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import orjson
-from mcp.server.mcpserver import Context, Image, MCPServer
+from mcp.server.mcpserver import (
+    AcceptedElicitation,
+    Context,
+    Elicit,
+    ElicitationResult,
+    Image,
+    MCPServer,
+    Resolve,
+)
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import (
     Annotations,
@@ -18,6 +26,7 @@ from mcp_types import (
     Icon,
     ImageContent,
     ResourceLink,
+    SamplingMessage,
     TextContent,
     TextResourceContents,
     ToolAnnotations,
@@ -37,6 +46,17 @@ class Ship(BaseModel):
 
     name: str
     masts: int
+
+
+class Named(BaseModel):
+    """What the server asks for."""
+
+    name: str
+
+
+async def ask_name() -> Elicit[Named]:
+    """What ``name_it`` needs to know first."""
+    return Elicit("What is she called?", Named)
 
 
 def make_server(harbour: Harbour) -> MCPServer:
@@ -113,6 +133,24 @@ def _add_slow_tools(server: MCPServer, harbour: Harbour) -> None:
         await ctx.report_progress(1, 2)
         await ctx.close_sse_stream()
         return "found again"
+
+    @server.tool()
+    async def name_it(name: Annotated[ElicitationResult[Named], Resolve(ask_name)]) -> str:
+        return f"named {name.data.name}" if isinstance(name, AcceptedElicitation) else "no name"
+
+    @server.tool()
+    async def ask_twice(ctx: Context) -> str:
+        names = []
+        for question in ("Which first?", "Which second?"):
+            answer = await ctx.elicit(question, Named)
+            names.append(answer.data.name if isinstance(answer, AcceptedElicitation) else answer.action)
+        return " and ".join(names)
+
+    @server.tool()
+    async def compose(ctx: Context) -> str:
+        message = SamplingMessage(role="user", content=TextContent(text="A song, please."))
+        sung = await ctx.session.create_message([message], max_tokens=20, related_request_id=ctx.request_id)
+        return sung.content.text if isinstance(sung.content, TextContent) else "no words"
 
     @server.tool()
     async def moor() -> str:

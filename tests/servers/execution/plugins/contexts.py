@@ -31,11 +31,11 @@ class Listening(Detached):
     async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
         self.told.append(("log", (level, data, logger)))
 
-    async def ask(self, asks: Mapping[str, Ask]) -> Answers:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Answers:
         self.rounds.append(dict(asks))
         return await super().ask(asks)
 
-    def can(self, method: AskMethod) -> bool:
+    def can(self, method: AskMethod, part: str = "") -> bool:
         return method in self.abilities
 
     async def resource_updated(self, uri: str) -> None:
@@ -54,7 +54,7 @@ class Answering(Listening):
         super().__init__()
         self._answers = answers
 
-    async def ask(self, asks: Mapping[str, Ask]) -> Answers:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Answers:
         self.rounds.append(dict(asks))
         return {key: self._answers[key] for key in asks}
 
@@ -68,7 +68,7 @@ class Remembering(Listening):
         super().__init__()
         self._answers = answers
 
-    async def ask(self, asks: Mapping[str, Ask]) -> Answers:
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Answers:
         missing = {key: ask for key, ask in asks.items() if key not in self._answers}
         if missing:
             raise InputRequired(missing)

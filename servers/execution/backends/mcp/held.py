@@ -1,0 +1,138 @@
+"""Calls that wait at an upstream of before 2026-07-28 while a client of 2026-07-28 is asked: its run ends meanwhile.
+
+The upstream asks in the middle of its work and goes on where it was. The client is asked by the end of its request, and
+answers with a new one: that finds the call that waits, in the process that holds it, and goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from core.errors import SourceError
+from servers.execution.backends.mcp.exchange import Reply
+from servers.execution.contract import InputRequired
+
+if TYPE_CHECKING:
+    from servers.execution.backends.mcp.hearing import Hearing
+
+HELD_SECONDS: Final = 600.0
+"""How long a person may take."""
+MAX_HELD: Final = 200
+"""Of one source in one process."""
+
+
+class Held:
+    """One such call, from its beginning: most of them never ask, and are never held."""
+
+    def __init__(self, actor: str) -> None:
+        self.actor = actor
+        self.required: InputRequired | None = None
+        self.hearing: Hearing | None = None
+        self._task: asyncio.Task[Reply] | None = None
+        self._stuck = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._answer: asyncio.Future[Mapping[str, Mapping[str, Any]]] | None = None
+
+    def begin(self, work: Any) -> None:
+        """Run the call beside whoever made it."""
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    async def reply(self) -> Reply | None:
+        """The reply, or ``None`` when the client has to be asked first. Who is cancelled here ends the call."""
+        task = self._task
+        if task is None:
+            raise AssertionError("the call has not begun")
+        stuck = asyncio.get_running_loop().create_task(self._stuck.wait())
+        try:
+            await asyncio.wait({task, stuck}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            stuck.cancel()
+        return task.result() if task.done() else None
+
+    async def ask(self, required: InputRequired) -> Mapping[str, Mapping[str, Any]]:
+        """Wait for the answers of a client that has to be asked. Raises ``SourceError`` where it gives none."""
+        async with self._turn:
+            self.required = required
+            self._answer = asyncio.get_running_loop().create_future()
+            self._stuck.set()
+            return await self._answer
+
+    def answer(self, answers: Mapping[str, Mapping[str, Any]] | SourceError) -> None:
+        """Go on."""
+        self._stuck.clear()
+        waiting, self._answer, self.required = self._answer, None, None
+        if waiting is None or waiting.done():
+            return
+        if isinstance(answers, SourceError):
+            waiting.set_exception(answers)
+        else:
+            waiting.set_result(answers)
+
+    def cancel(self) -> None:
+        """End the call: nobody comes for it any more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def settle(self) -> None:
+        """Wait for the end of a call that was cancelled."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+class Holding:
+    """The calls of one source that wait, by names that only their clients have."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def keep(self, held: Held, name: str = "") -> InputRequired:
+        """Hold a call, and give what ends the run that made it."""
+        required = held.required
+        if required is None or len(self._held) >= MAX_HELD:
+            held.cancel()
+            raise SourceError(
+                "Too many calls of this data source wait for their clients' answers. Try again later.",
+                code="source_busy",
+                retryable=True,
+            )
+        name = name or secrets.token_hex(16)
+        timer = asyncio.get_running_loop().call_later(HELD_SECONDS, self._give_up, name)
+        self._held[name] = held, timer
+        return InputRequired(required.asks, orjson.dumps({"held": name}).decode())
+
+    def take(self, name: str, actor: str) -> Held:
+        """The call of this name. Raises ``SourceError`` where it does not wait here."""
+        held, timer = self._held.get(name, (None, None))
+        if held is None or timer is None or held.actor != actor:
+            raise SourceError(
+                "The call that waited for this answer is not here any more: it waited too long, or another process of "
+                "Marina has it. Make the call again.",
+                code="call_lost",
+            )
+        timer.cancel()
+        del self._held[name]
+        return held
+
+    async def close(self) -> None:
+        """End all of them, and wait until each upstream is about to be told."""
+        held = [each for each, _ in self._held.values()]
+        for name in list(self._held):
+            self._give_up(name)
+        for each in held:
+            await each.settle()
+
+    def _give_up(self, name: str) -> None:
+        held, timer = self._held.pop(name)
+        timer.cancel()
+        held.cancel()

@@ -63,6 +63,14 @@ def running_inspector(
 
 
 @contextmanager
+def running_server(*arguments: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """The server ``@modelcontextprotocol/server-everything`` while the block runs."""
+    server = FOLDER / "node_modules" / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
+    with _running([str(server), *arguments], environment=environment):
+        yield
+
+
+@contextmanager
 def _running(
     arguments: Sequence[str], *, home: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:

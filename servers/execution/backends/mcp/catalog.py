@@ -10,6 +10,7 @@ from core.errors import InvalidInput, SourceError
 from core.outbound import AllowAddress
 from core.outbound_http import OutboundRefused
 from servers.execution.backends.mcp.faults import refused_fault, unlike_mcp
+from servers.execution.backends.mcp.hearing import ALL_CAPABILITIES
 from servers.execution.backends.mcp.pools import Upstream
 from servers.execution.backends.mcp.session import Conversation, Server, connect, within
 from servers.execution.backends.mcp.settings import McpSettings
@@ -60,7 +61,7 @@ def as_input_fault(fault: SourceError, settings: McpSettings) -> InvalidInput:
 
 
 async def _fetch(upstream: Upstream) -> Catalog:
-    conversation = await connect(upstream.endpoint, {}, upstream.aside)
+    conversation = await connect(upstream.endpoint, ALL_CAPABILITIES, upstream.aside)
     try:
         server = conversation.server
         tools, resources, templates, prompts = [], [], [], []

@@ -13,6 +13,7 @@ from core.outbound import AllowAddress
 from core.outbound_http import OutboundRefused
 from servers.execution.backends.mcp.catalog import fetch_catalog
 from servers.execution.backends.mcp.faults import refused_fault, unlike_mcp
+from servers.execution.backends.mcp.hearing import ALL_CAPABILITIES
 from servers.execution.backends.mcp.offers import fingerprint, offer_catalog
 from servers.execution.backends.mcp.pools import Upstream
 from servers.execution.backends.mcp.session import connect, within
@@ -44,7 +45,7 @@ async def _ping(settings: McpSettings, allow: AllowAddress) -> None:
     upstream = Upstream(settings, allow=allow)
 
     async def ping() -> None:
-        conversation = await connect(upstream.endpoint, {}, upstream.aside)
+        conversation = await connect(upstream.endpoint, ALL_CAPABILITIES, upstream.aside)
         try:
             if not conversation.server.modern:
                 # Of 2026-07-28 there is no ping: that it told what it is was one.

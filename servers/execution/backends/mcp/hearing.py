@@ -38,6 +38,12 @@ _CAPABILITIES: Final[tuple[tuple[str, AskMethod, tuple[str, ...]], ...]] = (
 )
 
 
+ALL_CAPABILITIES: Final[Mapping[str, Any]] = {
+    name: {part: {} for part in parts if part != "context"} for name, _, parts in _CAPABILITIES
+}
+"""With them an upstream lists also what only some clients can use."""
+
+
 class Hearing:
     """Implements ``exchange.Hear`` for one request in one conversation. ``context`` is that of whoever waits for it.
 

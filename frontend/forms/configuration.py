@@ -9,8 +9,8 @@ from django import forms
 from core.errors import InvalidInput
 from core.strictjson import BadJson, read_object
 from frontend.forms.base import ServiceForm, mono
-from servers.services.configuration.reading import read_file
-from servers.services.configuration.settings import KeptSetting, kept_settings
+from servers.services.configuration.importing import list_kept
+from servers.services.configuration.settings import KeptSetting
 
 _GIVEN: Final = "given-"
 
@@ -21,7 +21,8 @@ class ConfigurationForm(ServiceForm):
     configuration = forms.CharField(
         label="File",
         strip=False,
-        help_text="YAML, as the download has it. What is wrong is named with its line.",
+        help_text="YAML, as the download has it; or a list of MCP servers (mcpServers), as clients keep it. What is "
+        "wrong is named with its line.",
         widget=forms.Textarea(attrs={**mono(rows="18"), "data-takes-file": ""}),
     )
     prune = forms.BooleanField(
@@ -38,7 +39,7 @@ class ConfigurationForm(ServiceForm):
 
     def _add_kept(self, text: str) -> None:
         try:
-            self.kept = kept_settings(read_file(text))
+            self.kept = list_kept(text)
         except InvalidInput:
             # Its faults are told by whoever plans it.
             return

@@ -27,7 +27,8 @@ class ConfigurationInput(StrictSerializer):
     """A configuration file, and what goes with it."""
 
     configuration = serializers.CharField(
-        trim_whitespace=False, help_text="The text of the file, YAML or JSON."
+        trim_whitespace=False,
+        help_text="The text of the file, YAML or JSON; or a list of MCP servers, as clients keep it.",
     )
     prune = serializers.BooleanField(default=False, help_text="Delete what the file's sections do not name.")
     secrets = serializers.DictField(
@@ -67,6 +68,9 @@ class ConfigurationPlanSerializer(serializers.Serializer[Any]):
     """What applying a file changes, or has changed."""
 
     changes = ConfigurationChangeSerializer(many=True)
+    notes = serializers.ListField(
+        child=serializers.CharField(), help_text="What of the text is not in the plan, and why."
+    )
     summary = serializers.CharField()
     fingerprint = serializers.CharField()
     applied = serializers.BooleanField()

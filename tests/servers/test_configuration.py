@@ -302,7 +302,7 @@ SHAPES = {
     "": "Line 1: this is no configuration",
     "[]": "Line 1: this is no configuration",
     "a: 1": "Line 1: this is no configuration",
-    '{"mcpServers": {}}': "is taken over by itself",
+    '{"marina": 1, "servers": {"a": {"title": "\\ud83d\\ude00", "x": 1}}}': "Line 1: is not known here",
     "marina: 2": "Line 1: this Marina reads version 1.",
     "marina: true": "Line 1: this Marina reads version 1.",
     "marina: 1\nmarina: 1": "Line 2: marina stands here twice",

@@ -44,10 +44,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All changes, in the order of a file, deletions last. ``fingerprint`` is the same for the same plan."""
+    """All changes, in the order of a file, deletions last. ``fingerprint`` is the same for the same plan.
+
+    ``notes`` are sentences on what of the text is not in the plan.
+    """
 
     changes: Sequence[Change]
     applied: bool = False
+    notes: Sequence[str] = ()
 
     @property
     def fingerprint(self) -> str:

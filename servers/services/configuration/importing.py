@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from core.errors import Conflict, InvalidInput
 from servers.services.configuration.changes import Plan, compare, describe_brought
 from servers.services.configuration.converging import Convergence
 from servers.services.configuration.exporting import require_whole
-from servers.services.configuration.reading import Fault, File, read_file
-from servers.services.configuration.settings import Wanted, read_given, wanted_settings, written_settings
+from servers.services.configuration.mcp_lists import KIND as MCP
+from servers.services.configuration.mcp_lists import convert_list, is_mcp_list
+from servers.services.configuration.reading import Fault, File, check_form, read_text
+from servers.services.configuration.settings import (
+    KeptSetting,
+    Wanted,
+    kept_settings,
+    read_given,
+    wanted_settings,
+    written_settings,
+)
 from servers.services.configuration.states import State, describe_state, load_state
+from servers.services.kinds import list_kinds
+from servers.services.sources import list_sources
 from tenants.access import Caller
 from tenants.models import Tenant
 from tenants.roles import Action
@@ -36,11 +48,13 @@ def plan_configuration(
 ) -> Plan:
     """What applying the file would change. Saves nothing; may fetch documents that it names.
 
+    A list of MCP servers, as clients keep it, is a file of data sources, too.
+
     ``secrets`` are settings that are not in the file: by source, then by name. With ``prune`` goes what the sections of
     the file do not name. Needs the rights that applying needs. Raises ``InvalidInput`` with the path and line of each
     fault, and ``Forbidden``.
     """
-    file, given = _read(text, secrets, caller)
+    file, notes, given = _read(text, secrets, prune, caller)
     wanted, faults = _wanted(file, given, caller)
     plans: list[Plan] = []
     try:
@@ -48,7 +62,7 @@ def plan_configuration(
             plans.append(_converge(file, wanted, faults, prune, caller))
             _undo()
     except _Undone:
-        return plans[0]
+        return replace(plans[0], notes=notes)
 
 
 def apply_configuration(
@@ -64,7 +78,7 @@ def apply_configuration(
     ``fingerprint`` is that of the plan that was looked at: where the plan is another one by now, the answer is
     ``Conflict``. Raises as ``plan_configuration`` does.
     """
-    file, given = _read(text, secrets, caller)
+    file, notes, given = _read(text, secrets, prune, caller)
     wanted, faults = _wanted(file, given, caller)
     with tenant_scope(caller.tenant_id), records_last(caller.tenant_id):
         # Two at once would each compare with what the other is about to change.
@@ -79,19 +93,38 @@ def apply_configuration(
             digest = hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()
             counts = {f"{action}d": plan.count(action) for action in ("create", "change", "delete")}
             record_change(APPLIED, caller=caller, after={"file_sha256": digest, "prune": prune, **counts})
-    return Plan(plan.changes, applied=True)
+    return Plan(plan.changes, applied=True, notes=notes)
+
+
+def list_kept(text: str | bytes) -> list[KeptSetting]:
+    """The settings that a file, or a list of MCP servers, leaves out. Raises ``InvalidInput``."""
+    found = read_text(text)
+    if is_mcp_list(found):
+        return kept_settings(convert_list(found, taken=(), kinds=[MCP]).file)
+    return kept_settings(check_form(found))
 
 
 def _read(
-    text: str | bytes, secrets: Mapping[str, Any] | None, caller: Caller
-) -> tuple[File, dict[str, dict[str, Any]]]:
+    text: str | bytes, secrets: Mapping[str, Any] | None, prune: bool, caller: Caller
+) -> tuple[File, tuple[str, ...], dict[str, dict[str, Any]]]:
+    """The file, what is said of it, and what was given with it."""
     require_whole(caller)
     caller.require(Action.SOURCES_CHANGE)
-    file, given = read_file(text), read_given(secrets or {})
+    found = read_text(text)
+    notes: tuple[str, ...] = ()
+    if is_mcp_list(found):
+        if prune:
+            refuse("prune", "a list of MCP servers says nothing of other data sources. Leave prune out.")
+        taken = [row.name for row in list_sources(caller=caller)]
+        made = convert_list(found, taken=taken, kinds=[kind.name for kind in list_kinds()])
+        file, notes = made.file, made.notes
+    else:
+        file = check_form(found)
+    given = read_given(secrets or {})
     for name in given:
         if name not in file.entries("sources"):
             refuse(f"secrets.{name}", "the file has no data source of that name.")
-    return file, given
+    return file, notes, given
 
 
 def _wanted(

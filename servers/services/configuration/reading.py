@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
@@ -11,7 +12,8 @@ from typing import Any, Final
 import jsonschema_rs
 
 from core.errors import InvalidInput
-from core.strictyaml import BadYaml, Place, read_yaml
+from core.strictjson import BadJson, read_json
+from core.strictyaml import BadYaml, Place, YamlText, read_yaml
 from servers.execution.schemas import compile_schema
 from servers.services.configuration.form import MAX_BYTES, SCHEMA, SECTIONS, VERSION, Section
 from servers.services.schemas import describe_fault
@@ -19,6 +21,7 @@ from servers.services.schemas import describe_fault
 MAX_FAULTS: Final = 50
 """Faults that one answer names."""
 
+_SLASHES: Final = re.compile(rb"(?m)(?:^|\s)//")
 _INDEX: Final = re.compile(r"\[([0-9]{1,9})\]")
 
 
@@ -61,27 +64,33 @@ class File:
 
 def read_file(text: str | bytes) -> File:
     """A file of its text. Raises ``InvalidInput`` with the path and line of each fault."""
-    size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        raise _refusal([{"path": "", "message": f"The file has {size} bytes; at most {MAX_BYTES} are read."}])
+    return check_form(read_text(text))
+
+
+def read_text(text: str | bytes) -> YamlText:
+    """What a text says, YAML or JSON, whatever it is. Raises ``InvalidInput``."""
+    whole = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    if len(whole) > MAX_BYTES:
+        message = f"The file has {len(whole)} bytes; at most {MAX_BYTES} are read."
+        raise _refusal([{"path": "", "message": message}])
     try:
-        found = read_yaml(text)
+        return read_yaml(whole)
     except BadYaml as fault:
+        # JSON has escapes that YAML has not; who writes it that way gets no lines.
+        if whole.lstrip()[:1] == b"{":
+            with suppress(BadJson):
+                return YamlText(read_json(whole), Place(1))
         where = f"Line {fault.line}: " if fault.line else ""
-        raise _refusal([{"path": "", "message": f"{where}{fault}."}]) from None
+        hint = " Comments that begin with // are not read: take them out." if _SLASHES.search(whole) else ""
+        raise _refusal([{"path": "", "message": f"{where}{fault}.{hint}"}]) from None
+
+
+def check_form(found: YamlText) -> File:
+    """What was read as a file. Raises ``InvalidInput`` where it has not the form of one."""
     value = found.value
     if not isinstance(value, dict) or "marina" not in value:
-        hint = ""
-        if isinstance(value, dict) and ("mcpServers" in value or "servers" in value):
-            hint = " A list of MCP servers, as clients have it, is taken over by itself."
-        raise _refusal(
-            [
-                {
-                    "path": "marina",
-                    "message": f"Line 1: this is no configuration: it begins with marina: {VERSION}.{hint}",
-                }
-            ]
-        )
+        message = f"Line 1: this is no configuration: it begins with marina: {VERSION}."
+        raise _refusal([{"path": "marina", "message": message}])
     if value["marina"] != VERSION or isinstance(value["marina"], bool):
         message = f"Line {found.place.line_of(['marina'])}: this Marina reads version {VERSION}."
         raise _refusal([{"path": "marina", "message": message}])

@@ -16,7 +16,7 @@ _LONGEST: Final = 200
 def render_plan(plan: Plan) -> str:
     """Every change with its fields, and a sentence at the end."""
     lines = [line for change in plan.changes for line in (*render_change(change), "")]
-    return "\n".join([*lines, plan.summary])
+    return "\n".join([*lines, *plan.notes, *([""] if plan.notes else []), plan.summary])
 
 
 def render_change(change: Change) -> list[str]:

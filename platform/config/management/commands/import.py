@@ -49,16 +49,16 @@ class Command(BaseCommand):
             self._import(options)
         except InvalidInput as refusal:
             faults = "\n".join(f"  {each['path']}: {each['message']}" for each in refusal.errors)
-            raise CommandError(f"{refusal.message}\n{faults}" if faults else refusal.message) from None
+            raise CommandError(_printable(f"{refusal.message}\n{faults}".rstrip())) from None
         except MarinaError as refusal:
-            raise CommandError(refusal.message) from None
+            raise CommandError(_printable(refusal.message)) from None
 
     def _import(self, options: dict[str, Any]) -> None:
         caller = acting_caller(options["tenant"], options["member"])
         given = _read(options["file"])
         secrets = None if options["secrets"] is None else _secrets(_read(options["secrets"]))
         plan = plan_configuration(given, prune=options["prune"], secrets=secrets, caller=caller)
-        self.stdout.write(render_plan(plan))
+        self.stdout.write(_printable(render_plan(plan)))
         if not plan.changes:
             return
         if options["plan"]:
@@ -82,6 +82,11 @@ def _read(path: Path) -> bytes:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as fault:
         raise CommandError(f"{path} cannot be read: {fault.strerror}.") from None
+
+
+def _printable(text: str) -> str:
+    """Without what would steer a terminal: names in a file are whoever's who wrote it."""
+    return "".join(each for each in text if each == "\n" or each.isprintable())
 
 
 def _secrets(text: bytes) -> Any:

@@ -17,14 +17,15 @@ from core.crypto import SealError
 from core.errors import Conflict, InvalidInput, MarinaError, NotFound, SourceError
 from core.loop import run_async
 from core.sealing import sealer
-from servers.execution.contract import Backend, Health, Offered, Offering, Operation, Source
-from servers.models import DataSource, Prompt, Resource, ServerSource, Tool
+from servers.execution.contract import Backend, Health, Offering, Source
+from servers.models import DataSource, ServerSource, Tool
 from servers.services.aliases import require_no_alias
 from servers.services.bounds import check_name, check_prefix
 from servers.services.changes import publish_change
 from servers.services.differences import Difference, diff_tools
 from servers.services.kinds import backend_of
 from servers.services.offerings import Refreshed, free_prefix, take_over, tools_of
+from servers.services.on_source import brought_tools, names_on, own_words
 from servers.services.runtime import get_runtime
 from servers.services.sealed import SecretAway, open_source
 from servers.services.secret_references import (
@@ -182,13 +183,13 @@ def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> 
         source = _source(source_id, lock=True)
         if source.version != version:
             raise Conflict("The data source was changed meanwhile. Try again.", code="version_moved")
-        before = _brought_tools(source)
+        before = brought_tools(source)
         kept = backend.keep_settings(cleaned)
         done = take_over(source, _offered(backend, cleaned), caller=caller)
         if kept != execution_source(source).settings:
             _store_settings(source, backend, cleaned, uses_of(source))
             source.save()
-        done = replace(done, differences=diff_tools(before, _brought_tools(source)))
+        done = replace(done, differences=diff_tools(before, brought_tools(source)))
         if done:
             publish_change(caller.tenant_id)
             require_no_alias(done.added.tools)
@@ -205,7 +206,7 @@ def preview_refresh(source_id: UUID, *, caller: Caller, document: Any = None) ->
     offering = _offered(backend, cleaned)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id)
-        return diff_tools(_brought_tools(source), tools_of(source, offering))
+        return diff_tools(brought_tools(source), tools_of(source, offering))
 
 
 def delete_source(source_id: UUID, *, caller: Caller) -> None:
@@ -235,7 +236,7 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
                 code="source_in_use",
                 data={"tools": own},
             )
-        made = _own_words(source)
+        made = own_words(source)
         if made:
             raise Conflict(
                 f"Resources and prompts were made on data source {source.name}: {', '.join(made)[:500]}. "
@@ -243,7 +244,7 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
                 code="source_in_use",
                 data={"made": made},
             )
-        before = {**_shown(source), **_brought(source)}
+        before = {**_shown(source), **names_on(source)}
         source.delete()
         publish_change(caller.tenant_id)
         record_change("source.deleted", caller=caller, before=before)
@@ -438,38 +439,6 @@ def _own_tools(source: DataSource) -> list[str]:
         for tool in tools
         if tool.current is not None and (tool.current.kind, tool.current.definition) not in brought
     ]
-
-
-def _brought_tools(source: DataSource) -> list[Offered]:
-    """The tools that came with a source, as they are stored."""
-    return [
-        Offered(
-            name=tool.name,
-            title=tool.current.title,
-            description=tool.current.description,
-            input_schema=tool.current.input_schema,
-            output_schema=tool.current.output_schema,
-            annotations=tool.current.annotations,
-            operation=Operation(tool.current.kind, tool.current.definition),
-        )
-        for tool in Tool.objects.filter(source=source, brought=True).select_related("current")
-        if tool.current is not None
-    ]
-
-
-def _own_words(source: DataSource) -> list[str]:
-    """The resources and prompts on this source that the team made itself, at most twenty of each."""
-    uris = Resource.objects.filter(source=source, brought=False).values_list("uri", flat=True)
-    names = Prompt.objects.filter(source=source, brought=False).values_list("name", flat=True)
-    return [*uris[:20], *names[:20]]
-
-
-def _brought(source: DataSource) -> dict[str, list[str]]:
-    return {
-        "tools": list(Tool.objects.filter(source=source).values_list("name", flat=True)),
-        "resources": list(Resource.objects.filter(source=source).values_list("uri", flat=True)),
-        "prompts": list(Prompt.objects.filter(source=source).values_list("name", flat=True)),
-    }
 
 
 def _check_now(rows: Sequence[DataSource]) -> list[Health]:

@@ -1,0 +1,39 @@
+"""What stands on a stored data source: tools, resources and prompts, read in the tenant's scope. Changes nothing."""
+
+from __future__ import annotations
+
+from servers.execution.contract import Offered, Operation
+from servers.models import DataSource, Prompt, Resource, Tool
+
+
+def brought_tools(source: DataSource) -> list[Offered]:
+    """The tools that came with a source, as they are stored."""
+    return [
+        Offered(
+            name=tool.name,
+            title=tool.current.title,
+            description=tool.current.description,
+            input_schema=tool.current.input_schema,
+            output_schema=tool.current.output_schema,
+            annotations=tool.current.annotations,
+            operation=Operation(tool.current.kind, tool.current.definition),
+        )
+        for tool in Tool.objects.filter(source=source, brought=True).select_related("current")
+        if tool.current is not None
+    ]
+
+
+def own_words(source: DataSource) -> list[str]:
+    """The resources and prompts on this source that the team made itself, at most twenty of each."""
+    uris = Resource.objects.filter(source=source, brought=False).values_list("uri", flat=True)
+    names = Prompt.objects.filter(source=source, brought=False).values_list("name", flat=True)
+    return [*uris[:20], *names[:20]]
+
+
+def names_on(source: DataSource) -> dict[str, list[str]]:
+    """The names and URIs of all that stands on a source, the team's own with them."""
+    return {
+        "tools": list(Tool.objects.filter(source=source).values_list("name", flat=True)),
+        "resources": list(Resource.objects.filter(source=source).values_list("uri", flat=True)),
+        "prompts": list(Prompt.objects.filter(source=source).values_list("name", flat=True)),
+    }

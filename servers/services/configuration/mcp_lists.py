@@ -161,7 +161,8 @@ def _value(text: str) -> Any:
 
 def _behind_bridge(entry: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
     """The address that a command only passes on to, with the headers that it is told to send."""
-    words = [entry.get("command"), *(entry.get("args") if isinstance(entry.get("args"), list) else [])]
+    args = entry.get("args")
+    words = [entry.get("command"), *(args if isinstance(args, list) else ())]
     texts = [word for word in words if isinstance(word, str)]
     at = next((place for place, word in enumerate(texts) if _BRIDGES.fullmatch(word)), None)
     if at is None:

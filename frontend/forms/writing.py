@@ -53,7 +53,7 @@ class ResourceForm(WritingForm):
         label="Type",
         required=False,
         max_length=200,
-        help_text="A media type. Empty: plain text, or of a file what the browser says.",
+        help_text="A media type. Empty: plain text, of a file what the browser says, of a tool JSON.",
         widget=forms.TextInput(attrs=mono(placeholder="text/markdown")),
     )
     text = forms.CharField(
@@ -72,7 +72,7 @@ class ResourceForm(WritingForm):
         max_length=20_000,
         help_text='In place of a text: {"tool": "get_order", "arguments": {"order_id": "${id}"}, "pick": "/rows/0"}',
         example='{"tool": "get_order"}',
-        rows=4,
+        rows=7,
     )
     choices = forms.CharField(
         required=False,
@@ -87,7 +87,7 @@ class ResourceForm(WritingForm):
         help_text='Of a template: {"id": {"tool": "find_orders", "arguments": {"prefix": "${id}"}, "pick": "/rows", '
         '"member": "id"}}',
         example='{"id": {"tool": "find_orders"}}',
-        rows=3,
+        rows=5,
     )
 
     def __init__(self, *args: Any, stored: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
@@ -178,7 +178,7 @@ class PromptForm(WritingForm):
         help_text='By the name of the slot: {"order": {"tool": "get_order", "arguments": {"order_id": "${number}"}, '
         '"pick": "/rows/0"}}',
         example='{"order": {"tool": "get_order"}}',
-        rows=4,
+        rows=7,
     )
     completions = ObjectField(
         label="Arguments completed by tools",
@@ -187,7 +187,7 @@ class PromptForm(WritingForm):
         help_text='{"number": {"tool": "find_orders", "arguments": {"prefix": "${number}"}, "pick": "/rows", "member": '
         '"id"}}',
         example='{"number": {"tool": "find_orders"}}',
-        rows=3,
+        rows=5,
     )
 
     def __init__(self, *args: Any, stored: Mapping[str, Any] | None = None, **kwargs: Any) -> None:

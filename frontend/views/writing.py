@@ -22,6 +22,7 @@ from servers.execution.contract import Outcome
 from servers.models import Prompt, Resource
 from servers.services.handmade import find_faults
 from servers.services.servers import list_servers
+from servers.services.tools import list_tools
 from tenants.access import Caller
 
 Row = TypeVar("Row", Resource, Prompt)
@@ -160,7 +161,8 @@ class Pages(Generic[Row]):
         self, request: HttpRequest, caller: Caller, form: WritingForm, context: Mapping[str, Any]
     ) -> HttpResponse:
         template = f"{self.noun}_form.html"
-        return self._page(request, caller, template, {**context, "form": form}, status=form_status(form))
+        context = {**context, "form": form, "reading_tools": _reading_tools(caller)}
+        return self._page(request, caller, template, context, status=form_status(form))
 
     def _page(
         self,
@@ -175,6 +177,16 @@ class Pages(Generic[Row]):
 
     def _to(self, caller: Caller, row: Row) -> HttpResponse:
         return redirect(f"frontend:{self.noun}", caller.tenant_slug, row.id)
+
+
+def _reading_tools(caller: Caller) -> list[tuple[str, list[str]]]:
+    """The tools that may fill something, each with the names of its arguments."""
+    versions = [(tool.name, tool.current) for tool in list_tools(caller=caller) if tool.current is not None]
+    return [
+        (name, list(version.input_schema.get("properties", {})))
+        for name, version in versions
+        if version.annotations.get("readOnlyHint") is True
+    ]
 
 
 def _shown(part: Mapping[str, Any]) -> dict[str, str]:

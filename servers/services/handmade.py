@@ -48,6 +48,7 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 
 _URI_TAKEN: Final = ("servers_resource_uri_unique", "The URI was taken this moment. Choose another one.")
 _CONTENTS: Final = ("text", "blob", "result")
+_TOOL_FIRST: Final = ("tool", "arguments", "pick", "member")
 _LARGEST: Final = MAX_DEFINITION_BYTES + 64 * 1024
 
 
@@ -157,10 +158,10 @@ def resource_definition(row: Resource) -> dict[str, Any]:
         "title": row.title,
         "description": row.description,
         "mime_type": row.mime_type,
-        **{part: held[part] for part in _CONTENTS if part in held},
+        **{part: _in_order(held[part]) for part in _CONTENTS if part in held},
     }
     if held.get("variables"):
-        found["variables"] = held["variables"]
+        found["variables"] = _in_order(held["variables"])
     if row.annotations:
         found["annotations"] = row.annotations
     return found
@@ -174,8 +175,8 @@ def prompt_definition(row: Prompt) -> dict[str, Any]:
         "name": row.name,
         "title": row.title,
         "description": row.description,
-        "arguments": row.definition.get("arguments", []),
-        **({"results": row.definition["results"]} if row.definition.get("results") else {}),
+        "arguments": _in_order(row.definition.get("arguments", [])),
+        **({"results": _in_order(row.definition["results"])} if row.definition.get("results") else {}),
         "messages": row.definition.get("messages", []),
     }
 
@@ -195,6 +196,17 @@ def find_faults(row: Resource | Prompt) -> list[dict[str, str]]:
         except InvalidInput as fault:
             return fault.errors
     return []
+
+
+def _in_order(held: Any) -> Any:
+    """With what names a tool as it reads best: ``jsonb`` keeps no order."""
+    if isinstance(held, list):
+        return [_in_order(each) for each in held]
+    if not isinstance(held, dict):
+        return held
+    if "tool" in held:
+        held = {name: held[name] for name in (*_TOOL_FIRST, *held) if name in held}
+    return {name: _in_order(value) for name, value in held.items()}
 
 
 def _source_for(name: str | None, caller: Caller) -> DataSource:

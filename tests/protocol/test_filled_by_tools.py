@@ -11,8 +11,9 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import PromptReference, ResourceTemplateReference
+from mcp_types import ElicitResult, PromptReference, ResourceTemplateReference
 
+from core.threads import run_sync
 from servers.services import calls
 from servers.services.handmade import create_prompt, create_resource, find_faults
 from servers.services.resources import list_resources
@@ -241,3 +242,31 @@ def test_a_tool_that_is_gone_is_told_where_it_is_missed(
     told = [fault["path"] for fault in find_faults(rows[ORDER])]
     assert told == (["result.tool"] if way == "deleted" else [])
     assert find_faults(rows["customers://{customer}/orders"]) == []
+
+
+@ERAS
+async def test_a_tool_that_asks_the_client_is_answered_within_a_read(
+    port: int, talkers: Team, hear_all: HearAll, mode: Any
+) -> None:
+    async def answer(context: Any, params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"region": "north"})
+
+    def prepare() -> str:
+        asking = {"uri": "asked://region", "result": {"tool": "ask", "pick": "/told/region/content/region"}}
+        create_resource({**asking, "mime_type": "text/plain"}, caller=talkers.owner)
+        variables = {"id": {"complete": {"tool": "ask", "pick": "/told"}}}
+        create_resource({"uri": "asking://{id}", "text": "", "variables": variables}, caller=talkers.owner)
+        hear_all()
+        return talkers.key(*ALL_SCOPES)
+
+    endpoint = Endpoint(port, f"/mcp/{talkers.slug}", await run_sync(prepare))
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
+        Client(
+            streamable_http_client(endpoint.url, http_client=http), mode=mode, elicitation_callback=answer
+        ) as client,
+    ):
+        assert await text_at(client, "asked://region") == "north"
+        # While somebody types nobody is asked.
+        with pytest.raises(Exception, match="this client does not offer that"):
+            await completed(client, ResourceTemplateReference(uri="asking://{id}"), "id", "")

@@ -237,4 +237,4 @@ def _leaves(value: Any, place: Steps = ()) -> Iterator[tuple[Steps, Any]]:
 
 
 def _at(path: str, place: Steps) -> str:
-    return ".".join((f"{path}.arguments", *map(str, place)))
+    return ".".join((f"{path}.arguments", *(str(step)[:64] for step in place)))

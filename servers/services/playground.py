@@ -6,7 +6,6 @@ What ends before that path, for want of a server, is recorded here as the path w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -16,12 +15,11 @@ from core.requestid import current_request_id
 from servers.execution.context import Detached
 from servers.execution.contract import Outcome, Principal
 from servers.services.calls import CALL_SECONDS, CallResult, call_tool, get_prompt, read_resource
-from servers.services.reading import look_up
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
 from servers.services.redaction import mask_text
 from servers.services.runtime import Runtime, get_runtime
-from servers.services.surfaces import Surface, load_version
+from servers.services.surfaces import Surface
 from servers.services.visibility import require_server
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ, SERVER_CHARACTERS
@@ -41,18 +39,17 @@ def try_tool(
     caller: Caller,
     server_slug: str = "default",
     client: str = CLIENT,
-    version: int | None = None,
 ) -> CallResult:
-    """Call a tool on one of the tenant's servers and wait. Raises as ``call_tool`` does, and ``NotFound``.
-
-    ``version``: this one, in place of what the server offers, such as a draft: for who may change tools.
-    """
+    """Call a tool on one of the tenant's servers and wait. Raises as ``call_tool`` does, and ``NotFound``."""
     return _waited(
         partial(call_tool, tool_name=tool_name, arguments=arguments),
-        _Tried(KIND_CALL, Action.TOOLS_CALL, tool_name, arguments, version),
-        caller,
-        server_slug,
-        client,
+        KIND_CALL,
+        Action.TOOLS_CALL,
+        tool_name,
+        arguments,
+        caller=caller,
+        server_slug=server_slug,
+        client=client,
     )
 
 
@@ -60,10 +57,13 @@ def try_resource(uri: str, *, caller: Caller, server_slug: str = "default", clie
     """Read a resource on one of the tenant's servers and wait. Raises as ``read_resource`` does, and ``NotFound``."""
     return _waited(
         partial(read_resource, uri=uri),
-        _Tried(KIND_READ, Action.RESOURCES_READ, uri, {"uri": uri}),
-        caller,
-        server_slug,
-        client,
+        KIND_READ,
+        Action.RESOURCES_READ,
+        uri,
+        {"uri": uri},
+        caller=caller,
+        server_slug=server_slug,
+        client=client,
     )
 
 
@@ -78,37 +78,38 @@ def try_prompt(
     """Get a prompt on one of the tenant's servers and wait. Raises as ``get_prompt`` does, and ``NotFound``."""
     return _waited(
         partial(get_prompt, name=name, arguments=arguments),
-        _Tried(KIND_PROMPT, Action.PROMPTS_READ, name, arguments),
-        caller,
-        server_slug,
-        client,
+        KIND_PROMPT,
+        Action.PROMPTS_READ,
+        name,
+        arguments,
+        caller=caller,
+        server_slug=server_slug,
+        client=client,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """What is tried, as its record has it, and the action that it takes."""
-
-    kind: str
-    action: Action
-    subject: str
-    arguments: Mapping[str, Any]
-    version: int | None = None
-    """Of a tool: this one, in place of what the server offers."""
 
 
 def _waited(
-    run: Callable[..., Awaitable[Done]], tried: _Tried, caller: Caller, server_slug: str, client: str
+    run: Callable[..., Awaitable[Done]],
+    kind: str,
+    action: Action,
+    subject: str,
+    arguments: Mapping[str, Any],
+    *,
+    caller: Caller,
+    server_slug: str,
+    client: str,
 ) -> Done:
-    return run_async(
-        _try(run, tried, caller, server_slug, client, current_request_id()),
-        timeout=CALL_SECONDS + _GRACE_SECONDS,
-    )
+    """Try what takes ``action``, of this kind of record, and wait."""
+    work = _try(run, kind, action, subject, arguments, caller, server_slug, client, current_request_id())
+    return run_async(work, timeout=CALL_SECONDS + _GRACE_SECONDS)
 
 
 async def _try(
     run: Callable[..., Awaitable[Done]],
-    tried: _Tried,
+    kind: str,
+    action: Action,
+    subject: str,
+    arguments: Mapping[str, Any],
     caller: Caller,
     server_slug: str,
     client: str,
@@ -119,15 +120,13 @@ async def _try(
     if not runtime.writer.accepting:
         raise log_unavailable()
     try:
-        surface = await _find_surface(runtime, caller, tried.action, server_slug)
-        if tried.version is not None:
-            surface = await _with_version(runtime, caller, surface, tried.subject, tried.version)
+        surface = await _find_surface(runtime, caller, action, server_slug)
     except (Forbidden, NotFound) as refusal:
         record = CallRecord(
             runtime,
-            tried.kind,
-            tried.subject,
-            tried.arguments,
+            kind,
+            subject,
+            arguments,
             caller=caller,
             server=mask_text(server_slug[:SERVER_CHARACTERS]),
             client=client,
@@ -151,18 +150,4 @@ async def _find_surface(runtime: Runtime, caller: Caller, action: Action, server
     surface = await runtime.surfaces.get(caller.tenant_id, server_slug)
     if surface is None:
         raise NotFound("There is no such server in this team.", code="server_not_found")
-    return surface.seen_by(caller)
-
-
-async def _with_version(
-    runtime: Runtime, caller: Caller, surface: Surface, tool_name: str, version: int
-) -> Surface:
-    caller.require(Action.TOOLS_CHANGE)
-    tool = await look_up(load_version, caller.tenant_id, surface.slug, tool_name, version, runtime.sealer)
-    if tool is None:
-        raise NotFound(
-            f"The server {surface.slug} could not offer version {version} of this tool: there is none, it was "
-            "discarded, or the server does not offer its data source.",
-            code="version_not_found",
-        )
-    return surface.with_tools(tool)
+    return surface

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.loop import run_async
-from servers.execution.backends.postgres.slow import without_values
+from servers.execution.backends.postgres.syntax import without_values
 from servers.execution.contract import SlowStatement, Source
 from servers.services.runtime import get_runtime
 from servers.services.slow_statements import MOST_KEPT

@@ -7,9 +7,8 @@ from typing import Any
 
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
+from servers.execution.backends.postgres.asked import AskedPool
 from servers.execution.backends.postgres.health import check_source
-from servers.execution.backends.postgres.offered import offer_resources, offer_tools
-from servers.execution.backends.postgres.operations import OPERATIONS, TABLE_RESOURCE, complete_table
 from servers.execution.backends.postgres.plans import EXPLAIN, explain_sql_tool
 from servers.execution.backends.postgres.pools import IDLE_SECONDS, Pool, Pools
 from servers.execution.backends.postgres.settings import (
@@ -19,6 +18,8 @@ from servers.execution.backends.postgres.settings import (
     read_settings,
 )
 from servers.execution.backends.postgres.sqltool import compile_sql_tool, run_sql_tool
+from servers.execution.backends.postgres.transactions import execute_transaction
+from servers.execution.backends.postgres.words import DIALECT, offer_of
 from servers.execution.contract import (
     Backend,
     Completion,
@@ -33,6 +34,8 @@ from servers.execution.contract import (
     Source,
     ToolKind,
 )
+from servers.execution.sql.offered import offer_resources, offer_tools
+from servers.execution.sql.operations import OPERATIONS, TABLE_RESOURCE, complete_table
 
 
 class PostgresBackend(Backend):
@@ -62,7 +65,9 @@ class PostgresBackend(Backend):
         return describe_settings(settings)
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
-        return Offering(tools=offer_tools(read_settings(settings)), resources=offer_resources())
+        return Offering(
+            tools=offer_tools(DIALECT, offer_of(read_settings(settings))), resources=offer_resources()
+        )
 
     def compile(self, kind: str, definition: Mapping[str, Any]) -> Offered:
         if kind != "sql":
@@ -91,10 +96,12 @@ class PostgresBackend(Backend):
             return await run_sql_tool(pool, operation.definition, arguments, timeout=timeout)
         if operation.kind == EXPLAIN:
             return await explain_sql_tool(pool, operation.definition, timeout=timeout)
+        if operation.kind == "execute_transaction":
+            return await execute_transaction(pool, arguments, timeout=timeout)
         run = OPERATIONS.get(operation.kind)
         if run is None:
             raise self.no_such_operation(operation)
-        return await run(pool, arguments, timeout=timeout)
+        return await run(AskedPool(pool), arguments, timeout=timeout)
 
     async def complete(
         self,
@@ -109,7 +116,7 @@ class PostgresBackend(Backend):
     ) -> Completion:
         if operation.kind != TABLE_RESOURCE:
             return Completion(())
-        return await complete_table(self.pools.get(source), value, timeout=timeout)
+        return await complete_table(AskedPool(self.pools.get(source)), value, timeout=timeout)
 
     async def close(self) -> None:
         await self.pools.close()

@@ -6,13 +6,13 @@ the same three parameters: the schemas that the source allows, and the schemas a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Sequence
+from typing import Any, Final
 
-from servers.execution.backends.postgres.arguments import refuse_argument, take_text
 from servers.execution.backends.postgres.parsing import Slot, Statement
 from servers.execution.backends.postgres.pools import Pool
-from servers.execution.backends.postgres.queries import Bound, Table, fetch_table
+from servers.execution.backends.postgres.queries import Bound, fetch_table
+from servers.execution.sql.results import Table
 
 MOST_TABLES: Final = 1_000
 MOST_IN_SCHEMA: Final = 200
@@ -143,6 +143,8 @@ async def read_tables(pool: Pool, schema: str | None, *, timeout: float) -> tupl
 async def read_schemas(pool: Pool, *, timeout: float) -> tuple[list[dict[str, Any]], bool]:
     """The schemas with the names of their tables; and whether there are more."""
     table = await _read_catalog(pool, _LIST_SCHEMAS, [], rows=MOST_TABLES, timeout=timeout)
+    for each in table.rows:
+        each["tables"] = each["tables"] or []
     return table.rows, table.stopped
 
 
@@ -164,11 +166,11 @@ async def describe(pool: Pool, name: str, schema: str | None, *, timeout: float)
     return one
 
 
-async def measure(pool: Pool, name: str, schema: str | None, *, timeout: float) -> dict[str, Any]:
-    """One table's columns, indexes and sizes. Raises ``InvalidInput`` naming ``table`` where there is none."""
+async def measure(pool: Pool, name: str, schema: str | None, *, timeout: float) -> dict[str, Any] | None:
+    """One table's columns, indexes and sizes; ``None`` where there is none of this name that may be read."""
     found = await _find(pool, _MEASURE_TABLE, name, schema, rows=1, timeout=timeout)
     if not found:
-        refuse_table("table")
+        return None
     return _with_lists(pool, found[0], "columns", "indexes")
 
 
@@ -182,16 +184,6 @@ async def read_structure(
         table = await _read_catalog(pool, _SCHEMA, [None, None], rows=MOST_IN_SCHEMA + 1, timeout=timeout)
         found, more = table.rows[:MOST_IN_SCHEMA], table.stopped or len(table.rows) > MOST_IN_SCHEMA
     return [_with_lists(pool, each, "columns", "primary_key", "foreign_keys") for each in found], more
-
-
-def take_table(arguments: Mapping[str, Any], key: str) -> tuple[str, str | None]:
-    """The name of a table and its schema, as the arguments have them."""
-    return take_text(arguments, key, required=True) or "", take_text(arguments, "schema")
-
-
-def refuse_table(path: str) -> NoReturn:
-    """Raise ``InvalidInput``: a table that may not be read is like one that is not there."""
-    refuse_argument(path, "There is no such table that may be read. list_tables shows them all.")
 
 
 async def _find(

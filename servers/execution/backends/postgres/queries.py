@@ -1,4 +1,4 @@
-"""Runs a checked statement on a source's pool and shapes its rows as JSON; checks no SQL and opens no connection.
+"""Runs a checked statement on a source's pool and reads its rows; checks no SQL and opens no connection.
 
 Cancelling the task cancels the statement at the server (see ``Pool.lease``).
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-import orjson
 import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
@@ -22,16 +21,17 @@ from servers.execution.backends.postgres.functions import ALLOWED_FUNCTIONS
 from servers.execution.backends.postgres.parsing import Policy, Slot, Statement, refuse_attribute
 from servers.execution.backends.postgres.pipeline import CURSOR_PREFIX, Limits, Reply, run_read_only
 from servers.execution.backends.postgres.pools import Connection, Pool
-from servers.execution.backends.postgres.slow import timed
+from servers.execution.backends.postgres.syntax import without_values
 from servers.execution.backends.postgres.values import (
     builtin_type_name,
     encode_parameter,
     infer_type,
     level_numeric_columns,
-    name_columns,
     quote_names,
 )
-from servers.execution.contract import Outcome
+from servers.execution.backends.postgres.words import DIALECT
+from servers.execution.sql.results import Table, name_columns, refuse_size
+from servers.execution.sql.slow import timed
 
 _WIRE_ALLOWANCE: Final = 262_144
 """Bytes above twice a result's limit that may arrive before reading stops: protocol, and the kernel's buffer."""
@@ -39,34 +39,6 @@ _ROW_MARK: Final = " bytes in a row: too many for Marina"
 _ROWS_PER_CHUNK: Final = 20
 _MARGIN: Final = 0.2
 """Seconds that PostgreSQL's own time limit ends before the caller's, so that its clear answer comes first."""
-
-RESULT_SCHEMA: Final[Mapping[str, Any]] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "type": "object",
-    "required": ["columns", "rows", "row_count", "truncated", "execution_time_ms"],
-    "additionalProperties": False,
-    "properties": {
-        "columns": {
-            "type": "array",
-            "description": "The columns in order, with PostgreSQL's types.",
-            "items": {
-                "type": "object",
-                "required": ["name", "type"],
-                "additionalProperties": False,
-                "properties": {"name": {"type": "string"}, "type": {"type": "string"}},
-            },
-        },
-        "rows": {
-            "type": "array",
-            "description": "One object a row, keyed by column name.",
-            "items": {"type": "object"},
-        },
-        "row_count": {"type": "integer", "minimum": 0, "description": "Rows in this result."},
-        "truncated": {"type": "boolean", "description": "Whether there are more rows than these."},
-        "note": {"type": "string", "description": "Why the result is truncated, or masked."},
-        "execution_time_ms": {"type": "number", "minimum": 0},
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +49,6 @@ class Bound:
     values: Mapping[str | int, Any]
     types: Mapping[str | int, int]
     paths: Mapping[str | int, str]
-
-
-@dataclass(slots=True)
-class Table:
-    """Rows in JSON terms. ``names`` are unique; ``stopped`` says that bytes, not rows, ended the reading, ``masked``
-    that a table with masked columns was read."""
-
-    names: list[str]
-    types: list[str]
-    rows: list[dict[str, Any]]
-    stopped: bool
-    milliseconds: float
-    masked: bool = False
 
 
 def policy_of(pool: Pool) -> Policy:
@@ -103,7 +62,12 @@ async def fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) ->
 
     One that is slow is noted.
     """
-    with timed([bound.statement.sql], threshold=pool.settings.slow_query_seconds, note=pool.note_slow):
+    with timed(
+        [bound.statement.sql],
+        threshold=pool.settings.slow_query_seconds,
+        note=pool.note_slow,
+        without_values=without_values,
+    ):
         return await _fetch_table(pool, bound, rows=rows, timeout=timeout)
 
 
@@ -150,11 +114,11 @@ async def _fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) -
         if reply.fault is not None:
             # PostgreSQL collects what one FETCH brings before it sends any: no earlier rows have come.
             if _ROW_MARK in (reply.fault.diag.message_primary or ""):
-                _refuse_size(settings.max_bytes)
+                refuse_size(settings.max_bytes, DIALECT)
             raise _translate(reply.fault, bound, prefix, limits) from None
         if not reply.complete and not values:
             if rows_per_chunk == 1:
-                _refuse_size(settings.max_bytes)
+                refuse_size(settings.max_bytes, DIALECT)
             # Some of the rows may fit: read again, and lose none to an incomplete chunk.
             rows_per_chunk = 1
             continue
@@ -279,71 +243,6 @@ async def _name_types(pool: Pool, connection: Connection, oids: Sequence[int], *
                 oid, name = chunk.get_value(row, 0), chunk.get_value(row, 1)
                 pool.type_names[int(oid or b"0")] = (name or b"").decode(errors="replace")
     return [builtin_type_name(oid) or pool.type_names.get(oid, "unknown") for oid in oids]
-
-
-def shape_outcome(table: Table, *, limit: int, max_bytes: int) -> Outcome:
-    """The result of a query as the caller gets it: at most ``limit`` rows and ``max_bytes`` bytes of JSON."""
-    note = None
-    rows = table.rows
-    if len(rows) > limit:
-        rows = rows[:limit]
-        note = f"Only the first {limit} rows are shown. Narrow the query, aggregate, or page with OFFSET."
-    structured: dict[str, Any] = {
-        "columns": [
-            {"name": name, "type": type_} for name, type_ in zip(table.names, table.types, strict=True)
-        ],
-        "rows": rows,
-        "row_count": len(rows),
-        "truncated": note is not None or table.stopped,
-        "execution_time_ms": table.milliseconds,
-    }
-    masked = (
-        "Some columns are masked: they come as null, or as *** with a few characters." if table.masked else ""
-    )
-    if note is not None or masked:
-        structured["note"] = " ".join(filter(None, (note, masked)))
-    text = orjson.dumps(structured)
-    if len(text) > max_bytes or table.stopped:
-        kept = fit_rows(rows, max_bytes - _envelope_size(structured))
-        if not kept and rows:
-            _refuse_size(max_bytes)
-        structured.update(
-            rows=kept,
-            row_count=len(kept),
-            truncated=True,
-            note=f"Only the first {len(kept)} rows are shown: a result holds at most {max_bytes} bytes. "
-            f"Select fewer columns, or shorten long values with left(). {masked}".rstrip(),
-        )
-        text = orjson.dumps(structured)
-    return Outcome(
-        structured=structured,
-        text=text.decode(),
-        rows=structured["row_count"],
-        size=len(text),
-        truncated=structured["truncated"],
-    )
-
-
-def _envelope_size(structured: Mapping[str, Any]) -> int:
-    return len(orjson.dumps({**structured, "rows": [], "note": "x" * 300}))
-
-
-def fit_rows(rows: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
-    """As many of the first rows as have ``size`` bytes of JSON at most."""
-    for index, row in enumerate(rows):
-        size -= len(orjson.dumps(row)) + 1
-        if size < 0:
-            return rows[:index]
-    return rows
-
-
-def _refuse_size(max_bytes: int) -> NoReturn:
-    raise SourceError(
-        f"A single row is larger than {max_bytes} bytes, the limit of a whole result. "
-        "Select fewer columns, or shorten long values with left().",
-        code="result_too_large",
-        data={"max_bytes": max_bytes},
-    )
 
 
 def bind_values(

@@ -13,9 +13,18 @@ from psycopg.conninfo import conninfo_to_dict
 
 from core.errors import InvalidInput
 from servers.execution.backends.postgres.functions import is_never_allowed
+from servers.execution.sql.settings import (
+    LIMITS,
+    Faults,
+    masks_schema,
+    read_flag,
+    read_masks,
+    read_names,
+    read_number,
+    refuse_unknown,
+)
 
-DEFAULT_ROW_LIMIT: Final = 1_000
-DEFAULT_MAX_BYTES: Final = 1_048_576
+_COLUMN_FORM: Final = "schema.table.column"
 
 SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -47,14 +56,7 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "maxItems": 500,
             "uniqueItems": True,
         },
-        "masks": {
-            "type": "object",
-            "title": "Masked columns",
-            "description": "schema.table.column: hidden (always NULL), or partial (a text with at most the last "
-            "four characters).",
-            "additionalProperties": {"enum": ["hidden", "partial"]},
-            "maxProperties": 200,
-        },
+        "masks": masks_schema(_COLUMN_FORM),
         "functions": {
             "type": "array",
             "title": "Additional functions",
@@ -70,35 +72,7 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
             "description": "Offer execute_transaction: INSERT, UPDATE, DELETE and MERGE. Queries never write.",
             "default": False,
         },
-        "statement_timeout": {
-            "type": "number",
-            "title": "Time limit of a query, seconds",
-            "minimum": 5,
-            "maximum": 30,
-            "default": 10,
-        },
-        "slow_query_seconds": {
-            "type": "number",
-            "title": "A query is slow from, seconds",
-            "description": "Slow queries are shown on the source's page, without values.",
-            "minimum": 0.05,
-            "maximum": 30,
-            "default": 1,
-        },
-        "row_limit": {
-            "type": "integer",
-            "title": "Most rows in one result",
-            "minimum": 1,
-            "maximum": 1_000,
-            "default": DEFAULT_ROW_LIMIT,
-        },
-        "max_bytes": {
-            "type": "integer",
-            "title": "Most bytes in one result",
-            "minimum": 1_024,
-            "maximum": 4_194_304,
-            "default": DEFAULT_MAX_BYTES,
-        },
+        **LIMITS,
         "pool_max": {
             "type": "integer",
             "title": "Most connections, for each process",
@@ -170,16 +144,13 @@ class PostgresSettings:
 
 def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
     """Parse and check everything. Raises ``InvalidInput`` with every fault at once."""
-    faults: list[dict[str, str]] = [
-        {"path": str(name), "message": "There is no such setting."}
-        for name in settings
-        if name not in SETTINGS_SCHEMA["properties"]
-    ]
+    properties = SETTINGS_SCHEMA["properties"]
+    faults = refuse_unknown(settings, properties)
     target = _read_dsn(settings.get("dsn"), faults)
-    schemas = _read_names(settings, "schemas", faults)
+    schemas = read_names(settings, "schemas", properties["schemas"], faults)
     tables = _read_tables(settings, schemas, faults)
     masks = _read_masks(settings, schemas, faults)
-    functions = _read_names(settings, "functions", faults)
+    functions = read_names(settings, "functions", properties["functions"], faults)
     for index, name in enumerate(functions):
         if not _FUNCTION_NAME.fullmatch(name):
             message = "Write it as name or schema.name, in lower case."
@@ -187,12 +158,8 @@ def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
         elif is_never_allowed(name.rpartition(".")[2]):
             message = "This function reaches outside the query and is never allowed."
             faults.append({"path": f"functions.{index}", "message": message})
-    numbers = {
-        name: _read_number(settings, name, faults)
-        for name in ("statement_timeout", "slow_query_seconds", "row_limit", "max_bytes", "pool_max")
-    }
-    if not isinstance(settings.get("allow_writes", False), bool):
-        faults.append({"path": "allow_writes", "message": "Give true or false."})
+    numbers = {name: read_number(settings, name, properties[name], faults) for name in (*LIMITS, "pool_max")}
+    allow_writes = read_flag(settings, "allow_writes", faults)
     if faults or target is None:
         raise InvalidInput("The settings of the data source are not valid.", errors=faults)
     return PostgresSettings(
@@ -206,7 +173,7 @@ def read_settings(settings: Mapping[str, Any]) -> PostgresSettings:
         tables=tables,
         masks=masks,
         functions=frozenset(functions),
-        allow_writes=bool(settings.get("allow_writes", False)),
+        allow_writes=allow_writes,
         statement_timeout=float(numbers["statement_timeout"]),
         slow_query_seconds=float(numbers["slow_query_seconds"]),
         row_limit=int(numbers["row_limit"]),
@@ -255,7 +222,7 @@ def describe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_dsn(dsn: Any, faults: list[dict[str, str]]) -> dict[str, str] | None:
+def _read_dsn(dsn: Any, faults: Faults) -> dict[str, str] | None:
     def refuse(message: str) -> None:
         faults.append({"path": "dsn", "message": message})
 
@@ -315,26 +282,12 @@ def _find_option_faults(parts: Mapping[str, str]) -> Iterator[str]:
             yield f"{key} must be one of {', '.join(allowed)}."
 
 
-def _read_names(settings: Mapping[str, Any], key: str, faults: list[dict[str, str]]) -> tuple[str, ...]:
-    given = settings.get(key) or []
-    rule = SETTINGS_SCHEMA["properties"][key]
-    if not isinstance(given, list | tuple) or len(given) > rule["maxItems"]:
-        faults.append({"path": key, "message": f"Give a list of at most {rule['maxItems']} names."})
-        return ()
-    names = []
-    for index, name in enumerate(given):
-        if not isinstance(name, str) or not 0 < len(name) <= rule["items"]["maxLength"] or "\x00" in name:
-            faults.append({"path": f"{key}.{index}", "message": "Give a name."})
-        else:
-            names.append(name)
-    return tuple(dict.fromkeys(names))
-
-
 def _read_tables(
-    settings: Mapping[str, Any], schemas: tuple[str, ...], faults: list[dict[str, str]]
+    settings: Mapping[str, Any], schemas: tuple[str, ...], faults: Faults
 ) -> frozenset[tuple[str, str]]:
+    rule = SETTINGS_SCHEMA["properties"]["tables"]
     tables = set()
-    for index, name in enumerate(_read_names(settings, "tables", faults)):
+    for index, name in enumerate(read_names(settings, "tables", rule, faults)):
         found = _TABLE.fullmatch(name)
         if found is None:
             message = "Write it as schema.table, without quotes and in the case that PostgreSQL has it."
@@ -347,46 +300,15 @@ def _read_tables(
     return frozenset(tables)
 
 
-def _read_masks(
-    settings: Mapping[str, Any], schemas: tuple[str, ...], faults: list[dict[str, str]]
-) -> tuple[Mask, ...]:
-    given = settings.get("masks") or {}
-    most = SETTINGS_SCHEMA["properties"]["masks"]["maxProperties"]
-    if not isinstance(given, Mapping) or len(given) > most:
-        message = f"Give an object of at most {most} columns, each with hidden or partial."
-        faults.append({"path": "masks", "message": message})
-        return ()
-    masks = []
-    for name, how in given.items():
-        found = _COLUMN.fullmatch(str(name))
-        if found is None:
-            message = "Write the column as schema.table.column, without quotes."
-        elif how not in ("hidden", "partial"):
-            message = "Say hidden or partial."
-        else:
-            masks.append(Mask(found[1], found[2], found[3], how))
-            continue
-        faults.append({"path": f"masks.{name}", "message": message})
+def _read_masks(settings: Mapping[str, Any], schemas: tuple[str, ...], faults: Faults) -> tuple[Mask, ...]:
+    rule = SETTINGS_SCHEMA["properties"]["masks"]
+    masks = [
+        Mask(schema, table, column, how)
+        for (schema, table, column), how in read_masks(settings, rule, _COLUMN, _COLUMN_FORM, faults)
+    ]
     if masks and any(schema.startswith("pg_") or schema == "information_schema" for schema in schemas):
         message = (
             "Masks do not hold while PostgreSQL's own schemas may be read. Take them off the list of schemas."
         )
         faults.append({"path": "masks", "message": message})
     return tuple(sorted(masks, key=str))
-
-
-def _read_number(settings: Mapping[str, Any], key: str, faults: list[dict[str, str]]) -> float:
-    rule = SETTINGS_SCHEMA["properties"][key]
-    value = settings.get(key)
-    if value is None:
-        value = rule["default"]
-    allowed = int if rule["type"] == "integer" else int | float
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, allowed)
-        or not rule["minimum"] <= value <= rule["maximum"]
-    ):
-        message = f"Give a number from {rule['minimum']} to {rule['maximum']}."
-        faults.append({"path": key, "message": message})
-        return float(rule["default"])
-    return value

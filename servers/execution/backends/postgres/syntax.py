@@ -30,7 +30,9 @@ _MOST_LOOKUP_WORK: Final = 2_000_000
 """Characters beyond ASCII in names, times tokens: at most some 0.4 s. Ordinary queries stay far below 100,000."""
 
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
-_OPAQUE_TOKENS: Final = frozenset({"SCONST", "USCONST", "BCONST", "XCONST", "C_COMMENT", "SQL_COMMENT"})
+_COMMENTS: Final = frozenset({"C_COMMENT", "SQL_COMMENT"})
+_OPAQUE_TOKENS: Final = frozenset({"SCONST", "USCONST", "BCONST", "XCONST", *_COMMENTS})
+_VALUES: Final = frozenset({"SCONST", "USCONST", "BCONST", "XCONST", "ICONST", "FCONST"})
 _NEAR: Final = re.compile(r'(.* at or near ")(.*)"', re.DOTALL)
 _NESTING_FAULTS: Final = ("memory exhausted", "stack depth limit", "parse tree is nested too deeply")
 
@@ -70,6 +72,24 @@ def scan_tokens(sql: str) -> Sequence[Any]:
         raise Unreadable(
             _restore(_text(fault), _offset(fault, plain), sql), offset=_offset(fault, plain)
         ) from None
+
+
+def without_values(sql: str) -> str:
+    """The statement in one line, a question mark for each value in its text, and without comments."""
+    try:
+        tokens = scan_tokens(sql)
+    except Unreadable:
+        return "?"
+    parts: list[str] = []
+    end = 0
+    for token in tokens:
+        if token.name in _COMMENTS:
+            continue
+        if parts and token.start > end:
+            parts.append(" ")
+        parts.append("?" if token.name in _VALUES else sql[token.start : token.end + 1])
+        end = token.end + 1
+    return "".join(parts)
 
 
 def _parse(sql: str) -> Sequence[Any]:

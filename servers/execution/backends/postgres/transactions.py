@@ -10,14 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, NoReturn
 
-import orjson
 import psycopg
 
 from core.errors import SourceError
-from servers.execution.backends.postgres.arguments import read_params, refuse_argument, refuse_spare
 from servers.execution.backends.postgres.confine import confine
 from servers.execution.backends.postgres.errors import UNTYPED_PARAMETER, translate_query_error
-from servers.execution.backends.postgres.offered import MOST_WRITES
 from servers.execution.backends.postgres.parsing import read_statement
 from servers.execution.backends.postgres.pipeline import Written, begin_writing, commit, write
 from servers.execution.backends.postgres.pools import Connection, Pool
@@ -28,10 +25,14 @@ from servers.execution.backends.postgres.queries import (
     check_attributes,
     policy_of,
 )
-from servers.execution.backends.postgres.slow import timed
+from servers.execution.backends.postgres.syntax import without_values
 from servers.execution.backends.postgres.values import encode_parameter, quote_names
 from servers.execution.backends.postgres.writing import WriteWalk
 from servers.execution.contract import Outcome
+from servers.execution.sql.arguments import refuse_spare
+from servers.execution.sql.database import Names, Values
+from servers.execution.sql.slow import timed
+from servers.execution.sql.transactions import check_writable, read_queries, refuse_query, shape_written
 
 _MARGIN: Final = 0.5
 """Seconds that a transaction is stopped before its call is, so that its own answer comes."""
@@ -40,21 +41,22 @@ _MARGIN: Final = 0.5
 async def execute_transaction(pool: Pool, arguments: Mapping[str, Any], *, timeout: float) -> Outcome:
     """Run the ``queries`` and commit. Raises ``SourceError`` or ``InvalidInput``; then nothing was changed, unless
     the message says that this is not known."""
-    if not pool.settings.allow_writes:
-        raise SourceError(
-            "This data source only reads. An admin may allow writes in its settings (allow_writes).",
-            code="query_refused",
-            data={"rule": "sql.read_only"},
-        )
+    check_writable(pool.settings.allow_writes)
     started = monotonic()
-    queries = _take_queries(arguments)
-    bounds = [_read(pool, query, number) for number, query in enumerate(queries)]
+
+    def read(sql: str, names: Names, values: Values, path: str) -> Bound:
+        statement = read_statement(sql, policy_of(pool), names=names, walk=WriteWalk)
+        refuse_spare(values, {slot.key for slot in statement.slots}, path)
+        return bind_values(statement, values, path=path)
+
+    bounds = read_queries(arguments, read)
     run = _Run(pool, bounds)
     try:
         with timed(
             [bound.statement.sql for bound in bounds],
             threshold=pool.settings.slow_query_seconds,
             note=pool.note_slow,
+            without_values=without_values,
         ):
             async with asyncio.timeout(max(0.1, timeout - _MARGIN)):
                 done = await run.all(timeout=timeout)
@@ -63,40 +65,7 @@ async def execute_transaction(pool: Pool, arguments: Mapping[str, Any], *, timeo
             f"The transaction took longer than {timeout - _MARGIN:g} s and was stopped. {run.state()}",
             code="source_timeout",
         ) from None
-    results = [
-        {"query": number, "command": command, "row_count": rows}
-        for number, (command, rows) in enumerate(done, 1)
-    ]
-    count = sum(rows for _, rows in done)
-    structured = {
-        "results": results,
-        "row_count": count,
-        "execution_time_ms": round((monotonic() - started) * 1_000, 3),
-    }
-    text = orjson.dumps(structured)
-    return Outcome(structured, text.decode(), rows=count, size=len(text))
-
-
-def _take_queries(arguments: Mapping[str, Any]) -> Sequence[Any]:
-    queries = arguments.get("queries")
-    if not isinstance(queries, list | tuple) or not 0 < len(queries) <= MOST_WRITES:
-        refuse_argument("queries", f"Give a list of 1 to {MOST_WRITES} statements.")
-    return queries
-
-
-def _read(pool: Pool, query: Any, number: int) -> Bound:
-    path = f"queries.{number}"
-    given = query if isinstance(query, Mapping) else {"query": query}
-    sql = given.get("query")
-    if not isinstance(sql, str) or not sql or given.keys() - {"query", "params"}:
-        refuse_argument(path, "Give a statement as a text, or an object with query and params.")
-    names, values = read_params(given.get("params"), f"{path}.params")
-    try:
-        statement = read_statement(sql, policy_of(pool), names=names, walk=WriteWalk)
-    except SourceError as fault:
-        _refuse(fault, number)
-    refuse_spare(values, {slot.key for slot in statement.slots}, f"{path}.params")
-    return bind_values(statement, values, path=f"{path}.params")
+    return shape_written(done, started=started)
 
 
 class _Run:
@@ -157,7 +126,7 @@ class _Run:
                 check_attributes(self.pool, bound.statement)
                 await confine(connection, bound.statement, settings, writes=True)
             except SourceError as fault:
-                _refuse(fault, number)
+                refuse_query(fault, number)
         refusal = await begin_writing(
             connection,
             search_path=quote_names(settings.schemas),
@@ -174,7 +143,7 @@ class _Run:
             data=known.data,
             retryable=known.retryable,
         )
-        _refuse(words, number)
+        refuse_query(words, number)
 
     def _translated(
         self, fault: psycopg.Error, locate: Callable[[int], int | None] = lambda position: None
@@ -188,13 +157,3 @@ def _sent(bound: Bound, attempt: int) -> tuple[str, Sequence[bytes | None], Sequ
     parameters = [encode_parameter(bound.values[slot.key], bound.paths[slot.key]) for slot in slots]
     attempts = attempts_of(bound)
     return bound.statement.sql, parameters, attempts[min(attempt, len(attempts) - 1)]
-
-
-def _refuse(fault: SourceError, number: int) -> NoReturn:
-    """Raise the fault with the number of the query that it is about."""
-    raise SourceError(
-        f"Query {number + 1}: {fault.message}",
-        code=fault.code,
-        data={**fault.data, "query": number + 1},
-        retryable=fault.retryable,
-    ) from None

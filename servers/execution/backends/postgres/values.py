@@ -153,22 +153,6 @@ def level_numeric_columns(rows: list[list[Any]], oids: Sequence[int]) -> None:
                     row[column] = str(row[column])
 
 
-def name_columns(names: Sequence[str]) -> list[str]:
-    """Names fit for keys of one object: a repeated name gets ``_2``, ``_3`` …, in the order of columns."""
-    if len(set(names)) == len(names):
-        return list(names)
-    taken = set(names)
-    seen: set[str] = set()
-    keys = []
-    for name in names:
-        key, number = name, 2
-        while key in seen or (key != name and key in taken):
-            key, number = f"{name}_{number}", number + 1
-        seen.add(key)
-        keys.append(key)
-    return keys
-
-
 def encode_parameter(value: Any, path: str) -> bytes | None:
     """A JSON value in PostgreSQL's text form. Raises ``InvalidInput`` naming ``path``."""
     text = _write(value, path)

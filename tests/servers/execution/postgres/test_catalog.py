@@ -10,9 +10,9 @@ import jsonschema_rs
 import pytest
 
 from core.errors import InvalidInput, NotFound
-from servers.execution.backends.postgres import operations
 from servers.execution.contract import Operation, Source
 from servers.execution.engine import Engine
+from servers.execution.sql import operations
 
 pytestmark = pytest.mark.anyio
 

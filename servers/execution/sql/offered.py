@@ -1,13 +1,13 @@
-"""The tools and resources that every PostgreSQL source brings along: names, words and schemas. Runs nothing."""
+"""The tools and resources that every database brings along: names, words and schemas. Runs nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from servers.execution.backends.postgres.queries import RESULT_SCHEMA
-from servers.execution.backends.postgres.settings import PostgresSettings
 from servers.execution.contract import Offered, OfferedResource, Operation
+from servers.execution.sql.dialect import Dialect, Offer
+from servers.execution.sql.results import result_schema
 
 MOST_SAMPLED: Final = 100
 SAMPLED: Final = 10
@@ -48,17 +48,17 @@ _TABLE_PROPERTIES: Final[Mapping[str, Any]] = {
 _NAMES: Final[Mapping[str, Any]] = {"type": "array", "items": _TEXT}
 
 
-def offer_tools(settings: PostgresSettings) -> list[Offered]:
+def offer_tools(dialect: Dialect, offer: Offer) -> list[Offered]:
     """The tools, with the limits of this source in their words."""
     return [
-        _offer_query(settings, "query_database", "Query the database"),
-        _offer_query(settings, "execute_query", "Query the database (other name)"),
+        _offer_query(dialect, offer, "query_database", "Query the database"),
+        _offer_query(dialect, offer, "execute_query", "Query the database (other name)"),
         _offer_list_tables(),
         _offer_describe_table(),
         _offer_get_schema(),
-        _offer_get_table_sample(),
-        _offer_analyze_table(),
-        *([_offer_execute_transaction()] if settings.allow_writes else ()),
+        _offer_get_table_sample(dialect),
+        _offer_analyze_table(dialect),
+        *([_offer_execute_transaction(dialect)] if offer.allow_writes else ()),
     ]
 
 
@@ -101,17 +101,15 @@ def params_schema(description: str) -> dict[str, Any]:
     }
 
 
-def _offer_query(settings: PostgresSettings, name: str, title: str) -> Offered:
-    allowed = f" Schemas: {', '.join(settings.schemas)}." if settings.schemas else ""
+def _offer_query(dialect: Dialect, offer: Offer, name: str, title: str) -> Offered:
     return Offered(
         name=name,
         title=title,
         description=(
-            f"Run one read-only SQL query (PostgreSQL) on the database {settings.database}.{allowed} "
-            "SELECT, VALUES, TABLE, WITH and EXPLAIN only. Look up names with list_tables and describe_table "
-            f"first. At most {settings.row_limit} rows and {settings.max_bytes} bytes come back, and "
-            f"{settings.statement_timeout:g} s are given: aggregate and filter in SQL. Numeric values of more "
-            "than 15 digits come as strings."
+            f"Run one read-only SQL query ({dialect.title}) on the database {offer.name}.{offer.scope} "
+            f"{dialect.reads} only. Look up names with list_tables and describe_table "
+            f"first. At most {offer.row_limit} rows and {offer.max_bytes} bytes come back, and "
+            f"{offer.statement_timeout:g} s are given: aggregate and filter in SQL. {dialect.values}"
         ),
         input_schema=object_schema(
             {
@@ -125,14 +123,14 @@ def _offer_query(settings: PostgresSettings, name: str, title: str) -> Offered:
                 "limit": {
                     "type": "integer",
                     "minimum": 1,
-                    "maximum": settings.row_limit,
-                    "default": settings.row_limit,
+                    "maximum": offer.row_limit,
+                    "default": offer.row_limit,
                     "description": "Most rows to return.",
                 },
             },
             ["query"],
         ),
-        output_schema=RESULT_SCHEMA,
+        output_schema=result_schema(dialect),
         annotations=READ_ONLY_HINTS,
         operation=Operation("query_database", {}),
     )
@@ -204,7 +202,7 @@ def _offer_get_schema() -> Offered:
     )
 
 
-def _offer_get_table_sample() -> Offered:
+def _offer_get_table_sample(dialect: Dialect) -> Offered:
     size = {"type": "integer", "minimum": 1, "maximum": MOST_SAMPLED, "default": SAMPLED}
     return Offered(
         name="get_table_sample",
@@ -218,19 +216,19 @@ def _offer_get_table_sample() -> Offered:
             },
             ["table"],
         ),
-        output_schema=RESULT_SCHEMA,
+        output_schema=result_schema(dialect),
         annotations=READ_ONLY_HINTS,
         operation=Operation("get_table_sample", {}),
     )
 
 
-def _offer_analyze_table() -> Offered:
+def _offer_analyze_table(dialect: Dialect) -> Offered:
     index = {**_definition("unique"), "bytes": {"type": "integer"}}
     measured = {
         "row_count": {"type": ["integer", "null"], "description": "Rows; null where nobody knows."},
         "row_count_exact": {
             "type": "boolean",
-            "description": "Whether they were counted. Of a large table it is PostgreSQL's estimate.",
+            "description": f"Whether they were counted. {dialect.estimated}",
         },
         "total_bytes": {
             "type": ["integer", "null"],
@@ -255,7 +253,7 @@ def _offer_analyze_table() -> Offered:
     )
 
 
-def _offer_execute_transaction() -> Offered:
+def _offer_execute_transaction(dialect: Dialect) -> Offered:
     text = {"type": "string", "minLength": 1, "maxLength": 65_536}
     with_values = {
         "type": "object",
@@ -276,7 +274,7 @@ def _offer_execute_transaction() -> Offered:
     return Offered(
         name="execute_transaction",
         title="Change data",
-        description="Run INSERT, UPDATE, DELETE and MERGE statements (PostgreSQL) in one transaction: all of them, or "
+        description=f"Run {dialect.writes} statements ({dialect.title}) in one transaction: all of them, or "
         "none. The result has the number of rows that each changed; RETURNING is not taken. Look at what is there "
         "with query_database first.",
         input_schema=object_schema(

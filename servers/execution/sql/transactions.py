@@ -1,0 +1,74 @@
+"""What a transaction of statements that write takes and gives, whichever the database. Runs none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, NoReturn, TypeVar
+
+from core.errors import SourceError
+from servers.execution.contract import Outcome
+from servers.execution.sql.arguments import read_params, refuse_argument
+from servers.execution.sql.database import Names, Values
+from servers.execution.sql.offered import MOST_WRITES
+from servers.execution.sql.results import outcome_of
+
+T = TypeVar("T")
+
+
+def check_writable(allow_writes: bool) -> None:
+    """Raise ``SourceError`` where the source only reads."""
+    if not allow_writes:
+        raise SourceError(
+            "This data source only reads. An admin may allow writes in its settings (allow_writes).",
+            code="query_refused",
+            data={"rule": "sql.read_only"},
+        )
+
+
+def read_queries(arguments: Mapping[str, Any], read: Callable[[str, Names, Values, str], T]) -> list[T]:
+    """Each of the ``queries`` as ``read`` has it, which gets its text, its parameters and the path of their values.
+
+    Raises ``InvalidInput``, and ``SourceError`` with the number of the query that it is about.
+    """
+    queries = arguments.get("queries")
+    if not isinstance(queries, list | tuple) or not 0 < len(queries) <= MOST_WRITES:
+        refuse_argument("queries", f"Give a list of 1 to {MOST_WRITES} statements.")
+    return [_read(query, number, read) for number, query in enumerate(queries)]
+
+
+def _read(query: Any, number: int, read: Callable[[str, Names, Values, str], T]) -> T:
+    path = f"queries.{number}"
+    given = query if isinstance(query, Mapping) else {"query": query}
+    sql = given.get("query")
+    if not isinstance(sql, str) or not sql or given.keys() - {"query", "params"}:
+        refuse_argument(path, "Give a statement as a text, or an object with query and params.")
+    names, values = read_params(given.get("params"), f"{path}.params")
+    try:
+        return read(sql, names, values, f"{path}.params")
+    except SourceError as fault:
+        refuse_query(fault, number)
+
+
+def refuse_query(fault: SourceError, number: int) -> NoReturn:
+    """Raise the fault with the number, from 0, of the query that it is about."""
+    raise SourceError(
+        f"Query {number + 1}: {fault.message}",
+        code=fault.code,
+        data={**fault.data, "query": number + 1},
+        retryable=fault.retryable,
+    ) from None
+
+
+def shape_written(done: Sequence[tuple[str, int]], *, started: float) -> Outcome:
+    """The result: of each statement its command and number of rows. ``started`` is of the monotonic clock."""
+    count = sum(rows for _, rows in done)
+    structured = {
+        "results": [
+            {"query": number, "command": command, "row_count": rows}
+            for number, (command, rows) in enumerate(done, 1)
+        ],
+        "row_count": count,
+        "execution_time_ms": round((monotonic() - started) * 1_000, 3),
+    }
+    return outcome_of(structured, rows=count)

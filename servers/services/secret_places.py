@@ -19,7 +19,7 @@ from django.conf import settings
 from core.loop import run_async
 from core.vault import Vault, VaultFault
 from core.vaultaccess import VaultAccess
-from servers.execution.backends.files.beneath import closing, is_supported, open_file, open_folder
+from servers.execution.folders.beneath import closing, is_supported, open_file, open_folder
 from servers.models import Secret
 
 MAX_VALUE_BYTES: Final = 64 * 1024

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
-from servers.execution.backends.files import beneath
 from servers.execution.backends.files.bucket import S3Bucket
 from servers.execution.backends.files.clients import Clients
 from servers.execution.backends.files.health import check_files
@@ -23,11 +22,9 @@ from servers.execution.backends.files.settings import (
     SETTINGS_SCHEMA,
     FilesSettings,
     clean_settings,
-    place_of,
     read_settings,
     uri_start,
 )
-from servers.execution.backends.files.threads import Stop, Threads
 from servers.execution.backends.files.writing import create_directory, write_file
 from servers.execution.contract import (
     Backend,
@@ -40,6 +37,9 @@ from servers.execution.contract import (
     Sharing,
     Source,
 )
+from servers.execution.folders import beneath
+from servers.execution.folders.places import place_of
+from servers.execution.folders.threads import Stop, Threads
 
 _Run = Callable[[Opened, Mapping[str, Any]], Awaitable[Outcome]]
 

@@ -31,7 +31,7 @@ from servers.execution.backends.files.storage import (
     missing,
     too_large,
 )
-from servers.execution.backends.files.threads import Stop, Threads
+from servers.execution.folders.threads import Stop, Threads
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass
 from typing import Final
 
-from servers.execution.backends.files.paths import refuse
+from servers.execution.folders.paths import refuse
 
 ENCODINGS: Final = (
     "utf-8",

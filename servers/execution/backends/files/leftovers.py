@@ -9,8 +9,8 @@ from contextlib import suppress
 from time import time
 from typing import Final
 
-from servers.execution.backends.files import beneath
 from servers.execution.backends.files.storage import TEMPORARY
+from servers.execution.folders import beneath
 
 OLD_SECONDS: Final = 3_600.0
 """No write takes so long."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import re2
 
-from servers.execution.backends.files.paths import refuse
+from servers.execution.folders.paths import refuse
 
 MAX_EXPRESSION: Final = 1_000
 LINE_BYTES: Final = 64 * 1024

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, TypeVar
 
 from core.errors import MarinaError, SourceError
-from servers.execution.backends.files import beneath
 from servers.execution.backends.files.leftovers import new_name, sweep_entry
-from servers.execution.backends.files.paths import MAX_DEPTH, is_sayable, shown_name
+from servers.execution.backends.files.paths import is_sayable, shown_name
 from servers.execution.backends.files.storage import (
     MAX_SEEN,
     TEMPORARY,
@@ -36,11 +32,12 @@ from servers.execution.backends.files.storage import (
     not_plain,
     too_large,
 )
-from servers.execution.backends.files.threads import Stop, Threads
+from servers.execution.folders import beneath
+from servers.execution.folders.paths import MAX_DEPTH
+from servers.execution.folders.places import Place, make_folders, open_root
+from servers.execution.folders.threads import Stop, Threads
 
 T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 PIECE_BYTES: Final = 256 * 1024
 _MOST_SWEPT: Final = 2_000
@@ -50,24 +47,6 @@ _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 _STRANGE: Final = frozenset({errno.ELOOP, errno.EXDEV, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EINVAL})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a source's root is: ``steps`` below a folder that the operator allows; the first is its tenant's own.
-
-    ``make``: whether the root is made where it is not there, and what killed writes left is taken away.
-    """
-
-    base: Path
-    steps: tuple[str, ...]
-    make: bool = False
-
-    @property
-    def shown(self) -> str:
-        """The root in words, without the operator's own path before it."""
-        own, *below = self.steps
-        return f"{'/'.join(below) or '.'} (in the folder of team number {own})"
 
 
 class LocalFolder(Storage):
@@ -97,7 +76,7 @@ class LocalFolder(Storage):
         )
 
     async def make_directory(self, path: str) -> bool:
-        return await self._run(path, "make", lambda root: _make_folders(root, path))
+        return await self._run(path, "make", lambda root: make_folders(root, path))
 
     async def check(self, *, writing: bool) -> None:
         """Open the root, and look whether it can be listed and, if so wanted, written. Raises ``SourceError``."""
@@ -114,56 +93,10 @@ class LocalFolder(Storage):
     async def _run(self, path: str, doing: str, work: Callable[[int], T]) -> T:
         def whole() -> T:
             self._stop.check()
-            with _faults(path, doing), _open_root(self._place) as root:
+            with _faults(path, doing), open_root(self._place) as root:
                 return work(root)
 
         return await self._threads.run(self._tenant_id, self._stop, whole)
-
-
-@contextmanager
-def _open_root(place: Place) -> Iterator[int]:
-    """The source's root. The tenant's own folder is made where it is not there yet, and the root where it may be."""
-    try:
-        base = os.open(place.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as fault:
-        # The path is the operator's: it is told here, and to no team.
-        logger.warning(
-            "a folder for files cannot be opened", extra={"folder": str(place.base), "errno": fault.errno}
-        )
-        raise SourceError(
-            "The folder that the operator allows files in cannot be opened. Tell the operator.",
-            code="source_unreachable",
-        ) from None
-    with beneath.closing(base):
-        try:
-            root = beneath.open_folder(base, "/".join(place.steps))
-        except FileNotFoundError:
-            root = _made_root(base, place)
-        except OSError:
-            raise _no_root(place) from None
-    with beneath.closing(root):
-        yield root
-
-
-def _made_root(base: int, place: Place) -> int:
-    own, *below = place.steps
-    with suppress(OSError):
-        os.mkdir(own, 0o700, dir_fd=base)
-    try:
-        if below and place.make:
-            with beneath.closing(beneath.open_folder(base, own)) as folder:
-                _make_folders(folder, "/".join(below))
-        return beneath.open_folder(base, "/".join(place.steps))
-    except OSError:
-        raise _no_root(place) from None
-
-
-def _no_root(place: Place) -> SourceError:
-    return SourceError(
-        f"The source's root {place.shown} is not a folder that Marina can open. Have it made (no link, on the same "
-        "file system as the folder above it), or correct the root in the settings.",
-        code="source_missing",
-    )
 
 
 @contextmanager
@@ -324,7 +257,7 @@ def _pieces(file: int, offset: int, most: int, stop: Stop) -> Iterator[bytes]:
 def _write(root: int, path: str, content: bytes, create_dirs: bool, stop: Stop) -> bool:
     folder, _, name = path.rpartition("/")
     if create_dirs and folder:
-        _make_folders(root, folder)
+        make_folders(root, folder)
     with beneath.closing(_open_parent(root, folder)) as parent:
         mode = _mode_of_present(parent, name)
         temporary = new_name()
@@ -375,25 +308,3 @@ def _write_all(file: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(file, rest) :]
-
-
-def _make_folders(root: int, path: str) -> bool:
-    """Make a folder and those above it, each beneath the one before. Whether the last is new."""
-    new = False
-    current = beneath.open_folder(root, ".")
-    try:
-        for name in path.split("/"):
-            new = True
-            try:
-                os.mkdir(name, 0o777, dir_fd=current)
-            except FileExistsError:
-                new = False
-            try:
-                following = beneath.open_folder(current, name)
-            except NotADirectoryError:
-                raise beneath.NotPlain(errno.EINVAL, os.strerror(errno.EINVAL)) from None
-            os.close(current)
-            current = following
-    finally:
-        os.close(current)
-    return new

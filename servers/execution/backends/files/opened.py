@@ -10,11 +10,12 @@ from urllib.parse import quote
 import orjson
 
 from core.errors import SourceError
-from servers.execution.backends.files.paths import clean_path, extension_of, refuse
+from servers.execution.backends.files.paths import extension_of
 from servers.execution.backends.files.settings import FilesSettings
 from servers.execution.backends.files.storage import Storage
-from servers.execution.backends.files.threads import Stop
 from servers.execution.contract import Context, Outcome
+from servers.execution.folders.paths import clean_path, refuse
+from servers.execution.folders.threads import Stop
 
 
 @dataclass(frozen=True, slots=True)

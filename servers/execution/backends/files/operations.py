@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from servers.execution.backends.files.decoding import BINARY, ENCODINGS
 from servers.execution.backends.files.lines import MAX_EXPRESSION
-from servers.execution.backends.files.paths import MAX_PATH, MAX_PATTERN
+from servers.execution.backends.files.paths import MAX_PATTERN
 from servers.execution.backends.files.reading import MAX_ENTRIES, MAX_OFFSET
 from servers.execution.backends.files.searching import DEFAULT_RESULTS, MAX_RESULTS
 from servers.execution.backends.files.settings import FilesSettings
 from servers.execution.backends.files.writing import CONTENT_ENCODINGS
 from servers.execution.contract import Offered, OfferedResource, Offering, Operation
+from servers.execution.folders.paths import MAX_PATH
 
 RESOURCE: Final = "read_resource"
 

@@ -1,19 +1,16 @@
-"""What paths, patterns of names and kinds of file are: checked and compared as text. Touches no file."""
+"""What names, patterns of them and kinds of file are: checked and compared as text. Touches no file."""
 
 from __future__ import annotations
 
 import mimetypes
 import unicodedata
 from collections.abc import Callable, Iterable
-from typing import Final, NoReturn
+from typing import Final
 
 import re2
 
-from core.errors import InvalidInput
+from servers.execution.folders.paths import refuse
 
-MAX_PATH: Final = 1_024
-MAX_NAME_BYTES: Final = 255
-MAX_DEPTH: Final = 64
 MAX_PATTERN: Final = 500
 _PATTERN_MEMORY: Final = 256 * 1024
 """Bytes. The library keeps the last 128 patterns, whosever they were."""
@@ -29,35 +26,6 @@ for _type, _extension in (
     ("application/x-ndjson", ".jsonl"),
 ):
     _TYPES.add_type(_type, _extension)
-
-
-def clean_path(path: object, argument: str = "path", *, folder: bool = False) -> str:
-    """A path below the root in one form: parts with slashes between; of a folder, nothing is the root itself.
-
-    Nothing is decoded: ``%2e`` are three characters of a name. Raises ``InvalidInput``.
-    """
-    if not isinstance(path, str):
-        refuse(argument, "Give a path as text.")
-    if len(path) > MAX_PATH:
-        refuse(argument, f"The path is longer than {MAX_PATH} characters.")
-    if not path.isprintable() and any(unicodedata.category(each) in ("Cc", "Cs") for each in path):
-        refuse(argument, "The path holds a control character, such as a line break or NUL.")
-    if folder and path in ("", ".", "/"):
-        return ""
-    if path.startswith("/"):
-        refuse(
-            argument, "Write the path from the source's root on, without a slash before it: docs/notes.txt."
-        )
-    if "\\" in path:
-        refuse(argument, "Write the path with slashes, not backslashes: docs/notes.txt.")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        refuse(argument, "The path must not hold .. as a part: it cannot lead out of the source's root.")
-    if len(parts) > MAX_DEPTH or any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        refuse(argument, f"A path has at most {MAX_DEPTH} parts of at most {MAX_NAME_BYTES} bytes each.")
-    if not parts and not folder:
-        refuse(argument, "Give the path of a file: docs/notes.txt.")
-    return "/".join(parts)
 
 
 def is_sayable(name: str) -> bool:
@@ -107,11 +75,6 @@ def compile_glob(pattern: object, argument: str = "pattern") -> Callable[[str, s
 def read_extensions(given: Iterable[str]) -> frozenset[str]:
     """Extensions as they are compared: in lower case, each with one dot before it."""
     return frozenset(f".{each.strip().lstrip('.').casefold()}" for each in given)
-
-
-def refuse(argument: str, message: str) -> NoReturn:
-    """Raise ``InvalidInput`` for one argument."""
-    raise InvalidInput(message, errors=[{"path": argument, "message": message}])
 
 
 def _quiet() -> re2.Options:

@@ -15,7 +15,7 @@ from servers.execution.backends.files.opened import (
     outcome,
     path_argument,
 )
-from servers.execution.backends.files.paths import clean_path, compile_glob, mime_type_of, refuse
+from servers.execution.backends.files.paths import compile_glob, mime_type_of
 from servers.execution.backends.files.storage import (
     FileEntry,
     PathMissing,
@@ -25,6 +25,7 @@ from servers.execution.backends.files.storage import (
     too_large,
 )
 from servers.execution.contract import Completion, Outcome
+from servers.execution.folders.paths import clean_path, refuse
 
 MAX_ENTRIES: Final = 1_000
 MAX_OFFSET: Final = 2**53 - 1

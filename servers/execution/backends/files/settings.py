@@ -10,8 +10,9 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from core.errors import InvalidInput, SourceError
-from servers.execution.backends.files.local import Place
-from servers.execution.backends.files.paths import clean_path, read_extensions
+from servers.execution.backends.files.paths import read_extensions
+from servers.execution.folders.paths import clean_path
+from servers.execution.folders.places import place_of
 from servers.execution.settings import read_flag, read_number
 
 MAX_FILE_BYTES: Final = 10 * 1024 * 1024
@@ -123,11 +124,6 @@ SETTINGS_SCHEMA: Final[Mapping[str, Any]] = {
 }
 
 _PROPERTIES: Final[Mapping[str, Any]] = SETTINGS_SCHEMA["properties"]
-_OFF: Final = (
-    "Folders of this machine are not offered here: the operator has named none (MARINA_FILES_ROOTS)."
-)
-
-
 _STORAGE: Final = ("endpoint", "region", "prefix", "access_key", "secret_key")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -217,37 +213,6 @@ def _stored_place(checked: FilesSettings) -> dict[str, Any]:
         **stored,
         **({"access_key": bucket.access_key, "secret_key": bucket.secret_key} if bucket.access_key else {}),
     }
-
-
-def place_of(root: str, roots: Sequence[Path], tenant_id: int | None, *, supported: bool) -> Place:
-    """Where a tenant's root is: in the folder that bears the tenant's number, below one that the operator allows.
-
-    The number, not the name: a team that is founded later under the name of one that is gone gets none of its files.
-    Without a tenant only the form is checked. Raises ``SourceError``.
-    """
-    if not supported:
-        raise SourceError(
-            "Folders of this machine are not offered here: its kernel has no openat2 (Linux 5.6 or later), or does "
-            "not let Marina use it, and nothing else keeps paths within a folder.",
-            code="source_denied",
-        )
-    if not roots:
-        raise SourceError(_OFF, code="source_denied")
-    own = "the number of your team" if tenant_id is None else str(tenant_id)
-    if not root.startswith("/"):
-        parts = () if root == "." else tuple(root.split("/"))
-        return Place(roots[0], (own, *parts))
-    wanted = PurePosixPath(root)
-    for base in roots:
-        if wanted.is_relative_to(base):
-            parts = wanted.relative_to(base).parts
-            if parts and (parts[0] == own if tenant_id is not None else parts[0].isdecimal()):
-                return Place(base, parts)
-    raise SourceError(
-        f"The root {root} is not in your team's folder. Write it from that folder on, such as reports, or a dot for "
-        f"all of it. Its name, among the operator's folders, is {own}.",
-        code="source_denied",
-    )
 
 
 def uri_start(settings: FilesSettings, roots: Sequence[Path]) -> str:

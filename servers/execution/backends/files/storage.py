@@ -82,7 +82,7 @@ class Reader(Protocol):
 
 
 class Storage(Protocol):
-    """One source's files. Paths are clean (``paths.clean_path``). Raises ``SourceError``."""
+    """One source's files. Paths are clean (``folders.paths.clean_path``). Raises ``SourceError``."""
 
     async def list(self, walk: Walk) -> Listing:
         """The entries of a folder, by path."""

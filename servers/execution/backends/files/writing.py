@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from core.errors import SourceError
 from servers.execution.backends.files.opened import Opened, flag_argument, outcome, path_argument
-from servers.execution.backends.files.paths import mime_type_of, refuse
+from servers.execution.backends.files.paths import mime_type_of
 from servers.execution.backends.files.storage import TEMPORARY
 from servers.execution.contract import Outcome
+from servers.execution.folders.paths import refuse
 
 CONTENT_ENCODINGS: Final = ("utf-8", "base64")
 

@@ -15,8 +15,8 @@ from time import monotonic
 import pytest
 
 from core.errors import SourceError
-from servers.execution.backends.files import beneath
-from servers.execution.backends.files.threads import Stop, Threads
+from servers.execution.folders import beneath
+from servers.execution.folders.threads import Stop, Threads
 from tests.servers.execution.files.conftest import Caller, Shelves
 
 pytestmark = pytest.mark.anyio
@@ -192,7 +192,7 @@ async def test_a_team_that_keeps_its_places_leaves_those_of_others() -> None:
 
 
 async def test_teams_whose_disks_hang_leave_the_threads_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("servers.execution.backends.files.threads.HUNG_SECONDS", 0.05)
+    monkeypatch.setattr("servers.execution.folders.threads.HUNG_SECONDS", 0.05)
     threads = Threads("test-files", threads=4, at_once=2, most=9)
     release = threading.Event()
     hung = [
@@ -213,7 +213,7 @@ async def test_teams_whose_disks_hang_leave_the_threads_of_others(monkeypatch: p
 
 async def test_work_that_goes_on_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     hung_seconds = 0.05
-    monkeypatch.setattr("servers.execution.backends.files.threads.HUNG_SECONDS", hung_seconds)
+    monkeypatch.setattr("servers.execution.folders.threads.HUNG_SECONDS", hung_seconds)
     threads = Threads("test-files", threads=1)
     loop, passed, release = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     ended: list[str] = []

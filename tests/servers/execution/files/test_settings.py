@@ -9,9 +9,10 @@ import pytest
 
 from config.env import BadEnvironment, parse_env
 from core.errors import InvalidInput
-from servers.execution.backends.files import FilesBackend, beneath
+from servers.execution.backends.files import FilesBackend
 from servers.execution.backends.files.settings import BLOCKED
 from servers.execution.engine import Engine
+from servers.execution.folders import beneath
 from tests.servers.execution.files.conftest import OTHER, Shelves, source_of
 
 pytestmark = pytest.mark.anyio

@@ -19,8 +19,9 @@ from tenants.access import Caller
 
 
 def editors() -> list[tuple[str, ToolKind, Kind]]:
-    """Every kind of tool that teams define, with the kind of data source that it stands on."""
-    return [(name, each, kind) for kind in list_kinds() for name, each in kind.tool_kinds.items()]
+    """Every kind of tool that teams define, once, with a kind of data source that it stands on."""
+    found = [(name, each, kind) for kind in list_kinds() for name, each in kind.tool_kinds.items()]
+    return list({editor[0]: editor for editor in reversed(found)}.values())[::-1]
 
 
 def new_defined_tool(request: HttpRequest, caller: Caller, name: str) -> HttpResponse:

@@ -226,7 +226,7 @@ def _ready_to_add(
 
 def _slow_statements(row: DataSource, caller: Caller) -> Sequence[KeptStatement]:
     """The newest that took long; none where the kind has none, or Redis is away: the page shows the rest."""
-    if row.kind != POSTGRES:
+    if row.kind != POSTGRES and "slow_query_seconds" not in row.settings:
         return ()
     try:
         return list_slow_statements(row.id, caller=caller)

@@ -32,6 +32,7 @@ from frontend.views.defined_tools import (
     preview_defined_tool,
 )
 from servers.services.caching import get_caching
+from servers.services.kinds import list_kinds
 from servers.services.plans import explain_tool
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
@@ -254,7 +255,8 @@ def _source_named(form: ToolForm) -> str:
 
 
 def _sql_sources(caller: Caller) -> list[str]:
-    return [source.name for source in list_sources(caller=caller) if source.kind == "postgres"]
+    kinds = {kind.name for kind in list_kinds() if KIND in kind.tool_kinds}
+    return [source.name for source in list_sources(caller=caller) if source.kind in kinds]
 
 
 def _arguments(text: str) -> dict[str, Any]:

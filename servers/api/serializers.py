@@ -51,7 +51,8 @@ class SourceInput(StrictSerializer):
     name = serializers.CharField(max_length=64)
     kind = serializers.CharField(max_length=32)
     settings = serializers.DictField(
-        help_text='As the kind needs: postgres takes {"dsn": …}, http {"base_url": …} or {"openapi": …}.'
+        help_text='As the kind needs: postgres takes {"dsn": …}, sqlite {"path": …}, http {"base_url": …} or '
+        '{"openapi": …}.'
     )
 
 
@@ -71,9 +72,13 @@ class PlanInput(StrictSerializer):
 class PlanSerializer(serializers.Serializer[Any]):
     """How the source would run it."""
 
-    plan = serializers.CharField(help_text="PostgreSQL's own words.")
-    estimated_rows = serializers.IntegerField()
-    total_cost = serializers.FloatField(help_text="In PostgreSQL's unit: to compare with other plans.")
+    plan = serializers.CharField(help_text="The database's own words.")
+    estimated_rows = serializers.IntegerField(
+        allow_null=True, help_text="Null where the source expects none."
+    )
+    total_cost = serializers.FloatField(
+        allow_null=True, help_text="In PostgreSQL's unit: to compare with other plans. SQLite has none."
+    )
 
 
 class SlowStatementSerializer(serializers.Serializer[Any]):

@@ -26,11 +26,11 @@ SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a statement would run: the source's own words, and what it expects. ``total_cost`` has no unit."""
+    """How a statement would run: the source's own words, and what it may expect. ``total_cost`` has no unit."""
 
     plan: str
-    estimated_rows: int
-    total_cost: float
+    estimated_rows: int | None
+    total_cost: float | None
 
 
 def explain_tool(source_id: UUID, definition: Mapping[str, Any], *, caller: Caller) -> Plan:

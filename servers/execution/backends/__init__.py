@@ -14,6 +14,7 @@ from servers.execution.backends.http import HttpBackend
 from servers.execution.backends.mcp import McpBackend
 from servers.execution.backends.plugins import load_plugins
 from servers.execution.backends.postgres import PostgresBackend
+from servers.execution.backends.sqlite import SqliteBackend
 from servers.execution.backends.toolkit import ToolkitBackend
 from servers.execution.contract import Backend, NoteSlow
 
@@ -33,6 +34,7 @@ def build_backends(
         HttpBackend(allow_address=allow_address),
         McpBackend(allow_address=allow_address),
         PostgresBackend(allow_address=allow_address, note_slow=note_slow),
+        SqliteBackend(roots=files_roots, note_slow=note_slow),
         ToolkitBackend(allow_address=allow_address),
     ]
     own = {backend.kind: backend for backend in backends}

@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Final
 
@@ -94,15 +94,18 @@ def open_file(base: int, path: str, *, links: bool = False) -> int:
 
     ``links``: symbolic links that stay beneath ``base`` are followed, as Kubernetes mounts its secrets.
     """
-    resolve = _LINKED if links else _RESOLVE
+    return open_plain(base, path, os.O_RDONLY, resolve=_LINKED if links else _RESOLVE)
+
+
+def open_plain(base: int, path: str, flags: int, mode: int = 0, *, resolve: int = _RESOLVE) -> int:
+    """As ``open_file``, with ``open``'s flags; with ``O_CREAT`` the file is made where there is none."""
     # Looked at before it is opened: opening a pipe wakes whoever waits at its other end, and a device may do anything.
-    looked = look_at(base, path, resolve)
-    if not is_plain(looked):
-        raise NotPlain(errno.EINVAL, os.strerror(errno.EINVAL))
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = _openat2(base, path, flags, resolve)
-    opened = os.fstat(descriptor)
-    if not is_plain(opened):
+    with suppress(FileNotFoundError):
+        if not is_plain(look_at(base, path, resolve)):
+            raise NotPlain(errno.EINVAL, os.strerror(errno.EINVAL))
+    flags |= os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = _openat2(base, path, flags, resolve, mode if flags & os.O_CREAT else 0)
+    if not is_plain(os.fstat(descriptor)):
         os.close(descriptor)
         raise NotPlain(errno.EINVAL, os.strerror(errno.EINVAL))
     return descriptor
@@ -131,10 +134,10 @@ def closing(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _openat2(base: int, path: str, flags: int, resolve: int = _RESOLVE) -> int:
+def _openat2(base: int, path: str, flags: int, resolve: int = _RESOLVE, mode: int = 0) -> int:
     if _libc is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    how = _OpenHow(flags=flags, mode=0, resolve=resolve)
+    how = _OpenHow(flags=flags, mode=mode, resolve=resolve)
     number = _NUMBERS.get(os.uname().machine, _NUMBER)
     descriptor = int(
         _libc.syscall(

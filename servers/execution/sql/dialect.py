@@ -11,7 +11,8 @@ class Dialect:
 
     ``types`` are whose names of types the columns of a result bear. ``reads`` and ``writes`` name the statements that
     queries and transactions take, ``shorten`` what cuts long values in SQL. ``values`` is a sentence on those that JSON
-    has no room for, ``estimated`` one on the rows of a table that was not counted.
+    has no room for, ``estimated`` one on the rows of a table that was not counted. ``index_sizes_known``: whether each
+    index always has a size.
     """
 
     title: str
@@ -21,6 +22,7 @@ class Dialect:
     shorten: str
     values: str
     estimated: str
+    index_sizes_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

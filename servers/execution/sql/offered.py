@@ -223,7 +223,8 @@ def _offer_get_table_sample(dialect: Dialect) -> Offered:
 
 
 def _offer_analyze_table(dialect: Dialect) -> Offered:
-    index = {**_definition("unique"), "bytes": {"type": "integer"}}
+    size = "integer" if dialect.index_sizes_known else ["integer", "null"]
+    index = {**_definition("unique"), "bytes": {"type": size}}
     measured = {
         "row_count": {"type": ["integer", "null"], "description": "Rows; null where nobody knows."},
         "row_count_exact": {

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-Faults = list[dict[str, str]]
-"""Each with the ``path`` of a setting and a ``message``."""
+from servers.execution.parameters import Faults
 
 LIMITS: Final[Mapping[str, Mapping[str, Any]]] = {
     "statement_timeout": {
@@ -100,29 +99,3 @@ def read_masks(
             yield found.groups(), how
             continue
         faults.append({"path": f"masks.{name}", "message": message})
-
-
-def read_flag(settings: Mapping[str, Any], key: str, faults: Faults) -> bool:
-    """True or false; false where it is not given."""
-    value = settings.get(key, False)
-    if not isinstance(value, bool):
-        faults.append({"path": key, "message": "Give true or false."})
-        return False
-    return value
-
-
-def read_number(settings: Mapping[str, Any], key: str, rule: Mapping[str, Any], faults: Faults) -> float:
-    """A number within its limits, the default where it is not given. ``rule`` is its schema."""
-    value = settings.get(key)
-    if value is None:
-        value = rule["default"]
-    allowed = int if rule["type"] == "integer" else int | float
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, allowed)
-        or not rule["minimum"] <= value <= rule["maximum"]
-    ):
-        message = f"Give a number from {rule['minimum']} to {rule['maximum']}."
-        faults.append({"path": key, "message": message})
-        return float(rule["default"])
-    return value

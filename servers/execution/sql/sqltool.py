@@ -7,23 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Any
 
 from core.errors import SourceError
 from servers.execution.contract import Offered, Operation
-from servers.execution.parameters import (
-    Faults,
-    Shapes,
-    is_name,
-    raise_faults,
-    read_parameters,
-    read_text,
-)
+from servers.execution.parameters import Faults, Shapes, is_name, raise_faults, read_heading
 from servers.execution.sql.dialect import Dialect
 from servers.execution.sql.offered import READ_ONLY_HINTS
 from servers.execution.sql.results import result_schema
-
-_DEFINITION_KEYS: Final = frozenset({"sql", "parameters", "description", "title"})
 
 UsedNames = Callable[[str, set[str]], Collection[str]]
 """Of a text and the names that are declared those that it uses. Raises ``SourceError`` where a query may not be so;
@@ -37,20 +28,15 @@ def compile_sql_tool(
 
     What depends on the source's settings is checked when it runs.
     """
-    faults: Faults = [
-        {"path": str(key), "message": "There is no such key in the definition of a SQL tool."}
-        for key in definition.keys() - _DEFINITION_KEYS
-    ]
-    title = read_text(definition, "title", 200, faults)
-    description = read_text(definition, "description", 4_000, faults)
-    parameters, input_schema = read_parameters(definition, faults, shapes=shapes)
-    _check_sql(definition.get("sql"), {name for name in parameters if is_name(name)}, faults, used_names)
-    raise_faults(faults)
+    heading = read_heading(definition, {"sql"}, what="a SQL tool", shapes=shapes)
+    declared = {name for name in heading.parameters if is_name(name)}
+    _check_sql(definition.get("sql"), declared, heading.faults, used_names)
+    raise_faults(heading.faults)
     return Offered(
         name="",
-        title=title,
-        description=description,
-        input_schema=input_schema,
+        title=heading.title,
+        description=heading.description,
+        input_schema=heading.input_schema,
         output_schema=result_schema(dialect),
         annotations=READ_ONLY_HINTS,
         operation=Operation("sql", dict(definition)),

@@ -13,14 +13,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from core.errors import InvalidInput
 from servers.execution.backends.postgres.functions import is_never_allowed
+from servers.execution.parameters import Faults
+from servers.execution.settings import read_flag, read_number
 from servers.execution.sql.settings import (
     LIMITS,
-    Faults,
     masks_schema,
-    read_flag,
     read_masks,
     read_names,
-    read_number,
     refuse_unknown,
 )
 

@@ -50,6 +50,7 @@ class SqliteBackend(Backend):
 
     kind: str = "sqlite"
     title: str = "SQLite"
+    summary: str = "A database file: its tables listed, described and queried, and tools of your own SQL."
     settings_schema: Mapping[str, Any] = SETTINGS_SCHEMA
     tool_kinds: Mapping[str, ToolKind] = {"sql": ToolKind("SQL", {"sql": "SELECT 1 AS one"})}
 

@@ -11,15 +11,14 @@ from typing import Any, Final
 from core.errors import InvalidInput, SourceError
 from servers.execution.folders.paths import clean_path
 from servers.execution.folders.places import Place, place_of
+from servers.execution.parameters import Faults
+from servers.execution.settings import read_flag, read_number
 from servers.execution.sql.dialect import Offer
 from servers.execution.sql.settings import (
     LIMITS,
-    Faults,
     masks_schema,
-    read_flag,
     read_masks,
     read_names,
-    read_number,
     refuse_unknown,
 )
 

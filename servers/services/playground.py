@@ -15,11 +15,12 @@ from core.requestid import current_request_id
 from servers.execution.context import Detached
 from servers.execution.contract import Outcome, Principal
 from servers.services.calls import CALL_SECONDS, CallResult, call_tool, get_prompt, read_resource
+from servers.services.reading import look_up
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
 from servers.services.redaction import mask_text
 from servers.services.runtime import Runtime, get_runtime
-from servers.services.surfaces import Surface
+from servers.services.surfaces import Surface, load_version
 from servers.services.visibility import require_server
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ, SERVER_CHARACTERS
@@ -39,8 +40,12 @@ def try_tool(
     caller: Caller,
     server_slug: str = "default",
     client: str = CLIENT,
+    version: int | None = None,
 ) -> CallResult:
-    """Call a tool on one of the tenant's servers and wait. Raises as ``call_tool`` does, and ``NotFound``."""
+    """Call a tool on one of the tenant's servers and wait. Raises as ``call_tool`` does, and ``NotFound``.
+
+    ``version``: this one, in place of what the server offers, such as a draft: for who may change tools.
+    """
     return _waited(
         partial(call_tool, tool_name=tool_name, arguments=arguments),
         KIND_CALL,
@@ -50,6 +55,7 @@ def try_tool(
         caller=caller,
         server_slug=server_slug,
         client=client,
+        version=version,
     )
 
 
@@ -98,9 +104,12 @@ def _waited(
     caller: Caller,
     server_slug: str,
     client: str,
+    version: int | None = None,
 ) -> Done:
     """Try what takes ``action``, of this kind of record, and wait."""
-    work = _try(run, kind, action, subject, arguments, caller, server_slug, client, current_request_id())
+    work = _try(
+        run, kind, action, subject, arguments, caller, server_slug, client, version, current_request_id()
+    )
     return run_async(work, timeout=CALL_SECONDS + _GRACE_SECONDS)
 
 
@@ -113,6 +122,7 @@ async def _try(
     caller: Caller,
     server_slug: str,
     client: str,
+    version: int | None,
     request_id: str,
 ) -> Done:
     runtime = get_runtime()
@@ -121,6 +131,8 @@ async def _try(
         raise log_unavailable()
     try:
         surface = await _find_surface(runtime, caller, action, server_slug)
+        if version is not None:
+            surface = await _with_version(runtime, caller, surface, subject, version)
     except (Forbidden, NotFound) as refusal:
         record = CallRecord(
             runtime,
@@ -150,4 +162,18 @@ async def _find_surface(runtime: Runtime, caller: Caller, action: Action, server
     surface = await runtime.surfaces.get(caller.tenant_id, server_slug)
     if surface is None:
         raise NotFound("There is no such server in this team.", code="server_not_found")
-    return surface
+    return surface.seen_by(caller)
+
+
+async def _with_version(
+    runtime: Runtime, caller: Caller, surface: Surface, tool_name: str, version: int
+) -> Surface:
+    caller.require(Action.TOOLS_CHANGE)
+    tool = await look_up(load_version, caller.tenant_id, surface.slug, tool_name, version, runtime.sealer)
+    if tool is None:
+        raise NotFound(
+            f"The server {surface.slug} could not offer version {version} of this tool: there is none, it was "
+            "discarded, or the server does not offer its data source.",
+            code="version_not_found",
+        )
+    return surface.with_tools(tool)

@@ -28,6 +28,7 @@ from servers.execution.contract import (
     Offering,
     Operation,
     Outcome,
+    Sharing,
     Source,
     ToolKind,
 )
@@ -78,6 +79,10 @@ class SqliteBackend(Backend):
             raise self.no_such_tool_kind(kind)
         return compile_sql_tool(definition, dialect=DIALECT, shapes=_SHAPES, used_names=used_names)
 
+    def sharing(self, operation: Operation) -> Sharing:
+        # The file is the same whoever calls.
+        return Sharing(by_caller=False)
+
     async def check(self, source: Source) -> Health:
         try:
             asked = self._ask(source)
@@ -115,6 +120,7 @@ class SqliteBackend(Backend):
         given: Mapping[str, str],
         *,
         timeout: float,
+        context: Context,
     ) -> Completion:
         if operation.kind != TABLE_RESOURCE:
             return Completion(())

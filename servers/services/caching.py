@@ -16,7 +16,7 @@ from servers.services.changes import publish_change
 from servers.services.results.counts import DAYS, Counts
 from servers.services.results.plans import why_not_collapsed, why_not_kept
 from servers.services.runtime import get_runtime
-from servers.services.tools import get_tool
+from servers.services.tools import get_tool, locked_tool
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -74,7 +74,7 @@ def change_caching(
     if seconds is not None:
         whole_number(seconds, "seconds", low=0, high=MAX_CACHE_SECONDS)
     with tenant_scope(caller.tenant_id):
-        tool = _locked(tool_id, caller)
+        tool = locked_tool(tool_id, caller)
         before = _shown(tool)
         if seconds and (reason := _described(tool, None).why_not_kept):
             refuse("seconds", reason)
@@ -97,16 +97,10 @@ def clear_cache(tool_id: UUID, *, caller: Caller) -> None:
     """Give no result any more that was kept until now, on every replica. Raises ``NotFound``."""
     caller.require(Action.TOOLS_CHANGE)
     with tenant_scope(caller.tenant_id):
-        tool = _locked(tool_id, caller)
+        tool = locked_tool(tool_id, caller)
         Tool.objects.filter(pk=tool.pk).update(cache_generation=F("cache_generation") + 1)
         publish_change(caller.tenant_id)
         record_change("tool.cache_cleared", caller=caller, after=_shown(tool), tool=tool.name)
-
-
-def _locked(tool_id: UUID, caller: Caller) -> Tool:
-    get_tool(tool_id, caller=caller)
-    Tool.objects.select_for_update().get(pk=tool_id)
-    return get_tool(tool_id, caller=caller)
 
 
 def _described(tool: Tool, counts: Counts | None) -> Caching:

@@ -18,7 +18,7 @@ from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
 from servers.services.servers import list_servers
 from servers.services.sources import execution_source, list_sources
-from servers.services.tools import compile_tool, list_tools
+from servers.services.tools import compile_tool, is_published, list_tools
 from tenants.access import Caller
 
 ALL = "all"
@@ -54,10 +54,10 @@ class State:
 
 
 def load_state(*, caller: Caller) -> State:
-    """All that a team has. In the scope that is open."""
+    """All that a team has, but for tools that were never published. In the scope that is open."""
     return State(
         sources={row.name: row for row in list_sources(caller=caller)},
-        tools={row.name: row for row in list_tools(caller=caller) if row.current is not None},
+        tools={row.name: row for row in list_tools(caller=caller) if is_published(row.current)},
         resources={row.uri: row for row in list_resources(caller=caller)},
         prompts={row.name: row for row in list_prompts(caller=caller)},
         servers={row.slug: row for row in list_servers(caller=caller)},

@@ -22,6 +22,7 @@ from servers.services.decisions import (
     decide_completion,
     decide_prompt,
     decide_resource,
+    require_result_validator,
     require_usable,
 )
 from servers.services.nesting import Composing
@@ -374,8 +375,8 @@ async def _share(
 
 def _checked(tool: SurfaceTool, outcome: Outcome) -> Outcome:
     """The outcome, where its structured result fits. Raises ``SourceError``."""
-    if tool.output_validator is not None and not outcome.failed:
-        fault = check_result(tool.output_validator, outcome.structured)
+    if tool.output_schema is not None and not outcome.failed:
+        fault = check_result(require_result_validator(tool), outcome.structured)
         if fault is not None:
             raise fault
     return outcome

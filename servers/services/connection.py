@@ -9,6 +9,7 @@ from core.loop import run_async
 from servers.models import DataSource
 from servers.services.runtime import get_runtime
 from servers.services.surfaces import Surface
+from servers.services.validators import find_fault
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -38,7 +39,8 @@ def check_connection(server_slug: str, *, caller: Caller) -> Readiness:
     ]
     if not sources:
         problems.append("This server offers nothing. Add a data source to it, or turn a tool on.")
-    problems += [f"Tool {tool.name}: {tool.fault}" for tool in surface.tools if tool.fault]
+    faults = ((tool.name, find_fault(tool)) for tool in surface.tools)
+    problems += [f"Tool {name}: {fault}" for name, fault in faults if fault]
     used = {source.id for source in sources if source is not None}
     with tenant_scope(caller.tenant_id):
         unhealthy = list(DataSource.objects.filter(health="unhealthy", id__in=used))

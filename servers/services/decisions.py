@@ -16,6 +16,7 @@ from core.errors import Forbidden, InvalidInput, NotFound, SourceError
 from servers.execution.contract import Source
 from servers.services.redaction import mask_text
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
+from servers.services.validators import VALIDATORS
 from servers.services.visibility import require_server, require_tool, scopes_of_tool, tools_left
 from tenants.access import Caller
 from tenants.roles import Action
@@ -69,9 +70,20 @@ def decide(caller: Caller, surface: Surface, tool_name: str) -> SurfaceTool:
 
 def require_usable(tool: SurfaceTool) -> tuple[Source, Validator]:
     """What a call of the tool needs. Raises ``SourceError`` where the tool cannot be run, whoever asks."""
-    if tool.source is None or tool.validator is None:
+    if tool.source is None:
         raise SourceError(tool.fault, code="tool_unusable")
-    return tool.source, tool.validator
+    validator = tool.validator
+    return tool.source, VALIDATORS.compile(tool) if validator is None else validator
+
+
+def require_result_validator(tool: SurfaceTool) -> Validator:
+    """What judges the results of a tool that has an output schema. Raises ``SourceError``."""
+    if tool.output_validator is None:
+        # Other tools, called while this one ran, took the room of what was compiled before it.
+        VALIDATORS.compile(tool)
+    if tool.output_validator is None:
+        raise AssertionError("a tool without an output schema was asked for what judges its results")
+    return tool.output_validator
 
 
 def decide_resource(caller: Caller, surface: Surface, uri: str) -> tuple[SurfaceResource, Mapping[str, str]]:

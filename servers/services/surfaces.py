@@ -12,10 +12,8 @@ import jsonschema_rs
 import orjson
 
 from core.crypto import Sealer, SealError
-from core.errors import InvalidInput
 from marina.uritemplates import BadTemplate, UriTemplate, compile_template
 from servers.execution.contract import Offered, Operation, Source
-from servers.execution.schemas import compile_schema
 from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, Tool, ToolVersion
 from servers.services.aliases import alias_of
 from servers.services.canaries import Canary, salt_of
@@ -27,20 +25,21 @@ from tenants.models import Tenant
 from tenants.scoping import tenant_scope
 
 _SURFACE_BYTES: Final = 4_096
-_TOOL_BYTES: Final = 8_192
+_TOOL_BYTES: Final = 3_072
 _ENTRY_BYTES: Final = 1_024
-_SCHEMA_FACTOR: Final = 16
+_SCHEMA_FACTOR: Final = 8
 _TEXT_FACTOR: Final = 4
 """Bytes of memory for each byte of the same as JSON."""
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SurfaceTool:
     """A tool as a server offers it: what clients are shown, and what a call needs.
 
-    ``fault`` is empty, or a sentence on why no call of the tool can run.
+    ``fault`` is empty, or a sentence on why no call of the tool can run. The validators are there once it was called
+    (``validators``).
     """
 
     name: str
@@ -52,7 +51,7 @@ class SurfaceTool:
     version: int
     operation: Operation
     source: Source | None
-    validator: jsonschema_rs.Validator | None = field(repr=False)
+    validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
     fault: str = ""
     icons: Sequence[Mapping[str, Any]] = ()
     output_validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
@@ -325,17 +324,6 @@ def _snapshot(row: Tool, current: ToolVersion | None, opened: _Sources) -> Surfa
     if current is None:
         raise AssertionError("a tool without a version was selected")
     source = opened.get(row.source)
-    fault = ""
-    validator: jsonschema_rs.Validator | None = None
-    output_validator: jsonschema_rs.Validator | None = None
-    try:
-        if current.output_schema is not None:
-            output_validator = compile_schema(current.output_schema)
-        validator = compile_schema(current.input_schema)
-    except InvalidInput:
-        logger.exception("a stored schema does not compile", extra={"tool_id": str(row.id)})
-        fault = "A schema of the tool is not valid. Ask an editor of the team to change the tool."
-    fault = _source_fault(row.source, source) or fault
     return SurfaceTool(
         name=row.name,
         title=current.title,
@@ -346,9 +334,7 @@ def _snapshot(row: Tool, current: ToolVersion | None, opened: _Sources) -> Surfa
         version=current.number,
         operation=Operation(kind=current.kind, definition=current.definition),
         source=source,
-        validator=validator,
-        fault=fault,
-        output_validator=output_validator,
+        fault=_source_fault(row.source, source),
         icons=current.icons,
         shared=plan_sharing(row, current, source, opened.find_backend, opened.sealer),
     )
@@ -410,7 +396,7 @@ def _template_of(resource: SurfaceResource) -> UriTemplate | None:
 def _weigh(
     tools: Sequence[SurfaceTool], resources: Sequence[SurfaceResource], prompts: Sequence[SurfacePrompt]
 ) -> int:
-    """Bytes that a snapshot takes, roughly. The factors are measured: validators are the most of a tool."""
+    """Bytes that a snapshot takes, roughly, with its lists. The factors are measured; validators count apart."""
     described = [
         (
             tool.description,

@@ -30,6 +30,7 @@ from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
 from servers.services.results.flights import TooLate
 from servers.services.results.plans import Shared
+from servers.services.results.runs import CACHE
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.schemas import check_arguments, check_prompt_arguments, check_result
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
@@ -351,22 +352,20 @@ async def _share(
 ) -> Outcome:
     """A result that other calls may have too. The record says whether this one had it of another."""
     runtime = record.runtime
+    key, kept = runtime.shared_runs.recall(shared, arguments, record.caller, record.server)
+    if kept is not None:
+        record.served_from = CACHE
+        return kept
 
-    async def produce(*, timeout: float, context: Context) -> Outcome:
-        return _checked(
-            tool,
-            await runtime.engine.execute(source, tool.operation, arguments, timeout=timeout, context=context),
+    async def produce(timeout: float, context: Context) -> Outcome:
+        outcome = await runtime.engine.execute(
+            source, tool.operation, arguments, timeout=timeout, context=context
         )
+        return _checked(tool, outcome)
 
     try:
         outcome, record.served_from = await runtime.shared_runs.result(
-            shared,
-            arguments,
-            produce,
-            caller=record.caller,
-            server=record.server,
-            timeout=timeout,
-            context=context,
+            shared, key, produce, tenant_id=record.caller.tenant_id, timeout=timeout, context=context
         )
     except TooLate:
         raise timed_out(source.name, timeout) from None

@@ -16,6 +16,7 @@ from servers.execution.contract import (
     Offering,
     Operation,
     Outcome,
+    Sharing,
     Source,
 )
 from tests.bench.offered import describe_tools
@@ -45,6 +46,9 @@ class EchoBackend(PlainKind):
                 for tool in describe_tools(int(settings["tools"]))
             ]
         )
+
+    def sharing(self, operation: Operation) -> Sharing:
+        return Sharing(by_caller=False, waits=False)
 
     async def execute(
         self,

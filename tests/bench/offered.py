@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 ECHO: Final = "echo"
+KEPT: Final = "echo_001"
+"""The tool whose results Marina keeps: an echo like the others."""
 TEXT: Final = "The quick brown fox jumps over the lazy dog."
 """What the measured calls say, and what must come back."""
 

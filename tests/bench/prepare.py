@@ -15,17 +15,29 @@ import django
 
 django.setup()
 
+from servers.services.caching import change_caching
 from servers.services.onboarding import found_tenant
 from servers.services.sources import create_source
-from servers.services.tools import create_tool
+from servers.services.tools import create_tool, list_tools
 from tenants.access import Caller, caller_for_user
 from tenants.models import User
 from tenants.services.keys import issue_key
 from tests.bench.document import make_document
 from tests.bench.echo_kind import KIND, add_echo_kind
-from tests.bench.offered import BAD_TEAM, EATING, PIPELINE, ROW_SQL, ROW_TOOL, SPINNING, describe_pipeline
+from tests.bench.offered import (
+    BAD_TEAM,
+    EATING,
+    KEPT,
+    PIPELINE,
+    ROW_SQL,
+    ROW_TOOL,
+    SPINNING,
+    describe_pipeline,
+)
 
 KEYS = 4
+KEPT_SECONDS = 3_600
+"""Longer than any bench."""
 _SCOPES = ["tools:read", "tools:execute", "resources:read", "prompts:read"]
 
 
@@ -37,6 +49,8 @@ def main(dsn: str) -> None:
     for slug, count in (("bench-50", 50), ("bench-500", 500)):
         owner = _found(slug, user)
         create_source("bench", KIND, {"tools": count}, caller=owner)
+        kept = next(tool for tool in list_tools(caller=owner) if tool.name == KEPT)
+        change_caching(kept.pk, seconds=KEPT_SECONDS, caller=owner)
         # More than one credential: each may have so many streams open.
         made[slug] = [_key(owner) for _ in range(KEYS)]
     owner = _found("bench-sql", user)

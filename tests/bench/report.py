@@ -92,6 +92,9 @@ def compare_works(results: Sequence[Result]) -> list[str]:
         if work == "call-1000":
             ratio = result.per_second / call.per_second
             lines.append(f"On a server of a thousand more tools, {where}: {ratio:.2f} x the calls a second.")
+        elif work == "cached":
+            ratio = result.per_second / call.per_second
+            lines.append(f"Results that were kept, {where}: {ratio:.2f} x the calls a second.")
         elif work == "call-beside":
             ratio = result.p99_ms / call.p99_ms
             lines.append(

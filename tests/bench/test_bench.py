@@ -120,6 +120,7 @@ def test_what_works_of_marinas_tell_is_told_beside_its_calls() -> None:
         summarise("marina", work, connections, [Load(rate, p50, p99, errors=0, requests=9)], 100.0)
         for work, connections, rate, p50, p99 in (
             ("call", 1, 1_000.0, 1.0, 2.0),
+            ("cached", 1, 980.0, 1.1, 2.2),
             ("call-1000", 1, 900.0, 1.1, 2.2),
             ("pipeline-10", 1, 250.0, 4.0, 5.0),
             ("call-beside", 1, 800.0, 1.2, 3.0),
@@ -127,8 +128,10 @@ def test_what_works_of_marinas_tell_is_told_beside_its_calls() -> None:
         )
     ]
     lines = compare_works(results)
-    assert len(lines) == 3
-    for line, words in zip(lines, ("0.90 x the calls", "3.00 ms more", "1.50 x what it is"), strict=True):
+    assert len(lines) == 4
+    for line, words in zip(
+        lines, ("0.98 x the calls", "0.90 x the calls", "3.00 ms more", "1.50 x what it is"), strict=True
+    ):
         assert words in line
     taken = describe_import(1_000, 4.304)
     assert (taken.work, taken.p50_ms) == ("import-1000", 4_304.0)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tests.bench.document import OPERATIONS
-from tests.bench.offered import ECHO, PIPELINE, PIPELINE_STEPS, ROW, ROW_ID, ROW_TOOL, TEXT
+from tests.bench.offered import ECHO, KEPT, PIPELINE, PIPELINE_STEPS, ROW, ROW_ID, ROW_TOOL, TEXT
 
 MODERN: Final = "2026-07-28"
 SESSION: Final = "2025-11-25"
@@ -118,6 +118,15 @@ WORKS: Final = (
         _is_row,
         f"item {ROW_ID}",
         team="bench-sql",
+    ),
+    Work(
+        "cached",
+        "tools/call",
+        {"name": KEPT, "arguments": {"text": TEXT}},
+        MODERN,
+        _is_echo,
+        TEXT,
+        alone=True,
     ),
     Work("call-1000", "tools/call", _ECHO_CALL, MODERN, _is_echo, TEXT, team="bench-1000", alone=True),
     Work(

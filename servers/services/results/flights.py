@@ -7,8 +7,8 @@ on while anybody waits, and is cancelled with the last.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Generic, TypeVar
 
 from servers.execution.contract import Context
 from servers.services.results.contexts import Company
@@ -16,31 +16,33 @@ from servers.services.results.contexts import Company
 T = TypeVar("T")
 
 MAX_FLIGHTS: Final = 10_000
-"""Works at once. What would be one more is done by itself."""
+"""Works at once. What would be one more is joined by nobody."""
 
 MAX_WAITING: Final = 1_000
 """Calls that wait for one work. The next begins another."""
 
-Work = Callable[[Context], Awaitable[T]]
+Work = Callable[[Context], Coroutine[Any, Any, T]]
 
 
 class TooLate(Exception):
     """The call's own time is up. The work may go on for others."""
 
 
-class _Flight(Generic[T]):
-    """One work, and who waits for it."""
+class Flight(Generic[T]):
+    """One work, and who waits for it: a future each."""
 
-    __slots__ = ("company", "task", "waiting")
+    __slots__ = ("company", "key", "task", "tenant_id", "waiting")
 
-    def __init__(self, work: Work[T]) -> None:
+    task: asyncio.Task[T]
+
+    def __init__(self, tenant_id: int, key: bytes) -> None:
+        self.tenant_id = tenant_id
+        self.key = key
         self.company = Company()
-        self.waiting: set[asyncio.Future[T]] = set()
-        self.task = asyncio.ensure_future(work(self.company))
+        self.waiting: list[asyncio.Future[T]] = []
 
-    def land(self) -> None:
+    def land(self, task: asyncio.Task[T]) -> None:
         """Give everybody who waits what became of the work."""
-        task = self.task
         fault = None if task.cancelled() else task.exception()
         for waiter in self.waiting:
             if waiter.done():
@@ -54,11 +56,12 @@ class _Flight(Generic[T]):
 
 
 class Flights(Generic[T]):
-    """The works of one process that are under way, on one event loop."""
+    """The works of one process that are under way, on one event loop. ``longest``: what a work takes at most."""
 
-    def __init__(self) -> None:
-        self._flying: dict[int, dict[bytes, _Flight[T]]] = {}
-        self._all: set[asyncio.Future[T]] = set()
+    def __init__(self, *, longest: float) -> None:
+        self._longest = longest
+        self._flying: dict[int, dict[bytes, Flight[T]]] = {}
+        self._all: set[Flight[T]] = set()
 
     async def join(
         self, tenant_id: int, key: bytes, work: Work[T], *, context: Context, timeout: float
@@ -67,27 +70,35 @@ class Flights(Generic[T]):
 
         Raises what the work raises, to everybody alike, and ``TooLate`` after ``timeout`` seconds.
         """
-        flight = self._flying.get(tenant_id, {}).get(key)
+        loop = asyncio.get_running_loop()
+        flights = self._flying.get(tenant_id)
+        flight = None if flights is None else flights.get(key)
         joined = flight is not None and len(flight.waiting) < MAX_WAITING
         if flight is None or not joined:
-            flight = self._begin(tenant_id, key, work)
-        loop = asyncio.get_running_loop()
+            flight = Flight(tenant_id, key)
+            flight.task = loop.create_task(work(flight.company))
+            flight.task.add_done_callback(lambda task: self._land(flight, task))
+            self._all.add(flight)
+            if len(self._all) <= MAX_FLIGHTS:
+                self._flying.setdefault(tenant_id, {})[key] = flight
         waiter: asyncio.Future[T] = loop.create_future()
-        flight.waiting.add(waiter)
+        flight.waiting.append(waiter)
         flight.company.join(context)
-        timer = loop.call_later(timeout, _expire, waiter)
+        # Who may wait as long as any work takes needs no clock of their own.
+        timer = None if timeout >= self._longest else loop.call_later(timeout, _expire, waiter)
         try:
             return await waiter, joined
         except Exception as fault:  # noqa: BLE001 - handed on, not handled
             # One exception for all: none of them is to carry the way that another one took it.
             raise fault.with_traceback(None) from fault.__cause__
         finally:
-            timer.cancel()
-            flight.waiting.discard(waiter)
+            if timer is not None:
+                timer.cancel()
+            flight.waiting.remove(waiter)
             flight.company.leave(context)
             if not flight.waiting and not flight.task.done():
                 # Nobody may join a work that is being cancelled.
-                self._part(tenant_id, key, flight)
+                self._part(flight)
                 flight.task.cancel()
 
     def begin_anew(self, tenant_id: int) -> None:
@@ -96,30 +107,22 @@ class Flights(Generic[T]):
 
     async def close(self) -> None:
         """Cancel what is under way."""
-        under_way = list(self._all)
+        under_way = [flight.task for flight in self._all]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
-    def _begin(self, tenant_id: int, key: bytes, work: Work[T]) -> _Flight[T]:
-        flight = _Flight(work)
-        self._all.add(flight.task)
-        if len(self._all) <= MAX_FLIGHTS:
-            self._flying.setdefault(tenant_id, {})[key] = flight
-        flight.task.add_done_callback(lambda _: self._land(tenant_id, key, flight))
-        return flight
+    def _land(self, flight: Flight[T], task: asyncio.Task[T]) -> None:
+        self._all.discard(flight)
+        self._part(flight)
+        flight.land(task)
 
-    def _land(self, tenant_id: int, key: bytes, flight: _Flight[T]) -> None:
-        self._all.discard(flight.task)
-        self._part(tenant_id, key, flight)
-        flight.land()
-
-    def _part(self, tenant_id: int, key: bytes, flight: _Flight[T]) -> None:
-        flights = self._flying.get(tenant_id)
-        if flights is not None and flights.get(key) is flight:
-            del flights[key]
+    def _part(self, flight: Flight[T]) -> None:
+        flights = self._flying.get(flight.tenant_id)
+        if flights is not None and flights.get(flight.key) is flight:
+            del flights[flight.key]
             if not flights:
-                del self._flying[tenant_id]
+                del self._flying[flight.tenant_id]
 
 
 def _expire(waiter: asyncio.Future[T]) -> None:

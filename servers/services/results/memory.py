@@ -30,7 +30,7 @@ class _Tenant:
     def drop(self, key: bytes) -> int:
         """Forget a result; how much lighter that makes it."""
         found = self.results.pop(key, None)
-        lighter = 0 if found is None else found[1].weight
+        lighter = 0 if found is None else len(key) + found[1].weight
         self.weight -= lighter
         return lighter
 
@@ -67,7 +67,7 @@ class Memory:
 
     def keep(self, tenant_id: int, key: bytes, kept: Kept, until: float) -> None:
         """Keep a result until then, or until others need its place."""
-        weight = kept.weight
+        weight = len(key) + kept.weight
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             self._drop(tenant_id, tenant, key)

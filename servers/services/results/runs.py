@@ -38,7 +38,7 @@ Served = tuple[Outcome, str]
 class Produce(Protocol):
     """Runs the tool, and checks what it gives."""
 
-    async def __call__(self, *, timeout: float, context: Context) -> Outcome:
+    async def __call__(self, timeout: float, context: Context) -> Outcome:
         """Raises what the engine raises, and ``SourceError`` for a result that does not fit."""
         ...
 
@@ -50,39 +50,50 @@ class SharedRuns:
         self.memory = memory
         self.store = store
         self.counter = counter
-        self.flights: Flights[Served] = Flights()
+        # A work has the whole time: the call that began it may have less than those that join it.
+        self.flights: Flights[Served] = Flights(longest=DEFAULT_TIMEOUT)
+
+    def recall(
+        self, shared: Shared, arguments: Mapping[str, Any], caller: Caller, server: str
+    ) -> tuple[bytes | None, Outcome | None]:
+        """The call's key, and its result where this process keeps it. Without a key it shares with no other call."""
+        if shared.opt_out and arguments.get(shared.opt_out) is False:
+            return None, None
+        key = key_of(shared, arguments, caller, server)
+        if key is None or not shared.seconds:
+            return key, None
+        kept = self.memory.find(caller.tenant_id, key)
+        if kept is None:
+            return key, None
+        self.counter.hit(caller.tenant_id, shared.tool_id)
+        return key, kept.outcome()
 
     async def result(
         self,
         shared: Shared,
-        arguments: Mapping[str, Any],
+        key: bytes | None,
         produce: Produce,
         *,
-        caller: Caller,
-        server: str,
+        tenant_id: int,
         timeout: float,
         context: Context,
     ) -> Served:
-        """A result for this call. Raises as ``produce`` does, and ``TooLate`` after ``timeout`` seconds."""
-        tenant_id, tool_id = caller.tenant_id, shared.tool_id
-        key = None if _opts_out(shared, arguments) else key_of(shared, arguments, caller, server)
+        """A result for the call with this key, which this process does not keep.
+
+        Raises as ``produce`` does, and ``TooLate`` after ``timeout`` seconds.
+        """
+        tool_id = shared.tool_id
         if key is None:
             self.counter.run(tenant_id, tool_id)
-            return await produce(timeout=timeout, context=context), OWN
-        if shared.seconds:
-            kept = self.memory.find(tenant_id, key)
-            if kept is not None:
-                self.counter.hit(tenant_id, tool_id)
-                return kept.outcome(), CACHE
+            return await produce(timeout, context), OWN
         if not shared.collapses:
             return await self._find_or_run(shared, tenant_id, key, produce, timeout, context)
-
-        async def work(company: Context) -> Served:
-            # With the whole time: the call that began it may have less than those that join it.
-            return await self._find_or_run(shared, tenant_id, key, produce, DEFAULT_TIMEOUT, company)
-
         (outcome, origin), joined = await self.flights.join(
-            tenant_id, key, work, context=context, timeout=timeout
+            tenant_id,
+            key,
+            lambda company: self._find_or_run(shared, tenant_id, key, produce, DEFAULT_TIMEOUT, company),
+            context=context,
+            timeout=timeout,
         )
         if joined:
             origin = origin or SAME_RUN
@@ -108,8 +119,8 @@ class SharedRuns:
         timeout: float,
         context: Context,
     ) -> Served:
-        began = monotonic()
         if shared.seconds:
+            began = monotonic()
             found = await self.store.find(tenant_id, key)
             if found is not None:
                 kept, seconds = found
@@ -120,9 +131,9 @@ class SharedRuns:
         began = monotonic()
         if shared.by_caller:
             noted = Noted(context)
-            outcome, once = await produce(timeout=timeout, context=noted), noted.once
+            outcome, once = await produce(timeout, noted), noted.once
         else:
-            outcome, once = await produce(timeout=timeout, context=_knowing_nobody(context)), False
+            outcome, once = await produce(timeout, _knowing_nobody(context)), False
         if shared.seconds and not once:
             self._keep(shared, tenant_id, key, outcome, began)
         return outcome, OWN
@@ -135,10 +146,6 @@ class SharedRuns:
             return
         self.memory.keep(tenant_id, key, kept, monotonic() + seconds)
         self.store.keep(tenant_id, key, kept, seconds)
-
-
-def _opts_out(shared: Shared, arguments: Mapping[str, Any]) -> bool:
-    return bool(shared.opt_out) and arguments.get(shared.opt_out) is False
 
 
 def _knowing_nobody(context: Context) -> Detached:

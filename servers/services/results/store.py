@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from hashlib import blake2b
 from time import monotonic
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ class Store:
         """A result that is still good, and for how many seconds."""
         if monotonic() < self._away_until:
             return None
-        name = _name(tenant_id, key)
+        name = _name(tenant_id, _place(key))
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 pipe = self._open().pipeline(transaction=False)
@@ -123,7 +124,8 @@ class Store:
             await client.aclose()
 
     async def _write(self, tenant_id: int, key: bytes, encoded: bytes, seconds: float) -> None:
-        name = _name(tenant_id, key)
+        place = _place(key)
+        name = _name(tenant_id, place)
         sealed = self._sealer.seal(encoded, context=name)
         try:
             async with asyncio.timeout(REDIS_SECONDS):
@@ -133,10 +135,10 @@ class Store:
                     name,
                     f"marina:results:{tenant_id}",
                     sealed,
-                    key.hex(),
+                    place,
                     str(max(int(seconds * 1_000), 1)),
                     str(self._tenant_bytes),
-                    _name(tenant_id, b""),
+                    _name(tenant_id, ""),
                 )
         except (RedisError, OSError, TimeoutError):
             self._missed()
@@ -157,5 +159,10 @@ class Store:
         logger.warning("results are kept by each process alone: Redis does not answer")
 
 
-def _name(tenant_id: int, key: bytes) -> str:
-    return f"marina:result:{tenant_id}:{key.hex()}"
+def _place(key: bytes) -> str:
+    """A key as Redis has it: of one length, and without the arguments."""
+    return blake2b(key, digest_size=32).hexdigest()
+
+
+def _name(tenant_id: int, place: str) -> str:
+    return f"marina:result:{tenant_id}:{place}"

@@ -75,7 +75,7 @@ async def turn(count: int = 3) -> None:
 
 
 async def test_all_who_wait_get_the_result_of_one_run() -> None:
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     tasks = [join(flights, job) for _ in range(10)]
     await turn()
     job.go.set()
@@ -84,7 +84,7 @@ async def test_all_who_wait_get_the_result_of_one_run() -> None:
 
 
 async def test_another_key_and_another_tenant_are_other_work() -> None:
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     tasks = [join(flights, job), join(flights, job, key=b"l"), join(flights, job, tenant=2)]
     await turn()
     assert job.begun == 3
@@ -93,7 +93,7 @@ async def test_another_key_and_another_tenant_are_other_work() -> None:
 
 
 async def test_one_who_is_cancelled_leaves_the_work_to_the_others() -> None:
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     first, second = join(flights, job), join(flights, job)
     await turn()
     first.cancel()
@@ -105,7 +105,7 @@ async def test_one_who_is_cancelled_leaves_the_work_to_the_others() -> None:
 
 
 async def test_the_work_is_cancelled_with_the_last_and_who_comes_then_begins_anew() -> None:
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     tasks = [join(flights, job), join(flights, job)]
     await turn()
     for task in tasks:
@@ -120,7 +120,7 @@ async def test_the_work_is_cancelled_with_the_last_and_who_comes_then_begins_ane
 
 
 async def test_each_waits_as_long_as_it_may() -> None:
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     short, long = join(flights, job, timeout=0.01), join(flights, job)
     with pytest.raises(TooLate):
         await short
@@ -135,7 +135,7 @@ async def test_each_waits_as_long_as_it_may() -> None:
 
 
 async def test_a_failure_is_everybodys_and_the_next_call_tries_again() -> None:
-    flights, begun = Flights[str](), 0
+    flights, begun = Flights[str](longest=30), 0
 
     async def fail(company: Context) -> str:
         nonlocal begun
@@ -153,7 +153,7 @@ async def test_a_failure_is_everybodys_and_the_next_call_tries_again() -> None:
 
 
 async def test_who_comes_after_a_change_is_given_nothing_from_before() -> None:
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     before, others = join(flights, job), join(flights, job, tenant=2)
     await turn()
     flights.begin_anew(1)
@@ -169,7 +169,7 @@ async def test_who_comes_after_a_change_is_given_nothing_from_before() -> None:
 async def test_what_is_too_much_is_done_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flying, "MAX_FLIGHTS", 1)
     monkeypatch.setattr(flying, "MAX_WAITING", 2)
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     tasks = [join(flights, job), join(flights, job), join(flights, job), join(flights, job, key=b"l")]
     await turn()
     assert job.begun == 3
@@ -178,7 +178,7 @@ async def test_what_is_too_much_is_done_by_itself(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_closing_ends_what_is_under_way() -> None:
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     task = join(flights, job)
     await turn()
     await flights.close()
@@ -191,7 +191,7 @@ async def test_everybody_hears_how_far_it_is_and_one_who_does_not_listen_stops_n
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("servers.services.results.contexts.PATIENCE_SECONDS", 0.01)
-    flights, job = Flights[str](), Job()
+    flights, job = Flights[str](longest=30), Job()
     deaf = asyncio.Event()
 
     async def refuse() -> None:

@@ -132,3 +132,10 @@ def test_servers_are_told_apart_where_the_result_may_depend_on_them() -> None:
 
 def test_another_version_is_another_call() -> None:
     assert key({}, planned(start=b"t" * 32)) != key({})
+
+
+def test_long_arguments_are_told_apart_too_and_their_keys_stay_short() -> None:
+    texts = ["x" * length for length in range(480, 530)]
+    keys = {key({"a": text}) for text in texts}
+    assert len(keys) == len(texts)
+    assert max(len(each or b"") for each in keys) < 600

@@ -31,6 +31,10 @@ def redis(tmp_path: Path) -> Iterator[StoppableRedis]:
     mine.stop()
 
 
+def name_of(tenant: int, key: bytes) -> str:
+    return stores._name(tenant, stores._place(key))
+
+
 def plain(redis: StoppableRedis) -> Any:
     return Redis.from_url(redis.url)
 
@@ -62,11 +66,11 @@ async def test_what_lies_in_redis_cannot_be_read_nor_put_elsewhere(redis: Stoppa
     store.keep(1, KEY, kept("hunter2"), 60)
     await store.settle()
     with plain(redis) as client:
-        name = stores._name(1, KEY)
+        name = name_of(1, KEY)
         sealed = client.get(name)
         assert b"hunter2" not in sealed
         for place in ((2, KEY), (1, OTHER)):
-            client.set(stores._name(*place), sealed, ex=60)
+            client.set(name_of(*place), sealed, ex=60)
             assert not await found(store, *place), "it opens where it was put only"
         client.set(name, b"\x01 damaged", ex=60)
     assert not await found(store, 1, KEY)
@@ -97,9 +101,9 @@ async def test_results_that_ended_make_room(redis: StoppableRedis) -> None:
     store = Store(redis.url, sealer(), tenant_bytes=20_000)
     await put(store, 1, KEY, size=1_000, seconds=0.001)
     with plain(redis) as client:
-        wait_for(lambda: not client.exists(stores._name(1, KEY)))
+        wait_for(lambda: not client.exists(name_of(1, KEY)))
         await put(store, 1, OTHER, size=10)
-        assert int(client.get("marina:results:1:bytes")) == client.strlen(stores._name(1, OTHER))
+        assert int(client.get("marina:results:1:bytes")) == client.strlen(name_of(1, OTHER))
     await store.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from servers.services.results.keys import key_of
@@ -23,11 +23,13 @@ NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_in
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(
     ["é", "e\u0301", "Å", "\u212b", "ﬁ", "fi", "1", "true", "null", ""]
 )
-VALUES = st.recursive(
-    st.none() | st.booleans() | NUMBERS | TEXTS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
-    max_leaves=12,
-)
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4)
+
+
+VALUES = st.recursive(st.none() | st.booleans() | NUMBERS | TEXTS, nested, max_leaves=12)
 ARGUMENTS = st.dictionaries(TEXTS, VALUES, max_size=5)
 
 
@@ -51,6 +53,7 @@ def shuffled(value: Any) -> Any:
     return [shuffled(each) for each in value] if isinstance(value, list) else value
 
 
+@settings(deadline=None)
 @given(ARGUMENTS, ARGUMENTS)
 def test_two_calls_have_one_key_exactly_where_they_are_the_same(
     one: dict[str, Any], other: dict[str, Any]
@@ -59,11 +62,13 @@ def test_two_calls_have_one_key_exactly_where_they_are_the_same(
     assert (key(one) == key(other)) == (exact(one) == exact(other))
 
 
+@settings(deadline=None)
 @given(ARGUMENTS)
 def test_the_order_of_members_makes_no_difference(arguments: dict[str, Any]) -> None:
     assert key(shuffled(arguments)) == key(arguments) == key(json.loads(json.dumps(arguments)))
 
 
+@settings(deadline=None)
 @given(ARGUMENTS, TEXTS, VALUES)
 def test_an_argument_more_is_another_call_also_where_it_is_a_default(
     arguments: dict[str, Any], name: str, value: Any
@@ -72,6 +77,7 @@ def test_an_argument_more_is_another_call_also_where_it_is_a_default(
     assert key(without) != key({**without, name: value})
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
 def test_texts_are_told_apart_by_their_characters(text: str, form: Any) -> None:
     other = unicodedata.normalize(form, text)

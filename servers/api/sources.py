@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from servers.api.offerings import OfferingSerializer
 from servers.api.serializers import (
     DraftInput,
     DraftSerializer,
@@ -174,3 +175,18 @@ class SettingsTestView(TenantView):
         """Connect once with these settings and say what is wrong. Nothing is saved."""
         health = sources.test_settings(**self.read_input(SettingsInput), caller=self.caller)
         return Response(HealthSerializer(health).data)
+
+
+class SettingsPreviewView(TenantView):
+    """What settings that are not saved would bring."""
+
+    @extend_schema(
+        operation_id="preview_data_source",
+        request=SettingsInput,
+        responses={200: OfferingSerializer, **problems(400, 413)},
+        tags=_TAGS,
+    )
+    def post(self, request: Request, tenant: str) -> Response:
+        """Show what a data source with these settings would bring. Runs no tool, and saves nothing."""
+        offering = sources.preview_offered(**self.read_input(SettingsInput), caller=self.caller)
+        return Response(OfferingSerializer(offering).data)

@@ -14,6 +14,7 @@ from servers.api.resources import ResourcesView, ResourceView
 from servers.api.served_versions import ServedVersionsView, ServedVersionView
 from servers.api.servers import ServersView, ServerView
 from servers.api.sources import (
+    SettingsPreviewView,
     SettingsTestView,
     SlowStatementsView,
     SourceDraftView,
@@ -45,6 +46,7 @@ urlpatterns = [
     path("tenants/<str:tenant>/oauth/self-test", SelfTestView.as_view()),
     path("tenants/<str:tenant>/data-sources", SourcesView.as_view()),
     path("tenants/<str:tenant>/data-sources/test", SettingsTestView.as_view()),
+    path("tenants/<str:tenant>/data-sources/preview", SettingsPreviewView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>", SourceView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/test", SourceTestView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/explain", SourcePlanView.as_view()),

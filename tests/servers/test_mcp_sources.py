@@ -207,3 +207,19 @@ def test_another_team_sees_nothing_of_a_source(rest: Rest, team: Team, changing:
         verb = "get" if not path else "post"
         answer = outsider.call(verb, f"/tenants/{other.slug}/data-sources/{id_}{path}", {} if path else None)
         assert answer.status == 404
+
+
+def test_what_a_server_would_bring_is_shown_before_anything_is_saved(
+    rest: Rest, team: Team, changing: Changing
+) -> None:
+    changing.tools = [tool("look", "Look \u202earound."), tool("no good", "")]
+    path = f"/tenants/{team.slug}/data-sources/preview"
+    shown = rest.post(path, {"kind": "mcp", "settings": {"url": changing.url}})
+    assert shown.status == 200, shown.body
+    assert [each["name"] for each in shown.body["tools"]] == ["look"]
+    assert shown.body["tools"][0]["description"].startswith("Look [U+202E]around.")
+    assert [each["name"] for each in shown.body["left_out"]] == ["no good"]
+    assert rest.get(f"/tenants/{team.slug}/data-sources").body["results"] == []
+    assert not any(b"tools/call" in asked.body for asked in changing.side.asked)
+    viewer = Rest(team.key("tools:read"))
+    assert viewer.post(path, {"kind": "mcp", "settings": {"url": changing.url}}).status == 403

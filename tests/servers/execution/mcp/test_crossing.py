@@ -61,9 +61,9 @@ async def test_progress_and_log_messages_reach_the_client(ask: Ask, yard: Harbou
 
 
 @LOGS_ARE_OLD
-async def test_a_log_message_reaches_the_client(ask: Ask, legacy_yard: Harbour) -> None:
+async def test_a_log_message_reaches_the_client(ask: Ask, yard: Harbour) -> None:
     client = Client()
-    await ask.call(legacy_yard.url, "talk", client=client)
+    await ask.call(yard.url, "talk", client=client)
     assert client.told == [("info", "land in sight")]
 
 

@@ -156,7 +156,7 @@ class CallRecord:
         if self.served_from:
             entry.served_from = self.served_from
         if self._intent is None:
-            self.seq = await self.runtime.writer.write(self.caller.tenant_id, entry)
+            self.seq = await self.runtime.writer.hand_in(self.caller.tenant_id, entry)
         else:
             self.seq = await self._conclude(entry, self._intent)
         self.outcome = outcome

@@ -155,9 +155,12 @@ class CallContext:
         if not self._incoming.modern:
             await self._incoming.channel().release()
 
-    def input_required(self, required: InputRequired, target: str, arguments: object) -> bytes:
-        """The result that asks the client. Raises ``SourceError``."""
+    def input_required(
+        self, required: InputRequired, target: str, arguments: object, version: int | None = None
+    ) -> bytes:
+        """The result that asks the client; ``version`` of a tool is what asks. Raises ``SourceError``."""
         retries = self.retries or self._retries(target, arguments)
+        retries.version = version
         return retries.result(required.asks, self._incoming.view.identity, kept=required.kept)
 
     def _declared(self, method: AskMethod) -> Mapping[str, Any] | None:

@@ -143,18 +143,21 @@ class LocalQuestions:
 class Retries:
     """Answers of a 2026-07-28 client: those that came with this request, and those of the rounds before."""
 
-    __slots__ = ("_answers", "_context", "_sealer", "kept")
+    __slots__ = ("_answers", "_context", "_sealer", "kept", "version")
 
     def __init__(self, sealer: Sealer, *, bound_to: str, params: Mapping[str, Any]) -> None:
         self._sealer = sealer
         self._context = bound_to
         self._answers: dict[str, Mapping[str, Any]] = {}
         self.kept = ""
+        self.version: int | None = None
+        """Of a tool: the version that asked, which is the one to go on with."""
         state = params.get("requestState")
         if state is not None:
             opened = self._open(state)
             self._answers.update(opened["answers"])
             self.kept = opened.get("kept", "")
+            self.version = opened.get("version")
         given = params.get("inputResponses")
         if given is not None:
             if not isinstance(given, dict):
@@ -182,6 +185,8 @@ class Retries:
         state: dict[str, Any] = {"until": int(time.time()) + STATE_SECONDS, "answers": self._answers}
         if kept:
             state["kept"] = kept
+        if self.version is not None:
+            state["version"] = self.version
         clear = orjson.dumps(state)
         if len(clear) > MAX_STATE_BYTES:
             raise SourceError(

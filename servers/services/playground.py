@@ -15,12 +15,11 @@ from core.requestid import current_request_id
 from servers.execution.context import Detached
 from servers.execution.contract import Outcome, Principal
 from servers.services.calls import CALL_SECONDS, CallResult, call_tool, get_prompt, read_resource
-from servers.services.reading import look_up
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
 from servers.services.redaction import mask_text
 from servers.services.runtime import Runtime, get_runtime
-from servers.services.surfaces import Surface, load_version
+from servers.services.surfaces import Surface
 from servers.services.visibility import require_server
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ, SERVER_CHARACTERS
@@ -169,7 +168,7 @@ async def _with_version(
     runtime: Runtime, caller: Caller, surface: Surface, tool_name: str, version: int
 ) -> Surface:
     caller.require(Action.TOOLS_CHANGE)
-    tool = await look_up(load_version, caller.tenant_id, surface.slug, tool_name, version, runtime.sealer)
+    tool = await runtime.surfaces.find_version(surface, tool_name, version)
     if tool is None:
         raise NotFound(
             f"The server {surface.slug} could not offer version {version} of this tool: there is none, it was "

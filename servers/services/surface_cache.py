@@ -15,7 +15,14 @@ from typing import Final
 from core.crypto import Sealer
 from servers.services.reading import look_up
 from servers.services.results.plans import FindBackend, no_backend
-from servers.services.surfaces import Surface, load_surface, read_public, read_version
+from servers.services.surfaces import (
+    Surface,
+    SurfaceTool,
+    load_surface,
+    load_version,
+    read_public,
+    read_version,
+)
 
 RECHECK_SECONDS: Final = 5.0
 """A snapshot older than this is compared with the database before it is used."""
@@ -85,6 +92,21 @@ class SurfaceCache:
             task.add_done_callback(lambda done: self._forget_task(place, done))
         # One caller who gives up must not take the load away from the others.
         return await asyncio.shield(task)
+
+    async def as_begun(self, surface: Surface, tool_name: str, number: int) -> Surface:
+        """The snapshot with the version of a tool that a call began with, for one that goes on in another request.
+
+        Where the tool is offered no more, or that version is gone, it stays as it is.
+        """
+        tool = surface.by_name.get(tool_name)
+        if tool is None or tool.version == number:
+            return surface
+        begun = await self.find_version(surface, tool_name, number)
+        return surface if begun is None else surface.with_tools(begun)
+
+    async def find_version(self, surface: Surface, tool_name: str, number: int) -> SurfaceTool | None:
+        """See ``load_version``."""
+        return await look_up(load_version, surface.tenant_id, surface.slug, tool_name, number, self._sealer)
 
     async def is_public(self, tenant_id: int, slug: str) -> bool:
         """Whether anyone may use this server; ``False``, too, where there is none.

@@ -10,10 +10,13 @@ import pytest
 
 from servers.endpoint import questions
 from servers.services.servers import create_server
+from servers.services.tool_versions import roll_back
+from servers.services.tools import change_tool, list_tools, set_tool_enabled
 from tests.factories import Team, make_team
 from tests.protocol.conftest import ALL_SCOPES, Records
 from tests.protocol.streamclient import LegacySession, begin, open_modern
 from tests.protocol.talker import FORM, URL, TalkerBackend
+from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Answer, Endpoint
 
 CAPABILITIES: dict[str, Any] = {"elicitation": {}, "sampling": {}, "roots": {}}
@@ -339,3 +342,18 @@ def test_prompts_and_resources_are_sent_again_too(talk: Endpoint) -> None:
         assert "eu" in json.dumps(answered)
         refused = _modern(talk, method=method, params=params, capabilities={})
         assert (refused.status, refused.error["code"]) == (400, -32021)
+
+
+def test_a_call_goes_on_with_the_version_that_asked(talk: Endpoint, talkers: Team, records: Records) -> None:
+    tool = next(each for each in list_tools(caller=talkers.owner) if each.name == "ask")
+    asked = _modern(talk).result
+    change_tool(tool.pk, title="Ask otherwise", caller=talkers.owner)
+    wait_for(lambda: "Ask otherwise" in talk.modern("tools/list").body.decode())
+    again = {"requestState": asked["requestState"], "inputResponses": {"region": ACCEPT}}
+    assert not _modern(talk, **again).result["isError"]
+    roll_back(tool.pk, caller=talkers.owner)
+    set_tool_enabled(tool.pk, False, caller=talkers.owner)
+    wait_for(lambda: "Unknown tool" in _modern(talk, **again).body.decode())
+    ran = [(each["tool_version"], each["outcome"]) for each in records(talkers, tool="ask")]
+    assert next(each for each in ran if each[1] == "ok") == (1, "ok")
+    assert (2, "ok") not in ran

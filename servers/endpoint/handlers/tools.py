@@ -46,10 +46,13 @@ async def run_tool(incoming: Incoming) -> bytes:
     if incoming.modern and incoming.framed and name in incoming.view.mirrored:
         check_mirrored(incoming.view.mirrored[name], arguments, incoming.headers)
     context = CallContext(incoming, name, arguments)
+    surface = incoming.surface
+    if context.retries is not None and context.retries.version is not None:
+        surface = await incoming.runtime.surfaces.as_begun(surface, name, context.retries.version)
     try:
         result = await call_tool(
             caller=incoming.caller,
-            surface=incoming.surface,
+            surface=surface,
             tool_name=name,
             arguments=arguments,
             client=client_in(incoming),
@@ -58,7 +61,7 @@ async def run_tool(incoming: Incoming) -> bytes:
             context=context,
         )
     except InputRequired as required:
-        return context.input_required(required, name, arguments)
+        return context.input_required(required, name, arguments, surface.by_name[name].version)
     error = result.error
     if error is not None:
         if isinstance(error, InvalidInput) and not is_at_least(incoming.version, "2025-11-25"):

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from servers.services.caching import change_caching
 from servers.services.handmade import create_prompt, create_resource
 from servers.services.prompts import list_prompts, set_prompt_enabled
 from servers.services.resources import list_resources, set_resource_enabled
@@ -103,6 +104,8 @@ def _add_tools(team: Team) -> None:
     change_tool(tools["b_report"], title="", caller=team.owner)
     change_tool(tools["list_tables"], description="Edited by hand.", caller=team.owner)
     change_tool(tools["calculate"], enabled=False, caller=team.owner)
+    change_caching(tools["z_airport"], seconds=60, caller=team.owner)
+    change_caching(tools["list_tables"], seconds=30, collapses=False, caller=team.owner)
     document_tool = next(name for name in tools if name.startswith("read_item"))
     change_tool(tools[document_tool], title="An item", caller=team.owner)
 

@@ -21,9 +21,10 @@ from servers.services.configuration.changes import Plan
 from servers.services.configuration.exporting import export_configuration
 from servers.services.configuration.importing import apply_configuration, plan_configuration
 from servers.services.configuration.rendering import render_plan
+from servers.services.named_secrets import create_secret
 from servers.services.sources import create_source, execution_source, list_sources
 from servers.services.surfaces import load_surface
-from servers.services.tools import create_tool, list_tools
+from servers.services.tools import change_tool, create_tool, list_tools
 from tenants.access import Caller, caller_for_key
 from tenants.audit.records import decode
 from tenants.models import AuditRecord, Tenant
@@ -111,11 +112,12 @@ def surface(team: Team, server: str) -> Any:
 
     def told(each: Any) -> dict[str, Any]:
         values = {name: getattr(each, name) for name in each.__slots__}
-        source = values["source"]
+        source, shared = values["source"], values.pop("shared", None)
         return {
             **{name: value for name, value in values.items() if name not in ("version", "validator")},
             "output_validator": None,
             "source": (source.name, source.kind, source.settings),
+            "shared": shared and (shared.seconds, shared.collapses, shared.by_caller),
         }
 
     offered = [*found.tools, *found.resources, *found.templates, *found.prompts]
@@ -473,3 +475,40 @@ def test_the_examples_of_the_documentation_apply(team: Team) -> None:
     assert f"```\n{render_plan(plan)}\n```" in PAGE.read_text()
     apply_configuration(file, prune=True, caller=team.owner)
     assert not plan_configuration(file, prune=True, caller=team.owner).changes
+
+
+def test_drafts_stay_out_of_files_and_are_not_pruned(team: Team) -> None:
+    create_source("snippets", "code", {}, caller=team.owner)
+    made = create_tool("mine", "snippets", "python", {"code": "1"}, caller=team.owner)
+    create_tool("draft", "snippets", "python", {"code": "2"}, caller=team.owner, draft=True)
+    change_tool(made.pk, definition={"code": "3"}, draft=True, caller=team.owner)
+    text = export_configuration(caller=team.owner)
+    tools = read_yaml(text).value["tools"]
+    assert {name: entry["definition"]["code"] for name, entry in tools.items()} == {"mine": "1"}
+    assert not plan_configuration(text, prune=True, caller=team.owner).changes
+
+
+def test_names_of_secrets_are_in_files_and_their_values_nowhere(team: Team) -> None:
+    create_secret("far-key", value="sekrit-1", caller=team.owner)
+    settings = {"base_url": "https://api.example.com", "auth": "bearer", "token": {"secret": "far-key"}}
+    create_source("api", "http", settings, caller=team.owner)
+    text = export_configuration(caller=team.owner)
+    assert read_yaml(text).value["sources"]["api"]["settings"]["token"] == {"secret": "far-key"}
+    assert "sekrit" not in text
+    assert not plan_configuration(text, caller=team.owner).changes
+    moved = text.replace("https://api.example.com", "https://b.example.com")
+    assert fields(plan_configuration(moved, caller=team.owner)).keys() == {"api:settings.base_url"}
+    with pytest.raises(Forbidden):
+        plan_configuration(moved, caller=team.member(Role.EDITOR))
+    other = make_team()
+    assert "there is no such secret" in faults(text, other.owner)["sources.api.settings.token"]
+    create_secret("far-key", value="sekrit-2", caller=other.owner)
+    apply_configuration(text, caller=other.owner)
+    assert export_configuration(caller=other.owner) == text
+    create_secret("near-key", value="sekrit-3", caller=other.owner)
+    renamed = text.replace("far-key", "near-key")
+    plan = plan_configuration(renamed, caller=other.owner)
+    assert fields(plan) == {"api:settings.token.secret": ("far-key", "near-key")}
+    apply_configuration(renamed, caller=other.owner)
+    with tenant_scope(other.tenant_id):
+        assert execution_source(list_sources(caller=other.owner)[0]).settings["token"] == "sekrit-3"

@@ -12,7 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 from core.errors import Conflict, InvalidInput, NotFound, SourceError
-from servers.models import Server
+from servers.models import Server, Tool
+from servers.services.caching import change_caching
 from servers.services.configuration.form import Section
 from servers.services.configuration.reading import Fault, File
 from servers.services.configuration.settings import Wanted
@@ -199,6 +200,13 @@ class Convergence:
             enabled=entry.get("enabled", True),
             caller=self.caller,
         )
+        self._share(tool, entry)
+
+    def _share(self, tool: Tool, entry: Entry) -> None:
+        """Have a tool's calls share results as the entry says."""
+        seconds, collapses = entry.get("cache_seconds", 0), entry.get("collapses", True)
+        if (tool.cache_seconds, tool.collapses) != (seconds, collapses):
+            change_caching(tool.pk, seconds=seconds, collapses=collapses, caller=self.caller)
 
     def _tools_in_order(self) -> Sequence[str]:
         """The tools of the file, those that others call before them."""
@@ -258,6 +266,7 @@ class Convergence:
                     change_tool(
                         made.pk, title=title, description=description, enabled=enabled, caller=self.caller
                     )
+                self._share(made, entry)
             elif self._stays(
                 "tools", name, entry, {"source": tool.source.name, "kind": current_of(tool).kind}
             ):
@@ -271,6 +280,7 @@ class Convergence:
                     enabled=enabled,
                     caller=self.caller,
                 )
+                self._share(tool, entry)
 
     def _stays(self, section: Section, name: str, entry: Entry, fixed: Mapping[str, str]) -> bool:
         """Whether what cannot be changed is as it was."""

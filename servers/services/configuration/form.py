@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from servers.models import MAX_CACHE_SECONDS
+
 VERSION: Final = 1
 """Stands in each file as ``marina``. It grows when what is there changes its meaning, not when something is added."""
 
@@ -43,6 +45,20 @@ def _entry(required: list[str], properties: Mapping[str, Any], *, closed: bool =
 
 
 _ENABLED: Final = {"type": "boolean", "default": True, "description": "false: no server offers it."}
+_SHARING: Final[Mapping[str, Any]] = {
+    "cache_seconds": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_CACHE_SECONDS,
+        "default": 0,
+        "description": "How long a result is kept for the same call; 0: not at all.",
+    },
+    "collapses": {
+        "type": "boolean",
+        "default": True,
+        "description": "false: the same call, made several times at once, runs each time.",
+    },
+}
 _ON: Final = _text("The name of the data source that it stands on.")
 _TITLE: Final = _text("What people read. Left out: none, or what the definition says.")
 _DESCRIPTION: Final = _text("What models read. Left out: none, or what the definition says.")
@@ -55,7 +71,13 @@ _BROUGHT: Final = _entry(
             "By name.",
             _entry(
                 [],
-                {"enabled": _ENABLED, "title": _TITLE, "description": _DESCRIPTION, "definition": _OBJECT},
+                {
+                    "enabled": _ENABLED,
+                    "title": _TITLE,
+                    "description": _DESCRIPTION,
+                    **_SHARING,
+                    "definition": _OBJECT,
+                },
             ),
         ),
         "resources": _entries("By URI.", _entry([], {"enabled": _ENABLED})),
@@ -104,6 +126,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
                     "title": _TITLE,
                     "description": _DESCRIPTION,
                     "enabled": _ENABLED,
+                    **_SHARING,
                     "definition": {**_OBJECT, "description": "As the editor and the REST API have it."},
                 },
             ),

@@ -29,7 +29,7 @@ _WORDS = ("title", "description")
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The rows of a team: sources, tools and prompts by name, resources by URI, servers by slug."""
+    """The rows of a team: sources, published tools and prompts by name, resources by URI, servers by slug."""
 
     sources: Mapping[str, DataSource]
     tools: Mapping[str, Tool]
@@ -120,7 +120,7 @@ def describe_tool(tool: Tool) -> dict[str, Any]:
     words = {word: getattr(version, word) for word in _WORDS}
     said = {word: text for word, text in words.items() if text or version.definition.get(word)}
     kind = {"source": tool.source.name, "kind": version.kind}
-    return {**kind, **said, **_switched(tool), "definition": version.definition}
+    return {**kind, **said, **_switched(tool), **_sharing(tool), "definition": version.definition}
 
 
 def describe_resource(row: Resource) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def offered_tools(row: DataSource) -> Mapping[str, Offered] | None:
 def changed_tool(tool: Tool, offered: Mapping[str, Offered] | None) -> dict[str, Any]:
     """What of a tool that came with its source is not as it came."""
     version = current_of(tool)
-    changed = _switched(tool)
+    changed = {**_switched(tool), **_sharing(tool)}
     came = None if offered is None else offered.get(tool.name)
     if came is not None:
         changed |= {
@@ -192,6 +192,12 @@ def _described(row: Resource | Prompt, definition: Mapping[str, Any], key: str) 
 
 def _switched(row: Tool | Resource | Prompt) -> dict[str, Any]:
     return {} if row.enabled else {"enabled": False}
+
+
+def _sharing(tool: Tool) -> dict[str, Any]:
+    """How a tool's calls share results, where that is not as of a new tool."""
+    kept = {"cache_seconds": tool.cache_seconds} if tool.cache_seconds else {}
+    return kept if tool.collapses else {**kept, "collapses": False}
 
 
 def _sorted(rows: Mapping[str, Any]) -> list[tuple[str, Any]]:

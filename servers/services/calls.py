@@ -352,7 +352,9 @@ async def _share(
 ) -> Outcome:
     """A result that other calls may have too. The record says whether this one had it of another."""
     runtime = record.runtime
-    key, kept = runtime.shared_runs.recall(shared, arguments, record.caller, record.server)
+    key, kept = runtime.shared_runs.recall(
+        shared, arguments, caller=record.caller, server=record.server, context=context
+    )
     if kept is not None:
         record.served_from = CACHE
         return kept

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from core.errors import MarinaError
 from servers.execution.context import NOBODY, Around, Detached
-from servers.execution.contract import Ask, AskMethod, Context, LogLevel, Offered, Outcome
+from servers.execution.contract import Ask, Context, LogLevel, Offered, Outcome
 
 PATIENCE_SECONDS: Final = 0.5
 """How long the work waits for its callers to take a message. Who reads slowly keeps no other caller waiting."""
@@ -18,8 +18,8 @@ PATIENCE_SECONDS: Final = 0.5
 class Noted(Around):
     """The context of one caller's run by theirs, which notes what makes its result no other's.
 
-    It knows its caller: the result is kept for that caller alone. What the client was asked or can do, what another
-    tool gave, and a change that is announced are of this run only.
+    It knows its caller and what their client can do: the result is kept for the same ones alone. What the client was
+    asked, what another tool gave, and a change that is announced are of this run only.
     """
 
     __slots__ = ("once",)
@@ -40,11 +40,6 @@ class Noted(Around):
         """See ``Context``."""
         self.once = True
         return await super().ask(asks, keep=keep)
-
-    def can(self, method: AskMethod, part: str = "") -> bool:
-        """See ``Context``."""
-        self.once = True
-        return super().can(method, part)
 
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         """See ``Context``."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from servers.execution.contract import AskMethod, Context
 from servers.services.results.plans import Shared
 from tenants.access import Caller
 
@@ -29,8 +30,22 @@ _PLAIN: Final = (
 )
 """Only what JSON itself has: a date, say, would else be written like the text of it."""
 
+_ABILITIES: Final[tuple[tuple[AskMethod, str], ...]] = (
+    ("elicitation/create", ""),
+    ("elicitation/create", "form"),
+    ("elicitation/create", "url"),
+    ("sampling/createMessage", ""),
+    ("sampling/createMessage", "context"),
+    ("sampling/createMessage", "tools"),
+    ("roots/list", ""),
+    ("roots/list", "listChanged"),
+)
+"""What a client can declare that it may be asked (client/elicitation, client/sampling, client/roots)."""
 
-def key_of(shared: Shared, arguments: Mapping[str, Any], caller: Caller, server: str) -> bytes | None:
+
+def key_of(
+    shared: Shared, arguments: Mapping[str, Any], caller: Caller, server: str, context: Context
+) -> bytes | None:
     """The call's key; ``None`` where its arguments have no exact form, so that it shares with no other call."""
     try:
         told = orjson.dumps(arguments, option=_PLAIN)
@@ -39,7 +54,7 @@ def key_of(shared: Shared, arguments: Mapping[str, Any], caller: Caller, server:
     # What is no number (NaN) is written as null.
     if b"null" in told and not _is_exact(arguments):
         return None
-    who = _who(caller, server) if shared.by_caller else b""
+    who = _who(caller, server, context) if shared.by_caller else b""
     if len(told) > _LONGEST:
         # JSON begins with no NUL.
         told = b"\0" + blake2b(told, digest_size=_DIGEST_BYTES).digest()
@@ -47,8 +62,8 @@ def key_of(shared: Shared, arguments: Mapping[str, Any], caller: Caller, server:
     return shared.start + who + told
 
 
-def _who(caller: Caller, server: str) -> bytes:
-    """All by which an operation, or what stands behind it, could tell callers apart."""
+def _who(caller: Caller, server: str, context: Context) -> bytes:
+    """All by which an operation, or what stands behind it, could tell callers apart, and their clients."""
     told = [
         caller.tenant_id,
         caller.actor,
@@ -58,6 +73,7 @@ def _who(caller: Caller, server: str) -> bytes:
         caller.issuer_id,
         caller.audience,
         server,
+        [context.can(method, part) for method, part in _ABILITIES],
     ]
     return blake2b(orjson.dumps(told), digest_size=_DIGEST_BYTES).digest()
 

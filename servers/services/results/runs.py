@@ -54,12 +54,18 @@ class SharedRuns:
         self.flights: Flights[Served] = Flights(longest=DEFAULT_TIMEOUT)
 
     def recall(
-        self, shared: Shared, arguments: Mapping[str, Any], caller: Caller, server: str
+        self,
+        shared: Shared,
+        arguments: Mapping[str, Any],
+        *,
+        caller: Caller,
+        server: str,
+        context: Context,
     ) -> tuple[bytes | None, Outcome | None]:
         """The call's key, and its result where this process keeps it. Without a key it shares with no other call."""
         if shared.opt_out and arguments.get(shared.opt_out) is False:
             return None, None
-        key = key_of(shared, arguments, caller, server)
+        key = key_of(shared, arguments, caller, server, context)
         if key is None or not shared.seconds:
             return key, None
         kept = self.memory.find(caller.tenant_id, key)

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from servers.execution.context import NOBODY, Detached
+from servers.execution.contract import AskMethod
 from servers.services.results.keys import key_of
 from servers.services.results.plans import Shared
 from tenants.access import Caller
@@ -34,7 +36,7 @@ ARGUMENTS = st.dictionaries(TEXTS, VALUES, max_size=5)
 
 
 def key(arguments: dict[str, Any], shared: Shared | None = None, caller: Caller = CALLER) -> bytes | None:
-    return key_of(shared or planned(), arguments, caller, "default")
+    return key_of(shared or planned(), arguments, caller, "default", NOBODY)
 
 
 def exact(value: Any) -> str:
@@ -132,8 +134,22 @@ def test_callers_are_told_apart_where_the_result_may_depend_on_them(change: dict
 
 def test_servers_are_told_apart_where_the_result_may_depend_on_them() -> None:
     alone = planned(by_caller=True)
-    assert key_of(alone, {}, CALLER, "one") != key_of(alone, {}, CALLER, "two")
-    assert key_of(planned(), {}, CALLER, "one") == key_of(planned(), {}, CALLER, "two")
+    assert key_of(alone, {}, CALLER, "one", NOBODY) != key_of(alone, {}, CALLER, "two", NOBODY)
+    assert key_of(planned(), {}, CALLER, "one", NOBODY) == key_of(planned(), {}, CALLER, "two", NOBODY)
+
+
+@pytest.mark.parametrize(
+    "able", [("elicitation/create", ""), ("elicitation/create", "url"), ("sampling/createMessage", "tools")]
+)
+def test_clients_are_told_apart_by_what_they_can_be_asked(able: tuple[AskMethod, str]) -> None:
+    class Able(Detached):
+        def can(self, method: AskMethod, part: str = "") -> bool:
+            return (method, part) == able
+
+    context = Able(NOBODY.principal)
+    alone = planned(by_caller=True)
+    assert key_of(alone, {}, CALLER, "default", context) != key({}, alone)
+    assert key_of(planned(), {}, CALLER, "default", context) == key({})
 
 
 def test_another_version_is_another_call() -> None:

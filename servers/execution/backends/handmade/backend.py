@@ -25,7 +25,6 @@ from servers.execution.contract import (
     Offering,
     Operation,
     Outcome,
-    Sharing,
     Source,
 )
 
@@ -52,9 +51,6 @@ class HandmadeBackend(Backend):
 
     def check_tools(self, operation: Operation, tools: Mapping[str, Offered]) -> None:
         check_tools(operation, tools)
-
-    def sharing(self, operation: Operation) -> Sharing:
-        return Sharing(by_caller=False, waits=False)
 
     async def check(self, source: Source) -> Health:
         return check_handmade()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -57,7 +58,7 @@ def fill_in(backend: Backend, settings: Any, *, caller: Caller) -> Filled:
         return Filled(settings)
     references = {
         name: _named(settings[name], f"settings.{name}")
-        for name in sorted(backend.secret_settings & settings.keys())
+        for name in sorted(takes_names(backend) & settings.keys())
         if isinstance(settings[name], Mapping)
     }
     if not references:
@@ -66,7 +67,18 @@ def fill_in(backend: Backend, settings: Any, *, caller: Caller) -> Filled:
     with tenant_scope(caller.tenant_id):
         rows = {row.name: row for row in Secret.objects.filter(name__in=references.values())}
     values = {name: _value(rows.get(secret), f"settings.{name}") for name, secret in references.items()}
-    return Filled({**settings, **values}, references)
+    # Of the same type: they may be marked as fetched.
+    whole = copy(settings) if isinstance(settings, dict) else dict(settings)
+    whole.update(values)
+    return Filled(whole, references)
+
+
+def takes_names(backend: Backend) -> frozenset[str]:
+    """The settings that may name a secret: those that are a secret text. One that is an object is itself the value."""
+    rules = backend.settings_schema.get("properties", {})
+    return frozenset(
+        name for name in backend.secret_settings if rules.get(name, {}).get("type", "string") != "object"
+    )
 
 
 def kept_references(kept: Mapping[str, Any], filled: Filled) -> dict[str, str]:

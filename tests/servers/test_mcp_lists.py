@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput
+from servers.services.configuration.exporting import export_configuration
 from servers.services.configuration.importing import apply_configuration, plan_configuration
 from servers.services.configuration.mcp_lists import McpList, convert_list, is_mcp_list
 from servers.services.configuration.reading import read_text
 from servers.services.configuration.rendering import render_plan
 from servers.services.sources import list_sources
+from servers.services.tools import list_tools
 from tests.factories import Team, make_team
+from tests.servers.execution.mcp.shipyard import open_shipyard
 
 URL = "https://mcp.example.com/mcp"
 
@@ -149,13 +152,43 @@ def test_a_list_that_comes_to_nothing_says_why_and_deletes_nothing(team: Team) -
         plan_configuration(text, prune=True, caller=team.owner)
 
 
-def test_a_server_that_does_not_answer_is_told_without_its_secret(team: Team) -> None:
-    entry = {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "Bearer sekrit-1"}}
-    text = json.dumps({"servers": {"far": entry}})
-    try:
-        told = render_plan(plan_configuration(text, caller=team.owner))
-    except InvalidInput as fault:
-        told = f"{fault.message} {fault.errors}"
-        assert "sources.far" in told
-    assert "sekrit" not in told
+HEADERS = {"Authorization": "Bearer sekrit-1"}, {"X-Key": "sekrit-1"}, {"secret": "sekrit-1"}
+
+
+@pytest.mark.parametrize("headers", HEADERS)
+def test_a_server_that_does_not_answer_is_told_without_its_secret(
+    team: Team, headers: dict[str, str]
+) -> None:
+    text = json.dumps({"servers": {"far": {"url": "http://127.0.0.1:9/mcp", "headers": headers}}})
+    with pytest.raises(InvalidInput) as caught:
+        plan_configuration(text, caller=team.owner)
+    (fault,) = caught.value.errors
+    assert fault["path"].startswith("sources.far")
+    assert "must be" not in fault["message"]
+    assert "sekrit" not in f"{caught.value.message} {fault}"
     assert not list_sources(caller=team.owner)
+
+
+def test_a_list_is_planned_with_its_tools_applied_and_exported(team: Team) -> None:
+    with open_shipyard("modern") as yard:
+        entry = {"url": yard.url, "headers": {"X-Key": "sekrit-1", "secret": "sekrit-2"}}
+        text = json.dumps({"mcpServers": {"yard": entry, "local": {"command": "npx"}}})
+        plan = plan_configuration(text, caller=team.owner)
+        (change,) = plan.changes
+        assert (change.action, change.what, change.name) == ("create", "source", "yard")
+        assert any(note.startswith("Brings ") for note in change.notes)
+        assert plan.notes[0].startswith("local (line 1) is left out")
+        apply_configuration(text, fingerprint=plan.fingerprint, caller=team.owner)
+        file = export_configuration(caller=team.owner)
+        for shown in (file, render_plan(plan)):
+            assert "sekrit" not in shown
+        assert not plan_configuration(file, caller=team.owner).changes
+        other = make_team()
+        given = {"yard": {"headers": entry["headers"]}}
+        apply_configuration(file, secrets=given, caller=other.owner)
+        assert export_configuration(caller=other.owner) == file
+        names = [[tool.name for tool in list_tools(caller=each.owner)] for each in (team, other)]
+        assert names[0] == names[1] != []
+    again = plan_configuration(text, caller=team.owner)
+    assert again.changes == []
+    assert "there is a data source called yard already" in again.notes[0]

@@ -146,7 +146,7 @@ def _wanted(
             wanted[name] = Wanted(None, version=row.version)
             continue
         try:
-            wanted[name] = wanted_settings(entry["kind"], wished, given.get(name, {}), row)
+            wanted[name] = wanted_settings(entry["kind"], wished, given.get(name, {}), row, caller=caller)
         except InvalidInput as fault:
             errors = fault.errors or [{"path": "settings", "message": fault.message}]
             faults += [Fault(("sources", name), each["message"], each["path"]) for each in errors]

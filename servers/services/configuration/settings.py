@@ -17,7 +17,9 @@ from servers.models import DataSource
 from servers.services.configuration.form import KEPT
 from servers.services.configuration.reading import File
 from servers.services.kinds import Kind, backend_of, find_kind
+from servers.services.secret_references import fill_in, takes_names
 from servers.services.sources import FetchedSettings, execution_source
+from tenants.access import Caller
 from tenants.services.inputs import Faults, faults_below, refuse
 
 GIVE = "Give it with the file: it is not in it."
@@ -80,31 +82,37 @@ def stored_settings(row: DataSource) -> Mapping[str, Any] | None:
 
 
 def wanted_settings(
-    kind: object, wished: Mapping[str, Any], given: Mapping[str, Any], row: DataSource | None
+    kind: object,
+    wished: Mapping[str, Any],
+    given: Mapping[str, Any],
+    row: DataSource | None,
+    *,
+    caller: Caller,
 ) -> Wanted:
     """What a file and what was given with it make of a source's settings; ``row`` is the source, where there is one.
 
-    May fetch a document: never within a transaction. Raises ``InvalidInput`` with a path a fault.
+    May fetch a document: never within a transaction. Raises ``InvalidInput`` with a path a fault, and ``Forbidden`` for
+    who names a secret and may not change it.
     """
     backend = backend_of(kind)
     stored = (stored_settings(row) or {}) if row is not None else {}
     filled, kept = _filled(wished, given, stored)
     if row is None:
-        return Wanted(_fetched(backend, filled))
+        return Wanted(_fetched(backend, filled, caller))
     entered = _entered(backend, stored)
-    alike = {**filled, **_known_documents(backend, filled, stored), **_known_secrets(filled, row, stored)}
+    named = _named(backend, filled)
+    known = {name: stored.get(name) for name, value in named.items() if row.settings.get(name) == value}
+    alike = {**filled, **_known_documents(backend, filled, stored), **known}
     if _cleaned(backend, alike, quietly=True) == entered:
         return Wanted(None, version=row.version)
-    others = [
-        name for name, value in filled.items() if is_reference(value) and row.settings.get(name) != value
-    ]
-    fetched = _fetched(backend, filled)
+    others = sorted(named.keys() - known.keys())
+    fetched = _fetched(backend, filled, caller)
     if others:
         # Another secret is named, whose value is not looked at here: whoever stores the settings judges them.
         _refuse_kept(kept, others)
         return Wanted(fetched, version=row.version)
     with faults_below("settings"):
-        cleaned = _cleaned(backend, {**fetched, **_known_secrets(filled, row, stored)})
+        cleaned = _cleaned(backend, {**fetched, **known})
     if cleaned == entered:
         return Wanted(None, version=row.version)
     differing = sorted(name for name in {*cleaned, *entered} if cleaned.get(name) != entered.get(name))
@@ -150,22 +158,24 @@ def _known_documents(
     }
 
 
-def _known_secrets(filled: Mapping[str, Any], row: DataSource, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the settings that name a secret, the values of those that name the same one already."""
+def _named(backend: Backend, settings: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """Of the settings those that name a secret in place of a value."""
     return {
-        name: stored.get(name)
-        for name, value in filled.items()
-        if is_reference(value) and row.settings.get(name) == value
+        name: settings[name]
+        for name in takes_names(backend) & settings.keys()
+        if is_reference(settings[name])
     }
 
 
-def _fetched(backend: Backend, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    named = backend.document_settings & settings.keys() or getattr(backend, "describes_itself", False)
-    if not named or any(is_reference(value) for value in settings.values()):
-        # Where a secret is named, whoever puts its value in fetches, too.
+def _fetched(backend: Backend, settings: Mapping[str, Any], caller: Caller) -> Mapping[str, Any]:
+    """The settings with the documents that they name. Secrets that they name stay names."""
+    if not backend.describes_itself and not backend.document_settings & settings.keys():
         return settings
+    filled = fill_in(backend, settings, caller=caller).settings
     with faults_below("settings"):
-        return FetchedSettings(run_async(backend.fetch_documents(settings)))
+        fetched = run_async(backend.fetch_documents(filled))
+    documents = {name: fetched[name] for name in backend.document_settings & fetched.keys()}
+    return FetchedSettings({**settings, **documents})
 
 
 def _cleaned(backend: Backend, settings: Mapping[str, Any], *, quietly: bool = False) -> dict[str, Any]:

@@ -13,6 +13,24 @@ MAX_WORDS: Final = 20
 
 Kind = Literal["added", "removed", "renamed", "changed"]
 
+Words = Mapping[str, Mapping[str, Any]]
+"""Resources by URI, or prompts by name: each with its fields as they are stored."""
+
+_ORDER: Final[Mapping[Kind, int]] = {"removed": 0, "renamed": 1, "changed": 2, "added": 3}
+_FIELDS: Final[Mapping[str, str]] = {
+    "title": "the title",
+    "description": "the description",
+    "name": "the name",
+    "arguments": "the arguments",
+    "mime_type": "the media type",
+    "annotations": "the annotations",
+    "icons": "the icons",
+    "size": "the size",
+    "definition": "how it is asked for",
+    "kind": "what it does",
+    "template": "whether it is a template",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -43,8 +61,25 @@ def diff_tools(before: Iterable[Offered], after: Iterable[Offered]) -> list[Diff
         if changes:
             found.append(Difference("changed", name, changes[:MAX_WORDS], breaking))
     found += [Difference("added", name, [f"{place} is new."]) for place, name in moved.items()]
-    order: Mapping[str, int] = {"removed": 0, "renamed": 1, "changed": 2, "added": 3}
-    return sorted(found, key=lambda each: (order[each.kind], not each.breaking, each.tool))
+    return sorted(found, key=lambda each: (_ORDER[each.kind], not each.breaking, each.tool))
+
+
+def diff_words(before: Mapping[str, Words], after: Mapping[str, Words]) -> list[Difference]:
+    """What was added, removed and changed of each ``resource`` and each ``prompt``."""
+    found = []
+    for what, new in after.items():
+        old = before[what]
+        gone = sorted(old.keys() - new.keys())
+        found += [Difference("removed", name, [f"The {what} is gone."], breaking=True) for name in gone]
+        for name in sorted(new.keys() & old.keys()):
+            changed = [field for field, value in new[name].items() if old[name].get(field) != value]
+            if changed:
+                words = [f"Of the {what}, {_FIELDS.get(field, field)} changed." for field in changed]
+                found.append(Difference("changed", name, words))
+        found += [
+            Difference("added", name, [f"The {what} is new."]) for name in sorted(new.keys() - old.keys())
+        ]
+    return sorted(found, key=lambda each: _ORDER[each.kind])
 
 
 def _place(offered: Offered) -> str:
@@ -102,6 +137,19 @@ def _argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> It
         if required != new_required:
             yield f"The argument {name} became {'required' if new_required else 'optional'}.", new_required
         yield from _schema_changes(name, schema, new_schema)
+        # What models read and no call breaks by; of an object's parts with the object.
+        if "." not in name and _texts(schema) != _texts(new_schema):
+            yield f"What is said of the argument {name} changed.", False
+
+
+def _texts(schema: Any) -> list[Any]:
+    """The descriptions and titles in a schema, at any depth."""
+    if isinstance(schema, list):
+        return [text for each in schema for text in _texts(each)]
+    if not isinstance(schema, Mapping):
+        return []
+    said = [schema.get(name) for name in ("title", "description") if isinstance(schema.get(name), str)]
+    return said + [text for name in sorted(schema) for text in _texts(schema[name])]
 
 
 def _flat(schema: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any], bool]]:

@@ -14,7 +14,7 @@ from core.errors import Conflict
 from servers.execution.contract import Offered, OfferedResource, Offering, Operation
 from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
-from servers.services.differences import Difference
+from servers.services.differences import Difference, Words
 from servers.services.prompts import prompt_fields
 from servers.services.resources import require_free_uris, resource_fields
 from servers.services.tools import renew_tool, store_tools
@@ -91,6 +91,14 @@ def tools_of(source: DataSource, offering: Offering) -> list[Offered]:
     return [_prefixed(each, source.tool_prefix, names) for each in offering.tools]
 
 
+def words_of(source: DataSource, offering: Offering) -> dict[str, Words]:
+    """The resources and prompts of an offering as this source offers them, in the form in which they are stored.
+
+    Raises ``InvalidInput``.
+    """
+    return {"resource": _offered_resources(source, offering), "prompt": _offered_prompts(source, offering)}
+
+
 def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refreshed:
     """Make what is stored of a source what it offers now: of a new one, everything is added.
 
@@ -128,8 +136,7 @@ def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *,
 
 
 def _take_over_resources(source: DataSource, offering: Offering, done: Refreshed) -> None:
-    each_named = [replace(each, uri=_uri(each, source.tool_prefix)) for each in offering.resources]
-    offered = {each.uri: resource_fields(each) for each in each_named}
+    offered = _offered_resources(source, offering)
     present = {row.uri: row for row in Resource.objects.filter(source=source, brought=True)}
     gone = [uri for uri in present if uri not in offered]
     Resource.objects.filter(source=source, brought=True, uri__in=gone).delete()
@@ -148,11 +155,7 @@ def _take_over_resources(source: DataSource, offering: Offering, done: Refreshed
 
 
 def _take_over_prompts(source: DataSource, offering: Offering, done: Refreshed) -> None:
-    offered = {}
-    names = _names_in_sentences(offering)
-    for each in offering.prompts:
-        name = source.tool_prefix + each.name
-        offered[name] = prompt_fields(name, each, _with_prefix(each.description, source.tool_prefix, names))
+    offered = _offered_prompts(source, offering)
     present = {row.name: row for row in Prompt.objects.filter(source=source, brought=True)}
     gone = [name for name in present if name not in offered]
     Prompt.objects.filter(source=source, brought=True, name__in=gone).delete()
@@ -166,6 +169,20 @@ def _take_over_prompts(source: DataSource, offering: Offering, done: Refreshed) 
             done.added.prompts.append(name)
         elif _update(row, fields):
             done.changed.prompts.append(name)
+
+
+def _offered_resources(source: DataSource, offering: Offering) -> Words:
+    each_named = [replace(each, uri=_uri(each, source.tool_prefix)) for each in offering.resources]
+    return {each.uri: resource_fields(each) for each in each_named}
+
+
+def _offered_prompts(source: DataSource, offering: Offering) -> Words:
+    offered = {}
+    names = _names_in_sentences(offering)
+    for each in offering.prompts:
+        name = source.tool_prefix + each.name
+        offered[name] = prompt_fields(name, each, _with_prefix(each.description, source.tool_prefix, names))
+    return offered
 
 
 def _uri(offered: OfferedResource, prefix: str) -> str:

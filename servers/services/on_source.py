@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from servers.execution.contract import Offered, Operation
 from servers.models import DataSource, Prompt, Resource, Tool
+from servers.services.differences import Words
+
+_PROMPT_FIELDS: Final = ("title", "description", "kind", "definition", "arguments", "icons")
+_RESOURCE_FIELDS: Final = (
+    "name",
+    "title",
+    "description",
+    "kind",
+    "definition",
+    "template",
+    "mime_type",
+    "size",
+    "annotations",
+    "icons",
+)
 
 
 def brought_tools(source: DataSource) -> list[Offered]:
@@ -21,6 +38,16 @@ def brought_tools(source: DataSource) -> list[Offered]:
         for tool in Tool.objects.filter(source=source, brought=True).select_related("current")
         if tool.current is not None
     ]
+
+
+def brought_words(source: DataSource) -> dict[str, Words]:
+    """The resources and prompts that came with a source, as they are stored."""
+    resources = Resource.objects.filter(source=source, brought=True)
+    prompts = Prompt.objects.filter(source=source, brought=True)
+    return {
+        "resource": {row.uri: {each: getattr(row, each) for each in _RESOURCE_FIELDS} for row in resources},
+        "prompt": {row.name: {each: getattr(row, each) for each in _PROMPT_FIELDS} for row in prompts},
+    }
 
 
 def own_words(source: DataSource) -> list[str]:

@@ -22,10 +22,10 @@ from servers.models import DataSource, ServerSource, Tool
 from servers.services.aliases import require_no_alias
 from servers.services.bounds import check_name, check_prefix
 from servers.services.changes import publish_change
-from servers.services.differences import Difference, diff_tools
+from servers.services.differences import Difference, diff_tools, diff_words
 from servers.services.kinds import backend_of
-from servers.services.offerings import Refreshed, free_prefix, take_over, tools_of
-from servers.services.on_source import brought_tools, names_on, own_words
+from servers.services.offerings import Refreshed, free_prefix, take_over, tools_of, words_of
+from servers.services.on_source import brought_tools, brought_words, names_on, own_words
 from servers.services.runtime import get_runtime
 from servers.services.sealed import SecretAway, open_source
 from servers.services.secret_references import (
@@ -183,13 +183,17 @@ def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> 
         source = _source(source_id, lock=True)
         if source.version != version:
             raise Conflict("The data source was changed meanwhile. Try again.", code="version_moved")
-        before = brought_tools(source)
+        before, words = brought_tools(source), brought_words(source)
         kept = backend.keep_settings(cleaned)
         done = take_over(source, _offered(backend, cleaned), caller=caller)
         if kept != execution_source(source).settings:
             _store_settings(source, backend, cleaned, uses_of(source))
             source.save()
-        done = replace(done, differences=diff_tools(before, brought_tools(source)))
+        differences = [
+            *diff_tools(before, brought_tools(source)),
+            *diff_words(words, brought_words(source)),
+        ]
+        done = replace(done, differences=differences)
         if done:
             publish_change(caller.tenant_id)
             require_no_alias(done.added.tools)
@@ -200,13 +204,16 @@ def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> 
 
 
 def preview_refresh(source_id: UUID, *, caller: Caller, document: Any = None) -> list[Difference]:
-    """What ``refresh_source`` would change of the source's tools, in words. Saves nothing. Raises as it does."""
+    """What ``refresh_source`` would change of what the source brings, in words. Saves nothing. Raises as it does."""
     caller.require(Action.SOURCES_CHANGE)
     backend, cleaned, _ = _anew(source_id, document, caller=caller)
     offering = _offered(backend, cleaned)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id)
-        return diff_tools(brought_tools(source), tools_of(source, offering))
+        return [
+            *diff_tools(brought_tools(source), tools_of(source, offering)),
+            *diff_words(brought_words(source), words_of(source, offering)),
+        ]
 
 
 def delete_source(source_id: UUID, *, caller: Caller) -> None:

@@ -90,7 +90,9 @@ def tools_of(rest: Rest, team: Team) -> dict[str, Any]:
 
 def call(rest: Rest, team: Team, tool_name: str, **arguments: Any) -> Any:
     id_ = tools_of(rest, team)[tool_name]["id"]
-    return rest.post(f"/tenants/{team.slug}/tools/{id_}/call", {"arguments": arguments}).body
+    answer = rest.post(f"/tenants/{team.slug}/tools/{id_}/call", {"arguments": arguments})
+    assert answer.status == 200, answer.body
+    return answer.body
 
 
 def test_a_server_becomes_a_source_whose_tools_are_called(rest: Rest, team: Team, yard: Harbour) -> None:
@@ -139,7 +141,7 @@ def test_what_changed_upstream_changes_nothing_here_until_somebody_refreshes(
     assert (health["state"], health["code"]) == ("degraded", "definitions_changed")
     preview = rest.post(f"{path}/refresh", {"preview": True}).body["differences"]
     assert [(each["kind"], each["tool"]) for each in preview] == [("changed", "look"), ("added", "leap")]
-    assert preview[0]["words"] == ["The argument path was added.", "The description changed."]
+    assert preview[0]["words"] == ["The argument path was added.", "The description changed."], preview
     assert set(tools_of(rest, team)) == {"look"}
     done = rest.post(f"{path}/refresh", {}).body
     assert done["added"]["tools"] == ["leap"]

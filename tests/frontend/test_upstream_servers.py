@@ -1,0 +1,79 @@
+"""Upstream MCP servers in the dashboard: shown before they are saved, what is hidden marked, what is left out named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+
+from servers.services.sources import create_source, list_sources
+from servers.services.tools import list_tools
+from tests.factories import Team, make_team
+from tests.farside import far_side
+from tests.frontend.visitor import client_of
+from tests.servers.test_mcp_sources import Changing, tool
+
+
+@pytest.fixture
+def team() -> Team:
+    return make_team()
+
+
+@pytest.fixture
+def client(team: Team) -> Client:
+    return client_of(team)
+
+
+@pytest.fixture
+def changing() -> Iterator[Changing]:
+    with far_side() as side:
+        yield Changing(side)
+
+
+def test_the_form_shows_what_a_server_would_bring_and_saves_nothing(
+    client: Client, team: Team, changing: Changing
+) -> None:
+    changing.tools = [tool("look", "Look \u202e<b>around</b>."), tool("no good", "")]
+    form = {"kind": "mcp", "name": "far", "setting-url": changing.url}
+    body = client.post(f"/app/{team.slug}/data-sources/try", form).content.decode()
+    assert "Look [U+202E]&lt;b&gt;around&lt;/b&gt;." in body
+    assert "What it does not bring" in body
+    assert "no good" in body
+    assert list_sources(caller=team.owner) == []
+
+
+def test_the_form_names_the_fault_of_an_address_at_its_field(
+    client: Client, team: Team, changing: Changing
+) -> None:
+    form = {"kind": "mcp", "name": "far", "setting-url": f"{changing.side.origin}/nothing"}
+    answer = client.post(f"/app/{team.slug}/data-sources/new?kind=mcp", form)
+    assert "There is no MCP endpoint" in str(answer.context["form"].errors["setting-url"])
+
+
+def test_a_source_shows_its_server_and_no_secret(client: Client, team: Team, changing: Changing) -> None:
+    changing.tools.append(tool("no good", ""))
+    form = {
+        "kind": "mcp",
+        "name": "far",
+        "setting-url": changing.url,
+        "setting-headers": '{"X-Key": "s3cret-key"}',
+    }
+    answer = client.post(f"/app/{team.slug}/data-sources/new?kind=mcp", form, follow=True)
+    body = answer.content.decode()
+    assert "changing 1, MCP 2025-11-25" in body
+    assert "no good" in body
+    assert "s3cret" not in body
+
+
+def test_what_changed_is_shown_before_it_is_taken_over(
+    client: Client, team: Team, changing: Changing
+) -> None:
+    source = create_source("far", "mcp", {"url": changing.url}, caller=team.owner)
+    changing.tools = [tool("look", "Look elsewhere."), tool("leap", "Leap.")]
+    url = f"/app/{team.slug}/data-sources/{source.id}/refresh"
+    body = client.post(url).content.decode()
+    assert "The description changed." in body
+    assert [each.name for each in list_tools(caller=team.owner)] == ["look"]
+    client.post(url, {"seen": "yes"})
+    assert [each.name for each in list_tools(caller=team.owner)] == ["leap", "look"]

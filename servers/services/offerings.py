@@ -6,7 +6,7 @@ Everything here happens in the scope, and so in the transaction, that is open: a
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -190,7 +190,7 @@ def _uri(offered: OfferedResource, prefix: str) -> str:
     return offered.named_uri.replace("{source}", prefix[:-1]) if prefix and offered.named_uri else offered.uri
 
 
-def _update(row: Resource | Prompt, fields: dict[str, Any]) -> bool:
+def _update(row: Resource | Prompt, fields: Mapping[str, Any]) -> bool:
     """Write what differs; whether anything did."""
     changed = [name for name, value in fields.items() if getattr(row, name) != value]
     for name in changed:

@@ -102,11 +102,11 @@ def test_what_is_said_of_an_argument_is_told_when_it_changes() -> None:
 
 
 def test_changes_of_resources_and_prompts_are_told_by_field() -> None:
-    before = {
+    before: dict[str, dict[str, dict[str, Any]]] = {
         "resource": {"a:1": {"title": "One", "description": "x"}, "a:2": {"title": "Two"}},
         "prompt": {"greet": {"arguments": []}},
     }
-    after = {
+    after: dict[str, dict[str, dict[str, Any]]] = {
         "resource": {"a:1": {"title": "One", "description": "y"}, "a:3": {"title": "Three"}},
         "prompt": {"greet": {"arguments": [{"name": "who"}]}},
     }

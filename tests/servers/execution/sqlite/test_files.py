@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput, SourceError
-from servers.execution.backends.sqlite import SqliteBackend
+from servers.execution.backends.sqlite import SqliteBackend, gate
 from servers.execution.contract import Operation, Source
 from servers.execution.engine import Engine
+from servers.execution.folders import beneath
 from tests.servers.execution.sqlite.conftest import OTHER, Quay, Run, make_file
 
 pytestmark = pytest.mark.anyio
@@ -290,23 +291,28 @@ async def test_triggers_write_by_the_same_rules(quay: Quay, run: Run) -> None:
     assert quay.rows("SELECT count(*) FROM item", quay.own / "x.db") == [(0,)]
 
 
-async def test_a_journal_that_names_another_file_removes_nothing(quay: Quay, run: Run) -> None:
-    """A journal may name a file that SQLite removes once the journal was played back."""
-    victim = quay.own / "victim.txt"
-    named = str(victim).encode()
-    victim.write_text("kept")
-    page = quay.file.read_bytes()[:512].ljust(512, b"\0")
-    magic = bytes.fromhex("d9d505f920a163d7")
-    header = magic + (0).to_bytes(4) + bytes(4) + (1).to_bytes(4) + (512).to_bytes(4) + (512).to_bytes(4)
-    end = (1).to_bytes(4) + named + len(named).to_bytes(4) + (sum(named)).to_bytes(4) + magic
-    (quay.own / "shop.db-journal").write_bytes(header.ljust(512, b"\0") + page + end)
-    for operation, more in (
-        ("list_tables", {}),
-        ("execute_transaction", {"queries": ["DELETE FROM sale"], "settings": {"allow_writes": True}}),
-    ):
-        with suppress(SourceError):
-            await run(operation, **more)
-    assert victim.read_text() == "kept"
+def test_the_librarys_calls_open_and_remove_the_databases_own_files_alone(quay: Quay) -> None:
+    (quay.own / "notes.txt").write_text("kept")
+    (quay.own / "shop.db-journal").write_text("")
+    folder = os.open(quay.own, os.O_PATH | os.O_DIRECTORY)
+    base = f"/proc/self/fd/{folder}"
+    others = (
+        f"{quay.own}/notes.txt",
+        f"{base}/notes.txt",
+        f"{base}/../8/theirs.db",
+        "/proc/self/fd/0",
+        "/etc/passwd",
+    )
+    with beneath.closing(folder), gate.admitted(folder, "shop.db", writable=False) as path:
+        for other in others:
+            assert gate._open(other.encode(), os.O_RDONLY, 0) == -1
+            assert gate._unlink(other.encode()) == -1
+        assert gate._open(path.encode(), os.O_RDWR, 0) == -1
+        assert gate._unlink(path.encode()) == -1
+        os.close(gate._open(path.encode(), os.O_RDONLY, 0))
+        assert gate._unlink(f"{path}-journal".encode()) == 0
+    assert gate._open(path.encode(), os.O_RDONLY, 0) == -1
+    assert sorted(each.name for each in quay.own.iterdir()) == ["data", "notes.txt", "shop.db"]
 
 
 @pytest.mark.parametrize("present", [True, False])

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from core.outbound_http import OutboundClient, OutboundRefused, Streamed
+from core.outbound_http import OutboundRefused, Streamed
 from servers.execution.backends.mcp.events import EventReader
 from servers.execution.backends.mcp.faults import SessionLost, status_fault, unlike_mcp
+from servers.execution.backends.mcp.lines import Lines
 from servers.execution.backends.mcp.wire import NotMcp, read_messages, result_of
 
 UNBOUNDED_SECONDS: Final = 7_200.0
@@ -59,7 +60,7 @@ class Endpoint:
     """Where an upstream is asked, and by what it is known. ``url`` changes where it leads on within its own origin."""
 
     url: str
-    client: OutboundClient
+    client: Lines
     signing: Headers = field(repr=False)
 
 

@@ -14,9 +14,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from core.outbound import AllowAddress
-from core.outbound_http import OutboundClient
 from servers.execution.backends.mcp.exchange import Endpoint
 from servers.execution.backends.mcp.held import Holding
+from servers.execution.backends.mcp.lines import Lines
 from servers.execution.backends.mcp.session import Conversation, Server, begin, discover
 from servers.execution.backends.mcp.settings import McpSettings, read_settings
 from servers.execution.contract import Source
@@ -41,15 +41,8 @@ class Upstream:
 
     def __init__(self, settings: McpSettings, *, allow: AllowAddress) -> None:
         self.settings = settings
-        # HTTP/1.1: a request that is given up closes its own connection, and no other request's.
-        self.endpoint = Endpoint(
-            settings.url,
-            OutboundClient(allow=allow, http2=False, max_connections=MAX_CONNECTIONS),
-            settings.signing,
-        )
-        self.aside = Endpoint(
-            settings.url, OutboundClient(allow=allow, http2=False, max_connections=4), settings.signing
-        )
+        self.endpoint = Endpoint(settings.url, Lines(allow=allow, most=MAX_CONNECTIONS), settings.signing)
+        self.aside = Endpoint(settings.url, Lines(allow=allow, most=4), settings.signing)
         self.used_at = monotonic()
         self.in_use = 0
         self._server: Server | None = None

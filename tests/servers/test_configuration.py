@@ -21,17 +21,17 @@ from servers.services.configuration.changes import Plan
 from servers.services.configuration.exporting import export_configuration
 from servers.services.configuration.importing import apply_configuration, plan_configuration
 from servers.services.configuration.rendering import render_plan
-from servers.services.named_secrets import create_secret
-from servers.services.sources import create_source, execution_source, list_sources
+from servers.services.sources import create_source, list_sources
 from servers.services.surfaces import load_surface
 from servers.services.tools import change_tool, create_tool, list_tools
-from tenants.access import Caller, caller_for_key
+from tenants.access import caller_for_key
 from tenants.audit.records import decode
 from tenants.models import AuditRecord, Tenant
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_database, make_team
 from tests.farside import FarSide, far_side
+from tests.servers.configuring import edited, faults, fields
 from tests.wholeteam import make_airports, make_whole_team, publish_document, secrets_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/configuration-as-files.md"
@@ -55,26 +55,6 @@ def team(database: None) -> Team:
 
 def changes(plan: Plan) -> list[str]:
     return [f"{each.action} {each.what} {each.name}" for each in plan.changes]
-
-
-def fields(plan: Plan) -> dict[str, tuple[Any, Any]]:
-    return {f"{c.name}:{each.path}": (each.before, each.after) for c in plan.changes for each in c.fields}
-
-
-def faults(text: str, caller: Caller, **more: Any) -> dict[str, str]:
-    with pytest.raises(InvalidInput) as caught:
-        plan_configuration(text, caller=caller, **more)
-    with pytest.raises(InvalidInput) as again:
-        apply_configuration(text, caller=caller, **more)
-    assert again.value.errors == caught.value.errors
-    return {each["path"]: each["message"] for each in caught.value.errors}
-
-
-def edited(team: Team, change: Any) -> str:
-    """The team's file with a change made to what it says."""
-    value = read_yaml(export_configuration(caller=team.owner)).value
-    change(value)
-    return write_yaml(value)
 
 
 def kinds_of_records(team: Team) -> list[str]:
@@ -335,38 +315,6 @@ def test_a_file_that_is_too_large_is_refused(team: Team) -> None:
         plan_configuration(b"marina: 1 #" + b"x" * (8 * 1024 * 1024), caller=team.owner)
 
 
-def test_a_kept_secret_goes_nowhere_else(team: Team) -> None:
-    settings = {"base_url": "https://api.example.com", "auth": "bearer", "token": "first"}
-    create_source("api", "http", settings, caller=team.owner)
-
-    def point_elsewhere(value: Any) -> None:
-        value["sources"]["api"]["settings"]["base_url"] = "https://evil.example.com"
-
-    moved = edited(team, point_elsewhere)
-    found = faults(moved, team.owner)
-    assert "these change: base_url. Give it with the file" in found["sources.api.settings.token"]
-    lost = edited(team, lambda value: value["sources"]["api"]["settings"].pop("token"))
-    assert faults(lost, team.owner)
-    plan = plan_configuration(moved, secrets={"api": {"token": "second"}}, caller=team.owner)
-    assert fields(plan) == {
-        "api:settings.base_url": ("https://api.example.com", "https://evil.example.com"),
-        "api:settings.token": ("(kept)", "(a new value)"),
-    }
-    apply_configuration(moved, secrets={"api": {"token": "second"}}, caller=team.owner)
-    with tenant_scope(team.tenant_id):
-        stored = execution_source(list_sources(caller=team.owner)[0]).settings
-    assert (stored["token"], stored["base_url"]) == ("second", "https://evil.example.com")
-
-
-def test_what_is_kept_has_to_be_there(team: Team) -> None:
-    text = "marina: 1\nsources:\n  api:\n    kind: http\n    settings:\n      auth: bearer\n      token: {kept: true}\n"
-    assert "Line 7: none is stored" in faults(text, team.owner)["sources.api.settings.token"]
-    found = faults(text, team.owner, secrets={"other": {"token": "x"}})
-    assert found == {"secrets.other": "the file has no data source of that name."}
-    with pytest.raises(InvalidInput):
-        plan_configuration(text, secrets={"api": "x"}, caller=team.owner)
-
-
 def test_a_section_that_is_not_in_the_file_is_left_alone_and_nothing_goes_without_prune(
     dsn: str, api: FarSide
 ) -> None:
@@ -486,29 +434,3 @@ def test_drafts_stay_out_of_files_and_are_not_pruned(team: Team) -> None:
     tools = read_yaml(text).value["tools"]
     assert {name: entry["definition"]["code"] for name, entry in tools.items()} == {"mine": "1"}
     assert not plan_configuration(text, prune=True, caller=team.owner).changes
-
-
-def test_names_of_secrets_are_in_files_and_their_values_nowhere(team: Team) -> None:
-    create_secret("far-key", value="sekrit-1", caller=team.owner)
-    settings = {"base_url": "https://api.example.com", "auth": "bearer", "token": {"secret": "far-key"}}
-    create_source("api", "http", settings, caller=team.owner)
-    text = export_configuration(caller=team.owner)
-    assert read_yaml(text).value["sources"]["api"]["settings"]["token"] == {"secret": "far-key"}
-    assert "sekrit" not in text
-    assert not plan_configuration(text, caller=team.owner).changes
-    moved = text.replace("https://api.example.com", "https://b.example.com")
-    assert fields(plan_configuration(moved, caller=team.owner)).keys() == {"api:settings.base_url"}
-    with pytest.raises(Forbidden):
-        plan_configuration(moved, caller=team.member(Role.EDITOR))
-    other = make_team()
-    assert "there is no such secret" in faults(text, other.owner)["sources.api.settings.token"]
-    create_secret("far-key", value="sekrit-2", caller=other.owner)
-    apply_configuration(text, caller=other.owner)
-    assert export_configuration(caller=other.owner) == text
-    create_secret("near-key", value="sekrit-3", caller=other.owner)
-    renamed = text.replace("far-key", "near-key")
-    plan = plan_configuration(renamed, caller=other.owner)
-    assert fields(plan) == {"api:settings.token.secret": ("far-key", "near-key")}
-    apply_configuration(renamed, caller=other.owner)
-    with tenant_scope(other.tenant_id):
-        assert execution_source(list_sources(caller=other.owner)[0]).settings["token"] == "sekrit-3"

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from servers.execution.contract import Offered, Operation
-from servers.services.differences import Difference, diff_tools, diff_words
+from servers.services.differences import Difference, Words, diff_tools, diff_words
 from tests.servers.execution.http.openapi.shop import FASTAPI_LIKE, operations
 
 READ = "read_item_items__item_id__get"
@@ -102,11 +102,11 @@ def test_what_is_said_of_an_argument_is_told_when_it_changes() -> None:
 
 
 def test_changes_of_resources_and_prompts_are_told_by_field() -> None:
-    before: dict[str, dict[str, dict[str, Any]]] = {
+    before: dict[str, Words] = {
         "resource": {"a:1": {"title": "One", "description": "x"}, "a:2": {"title": "Two"}},
         "prompt": {"greet": {"arguments": []}},
     }
-    after: dict[str, dict[str, dict[str, Any]]] = {
+    after: dict[str, Words] = {
         "resource": {"a:1": {"title": "One", "description": "y"}, "a:3": {"title": "Three"}},
         "prompt": {"greet": {"arguments": [{"name": "who"}]}},
     }

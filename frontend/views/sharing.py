@@ -21,8 +21,10 @@ from tenants.roles import Action
 @tenant_page(Action.TOOLS_CHANGE)
 def tool_cache(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
     """Set for how long results are kept, and whether calls made at once run once."""
+    # Looked up whatever is asked: a tool that the team does not have has no page.
+    caching = get_caching(tool_id, caller=caller)
     if request.method == "POST":
-        form = SharingForm(request.POST, caching=get_caching(tool_id, caller=caller))
+        form = SharingForm(request.POST, caching=caching)
         if form.is_valid():
             with form.refusals():
                 change_caching(tool_id, **form.cleaned_data, caller=caller)

@@ -85,7 +85,7 @@ def test_a_source_of_any_kind_brings_resources_and_prompts_that_can_be_switched(
     page.get_by_role("link", name="Prompts", exact=True).click()
     page.screenshot(path=screenshots / "prompts.png", full_page=True)
     page.get_by_role("link", name="arrival_report").click()
-    expect(page.get_by_text("What about")).to_be_visible()
+    expect(page.get_by_role("rowheader").get_by_text("What about")).to_be_visible()
     page.screenshot(path=screenshots / "prompt.png", full_page=True)
     assert visitor.faults == []
 

@@ -21,17 +21,15 @@ from tenants.roles import Action
 @tenant_page(Action.TOOLS_CHANGE)
 def tool_cache(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
     """Set for how long results are kept, and whether calls made at once run once."""
-    # Looked up whatever is asked: a tool that the team does not have has no page.
-    caching = get_caching(tool_id, caller=caller)
-    if request.method == "POST":
-        form = SharingForm(request.POST, caching=caching)
-        if form.is_valid():
-            with form.refusals():
-                change_caching(tool_id, **form.cleaned_data, caller=caller)
-                messages.success(request, "Saved. It holds for the next call.")
-                return redirect("frontend:tool", caller.tenant_slug, tool_id)
-        return show_tool(request, caller, tool_id, form)
-    return redirect("frontend:tool", caller.tenant_slug, tool_id)
+    if request.method != "POST":
+        return show_tool(request, caller, tool_id)
+    form = SharingForm(request.POST, caching=get_caching(tool_id, caller=caller))
+    if form.is_valid():
+        with form.refusals():
+            change_caching(tool_id, **form.cleaned_data, caller=caller)
+            messages.success(request, "Saved. It holds for the next call.")
+            return redirect("frontend:tool", caller.tenant_slug, tool_id)
+    return show_tool(request, caller, tool_id, form)
 
 
 @require_POST

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from psycopg.pq.abc import PGresult
+
 from tenants.audit.chain import Head, link
-from tenants.audit.statements import Command, append
+from tenants.audit.statements import Command, append, read_integer
 from tenants.audit.waiting import Waiting
 
 
@@ -29,3 +31,13 @@ def pack_batch(batch: Sequence[Waiting]) -> Command:
         (waiting.seq for waiting in batch),
         (waiting.hash for waiting in batch),
     )
+
+
+def read_heads(rows: PGresult) -> dict[int, Head]:
+    """The heads that ``lock`` gave."""
+    return {
+        read_integer(rows.get_value(row, 0) or b""): Head(
+            read_integer(rows.get_value(row, 1) or b""), rows.get_value(row, 2) or b""
+        )
+        for row in range(rows.ntuples)
+    }

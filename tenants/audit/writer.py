@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.errors import Unavailable
-from tenants.audit.batches import chain_batch, pack_batch
+from tenants.audit.batches import chain_batch, pack_batch, read_heads
 from tenants.audit.chain import GENESIS, Head
 from tenants.audit.records import Entry, encode
 from tenants.audit.session import ConnectionLost, Session, StatementFailed
@@ -108,6 +108,7 @@ class AuditWriter:
         self._sent: dict[int, Head] | None = None
         self._sizes = 1, 1
         self._full = _NEVER
+        self._gathering = False
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -161,7 +162,7 @@ class AuditWriter:
         self._queue.add(Waiting(tenant_id, entry, body, done, self._loop.time()))
         if len(self._queue) >= self._full:
             self._begin()
-        elif self._wake is not None:
+        elif not self._gathering:
             self._rouse()
         return done
 
@@ -241,13 +242,14 @@ class AuditWriter:
 
     async def _gather(self) -> None:
         """Wait until a batch is full and sent, or what is there is all that comes."""
-        self._full = self._enough()
-        if len(self._queue) < self._full:
+        full = self._full = self._enough()
+        if len(self._queue) < full:
+            self._gathering = True
             # The calls that were answered just now run first: their clients may send the next.
             await asyncio.sleep(0)
             for _ in range(GATHERINGS):
                 had = len(self._queue)
-                if self._sent is not None or had >= self._full:
+                if self._sent is not None or had >= full:
                     break
                 quiet = self._loop.call_later(QUIET_SECONDS, self._rouse)
                 try:
@@ -256,12 +258,13 @@ class AuditWriter:
                     quiet.cancel()
                 if len(self._queue) == had:
                     break
+            self._gathering = False
         self._full = _NEVER
 
     def _begin(self) -> None:
         """Send the batch that is full, if nothing has to be asked first; ``_serve`` goes on with it."""
         self._full = _NEVER
-        if self._session is not None and not self._held and not self._locked_batches:
+        if self._session is not None and not self._locked_batches:
             batch = self._queue.take_batch(self._held)
             try:
                 if batch and not self._send(self._session, batch):
@@ -295,11 +298,8 @@ class AuditWriter:
 
     async def _rest(self) -> None:
         """Until somebody rouses us. Raises ``ConnectionLost`` when the connection goes meanwhile."""
-        self._wake = self._loop.create_future()
-        try:
-            await self._wake
-        finally:
-            self._wake = None
+        self._wake = wake = self._loop.create_future()
+        await wake
 
     async def _sleep(self, seconds: float) -> None:
         self._wake = self._loop.create_future()
@@ -308,7 +308,7 @@ class AuditWriter:
 
     async def _drop_session(self) -> None:
         self._accepting = False
-        self._wake, self._full, self._sent = None, _NEVER, None
+        self._wake, self._full, self._sent, self._gathering = None, _NEVER, None, False
         self._heads.clear()
         self._held.clear()
         self._queue.put_back(self._batch)
@@ -412,6 +412,9 @@ class AuditWriter:
             self._locked_batches -= 1
             return False
         tenant_ids = sorted({waiting.tenant_id for waiting in batch})
+        if not self._held.isdisjoint(tenant_ids):
+            # Only the other way waits for nobody, and learns that a head is free again.
+            return False
         before = {
             tenant_id: head for tenant_id in tenant_ids if (head := self._heads.get(tenant_id)) is not None
         }
@@ -434,12 +437,7 @@ class AuditWriter:
         tenant_ids = sorted({waiting.tenant_id for waiting in batch})
         only_free = not self._held.isdisjoint(tenant_ids)
         _, rows = await session.exchange([BEGIN, lock(tenant_ids, only_free=only_free)], sync=False)
-        before = {
-            read_integer(rows.get_value(row, 0) or b""): Head(
-                read_integer(rows.get_value(row, 1) or b""), rows.get_value(row, 2) or b""
-            )
-            for row in range(rows.ntuples)
-        }
+        before = read_heads(rows)
         self._held.difference_update(before)
         ours = [waiting for waiting in batch if waiting.tenant_id in before]
         if len(ours) < len(batch):
@@ -464,24 +462,32 @@ class AuditWriter:
             waiting.answer()
 
     async def _settle_doubt(self, session: Session) -> None:
-        """Find out whether the batch whose COMMIT was under way has happened: all of it did, or none.
+        """Find out whether the batch whose COMMIT was under way has happened: all of it did, or none; then write it.
 
-        Locking the heads waits for a transaction that may still be ending. One that has not even begun by now
-        cannot end well once we have written: the heads it expects are gone.
+        Locking the heads waits for a transaction that may still be ending, and one that has not even begun cannot
+        begin before this one has written: the heads that it expects are gone then.
         """
-        doubt = self._doubt
-        if all(waiting.refused for waiting in doubt):
+        if all(waiting.refused for waiting in self._doubt):
             self._doubt = []
             return
-        last = {waiting.tenant_id: Head(waiting.seq, waiting.hash) for waiting in doubt}
-        commands = [BEGIN, lock(sorted(last), only_free=False), find(last), COMMIT]
-        found = (await session.exchange(commands, sync=True))[2].get_value(0, 0)
-        if read_integer(found or b"") == len(last):
-            for waiting in doubt:
+        last = {waiting.tenant_id: Head(waiting.seq, waiting.hash) for waiting in self._doubt}
+        commands = [BEGIN, lock(sorted(last), only_free=False), find(last)]
+        _, rows, found = await session.exchange(commands, sync=False)
+        if read_integer(found.get_value(0, 0) or b"") == len(last):
+            await session.exchange([COMMIT], sync=True)
+            for waiting in self._doubt:
                 waiting.answer()
+            self._doubt = []
+            return
+        self._doubt = [waiting for waiting in self._doubt if not waiting.refused]
+        after = chain_batch(self._doubt, read_heads(rows))
+        try:
+            await session.exchange([pack_batch(self._doubt), advance(after), COMMIT], sync=True)
+        except StatementFailed as fault:
+            await self._mend(session, fault)
+            self._batch = ()
         else:
-            self._queue.put_back(doubt)
-        self._doubt = []
+            self._answer(after)
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -18,7 +18,7 @@ from tenants.audit.chain import Head
 from tenants.audit.records import Entry
 from tenants.audit.verification import verify_log
 from tenants.audit.waiting import QUEUE_RECORDS
-from tenants.audit.writer import AuditWriter
+from tenants.audit.writer import LOCKED_BATCHES, AuditWriter
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.tenants.audit.far_side import Fault, Relay
@@ -205,6 +205,12 @@ async def test_a_head_held_for_too_long_refuses_only_its_own_tenant(
         assert refusal.value.code == "log_unavailable"
         assert writer.accepting
         await writer.write(free, _entry("free"))
+    # Once it is free again, its records go in batches like all others.
+    for number in range(LOCKED_BATCHES):
+        await writer.write(free, _entry(f"free{number}"))
+    await asyncio.gather(*(writer.write(held, _entry(f"later{number}")) for number in range(40)))
+    assert not writer._held
+    assert [name for _, name in await _stored(held)] == ["first", *(f"later{number}" for number in range(40))]
 
 
 async def test_when_the_database_goes_waiters_are_refused_within_5_seconds_and_it_recovers(

@@ -16,7 +16,7 @@ from frontend.pages import fragment, page, wants_fragment
 from servers.models import Server, Tool
 from servers.services.connection import check_connection
 from servers.services.servers import list_servers
-from servers.services.tools import list_tools
+from servers.services.tools import is_published, list_tools
 from tenants.access import Caller
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Action
@@ -57,7 +57,11 @@ def connect_check(request: HttpRequest, caller: Caller) -> HttpResponse:
 
 
 def _target(caller: Caller, server: Server) -> Target:
-    tools = [tool for tool in list_tools(caller=caller) if tool.enabled and offers(server, tool.source_id)]
+    tools = [
+        tool
+        for tool in list_tools(caller=caller)
+        if tool.enabled and is_published(tool.current) and offers(server, tool.source_id)
+    ]
     first = min(tools, key=_unsuitability, default=None)
     return Target(
         url=mcp_url(caller.tenant_slug, server.slug),

@@ -22,7 +22,7 @@ from servers.execution.contract import Outcome
 from servers.models import Prompt, Resource
 from servers.services.handmade import find_faults
 from servers.services.servers import list_servers
-from servers.services.tools import list_tools
+from servers.services.tools import is_published, list_tools
 from tenants.access import Caller
 
 Row = TypeVar("Row", Resource, Prompt)
@@ -181,7 +181,11 @@ class Pages(Generic[Row]):
 
 def _reading_tools(caller: Caller) -> list[tuple[str, list[str]]]:
     """The tools that may fill something, each with the names of its arguments."""
-    versions = [(tool.name, tool.current) for tool in list_tools(caller=caller) if tool.current is not None]
+    versions = [
+        (tool.name, tool.current)
+        for tool in list_tools(caller=caller)
+        if tool.current is not None and is_published(tool.current)
+    ]
     return [
         (name, list(version.input_schema.get("properties", {})))
         for name, version in versions

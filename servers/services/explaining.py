@@ -10,11 +10,12 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from core.errors import Forbidden, MarinaError, NotFound
+from core.errors import Forbidden, MarinaError, NotFound, SourceError
 from core.sealing import sealer
 from servers.models import Server, Tool
-from servers.services.decisions import CHECKS, require_usable
-from servers.services.surfaces import Surface, load_surface
+from servers.services.decisions import CHECKS
+from servers.services.surfaces import Surface, SurfaceTool, load_surface
+from servers.services.validators import find_fault
 from servers.services.visibility import require_audience, require_server
 from tenants.access import Caller, caller_of_key, require_address
 from tenants.roles import Action
@@ -103,8 +104,15 @@ def explain_call(
     if found is None:
         asked.add("offered", _why_missing(caller.tenant_id, server, tool))
     else:
-        asked.step("usable", lambda: require_usable(found), "It can.")
+        asked.step("usable", lambda: _require_usable(found), "It can.")
     return asked.explanation()
+
+
+def _require_usable(tool: SurfaceTool) -> None:
+    # Not the decision path's own: it keeps what it compiles, for the process's event loop alone.
+    fault = find_fault(tool)
+    if fault:
+        raise SourceError(fault, code="tool_unusable")
 
 
 class _Asking:

@@ -19,7 +19,8 @@ from servers.services.canaries import MAX_CANARIES
 from servers.services.changes import publish_change
 from servers.services.servers import find_server, locked_server
 from servers.services.tool_versions import find_version
-from servers.services.tools import find_tool_named, locked_tool
+from servers.services.tools import find_tool, find_tool_named, locked_tool
+from servers.services.visibility import servers_left, tools_left
 from tenants.access import Caller
 from tenants.models import ApiKey, OAuthClient, TrustedIssuer
 from tenants.roles import Action
@@ -42,14 +43,22 @@ def list_served(server_id: UUID, *, caller: Caller) -> list[ServedVersion]:
     caller.require(Action.SERVERS_READ)
     with tenant_scope(caller.tenant_id):
         server = find_server(server_id, caller)
-        return list(_rows().filter(server=server))
+        return list(_seen_by(caller).filter(server=server))
 
 
 def list_served_of(tool_id: UUID, *, caller: Caller) -> list[ServedVersion]:
     """On which servers versions of the tool are offered otherwise, by server."""
     caller.require(Action.SERVERS_READ)
     with tenant_scope(caller.tenant_id):
-        return list(_rows().filter(tool=tool_id))
+        return list(_seen_by(caller).filter(tool=tool_id))
+
+
+def _seen_by(caller: Caller) -> QuerySet[ServedVersion]:
+    """Less what a narrowed key is kept from."""
+    rows, tools, servers = _rows(), tools_left(caller), servers_left(caller)
+    if tools is not None:
+        rows = rows.filter(tool__name__in=tools)
+    return rows if servers is None else rows.filter(server__slug__in=servers)
 
 
 def serve_version(
@@ -108,6 +117,8 @@ def stop_serving(server_id: UUID, served_id: UUID, *, caller: Caller) -> None:
         served = _rows().filter(server=server, pk=served_id).first()
         if served is None:
             raise NotFound("This server has no such version of a tool.", code="served_not_found")
+        # A key that is narrowed to other tools ends nothing of this one's.
+        find_tool(served.tool_id, caller)
         before, name = shown_served(served), served.tool.name
         served.delete()
         publish_change(caller.tenant_id)

@@ -252,7 +252,7 @@ def load_surface(
         templates=tuple(each for each in resources if each.template),
         prompts=tuple(prompts),
         # Each canary may make lists of their own for those who are in it.
-        size=_weigh(tools, resources, prompts) * (1 + len(canaries)),
+        size=_weigh(tools, resources, prompts) * 2 ** len(canaries),
         canaries=canaries,
     )
 

@@ -217,7 +217,7 @@ def renew_tool(tool: Tool, offered: Offered, *, caller: Caller) -> bool:
     """
     if not _differs(offered, current_of(tool)):
         return False
-    newest = ToolVersion.objects.filter(tool=tool).exclude(state=State.DISCARDED).first()
+    newest = ToolVersion.objects.filter(tool=tool).exclude(state__in=[State.DISCARDED, State.DRAFT]).first()
     if newest is not None and newest.state == State.WITHDRAWN and not _differs(offered, newest):
         return False
     _add_version(tool, offered, caller=caller)

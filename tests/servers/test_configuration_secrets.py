@@ -15,7 +15,9 @@ from servers.services.sources import create_source, execution_source, list_sourc
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
+from tests.farside import far_side, reply
 from tests.servers.configuring import edited, faults, fields
+from tests.servers.execution.mcp.shipyard import open_shipyard
 
 
 @pytest.fixture
@@ -79,3 +81,24 @@ def test_names_of_secrets_are_in_files_and_their_values_nowhere(team: Team) -> N
     apply_configuration(renamed, caller=other.owner)
     with tenant_scope(other.tenant_id):
         assert execution_source(list_sources(caller=other.owner)[0]).settings["token"] == "sekrit-3"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_kept_token_of_an_mcp_source_is_sent_to_no_address_of_a_file(team: Team, *, named: bool) -> None:
+    """Its offering is asked for with the token, for a plan too: the address of a file is judged before that."""
+    create_secret("far-key", value="first", caller=team.owner)
+    with open_shipyard("modern") as yard, far_side() as elsewhere:
+        token: Any = {"secret": "far-key"} if named else "first"
+        settings = {"url": yard.url, "auth": "bearer", "token": token}
+        create_source("ships", "mcp", settings, caller=team.owner)
+        elsewhere.serve("/mcp", reply(b"{}", status=500))
+
+        def point_elsewhere(value: Any) -> None:
+            value["sources"]["ships"]["settings"] |= {
+                "url": f"{elsewhere.origin}/mcp",
+                "token": {"kept": True},
+            }
+
+        found = faults(edited(team, point_elsewhere), team.member(Role.EDITOR))
+        assert "these change: url" in found["sources.ships.settings.token"]
+        assert elsewhere.asked == []

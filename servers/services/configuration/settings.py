@@ -101,11 +101,20 @@ def wanted_settings(
         return Wanted(_fetched(backend, filled, caller))
     entered = _entered(backend, stored)
     named = _named(backend, filled)
-    known = {name: stored.get(name) for name, value in named.items() if row.settings.get(name) == value}
+    # What does not open is compared with nothing.
+    known = {
+        name: stored.get(name) for name, value in named.items() if stored and row.settings.get(name) == value
+    }
     alike = {**filled, **_known_documents(backend, filled, stored), **known}
-    if _cleaned(backend, alike, quietly=True) == entered:
+    if stored and _cleaned(backend, alike, quietly=True) == entered:
         return Wanted(None, version=row.version)
     others = sorted(named.keys() - known.keys())
+    if kept and backend.describes_itself:
+        # It is asked with its credentials, so it must be known before that they go nowhere new.
+        if not others:
+            with faults_below("settings"):
+                others = _differing(_cleaned(backend, alike), entered)
+        _refuse_kept(kept, others)
     fetched = _fetched(backend, filled, caller)
     if others:
         # Another secret is named, whose value is not looked at here: whoever stores the settings judges them.
@@ -115,7 +124,7 @@ def wanted_settings(
         cleaned = _cleaned(backend, {**fetched, **known})
     if cleaned == entered:
         return Wanted(None, version=row.version)
-    differing = sorted(name for name in {*cleaned, *entered} if cleaned.get(name) != entered.get(name))
+    differing = _differing(cleaned, entered)
     _refuse_kept(kept, differing)
     unseen = backend.secret_settings | backend.document_settings
     return Wanted(fetched, tuple(name for name in differing if name in unseen), row.version)
@@ -135,6 +144,10 @@ def _filled(
             filled[name] = stored[name]
     faults.require_none()
     return filled, kept
+
+
+def _differing(cleaned: Mapping[str, Any], entered: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in {*cleaned, *entered} if cleaned.get(name) != entered.get(name))
 
 
 def _refuse_kept(kept: Sequence[str], differing: Sequence[str]) -> None:

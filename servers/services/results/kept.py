@@ -56,7 +56,8 @@ def keep(outcome: Outcome) -> Kept | None:
 
     A failure may be gone the next time; and what of a result was cut off may depend on the moment.
     """
-    if outcome.failed or outcome.truncated:
+    if outcome.failed or outcome.truncated or outcome.meta is not None:
+        # What a server says in ``_meta`` is of that one answer.
         return None
     try:
         outcome.text.encode()

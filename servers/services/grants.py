@@ -147,6 +147,7 @@ class KeyUses:
     def __init__(self) -> None:
         self._noted: dict[UUID, float] = {}
         self._pending: dict[int, dict[UUID, tuple[datetime, str]]] = {}
+        self._writing = asyncio.Lock()
 
     def note(self, caller: Caller, address: str) -> None:
         """Remember that the credential was used now, from this address."""
@@ -160,15 +161,19 @@ class KeyUses:
         self._pending.setdefault(caller.tenant_id, {})[key_id] = (datetime.now(UTC), address)
 
     async def flush(self) -> None:
-        """Write what was collected. A failure is logged and the times are lost: they are a convenience."""
-        pending, self._pending = self._pending, {}
-        old = monotonic() - USE_NOTED_SECONDS
-        self._noted = {key_id: noted for key_id, noted in self._noted.items() if noted > old}
-        if pending:
-            try:
-                await look_up(_write_uses, pending)
-            except (DatabaseError, Unavailable):
-                logger.warning("the keys' last use was not written", exc_info=True)
+        """Write what was collected. A failure is logged and the times are lost: they are a convenience.
+
+        Returns when all that was noted before is written, also by another flush that was under way.
+        """
+        async with self._writing:
+            pending, self._pending = self._pending, {}
+            old = monotonic() - USE_NOTED_SECONDS
+            self._noted = {key_id: noted for key_id, noted in self._noted.items() if noted > old}
+            if pending:
+                try:
+                    await look_up(_write_uses, pending)
+                except (DatabaseError, Unavailable):
+                    logger.warning("the keys' last use was not written", exc_info=True)
 
 
 def _write_uses(pending: dict[int, dict[UUID, tuple[datetime, str]]]) -> None:

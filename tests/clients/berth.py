@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from servers.services.sources import create_source
+from tenants.audit.records import INTENT
 from tenants.services.log import search_records
 from tests.factories import Team, make_team, switch_tool
 from tests.protocol.waiting import wait_for
@@ -110,8 +111,8 @@ class Berth:
             records = search_records(tool="wait", settled=True, caller=self.team.owner).records
             return [record.outcome for record in records]
 
-        # The tool hears of it before the record is written.
-        wait_for(lambda: outcomes() != [])
+        # The tool hears of it before the record is written; until then the log has no more than its intent.
+        wait_for(lambda: outcomes() not in ([], [INTENT]))
         assert outcomes() == ["cancelled"]
 
 

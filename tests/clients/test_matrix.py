@@ -413,7 +413,8 @@ def test_curl_does_all_that_can_be_written_by_hand(berth: Berth, era: str, versi
     params = {"name": "wait", "arguments": {"marker": str(berth.marker)}}
     with subprocess.Popen(curl.command("tools/call", params, {}), stdout=subprocess.DEVNULL) as waiting:
         wait_for(berth.marker.exists)
-        waiting.send_signal(signal.SIGINT)
+        # Not SIGINT, which a run in the background leaves ignored.
+        waiting.terminate()
     wait_for(lambda: berth.marker.read_text() == "cancelled")
     berth.check(seen, version, without=("asked", "sampled"))
 

@@ -96,9 +96,11 @@ def load(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     """Requests under way, of which each credential may have one."""
     load = Load("requests", per_principal=1, per_tenant=10, most=100, per_block=1)
     monkeypatch.setattr(hub, "requests", load)
+    # Other teams' clients in this process may hold streams of their own, such as Marina's to an upstream Marina.
+    stood = hub.count
     yield load
     # A stream that stands open counts as a request again when it ends: by then this must still be where it counts.
-    wait_for(lambda: hub.count == 0)
+    wait_for(lambda: hub.count <= stood)
 
 
 def test_requests_over_the_cap_are_refused_before_they_are_accepted(

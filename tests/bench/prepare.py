@@ -57,7 +57,9 @@ def main(dsn: str) -> None:
     create_source("items", "postgres", {"dsn": dsn}, caller=owner)
     parameters = {"id": {"type": "integer", "description": "Which item", "required": True}}
     definition = {"sql": ROW_SQL.format(id=":id"), "parameters": parameters}
-    create_tool(ROW_TOOL, "items", "sql", definition, caller=owner)
+    rows = create_tool(ROW_TOOL, "items", "sql", definition, caller=owner)
+    # All ask for one row, and each is to be read.
+    change_caching(rows.pk, collapses=False, caller=owner)
     made["bench-sql"] = [_key(owner)]
     owner = _found("bench-1000", user)
     create_source("bench", KIND, {"tools": 1}, caller=owner)

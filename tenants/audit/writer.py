@@ -215,11 +215,8 @@ class AuditWriter:
         while True:
             if self._queue and self._sent is None:
                 await self._gather()
-            if self._sent is not None:
-                await self._commit_sent(session)
-                continue
-            batch = self._queue.take_batch(self._held)
-            if batch:
+            batch = self._queue.take_batch(self._held) if self._sent is None else []
+            if batch or self._sent is not None:
                 await self._commit(session, batch)
                 continue
             if self._closing:
@@ -345,24 +342,18 @@ class AuditWriter:
     # Batches
 
     async def _commit(self, session: Session, batch: list[Waiting]) -> None:
-        """Write a batch, in whichever way is open."""
-        self._batch = batch
-        self._batch_since = self._loop.time()
+        """Write a batch, in whichever way is open, or see to the end of the one that ``_begin`` has sent."""
         try:
-            await self._open_chains(session, batch)
-            if self._send(session, batch):
-                await self._receive(session)
-            else:
-                await self._commit_locked(session, batch)
-        except StatementFailed as fault:
-            await self._mend(session, fault)
-        self._batch = ()
-        self._silent_ticks = 0
-
-    async def _commit_sent(self, session: Session) -> None:
-        """See to the end of a batch that ``_begin`` sent."""
-        try:
-            await self._receive(session)
+            if self._sent is None:
+                self._batch = batch
+                self._batch_since = self._loop.time()
+                await self._open_chains(session, batch)
+                if not self._send(session, batch):
+                    await self._commit_locked(session, batch)
+            if self._sent is not None:
+                sent, self._sent = self._sent, None
+                await session.receive(_SENT_COMMANDS, sync=True)
+                self._answer(sent)
         except StatementFailed as fault:
             await self._mend(session, fault)
         self._batch = ()
@@ -425,12 +416,6 @@ class AuditWriter:
         self._batch_since = self._loop.time()
         session.send([BEGIN, move(before, after), pack_batch(batch), COMMIT], sync=True)
         return True
-
-    async def _receive(self, session: Session) -> None:
-        """Await the end of what ``_send`` sent, and answer those who wait."""
-        sent, self._sent = self._sent, None
-        await session.receive(_SENT_COMMANDS, sync=True)
-        self._answer(sent or {})
 
     async def _commit_locked(self, session: Session, batch: list[Waiting]) -> None:
         """Two round trips. Tenants whose heads are held by another transaction wait for the next batch."""

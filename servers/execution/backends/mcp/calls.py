@@ -305,9 +305,11 @@ def _refused(error: RpcError, operation: Operation, url: str, secrets: list[str]
     """What an error of JSON-RPC is to the caller. Of a tool it is a result: its words are content, not ours."""
     if error.code == LACKS_CAPABILITY:
         raise cannot_ask(lacking(error.data))
-    words = error.message[:MAX_WORDS]
+    words = error.message
     for secret in secrets:
         words = words.replace(secret, "[masked]")
+    # Cut afterwards: what is left of a secret that was cut would not be found.
+    words = words[:MAX_WORDS]
     if operation.kind == TOOL:
         text = (
             f"The MCP server at {host_of(url)} answered with error {error.code}: {words or 'no reason given'}"

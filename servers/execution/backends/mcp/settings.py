@@ -163,8 +163,9 @@ class McpSettings:
 
     @property
     def secrets(self) -> list[str]:
-        """What may stand in nothing that is shown."""
-        return [each for each in (self.token, *self.headers.values()) if len(each) >= 6]
+        """What may stand in nothing that is shown. Longest first: one may be the beginning of another."""
+        secrets = [each for each in (self.token, *self.headers.values()) if len(each) >= 6]
+        return sorted(secrets, key=len, reverse=True)
 
 
 def read_settings(settings: Mapping[str, Any]) -> McpSettings:

@@ -11,6 +11,7 @@ import pytest
 
 from core.errors import InvalidInput, MarinaError, SourceError
 from servers.execution.backends.mcp import McpBackend
+from servers.execution.backends.mcp.calls import MAX_WORDS
 from servers.execution.contract import Operation
 from tests.farside import Asked, FarSide, Send, reply
 from tests.servers.execution.mcp.conftest import Ask
@@ -253,6 +254,27 @@ async def test_an_error_of_the_protocol_is_told_in_the_upstreams_words_without_o
     with pytest.raises(SourceError) as caught:
         await ask.run(url, Operation("resource", {"uri": "a:b"}), {"uri": "a:b"}, settings=settings)
     assert "s3cret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "settings"),
+    [
+        ("x" * (MAX_WORDS - 6) + "s3cret-token", {"token": "s3cret-token"}),
+        ("bad key s3cret-token", {"auth": "headers", "headers": {"A": "s3cret", "B": "s3cret-token"}}),
+    ],
+    ids=["where the words are cut", "of which another is the beginning"],
+)
+async def test_no_part_of_a_secret_is_told(
+    ask: Ask, side: FarSide, said: str, settings: Mapping[str, Any]
+) -> None:
+    def refuse(asked: Mapping[str, Any], send: Send) -> None:
+        send(as_json({"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32603, "message": said}}))
+
+    outcome = await ask.call(serve(side, {"tools/call": refuse}), "any", settings=settings)
+    assert outcome.failed
+    assert "s3cret" not in outcome.text
+    assert "token" not in outcome.text
+    assert len(outcome.text) < MAX_WORDS + 100
 
 
 async def test_lists_without_end_are_left(ask: Ask, side: FarSide) -> None:

@@ -106,7 +106,7 @@ class AuditWriter:
         self._accepting = False
         self._closing = False
         self._sent: dict[int, Head] | None = None
-        self._sizes = 1, 1
+        self._around = 1
         self._full = _NEVER
         self._gathering = False
         self._wake: asyncio.Future[None] | None = None
@@ -234,8 +234,8 @@ class AuditWriter:
             await self._rest()
 
     def _enough(self) -> int:
-        """How many records make a batch full: half of the last two's, so that they take turns."""
-        return max(1, sum(self._sizes) // 2)
+        """How many records make a batch full: half of those that go round, so that batches take turns."""
+        return max(1, self._around // 2)
 
     async def _gather(self) -> None:
         """Wait until a batch is full and sent, or what is there is all that comes."""
@@ -442,7 +442,8 @@ class AuditWriter:
             self._heads.clear()
         self._heads.update(heads)
         answered, self._doubt = self._doubt, []
-        self._sizes = self._sizes[1], len(answered)
+        # Those that run meanwhile are not seen: what was seen before counts for a while.
+        self._around = max(len(answered) + len(self._queue), self._around * 7 // 8)
         for waiting in answered:
             waiting.answer()
 

@@ -10,6 +10,7 @@ from functools import partial
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from core.errors import Unavailable
 from core.threads import run_sync
@@ -71,6 +72,21 @@ async def _stored(tenant_id: int) -> list[tuple[int, str]]:
             return list(written.values_list("seq", "request_id"))
 
     return await run_sync(read)
+
+
+def _append(tenant_id: int, request_id: str) -> int:
+    with tenant_scope(tenant_id):
+        return append_entry(_entry(request_id), tenant_id=tenant_id)
+
+
+def _batch_sizes(tenant_id: int) -> list[int]:
+    """How many records each transaction wrote, in their order."""
+    with tenant_scope(tenant_id), connection.cursor() as cursor:
+        table = connection.ops.quote_name(AuditRecord._meta.db_table)
+        cursor.execute(
+            f"SELECT count(*) FROM {table} WHERE tenant_id = %s GROUP BY xmin ORDER BY min(seq)", [tenant_id]
+        )
+        return [row[0] for row in cursor.fetchall()]
 
 
 async def _assert_whole(tenant_id: int) -> None:
@@ -153,10 +169,6 @@ async def test_several_writers_and_transactions_interleave_on_the_same_tenants(
     other = AuditWriter(settings.ENV.writer_database_url)
     await other.start()
 
-    def configure(tenant_id: int, name: str) -> int:
-        with tenant_scope(tenant_id):
-            return append_entry(_entry(name), tenant_id=tenant_id)
-
     async def by_turns(which: AuditWriter, name: str) -> None:
         for number in range(30):
             team = teams[number % 5] if which is writer else teams[-1 - number % 5]
@@ -165,7 +177,7 @@ async def test_several_writers_and_transactions_interleave_on_the_same_tenants(
     await asyncio.gather(
         *(by_turns(writer, f"a{k}") for k in range(8)),
         *(by_turns(other, f"b{k}") for k in range(8)),
-        *(run_sync(configure, team.tenant_id, f"c{k}") for k in range(6) for team in teams),
+        *(run_sync(_append, team.tenant_id, f"c{k}") for k in range(6) for team in teams),
     )
     await other.close()
     names: Counter[str] = Counter()
@@ -174,6 +186,24 @@ async def test_several_writers_and_transactions_interleave_on_the_same_tenants(
         await _assert_whole(team.tenant_id)
     assert names.total() == 16 * 30 + 6 * 5
     assert all(count == 1 for name, count in names.items() if not name.startswith("c"))
+
+
+async def test_batches_take_turns_again_after_another_process_moved_the_head(
+    writer: AuditWriter, team: Place
+) -> None:
+    """While heads are read first, all who wait go together. Nobody was answered then while the others ran."""
+    callers, rounds = 16, LOCKED_BATCHES + 40
+
+    async def call_again_and_again() -> None:
+        for _ in range(rounds):
+            await writer.write(team.tenant_id, _entry("again"))
+
+    await writer.write(team.tenant_id, _entry("first"))
+    await run_sync(_append, team.tenant_id, "beside")
+    await asyncio.gather(*(call_again_and_again() for _ in range(callers)))
+    batches = await run_sync(_batch_sizes, team.tenant_id)
+    assert Counter(batches[:LOCKED_BATCHES]).most_common(1)[0][0] == callers
+    assert Counter(batches[-40:]).most_common(1)[0][0] == callers // 2
 
 
 async def test_a_head_that_someone_holds_holds_up_no_other_tenant(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from servers.execution.backends import Maker
 from servers.execution.contract import Backend, Health, Offered, Offering, Source
 from servers.execution.engine import Engine
 from servers.services.runtime import get_runtime
@@ -32,7 +34,21 @@ class PlainKind(Backend):
 def add_kinds(*kinds: Backend) -> None:
     """Give this process these kinds, where it has them not yet, beside Marina's own and other tests'."""
     runtime = get_runtime()
-    engine = runtime.engine
-    present = {kind: engine.backend(kind) for kind in engine.kinds}
-    if added := {kind.kind: kind for kind in kinds if kind.kind not in present}:
-        runtime.engine = Engine(backends={**present, **added})
+    if added := [kind for kind in kinds if kind.kind not in runtime.engine.kinds]:
+        runtime.engine = engine_with(*added)
+
+
+def engine_with(*kinds: Backend) -> Engine:
+    """An engine of these, beside those that this process has."""
+    engine = get_runtime().engine
+    present = {kind: partial(engine.backend, kind) for kind in engine.kinds}
+    return Engine(makers={**present, **only(*kinds)})
+
+
+def only(*kinds: Backend) -> dict[str, Maker]:
+    """The ``makers`` of an engine that has these."""
+    return {kind.kind: partial(_same, kind) for kind in kinds}
+
+
+def _same(kind: Backend) -> Backend:
+    return kind

@@ -217,11 +217,17 @@ def _ready_to_add(
         return []
     present = {row[0].kind for row in rows}
     ready = [kind for kind in kinds.values() if kind.ready and kind.name not in present]
-    brings = [
-        (kind, [tool.name for tool in preview_offered(kind.name, {}, caller=caller).tools]) for kind in ready
-    ]
+    brings = [(kind, _tools_brought(kind, caller)) for kind in ready]
     # One that brings nothing by itself is made where it is first needed.
     return [(kind, tools) for kind, tools in brings if tools]
+
+
+def _tools_brought(kind: Kind, caller: Caller) -> list[str]:
+    """The tools that come with a kind without settings; none with a plugin that is not usable, which says so itself."""
+    try:
+        return [tool.name for tool in preview_offered(kind.name, {}, caller=caller).tools]
+    except (InvalidInput, SourceError):
+        return []
 
 
 def _slow_statements(row: DataSource, caller: Caller) -> Sequence[KeptStatement]:

@@ -93,9 +93,6 @@ R = TypeVar("R")
 SettingsT = TypeVar("SettingsT", bound=BaseModel, default=Any)
 CheckT = TypeVar("CheckT", bound=Callable[..., Awaitable[None]])
 
-ENTRY_POINTS: Final = "marina.plugins"
-"""The entry-point group that Marina looks in."""
-
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _OFFERED_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 

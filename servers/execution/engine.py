@@ -6,6 +6,7 @@ It decides nothing about who may call what: that is done before, in ``servers/se
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from core.eager import Started
 from core.errors import InvalidInput, SourceError
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
-from servers.execution.backends import build_backends
+from servers.execution.backends import Maker, list_makers
 from servers.execution.context import NOBODY
 from servers.execution.contract import (
     Backend,
@@ -42,43 +43,54 @@ MAX_COMPLETIONS: Final = 100
 
 
 class Engine:
-    """One object a process and event loop. ``close`` it before the loop ends."""
+    """One object a process and event loop. ``close`` it before the loop ends.
+
+    Without ``makers``, the kinds that are installed. Each is made when it is first asked for, on whatever thread.
+    """
 
     def __init__(
         self,
         *,
         allow_address: AllowAddress = allow_public,
         files_roots: Sequence[Path] = (),
-        backends: Mapping[str, Backend] | None = None,
+        makers: Mapping[str, Maker] | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
         note_slow: NoteSlow | None = None,
     ) -> None:
-        self._backends = dict(
-            backends
-            or build_backends(allow_address=allow_address, files_roots=files_roots, note_slow=note_slow)
+        self._makers = makers or list_makers(
+            allow_address=allow_address, files_roots=files_roots, note_slow=note_slow
         )
-        self._composing = frozenset(kind for kind, each in self._backends.items() if each.composes)
+        self._backends: dict[str, Backend] = {}
+        self._making = threading.Lock()
         self._max_result_bytes = max_result_bytes
 
     @property
     def kinds(self) -> Sequence[str]:
-        return tuple(self._backends)
+        """The names of all kinds, made or not."""
+        return tuple(self._makers)
 
     def backend(self, kind: str) -> Backend:
         """The backend of a kind. Raises ``InvalidInput`` for an unknown one."""
-        backend = self._backends.get(kind)
+        backend = self._backends.get(kind) or self._make(kind)
         if backend is None:
-            message = f"There is no kind of data source named {kind}. Known: {', '.join(self._backends)}."
+            message = f"There is no kind of data source named {kind}. Known: {', '.join(self._makers)}."
             raise InvalidInput(message, errors=[{"path": "kind", "message": message}])
         return backend
 
     def find(self, kind: str) -> Backend | None:
         """The backend of a kind, where it is installed."""
-        return self._backends.get(kind)
+        return self._backends.get(kind) or self._make(kind)
+
+    def _make(self, kind: str) -> Backend | None:
+        with self._making:
+            if kind in self._makers and kind not in self._backends:
+                self._backends[kind] = self._makers[kind]()
+            return self._backends.get(kind)
 
     def composes(self, kind: str) -> bool:
-        """Whether operations on sources of this kind may call tools."""
-        return kind in self._composing
+        """Whether operations on sources of this kind may call tools. Of one that is not installed: no."""
+        backend = self.find(kind)
+        return backend is not None and backend.composes
 
     async def execute(
         self,
@@ -155,7 +167,7 @@ class Engine:
             return Health("unhealthy", reason, "source_timeout", CHECK_TIMEOUT * 1_000)
 
     async def close(self) -> None:
-        """Close every pool of every kind."""
+        """Close every pool of every kind that was made."""
         for backend in self._backends.values():
             await backend.close()
 

@@ -11,18 +11,21 @@ from django.utils.html import escape
 
 from core.errors import InvalidInput
 from frontend.forms.settings import SettingsForm, describe_facts, summarise_facts
+from servers.execution.backends.plugins.broken import BrokenBackend
 from servers.execution.engine import Engine
 from servers.models import DataSource
 from servers.services.connection import check_connection
 from servers.services.kinds import Kind, list_kinds
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
+from servers.services.runtime import get_runtime
 from servers.services.servers import count_offered, create_server
 from servers.services.sources import create_source, execution_source, list_sources
 from servers.services.tools import list_tools
 from tenants.roles import Role
 from tests.factories import Team, make_team
 from tests.frontend.visitor import client_of
+from tests.plainkind import engine_with
 from tests.shelf import KIND, add_shelf_kind, fill_shelf
 
 HTMX = {"HX-Request": "true"}
@@ -201,6 +204,17 @@ def test_the_sources_page_shows_what_it_brought_and_no_secret(client: Client, te
         assert shown in body
     assert "t0psecret" not in body
     assert shelf in client.get(f"/app/{team.slug}/data-sources/").content.decode()
+
+
+def test_a_plugin_that_is_not_usable_keeps_nobody_from_the_sources(
+    client: Client, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = BrokenBackend("lost", "The plugin lost could not be loaded.")
+    monkeypatch.setattr(get_runtime(), "engine", engine_with(lost))
+    answer = client.get(f"/app/{team.slug}/data-sources/")
+    assert answer.status_code == 200
+    body = client.get(f"/app/{team.slug}/data-sources/new").content.decode()
+    assert "lost (not usable)" in body
 
 
 def test_refreshing_says_what_changed(client: Client, team: Team, shelf: str) -> None:

@@ -26,7 +26,8 @@ from tenants.models import AuditRecord
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.activity import measure_usage
-from tests.servers.ledger import KIND, TEMPLATE, URI, Ledger, make_surface
+from tests.plainkind import only
+from tests.servers.ledger import TEMPLATE, URI, Ledger, make_surface
 from tests.tenants.audit.places import make_place
 
 _T = TypeVar("_T")
@@ -103,7 +104,7 @@ def desk(database: None, monkeypatch: pytest.MonkeyPatch) -> Desk:
     runtime = get_runtime()
     run_async(runtime.start(), timeout=20)
     ledger = Ledger()
-    monkeypatch.setattr(runtime, "engine", Engine(backends={KIND: ledger}, max_result_bytes=10_000))
+    monkeypatch.setattr(runtime, "engine", Engine(makers=only(ledger), max_result_bytes=10_000))
     place = make_place()
     caller = Caller(place.tenant_id, place.slug, actor="key:desk", role=Role.OWNER)
     return Desk(ledger, make_surface(place.tenant_id, place.slug), caller)

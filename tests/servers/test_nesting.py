@@ -34,7 +34,7 @@ from tenants.models import AuditRecord
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.log import get_record, list_calls_within
-from tests.plainkind import PlainKind
+from tests.plainkind import PlainKind, only
 from tests.servers.ledger import Ledger, make_surface
 from tests.tenants.audit.places import make_place
 
@@ -120,7 +120,7 @@ def site(database: None, monkeypatch: pytest.MonkeyPatch) -> Site:
     runtime = get_runtime()
     run_async(runtime.start(), timeout=20)
     made = Site()
-    monkeypatch.setattr(runtime, "engine", Engine(backends={"ledger": Ledger(), "foreman": made.foreman}))
+    monkeypatch.setattr(runtime, "engine", Engine(makers=only(Ledger(), made.foreman)))
     return made
 
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from marina.plugin import ENTRY_POINTS, DeclarationError, Plugin
+from marina import ENTRY_POINTS
+from marina.plugin import DeclarationError, Plugin
 from servers.execution.backends.plugins.backend import PluginBackend
 from servers.execution.backends.plugins.broken import BrokenBackend
 from servers.execution.contract import Backend

@@ -16,9 +16,9 @@ class Whole(Protocol):
         """The body, when all of it is there. ``None``: nothing was taken, it is to be received."""
         ...
 
-    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], parts: Sequence[bytes]) -> bool:
         """Write an answer and complete it. False: nothing was written, it is to be sent as two messages.
 
-        ``headers`` are without ``content-length``.
+        ``headers`` are without ``content-length``; the body is all ``parts``, one after the other.
         """
         ...

@@ -130,7 +130,7 @@ class EndpointApp:
             logger.exception(
                 "request failed", extra={"request_id": exchange.request_id, "path": scope["path"]}
             )
-            reply = Reply(500, error_bytes(None, internal_error(exchange.request_id)))
+            reply = Reply(500, (error_bytes(None, internal_error(exchange.request_id)),))
         finally:
             if watch is not None:
                 watch.end()
@@ -174,7 +174,7 @@ class EndpointApp:
                 await exchange.parts.sessions.end(session)
             except (RedisError, OSError):
                 raise sessions_away() from None
-            await send_reply(send, Reply(204, b""), exchange.request_id)
+            await send_reply(send, Reply(204), exchange.request_id)
         else:
             raise RpcError(
                 405,
@@ -302,11 +302,11 @@ async def _end_early(watch: Watch | None, exchange: Exchange, send: Send, whole:
     watch.end()
     task = asyncio.current_task()
     if not watch.over or task is None:
-        await _finish(exchange, send, Reply(503, error_bytes(exchange.rpc_id, process_ended())), whole)
+        await _finish(exchange, send, Reply(503, (error_bytes(exchange.rpc_id, process_ended()),)), whole)
         return False
     task.uncancel()
     # One that its client cancelled gets no response.
-    reply = Reply(202, b"")
+    reply = Reply(202)
     if watch.refusal is not None:
         reply = await exchange.refuse(watch.refusal, rpc_id=exchange.rpc_id)
     await _finish(exchange, send, reply, whole)
@@ -325,11 +325,12 @@ async def _finish(exchange: Exchange, send: Send, reply: Reply, whole: Whole | N
 async def send_reply(send: Send, reply: Reply, request_id: str, whole: Whole | None = None) -> None:
     """Send a whole answer: in one piece where the server takes it so."""
     headers = [(b"x-request-id", request_id.encode("ascii")), *reply.headers]
-    if reply.body:
+    if reply.parts:
         headers.append(_JSON)
-    if whole is not None and whole.answer(reply.status, headers, reply.body):
+    if whole is not None and whole.answer(reply.status, headers, reply.parts):
         return
+    body = reply.body
     if reply.status != 204:
-        headers.append((b"content-length", b"%d" % len(reply.body)))
+        headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    await send({"type": "http.response.body", "body": body})

@@ -91,7 +91,7 @@ async def post_message(exchange: Exchange, scope: Any, body: bytes, send: Send) 
         return
     finally:
         watch.end()
-    if reply.body:
+    if reply.parts:
         await _tell(exchange, log, reply.body)
 
 

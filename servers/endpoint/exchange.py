@@ -41,7 +41,7 @@ from servers.endpoint.wire import (
     error_bytes,
     id_bytes,
     internal_error,
-    result_bytes,
+    result_parts,
 )
 from servers.services.calls import CALL_SECONDS
 
@@ -53,7 +53,7 @@ BATCH_SECONDS: Final = 30.0
 
 SESSION_HEADER: Final = b"mcp-session-id"
 
-_ACCEPTED: Final = Reply(202, b"")
+_ACCEPTED: Final = Reply(202)
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Exchange(Visit):
         """An error as the whole answer, once the log has it."""
         told = await self.recorded(error, message)
         status = told.http_status(modern=modern, answers=rpc_id is not None)
-        return Reply(status, error_bytes(rpc_id, told), told.headers)
+        return Reply(status, (error_bytes(rpc_id, told),), told.headers)
 
     def channel(self) -> Channel:
         """The way back to the client of this message."""
@@ -190,13 +190,13 @@ class Exchange(Visit):
             if version is None:
                 version = check_modern_request(headers, message)
             result = await run_method(self._incoming(message, version, modern=modern, seconds=CALL_SECONDS))
-            return Reply(200, result_bytes(rpc_id, result), self._session_header())
+            return Reply(200, result_parts(rpc_id, result), self._session_header())
         except (RpcError, MarinaError) as error:
             return await self.refuse(error, message, rpc_id=rpc_id, modern=modern)
         except Exception:
             logger.exception("method failed", extra=self._fault_fields(message))
             fault = internal_error(self.request_id)
-            return Reply(fault.http_status(modern=modern, answers=True), error_bytes(rpc_id, fault))
+            return Reply(fault.http_status(modern=modern, answers=True), (error_bytes(rpc_id, fault),))
 
     async def _take(self, message: dict[str, Any], *, modern: bool) -> Reply:
         """A notification, or a response to a question."""
@@ -267,7 +267,7 @@ class Exchange(Visit):
         answers = [
             answer for message in messages if (answer := await self._answer_in_batch(message, version, ends))
         ]
-        return Reply(200, b"[" + b",".join(answers) + b"]") if answers else _ACCEPTED
+        return Reply(200, (b"[", b",".join(answers), b"]")) if answers else _ACCEPTED
 
     async def _answer_in_batch(self, message: object, version: str, ends: float) -> bytes | None:
         rpc_id = id_of(message)
@@ -279,7 +279,7 @@ class Exchange(Visit):
             seconds = ends - asyncio.get_running_loop().time()
             await self._admit_again(seconds)
             incoming = self._incoming(checked, version, modern=False, seconds=min(CALL_SECONDS, seconds))
-            return result_bytes(rpc_id, await run_method(incoming))
+            return b"".join(result_parts(rpc_id, await run_method(incoming)))
         except (RpcError, MarinaError) as error:
             return error_bytes(rpc_id, await self.recorded(error, message))
         except Exception:

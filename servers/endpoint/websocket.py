@@ -255,7 +255,7 @@ class Connection:
             exchange.leave()
         if self.session.version:
             self.subscriber.lists = offered_to(self.visit.caller)
-        if reply.body:
+        if reply.parts:
             await self.send(reply.body)
 
     def _began(self, rpc_id: object) -> None:

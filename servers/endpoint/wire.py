@@ -38,7 +38,7 @@ __all__ = [
     "error_bytes",
     "internal_error",
     "process_ended",
-    "result_bytes",
+    "result_parts",
 ]
 
 SERVER_NAME: Final = "marina"
@@ -53,11 +53,16 @@ _RESULT: Final = b',"result":'
 
 @dataclass(slots=True)
 class Reply:
-    """One HTTP answer. An empty ``body`` has no content type."""
+    """One HTTP answer. Its body is all ``parts``, joined where they are written; without any it has no type."""
 
     status: int
-    body: bytes
+    parts: Sequence[bytes] = ()
     headers: Sequence[tuple[bytes, bytes]] = ()
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+        return b"".join(self.parts)
 
 
 class RpcError(Exception):
@@ -148,9 +153,9 @@ def id_bytes(request_id: Id) -> bytes:
     return orjson.dumps(request_id)
 
 
-def result_bytes(request_id: Id, result: bytes) -> bytes:
-    """A JSON-RPC response around a result that is JSON already."""
-    return b"".join((_HEAD, id_bytes(request_id), _RESULT, result, b"}"))
+def result_parts(request_id: Id, result: bytes) -> Sequence[bytes]:
+    """A JSON-RPC response around a result that is JSON already, in the pieces that it is made of."""
+    return _HEAD, id_bytes(request_id), _RESULT, result, b"}"
 
 
 def glance(body: bytes) -> tuple[Id, bool]:

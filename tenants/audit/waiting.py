@@ -75,10 +75,11 @@ class Queue:
         """Whether no new work should be begun: what is left is kept for the records of work under way."""
         return len(self._waiting) >= QUEUE_RECORDS * ADMITTED or self._bytes >= QUEUE_BYTES * ADMITTED
 
-    def add(self, waiting: Waiting) -> None:
-        """Put one at the end."""
+    def add(self, waiting: Waiting) -> int:
+        """Put one at the end. How many wait now."""
         self._waiting.append(waiting)
         self._bytes += len(waiting.body)
+        return len(self._waiting)
 
     def put_back(self, batch: Sequence[Waiting]) -> None:
         """Put a batch back to the front, in its order."""

@@ -157,10 +157,10 @@ class AuditWriter:
                 "Try again in a moment.",
                 code="log_unavailable",
             )
-        body = encode(entry)
-        done: asyncio.Future[int] = self._loop.create_future()
-        self._queue.add(Waiting(tenant_id, entry, body, done, self._loop.time()))
-        if len(self._queue) >= self._full:
+        loop = self._loop
+        done: asyncio.Future[int] = loop.create_future()
+        waits = self._queue.add(Waiting(tenant_id, entry, encode(entry), done, loop.time()))
+        if waits >= self._full:
             self._begin()
         elif not self._gathering:
             self._rouse()

@@ -36,7 +36,7 @@ from servers.endpoint.headers import check_content, fold, refuse_doubled, reques
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.routes import find_place
 from servers.endpoint.watch import Watch
-from servers.endpoint.wire import Reply, result_bytes
+from servers.endpoint.wire import Reply, result_parts
 from servers.services.calls import CALL_SECONDS, CallResult, call_tool
 from servers.services.decisions import decide
 from servers.services.recording import CallRecord
@@ -185,7 +185,7 @@ def make_steps(call: OneCall) -> dict[str, Step]:
         seq=1,
         content=outcome.content,
     )
-    reply = Reply(200, result_bytes(incoming.rpc_id, _result_bytes(incoming, result)))
+    reply = Reply(200, result_parts(incoming.rpc_id, _result_bytes(incoming, result)))
     return {
         "headers and gate": check_headers,
         "admission": exchange.admit_held,
@@ -199,7 +199,7 @@ def make_steps(call: OneCall) -> dict[str, Step]:
         "result schema": lambda: check_result(output_validator, outcome.structured),
         "record": make_record,
         PACKING: lambda: pack_batch(batch),
-        "result bytes": lambda: result_bytes(incoming.rpc_id, _result_bytes(incoming, result)),
+        "result bytes": lambda: result_parts(incoming.rpc_id, _result_bytes(incoming, result)),
         "answer": lambda: _finish(send_reply(_send_nothing, reply, exchange.request_id, whole)),
     }
 

@@ -35,6 +35,7 @@ from tenants.audit.writer import AuditWriter
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tests.bench.echo_kind import KIND, EchoBackend
 from tests.bench.works import Target, Work, WrongAnswer, prepare
+from tests.plainkind import only
 
 TENANT_ID: Final = 7
 TENANT: Final = "bench-50"
@@ -86,9 +87,9 @@ class WholeCall:
         """See ``Whole``."""
         return self._body
 
-    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+    def answer(self, status: int, headers: Headers, parts: Sequence[bytes]) -> bool:
         """See ``Whole``."""
-        self.answered = status, body
+        self.answered = status, b"".join(parts)
         return True
 
 
@@ -146,7 +147,7 @@ def make_call(work: Work) -> OneCall:
     runtime = get_runtime()
     log = InstantLog()
     runtime.writer = log
-    runtime.engine = Engine(backends={KIND: EchoBackend()})
+    runtime.engine = Engine(makers=only(EchoBackend()))
     caller = Caller(
         tenant_id=TENANT_ID,
         tenant_slug=TENANT,

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from django.conf import settings
 
+from config.web import make_server
 from core.loop import run_async
 from servers.endpoint import tenure
 from servers.endpoint.subscribers import Hub
@@ -87,19 +88,7 @@ def port(
     # Tests before these may have started one on the background loop; this Marina has a loop of its own.
     run_async(get_runtime().stop())
     add_kinds(probe, talker, tally_backend)
-    server = _Started(
-        uvicorn.Config(
-            Application(),
-            loop="uvloop",
-            http="httptools",
-            ws="auto",
-            ws_max_size=settings.ENV.max_body_bytes,
-            log_config=None,
-            lifespan="on",
-            # As in config.web: Marina judges by itself what proxies say.
-            proxy_headers=False,
-        )
-    )
+    server = _Started(make_server(Application(), settings.ENV, lifespan="on").config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="marina")
     thread.start()
     assert server.up.wait(30), "Marina did not start"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import orjson
 
@@ -31,7 +31,7 @@ def open_source(row: DataSource, sealer: Sealer) -> Source:
     A setting that names a secret has its value: whoever holds what comes of this holds that, until the source's version
     grows, as it does with each other value.
     """
-    settings = orjson.loads(sealer.open(bytes(row.sealed), context=row.seal_context))
+    settings = open_settings(row, sealer)
     return Source(
         id=row.id,
         tenant_id=row.tenant_id,
@@ -40,6 +40,12 @@ def open_source(row: DataSource, sealer: Sealer) -> Source:
         version=row.version,
         settings={**settings, **_secrets_of(row, sealer)} if references_in(row.settings) else settings,
     )
+
+
+def open_settings(row: DataSource, sealer: Sealer) -> dict[str, Any]:
+    """The settings as they are stored: those that name a secret are not among them. Raises ``SealError``."""
+    settings: dict[str, Any] = orjson.loads(sealer.open(bytes(row.sealed), context=row.seal_context))
+    return settings
 
 
 def open_secret(row: Secret, sealer: Sealer) -> str:
@@ -59,13 +65,14 @@ def as_reference(name: str) -> dict[str, str]:
     return {REFERENCE: name}
 
 
+def is_reference(value: object) -> TypeGuard[Mapping[str, str]]:
+    """Whether this names a secret, and is none itself: it may stand in files, and where settings are shown."""
+    return isinstance(value, Mapping) and value.keys() == {REFERENCE} and isinstance(value[REFERENCE], str)
+
+
 def references_in(shown: Mapping[str, Any]) -> dict[str, str]:
     """Setting → name of the secret, of settings as they are shown. Others that look so may be among them."""
-    return {
-        name: value[REFERENCE]
-        for name, value in shown.items()
-        if isinstance(value, dict) and value.keys() == {REFERENCE} and isinstance(value[REFERENCE], str)
-    }
+    return {name: value[REFERENCE] for name, value in shown.items() if is_reference(value)}
 
 
 def _secrets_of(row: DataSource, sealer: Sealer) -> dict[str, str]:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-import orjson
-
 from core.crypto import SealError
 from core.errors import InvalidInput
 from core.sealing import sealer
@@ -25,7 +23,9 @@ from servers.services.sealed import (
     REFERENCE,
     SecretAway,
     as_reference,
+    is_reference,
     open_secret,
+    open_settings,
     open_source,
     references_in,
     seal_settings,
@@ -112,7 +112,7 @@ def secrets_set(source: DataSource, *, caller: Caller) -> frozenset[str] | None:
     """The names of a source's secret settings that have a value, or a secret's name; ``None``: it does not open."""
     caller.require(Action.SOURCES_READ)
     try:
-        stored = orjson.loads(sealer().open(bytes(source.sealed), context=source.seal_context))
+        stored = open_settings(source, sealer())
     except SealError:
         return None
     with tenant_scope(caller.tenant_id):
@@ -190,9 +190,9 @@ def _shown_with(shown: Mapping[str, Any], references: Mapping[str, str]) -> dict
 
 
 def _named(value: Mapping[str, Any], path: str) -> str:
-    name = value.get(REFERENCE)
-    if value.keys() != {REFERENCE} or not isinstance(name, str):
+    if not is_reference(value):
         refuse(path, 'must be a text, or {"secret": "name-of-a-secret"}.')
+    name = value[REFERENCE]
     if len(name) > MAX_NAME or not re.fullmatch(SECRET_NAME, name):
         refuse(path, "names no secret: names are lower-case letters, digits and single hyphens.")
     return name

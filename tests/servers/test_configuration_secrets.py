@@ -8,6 +8,7 @@ import pytest
 
 from core.errors import Forbidden, InvalidInput
 from core.strictyaml import read_yaml
+from servers.models import Secret
 from servers.services.configuration.exporting import export_configuration
 from servers.services.configuration.importing import apply_configuration, plan_configuration
 from servers.services.named_secrets import create_secret
@@ -81,6 +82,21 @@ def test_names_of_secrets_are_in_files_and_their_values_nowhere(team: Team) -> N
     apply_configuration(renamed, caller=other.owner)
     with tenant_scope(other.tenant_id):
         assert execution_source(list_sources(caller=other.owner)[0]).settings["token"] == "sekrit-3"
+
+
+def test_a_file_is_the_same_while_a_secret_has_no_value(team: Team) -> None:
+    secret = create_secret(
+        "far-dsn", value="postgresql://reader:sekrit@db.example.com/shop", caller=team.owner
+    )
+    create_source("shop", "postgres", {"dsn": {"secret": "far-dsn"}}, caller=team.owner)
+    text = export_configuration(caller=team.owner)
+    assert read_yaml(text).value["sources"]["shop"]["settings"]["dsn"] == {"secret": "far-dsn"}
+    with tenant_scope(team.tenant_id):
+        Secret.objects.filter(pk=secret.pk).update(
+            sealed=None, state=Secret.State.UNAVAILABLE, reason="The place is empty"
+        )
+    assert export_configuration(caller=team.owner) == text
+    assert not plan_configuration(text, caller=team.owner).changes
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
+from core.crypto import SealError
 from core.errors import InvalidInput, SourceError
 from core.loop import run_async
+from core.sealing import sealer
 from servers.execution.contract import Backend
 from servers.models import DataSource
 from servers.services.configuration.form import KEPT
 from servers.services.configuration.reading import File
 from servers.services.kinds import Kind, backend_of, find_kind
+from servers.services.sealed import is_reference, open_settings
 from servers.services.secret_references import fill_in, takes_names
 from servers.services.sources import FetchedSettings, execution_source
 from tenants.access import Caller
@@ -47,10 +50,16 @@ class KeptSetting:
 
 
 def written_settings(row: DataSource) -> dict[str, Any]:
-    """A source's settings as a file has them. Of a kind that is not installed any more, what may be shown."""
+    """A source's settings as a file has them. Of a kind that is not installed any more, what may be shown.
+
+    Secrets that they name need have no value now: their names are all that is written.
+    """
     kind = find_kind(row.kind)
-    stored = stored_settings(row)
-    if kind is None or stored is None:
+    if kind is None:
+        return dict(row.settings)
+    try:
+        stored = open_settings(row, sealer())
+    except SealError:
         return dict(row.settings)
     written: dict[str, Any] = {}
     for name, value in stored.items():
@@ -59,18 +68,15 @@ def written_settings(row: DataSource) -> dict[str, Any]:
             continue
         if name in kind.secrets:
             if value not in (None, ""):
-                shown = row.settings.get(name)
-                written[name] = dict(shown) if is_reference(shown) else dict(KEPT)
+                written[name] = dict(KEPT)
         elif name in kind.documents and isinstance(value, Mapping):
             written[name] = value.get("url") or dict(KEPT)
         else:
             written[name] = value
+    for name in sorted((kind.secrets & row.settings.keys()) - stored.keys()):
+        if is_reference(row.settings[name]):
+            written[name] = dict(row.settings[name])
     return written
-
-
-def is_reference(value: Any) -> TypeGuard[Mapping[str, str]]:
-    """Whether this names a secret, and is none itself: it may stand in files, and where settings are shown."""
-    return isinstance(value, Mapping) and value.keys() == {"secret"} and isinstance(value["secret"], str)
 
 
 def stored_settings(row: DataSource) -> Mapping[str, Any] | None:

@@ -182,7 +182,10 @@ def _check_anew(source: DataSource, settings: list[str], secret: Secret) -> None
         return
     if any(cleaned.get(name) != given[name] for name in settings):
         refuse("value", f"for the data source {source.name}, {_UNFIT.format(secret.name)}")
-    source.settings = _shown_with(backend.describe_settings(cleaned), uses_of(source))
+    entered = backend.settings_schema.get("properties", {})
+    # What the kind keeps beside the settings that are entered: it is still sealed with them.
+    beside = {name: value for name, value in given.items() if name not in entered}
+    source.settings = _shown_with(backend.describe_settings({**beside, **cleaned}), uses_of(source))
 
 
 def _shown_with(shown: Mapping[str, Any], references: Mapping[str, str]) -> dict[str, Any]:

@@ -126,6 +126,18 @@ def test_nobody_enters_what_a_server_offers(rest: Rest, team: Team, changing: Ch
     assert made.body["settings"]["upstream"]["name"] == "changing"
 
 
+def test_a_source_knows_its_server_still_when_a_secret_that_it_names_is_replaced(
+    rest: Rest, team: Team, changing: Changing
+) -> None:
+    secret = rest.post(f"/tenants/{team.slug}/secrets", {"name": "yard-key", "value": "first-value"}).body
+    made = create(rest, team, changing.url, auth="bearer", token={"secret": "yard-key"})
+    assert made.body["settings"]["upstream"]["name"] == "changing"
+    replaced = rest.patch(f"/tenants/{team.slug}/secrets/{secret['id']}", {"value": "second-value"})
+    assert replaced.status == 200, replaced.body
+    now = rest.get(f"/tenants/{team.slug}/data-sources/{made.body['id']}").body
+    assert (now["version"], now["settings"]) == (2, made.body["settings"])
+
+
 def test_what_changed_upstream_changes_nothing_here_until_somebody_refreshes(
     rest: Rest, team: Team, changing: Changing
 ) -> None:

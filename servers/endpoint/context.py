@@ -28,6 +28,7 @@ from servers.execution.contract import (
     Principal,
     Trace,
 )
+from servers.services.principals import principal_as
 
 LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 MAX_NOTICE_BYTES: Final = 64 * 1024
@@ -64,12 +65,7 @@ class CallContext:
     def principal(self) -> Principal:
         """See ``Context``."""
         incoming = self._incoming
-        return Principal(
-            actor=incoming.caller.actor,
-            tenant=incoming.caller.tenant_slug,
-            server=incoming.surface.slug,
-            request_id=incoming.request_id,
-        )
+        return principal_as(incoming.caller, incoming.surface.slug, incoming.request_id)
 
     @property
     def trace(self) -> Trace | None:

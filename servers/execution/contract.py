@@ -174,12 +174,17 @@ class InputRequired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls, as operations may know them. ``actor`` is how the log names them."""
+    """Who calls, as operations may know them. ``actor`` is how the log names them, which tells nobody apart.
+
+    ``identity`` does: what is kept for one caller is kept by it and ``server``. It is empty for whoever has no
+    credential: for them nothing is kept.
+    """
 
     actor: str
     tenant: str
     server: str
     request_id: str
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, TooLarge, Unavailable
 from servers.execution.context import NOBODY, Detached
-from servers.execution.contract import Completion, Context, Offered, Outcome, Principal, Source
+from servers.execution.contract import Completion, Context, Offered, Outcome, Source
 from servers.execution.engine import timed_out
 from servers.services.decisions import (
     decide,
@@ -26,6 +26,7 @@ from servers.services.decisions import (
     require_usable,
 )
 from servers.services.nesting import Composing
+from servers.services.principals import principal_as
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
 from servers.services.results.flights import TooLate
@@ -263,10 +264,9 @@ async def complete_argument(
         raise
     if offered.source is None:
         raise SourceError(offered.fault, code="completion_unusable")
-    context: Context = NOBODY
+    context: Context = Detached(principal_as(caller, surface.slug, request_id))
     if runtime.engine.composes(offered.source.kind):
-        nobody = Detached(Principal(caller.actor, caller.tenant_slug, surface.slug, request_id))
-        context = _composing(nobody, None, COMPLETE_SECONDS, caller, surface, client, request_id)
+        context = _composing(context, None, COMPLETE_SECONDS, caller, surface, client, request_id)
     return await runtime.engine.complete(
         offered.source, offered.operation, argument, value, given, context=context
     )

@@ -13,8 +13,9 @@ from core.errors import Forbidden, NotFound
 from core.loop import run_async
 from core.requestid import current_request_id
 from servers.execution.context import Detached
-from servers.execution.contract import Outcome, Principal
+from servers.execution.contract import Outcome
 from servers.services.calls import CALL_SECONDS, CallResult, call_tool, get_prompt, read_resource
+from servers.services.principals import principal_as
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord
 from servers.services.redaction import mask_text
@@ -150,7 +151,7 @@ async def _try(
         surface=surface,
         client=client,
         request_id=request_id,
-        context=Detached(Principal(caller.actor, surface.tenant_slug, surface.slug, request_id)),
+        context=Detached(principal_as(caller, surface.slug, request_id)),
     )
 
 

@@ -16,10 +16,12 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitRequestParams, ElicitResult, ResourceLink, TextContent, TextResourceContents
 
+from servers.services.servers import create_server
 from servers.services.sources import create_source
 from tests.factories import Team, make_team
 from tests.marina.harbour import Harbour
 from tests.protocol.conftest import ALL_SCOPES, Records
+from tests.protocol.wireclient import Endpoint
 from tests.servers.execution.mcp.shipyard import Era, open_shipyard
 
 pytestmark = pytest.mark.anyio
@@ -203,3 +205,25 @@ async def test_calls_are_in_the_log_and_the_callers_key_is_not_at_the_upstream(
     assert not any(key in str(seen.headers) + str(seen.body) for seen in yard.seen)
     found = await anyio.to_thread.run_sync(partial(records, team, kind="tools/call"))
     assert [record["outcome"] for record in found] == ["intent", "ok"]
+
+
+def test_neither_keys_of_one_name_nor_strangers_of_one_address_share_a_session(
+    port: int, own: tuple[Team, Access], yard: Harbour
+) -> None:
+    team, _ = own
+    create_server("open", "Open", "public", ["yard"], caller=team.owner)
+    doors = [
+        Endpoint(port, f"/mcp/{team.slug}", team.key(name="Laptop")),
+        Endpoint(port, f"/mcp/{team.slug}", team.key(name="Laptop")),
+        Endpoint(port, f"/mcp/{team.slug}/open", None),
+        Endpoint(port, f"/mcp/{team.slug}/open", None),
+    ]
+    before = len(yard.of("tools/call"))
+    for door in doors * 2:
+        called = door.legacy("tools/call", {"name": "launch", "arguments": {"name": "Argo"}})
+        assert called.result["structuredContent"] == {"name": "Argo", "masts": 3}
+    used = [seen.headers.get("mcp-session-id") for seen in yard.of("tools/call")[before:]]
+    if used[0] is not None:
+        assert used[:2] == used[4:6]
+    # Two of the keys, and one for each call of a stranger; a server of 2026-07-28 has none.
+    assert len(set(used)) == (1 if used[0] is None else 6)

@@ -111,7 +111,9 @@ class McpBackend(Backend):
     ) -> Completion:
         async with self.upstreams.use(source) as upstream:
             seconds = timeout - margin_of(timeout)
-            return await complete(upstream, operation, argument, value, given, seconds=seconds)
+            return await complete(
+                upstream, operation, argument, value, given, seconds=seconds, context=context
+            )
 
     async def close(self) -> None:
         await self.upstreams.close()

@@ -34,7 +34,7 @@ from servers.execution.backends.mcp.hearing import (
     lacking,
     put,
 )
-from servers.execution.backends.mcp.held import Held
+from servers.execution.backends.mcp.held import Held, whose
 from servers.execution.backends.mcp.pools import Key, Upstream
 from servers.execution.backends.mcp.rounds import (
     MAX_ROUNDS,
@@ -55,7 +55,7 @@ from servers.execution.backends.mcp.wire import (
     mirrored_headers,
 )
 from servers.execution.clock import Clock
-from servers.execution.context import NOBODY, cannot_ask
+from servers.execution.context import cannot_ask
 from servers.execution.contract import Completion, Context, InputRequired, Operation, Outcome
 
 TOOL: Final = "tool"
@@ -114,6 +114,7 @@ async def complete(
     given: Mapping[str, str],
     *,
     seconds: float,
+    context: Context,
 ) -> Completion:
     """Values for an argument. Raises ``SourceError``."""
     definition = operation.definition
@@ -126,7 +127,7 @@ async def complete(
         params["context"] = {"arguments": dict(given)}
     asked = Asked("completion/complete", params)
     try:
-        return completion_of((await _within(upstream, asked, seconds, NOBODY, "completions")).result)
+        return completion_of((await _within(upstream, asked, seconds, context, "completions")).result)
     except RpcError:
         # Help while typing: an upstream that cannot give any is no fault.
         return Completion(())
@@ -193,7 +194,7 @@ async def _rounds(upstream: Upstream, asked: Asked, context: Context, clock: Clo
 
 async def _taken_up(upstream: Upstream, name: str, context: Context, clock: Clock) -> Reply:
     """The reply to a call that waited for its client, who has answered."""
-    held = upstream.holding.take(name, context.principal.actor)
+    held = upstream.holding.take(name, whose(context.principal))
     required, hearing = held.required, held.hearing
     if required is None or hearing is None:
         raise AssertionError("a call is held that asks nothing")
@@ -227,14 +228,15 @@ async def _held(upstream: Upstream, held: Held) -> Reply:
 async def _reply(upstream: Upstream, asked: Asked, context: Context, clock: Clock, needed: str) -> Reply:
     """The reply, in a new session where the upstream lost the old one."""
     capabilities = capabilities_of(context)
-    key: Key = (context.principal.actor, capability_names(capabilities))
+    key = Key(whose(context.principal), capability_names(capabilities))
     repeated = False
     for _ in range(3):
         conversation = await upstream.converse(key, capabilities)
-        if needed and not conversation.server.has(needed):
-            return Reply({"completion": {"values": []}}, {}, 0)
         try:
-            return await _ask(upstream, conversation, asked, context, clock)
+            with upstream.speaking(conversation):
+                if needed and not conversation.server.has(needed):
+                    return Reply({"completion": {"values": []}}, {}, 0)
+                return await _ask(upstream, conversation, asked, context, clock)
         except SessionLost:
             # It was not even looked at, so that asking again is asking once.
             upstream.lose(key, conversation)
@@ -264,7 +266,7 @@ async def _ask(
     if not conversation.capabilities or conversation.server.modern:
         hearing = Hearing(context, conversation, upstream, clock)
         return await _request(upstream, conversation, asked, hearing)
-    held = Held(context.principal.actor)
+    held = Held(whose(context.principal))
     # A call that may be done twice needs not to wait: it is made again with the answer.
     held.hearing = Hearing(context, conversation, upstream, clock, None if asked.repeatable else held)
     held.begin(_request(upstream, conversation, asked, held.hearing))

@@ -15,7 +15,7 @@ import orjson
 
 from core.errors import SourceError
 from servers.execution.backends.mcp.exchange import Reply
-from servers.execution.contract import InputRequired
+from servers.execution.contract import InputRequired, Principal
 
 if TYPE_CHECKING:
     from servers.execution.backends.mcp.hearing import Hearing
@@ -26,11 +26,20 @@ MAX_HELD: Final = 200
 """Of one source in one process."""
 
 
+Whose = tuple[str, str]
+"""A caller on one of a team's servers: what is kept for one is for no other."""
+
+
+def whose(principal: Principal) -> Whose:
+    """Whom something is kept for. Its second part is empty for whoever has no credential."""
+    return principal.server, principal.identity
+
+
 class Held:
     """One such call, from its beginning: most of them never ask, and are never held."""
 
-    def __init__(self, actor: str) -> None:
-        self.actor = actor
+    def __init__(self, whose: Whose) -> None:
+        self.whose = whose
         self.required: InputRequired | None = None
         self.hearing: Hearing | None = None
         self._task: asyncio.Task[Reply] | None = None
@@ -111,10 +120,10 @@ class Holding:
         self._held[name] = held, timer
         return InputRequired(required.asks, orjson.dumps({"held": name}).decode())
 
-    def take(self, name: str, actor: str) -> Held:
+    def take(self, name: str, whose: Whose) -> Held:
         """The call of this name. Raises ``SourceError`` where it does not wait here."""
         held, timer = self._held.get(name, (None, None))
-        if held is None or timer is None or held.actor != actor:
+        if held is None or timer is None or held.whose != whose:
             raise SourceError(
                 "The call that waited for this answer is not here any more: it waited too long, or another process of "
                 "Marina has it. Make the call again.",

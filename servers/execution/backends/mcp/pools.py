@@ -1,7 +1,7 @@
 """What is kept of upstream MCP servers while they are used: connections, and sessions by whom they are for.
 
 A session is one caller's: what an upstream keeps in it reaches no one else. They are bounded in number and age, and
-ended when they are not used. One process, one event loop.
+ended when they are not used. Whoever has no credential gets one for each call. One process, one event loop.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from core.outbound import AllowAddress
 from servers.execution.backends.mcp.exchange import Endpoint
-from servers.execution.backends.mcp.held import Holding
+from servers.execution.backends.mcp.held import Holding, Whose
 from servers.execution.backends.mcp.lines import Lines
 from servers.execution.backends.mcp.session import Conversation, Server, begin, discover
 from servers.execution.backends.mcp.settings import McpSettings, read_settings
@@ -32,8 +32,17 @@ SERVER_SECONDS: Final = 600.0
 """For how long it is believed what era an upstream is of."""
 MAX_CONNECTIONS: Final = 64
 
-Key = tuple[str, frozenset[str]]
-"""Whom a session is for: the caller, and what its client can be asked."""
+
+class Key(NamedTuple):
+    """Whom a session is for, and what its client can be asked."""
+
+    whose: Whose
+    capabilities: frozenset[str]
+
+    @property
+    def lasts(self) -> bool:
+        """Whether a later call can be told to be the same caller's."""
+        return bool(self.whose[1])
 
 
 class Upstream:
@@ -69,6 +78,8 @@ class Upstream:
         if found is not None and found.began > now - SESSION_SECONDS:
             found.used = now
             return found
+        if not key.lasts:
+            return await self._for_once(key, capabilities)
         lock = self._beginning.setdefault(key, asyncio.Lock())
         try:
             async with lock:
@@ -144,6 +155,15 @@ class Upstream:
         if self._server is not None:
             return Conversation(self.endpoint, self._server, capabilities)
         return await begin(self.endpoint, capabilities, self.aside)
+
+    async def _for_once(self, key: Key, capabilities: Mapping[str, Any]) -> Conversation:
+        """A conversation for one call: ended after it, unless there is nothing that an upstream could keep in it."""
+        conversation = await self._begin(capabilities)
+        if conversation.id:
+            conversation.over = True
+        else:
+            self._keep(key, conversation)
+        return conversation
 
     def _keep(self, key: Key, conversation: Conversation) -> None:
         while len(self._sessions) >= MAX_SESSIONS:

@@ -78,6 +78,8 @@ class Conversation:
     over: bool = False
     log_level: str = ""
     _last: int = 1
+    _parting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """What is told of a request is told before the session's end is."""
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -139,20 +141,22 @@ class Conversation:
             return
         content = notification_bytes("notifications/cancelled", {"requestId": rpc_id, "reason": reason})
         with contextlib.suppress(OutboundRefused):
-            await self.send(content, aside)
+            async with self._parting:
+                await self.send(content, aside)
 
     async def end(self, aside: Endpoint) -> None:
         """End the session (2025-11-25 basic/transports, "Session Management"). An upstream may refuse to."""
         if not self.id:
             return
         with contextlib.suppress(OutboundRefused):
-            await aside.client.send(
-                "DELETE",
-                aside.url,
-                headers=[*aside.signing, *self.headers],
-                seconds=ASIDE_SECONDS,
-                most_bytes=65_536,
-            )
+            async with self._parting:
+                await aside.client.send(
+                    "DELETE",
+                    aside.url,
+                    headers=[*aside.signing, *self.headers],
+                    seconds=ASIDE_SECONDS,
+                    most_bytes=65_536,
+                )
 
 
 def envelope(capabilities: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from tests.servers.execution.mcp.shipyard import Era, open_shipyard
 class Client(Detached):
     """Whoever makes a call: keeps what it is told."""
 
-    def __init__(self, actor: str = "key:1") -> None:
-        super().__init__(Principal(actor=actor, tenant="team", server="default", request_id="r"))
+    def __init__(self, identity: str = "key:1", *, server: str = "default") -> None:
+        # The log calls them all the same.
+        super().__init__(Principal("key", "team", server, "r", identity))
         self.told: list[Any] = []
         self.wants_progress = True
         self.log_level = "debug"

@@ -38,8 +38,8 @@ def answer_of(question: Question) -> Mapping[str, Any]:
 class Asking(Client):
     """A client that declared that it can be asked."""
 
-    def __init__(self, actor: str = "key:1") -> None:
-        super().__init__(actor)
+    def __init__(self, identity: str = "key:1") -> None:
+        super().__init__(identity)
         self.asked: list[Question] = []
 
     def can(self, method: AskMethod, part: str = "") -> bool:
@@ -57,8 +57,8 @@ class OfLegacy(Asking):
 class OfModern(Asking):
     """Is asked by the end of the run, which begins again with its answers."""
 
-    def __init__(self, actor: str = "key:1", *, answers: Answers | None = None, kept: str = "") -> None:
-        super().__init__(actor)
+    def __init__(self, identity: str = "key:1", *, answers: Answers | None = None, kept: str = "") -> None:
+        super().__init__(identity)
         self.answers = dict(answers or {})
         self.kept = kept
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+import anyio.to_thread
 import pytest
 
-from servers.execution.backends.mcp.pools import (
-    MAX_SESSIONS,
-    SESSION_IDLE_SECONDS,
-)
+from servers.execution.backends.mcp.pools import MAX_SESSIONS, SESSION_IDLE_SECONDS
+from servers.execution.contract import InputRequired, Operation
 from tests.marina.harbour import Harbour
 from tests.servers.execution.mcp.conftest import Ask, Client
+from tests.servers.execution.mcp.shipyard import open_shipyard
+from tests.servers.execution.mcp.test_asking import OfModern, answer_of
 
 pytestmark = pytest.mark.anyio
 
@@ -28,10 +29,72 @@ def sessions_of(yard: Harbour) -> set[str]:
 async def test_calls_of_one_caller_share_a_session_and_callers_share_none(
     ask: Ask, legacy_yard: Harbour
 ) -> None:
-    for actor in ("key:1", "key:2", "key:1", "key:1"):
-        await ask.call(legacy_yard.url, "add", SUM, client=Client(actor))
+    for identity in ("key:1", "key:2", "key:1", "key:1"):
+        await ask.call(legacy_yard.url, "add", SUM, client=Client(identity))
     assert len(legacy_yard.of("initialize")) == 2
     assert len(sessions_of(legacy_yard)) == 2
+
+
+async def test_a_caller_has_another_session_on_another_server(ask: Ask, legacy_yard: Harbour) -> None:
+    for server in ("default", "other", "default"):
+        await ask.call(legacy_yard.url, "add", SUM, client=Client(server=server))
+    assert len(sessions_of(legacy_yard)) == 2
+
+
+async def test_each_call_of_a_stranger_has_a_session_that_ends_with_it(
+    ask: Ask, legacy_yard: Harbour
+) -> None:
+    await asyncio.gather(*(ask.call(legacy_yard.url, "add", SUM, client=Client("")) for _ in range(3)))
+    with pytest.raises(InputRequired):
+        await ask.call(legacy_yard.url, "name_it", client=OfModern(""))
+    async with ask.backend.upstreams.use(ask.source(legacy_yard.url)) as upstream:
+        assert (upstream.sessions, len(upstream.holding)) == (0, 1)
+    await ask.engine.close()
+    assert len(sessions_of(legacy_yard)) == len(legacy_yard.of("tools/call")) == 4
+    assert len(legacy_yard.verbs("DELETE")) == 4
+
+
+async def test_a_strangers_answer_finds_the_call_that_waits_for_it(ask: Ask, legacy_yard: Harbour) -> None:
+    with pytest.raises(InputRequired) as asked:
+        await ask.call(legacy_yard.url, "name_it", client=OfModern(""))
+    answers = {key: answer_of(question) for key, question in asked.value.asks.items()}
+    client = OfModern("", answers=answers, kept=asked.value.kept)
+    assert (await ask.call(legacy_yard.url, "name_it", client=client)).text == "named Argo"
+    assert len(legacy_yard.of("tools/call")) == 1
+
+
+async def test_what_a_stranger_stops_waiting_for_is_stopped_before_its_session_ends(
+    ask: Ask, legacy_yard: Harbour
+) -> None:
+    call = asyncio.create_task(ask.call(legacy_yard.url, "moor", client=Client("")))
+    await anyio.to_thread.run_sync(legacy_yard.waiting.wait, 10)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await anyio.to_thread.run_sync(legacy_yard.cancelled.wait, 10)
+    await ask.engine.close()
+    assert [seen.method or seen.verb for seen in legacy_yard.seen][-2:] == [
+        "notifications/cancelled",
+        "DELETE",
+    ]
+
+
+async def test_strangers_share_what_an_upstream_without_sessions_was_asked_once(ask: Ask) -> None:
+    with open_shipyard("legacy", stateless=True) as yard:
+        for _ in range(3):
+            await ask.call(yard.url, "add", SUM, client=Client(""))
+        assert len(yard.of("initialize")) == 1
+
+
+async def test_arguments_are_completed_in_the_session_of_who_types_them(
+    ask: Ask, legacy_yard: Harbour
+) -> None:
+    source = ask.source(legacy_yard.url)
+    await ask.call(legacy_yard.url, "add", SUM)
+    await ask.engine.complete(
+        source, Operation("prompt", {"name": "greet"}), "name", "A", {}, context=Client()
+    )
+    assert len(legacy_yard.of("initialize")) == 1
 
 
 async def test_calls_that_begin_at_once_begin_one_session(ask: Ask, legacy_yard: Harbour) -> None:
@@ -71,7 +134,7 @@ async def test_the_oldest_session_makes_room_for_a_new_one(ask: Ask, legacy_yard
 
 
 async def test_a_modern_server_has_no_session(ask: Ask, modern_yard: Harbour) -> None:
-    for actor in ("key:1", "key:2"):
-        await ask.call(modern_yard.url, "add", SUM, client=Client(actor))
+    for identity in ("key:1", "key:2"):
+        await ask.call(modern_yard.url, "add", SUM, client=Client(identity))
     await ask.engine.close()
     assert [seen.method for seen in modern_yard.seen] == ["server/discover", "tools/call", "tools/call"]

@@ -1,0 +1,38 @@
+"""Whom operations take a caller for: nobody is anybody else, whatever the log calls them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+from servers.services.limits import anonymous_caller
+from servers.services.principals import identity_of, principal_as
+from tenants.access import Caller
+
+KEY = Caller(1, "acme", "key:Laptop", credential_id=uuid4())
+
+
+def test_two_credentials_of_one_name_are_two_callers() -> None:
+    other = replace(KEY, credential_id=uuid4())
+    assert principal_as(KEY, "default", "r").actor == principal_as(other, "default", "r").actor
+    assert identity_of(KEY) != identity_of(other)
+
+
+def test_an_app_that_asks_its_member_for_more_stays_the_same_caller() -> None:
+    app = replace(KEY, principal="client:7:9", user_id=9)
+    assert identity_of(app) == identity_of(replace(app, credential_id=uuid4()))
+    assert identity_of(app) != identity_of(replace(app, principal="client:7:8", user_id=8))
+
+
+def test_a_person_is_one_caller_by_whatever_address_they_are_called() -> None:
+    person = Caller(1, "acme", "user:ann@example.com", user_id=9)
+    assert identity_of(person) == identity_of(replace(person, actor="user:ann@example.org"))
+    assert identity_of(person) not in {"", identity_of(replace(person, user_id=8)), identity_of(KEY)}
+
+
+def test_whoever_has_no_credential_is_told_apart_by_nothing() -> None:
+    strangers = [
+        anonymous_caller(1, "acme", "default", address, frozenset())
+        for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")
+    ]
+    assert {identity_of(each) for each in strangers} == {""}

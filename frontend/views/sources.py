@@ -167,14 +167,17 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
 @require_POST
 @tenant_page(Action.SOURCES_CHANGE)
 def source_refresh(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpResponse:
-    """Take over what the source brings now, and say what changed; of what others describe, show first what would."""
+    """Take over what the source brings now, and say what changed.
+
+    What would is shown first where others describe it, or where something ends by it that a server offers otherwise.
+    """
     row = get_source(source_id, caller=caller)
     kind = find_kind(row.kind)
     try:
         moves = kind is not None and (kind.describes_itself or kind.documents & row.settings.keys())
-        if moves and "seen" not in request.POST:
+        if "seen" not in request.POST:
             differences = preview_refresh(source_id, caller=caller)
-            if differences:
+            if (moves and differences) or any(each.ends for each in differences):
                 context = {"source": row, "kind": kind, "differences": differences}
                 return page(request, caller, "source_refresh.html", "sources", context)
         done = refresh_source(source_id, caller=caller)
@@ -279,9 +282,13 @@ def _form(
 
 
 def _refreshed_words(name: str, done: Refreshed) -> str:
+    told = {
+        verb: [*names.tools, *names.resources, *names.prompts]
+        for verb, names in (("added", done.added), ("changed", done.changed), ("removed", done.removed))
+    }
+    told["ended versions of"] = sorted({f"{each['tool']} on {each['server']}" for each in done.ended})
     parts = []
-    for verb, names in (("added", done.added), ("changed", done.changed), ("removed", done.removed)):
-        each = [*names.tools, *names.resources, *names.prompts]
+    for verb, each in told.items():
         if each:
             more = f" and {len(each) - 5} more" if len(each) > 5 else ""
             parts.append(f"{verb} {', '.join(each[:5])}{more}")

@@ -208,6 +208,10 @@ class DifferenceSerializer(serializers.Serializer[Any]):
     tool = serializers.CharField()
     words = serializers.ListField(child=serializers.CharField())
     breaking = serializers.BooleanField(help_text="Whether calls as before may be refused.")
+    ends = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Of a tool that goes: the pins, versions beside and canaries of servers that go with it.",
+    )
 
 
 class RefreshedSerializer(serializers.Serializer[Any]):

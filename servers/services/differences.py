@@ -34,12 +34,16 @@ _FIELDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What became of one tool. ``breaking``: who called it as before may be refused, or read something else."""
+    """What became of one tool. ``breaking``: who called it as before may be refused, or read something else.
+
+    ``ends`` are sentences on the versions of it that servers pin, offer beside or try, and that go with it.
+    """
 
     kind: Kind
     tool: str
     words: Sequence[str]
     breaking: bool = False
+    ends: Sequence[str] = ()
 
 
 def diff_tools(before: Iterable[Offered], after: Iterable[Offered]) -> list[Difference]:

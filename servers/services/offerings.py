@@ -17,6 +17,7 @@ from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
 from servers.services.differences import Difference, Words
 from servers.services.prompts import prompt_fields
 from servers.services.resources import require_free_uris, resource_fields
+from servers.services.served_versions import ending_with
 from servers.services.tools import renew_tool, store_tools
 from tenants.access import Caller
 from tenants.services.inputs import as_json, name_taken, refuse
@@ -51,6 +52,8 @@ class Refreshed:
     added: Names = field(default_factory=Names)
     changed: Names = field(default_factory=Names)
     removed: Names = field(default_factory=Names)
+    ended: list[dict[str, Any]] = field(default_factory=list)
+    """The versions of removed tools that servers offered otherwise, as the log has them."""
     differences: Sequence[Difference] = ()
 
     def __bool__(self) -> bool:
@@ -117,10 +120,11 @@ def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *,
     present = {tool.name: tool for tool in Tool.objects.filter(source=source).select_related("current")}
     offered = {each.name: each for each in tools_of(source, offering)}
     new: list[Offered] = []
-    for name, tool in present.items():
-        if tool.brought and name not in offered:
-            tool.delete()
-            done.removed.tools.append(name)
+    gone = [tool for name, tool in present.items() if tool.brought and name not in offered]
+    done.ended.extend(ending_with(gone))
+    for tool in gone:
+        done.removed.tools.append(tool.name)
+        tool.delete()
     for name, each in offered.items():
         row = present.get(name)
         if row is not None and not row.brought and _same_operation(row, each):

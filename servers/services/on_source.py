@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from servers.execution.contract import Offered, Operation
-from servers.models import DataSource, Prompt, Resource, Tool
-from servers.services.differences import Words
+from servers.models import DataSource, Prompt, Resource, ServedVersion, Tool
+from servers.services.differences import Difference, Words, diff_tools, diff_words
+from servers.services.served_versions import ending_words
 
+_GOING: Final = ("removed", "renamed")
+"""What is kept of neither: a tool of another name is another tool."""
 _PROMPT_FIELDS: Final = ("title", "description", "kind", "definition", "arguments", "icons")
 _RESOURCE_FIELDS: Final = (
     "name",
@@ -21,6 +26,34 @@ _RESOURCE_FIELDS: Final = (
     "annotations",
     "icons",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What came with a source, as it is stored at one moment; ``served`` are sentences on what ends with each tool."""
+
+    tools: list[Offered]
+    words: dict[str, Words]
+    served: Mapping[str, list[str]]
+
+    def compared_with(self, tools: Iterable[Offered], words: Mapping[str, Words]) -> list[Difference]:
+        """How this would differ from it, with what of a tool that goes would end."""
+        return [
+            *(
+                replace(each, ends=self.served.get(each.tool, ())) if each.kind in _GOING else each
+                for each in diff_tools(self.tools, tools)
+            ),
+            *diff_words(self.words, words),
+        ]
+
+
+def standing_on(source: DataSource) -> Standing:
+    """What came with a source, and which versions of it servers offer otherwise."""
+    served: dict[str, list[str]] = {}
+    rows = ServedVersion.objects.filter(tool__source=source, tool__brought=True)
+    for row in rows.select_related("server", "tool", "version"):
+        served.setdefault(row.tool.name, []).append(ending_words(row))
+    return Standing(brought_tools(source), brought_words(source), served)
 
 
 def brought_tools(source: DataSource) -> list[Offered]:

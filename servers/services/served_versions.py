@@ -131,6 +131,22 @@ def served_name(served: ServedVersion) -> str:
     return alias_of(tool, served.version.number) if served.use == Use.BESIDE else tool
 
 
+def ending_with(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """What servers offer of tools that are about to go, as the log has it. In the scope that is open."""
+    return [shown_served(each) for each in _rows().filter(tool__in=tools)] if tools else []
+
+
+def ending_words(served: ServedVersion) -> str:
+    """That it goes with its tool, in a sentence."""
+    number = served.version.number
+    does = {
+        Use.PIN: f"has version {number} pinned",
+        Use.BESIDE: f"offers version {number} beside it, as {served_name(served)}",
+        Use.CANARY: f"tries version {number} with some",
+    }[Use(served.use)]
+    return f"The server {served.server.slug} {does}: that ends."
+
+
 def shown_served(served: ServedVersion) -> dict[str, Any]:
     """What is offered and how, as the log has it."""
     shown: dict[str, Any] = {

@@ -22,10 +22,10 @@ from servers.models import DataSource, ServerSource, Tool
 from servers.services.aliases import require_no_alias
 from servers.services.bounds import check_name, check_prefix
 from servers.services.changes import publish_change
-from servers.services.differences import Difference, diff_tools, diff_words
+from servers.services.differences import Difference
 from servers.services.kinds import backend_of
 from servers.services.offerings import Refreshed, free_prefix, take_over, tools_of, words_of
-from servers.services.on_source import brought_tools, brought_words, names_on, own_words
+from servers.services.on_source import brought_tools, brought_words, names_on, own_words, standing_on
 from servers.services.runtime import get_runtime
 from servers.services.sealed import SecretAway, open_source
 from servers.services.secret_references import (
@@ -36,6 +36,7 @@ from servers.services.secret_references import (
     put_uses,
     uses_of,
 )
+from servers.services.served_versions import ending_with
 from servers.services.slow_statements import KeptStatement
 from tenants.access import Caller
 from tenants.roles import Action
@@ -163,7 +164,7 @@ def update_source(
             source.name = name
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save()
-        after = {**_shown(source), "settings_replaced": settings is not None}
+        after = {**_shown(source), "settings_replaced": settings is not None, **_ended(done.ended)}
         publish_change(caller.tenant_id)
         require_no_alias(done.added.tools)
         record_change("source.changed", caller=caller, before=before, after=after)
@@ -183,23 +184,20 @@ def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> 
         source = _source(source_id, lock=True)
         if source.version != version:
             raise Conflict("The data source was changed meanwhile. Try again.", code="version_moved")
-        before, words = brought_tools(source), brought_words(source)
+        standing = standing_on(source)
         kept = backend.keep_settings(cleaned)
         done = take_over(source, _offered(backend, cleaned), caller=caller)
         if kept != execution_source(source).settings:
             _store_settings(source, backend, cleaned, uses_of(source))
             source.save()
-        differences = [
-            *diff_tools(before, brought_tools(source)),
-            *diff_words(words, brought_words(source)),
-        ]
+        differences = standing.compared_with(brought_tools(source), brought_words(source))
         done = replace(done, differences=differences)
         if done:
             publish_change(caller.tenant_id)
             require_no_alias(done.added.tools)
         states = {"added": done.added, "changed": done.changed, "removed": done.removed}
         after = {**_shown(source), **{state: names.shown() for state, names in states.items()}}
-        record_change("source.refreshed", caller=caller, after=after)
+        record_change("source.refreshed", caller=caller, after={**after, **_ended(done.ended)})
     return done
 
 
@@ -210,10 +208,8 @@ def preview_refresh(source_id: UUID, *, caller: Caller, document: Any = None) ->
     offering = _offered(backend, cleaned)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id)
-        return [
-            *diff_tools(brought_tools(source), tools_of(source, offering)),
-            *diff_words(brought_words(source), words_of(source, offering)),
-        ]
+        standing = standing_on(source)
+        return standing.compared_with(tools_of(source, offering), words_of(source, offering))
 
 
 def delete_source(source_id: UUID, *, caller: Caller) -> None:
@@ -251,7 +247,8 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
                 code="source_in_use",
                 data={"made": made},
             )
-        before = {**_shown(source), **names_on(source)}
+        ended = ending_with(list(Tool.objects.filter(source=source)))
+        before = {**_shown(source), **names_on(source), **_ended(ended)}
         source.delete()
         publish_change(caller.tenant_id)
         record_change("source.deleted", caller=caller, before=before)
@@ -426,6 +423,11 @@ def _cleaned_anew(source: DataSource, settings: object) -> tuple[Backend, dict[s
     if lost:
         raise InvalidInput(f"{lost[0]['path']}: {lost[0]['message']}", errors=lost)
     return backend, cleaned
+
+
+def _ended(ended: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What servers had set for tools that went, for the log; nothing is said where there was none."""
+    return {"ended": list(ended)} if ended else {}
 
 
 def _own_tools(source: DataSource) -> list[str]:

@@ -19,7 +19,8 @@ from servers.services.kinds import Kind, list_kinds
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
 from servers.services.runtime import get_runtime
-from servers.services.servers import count_offered, create_server
+from servers.services.served_versions import serve_version
+from servers.services.servers import count_offered, create_server, list_servers
 from servers.services.sources import create_source, execution_source, list_sources
 from servers.services.tools import list_tools
 from tenants.roles import Role
@@ -356,3 +357,19 @@ def test_a_server_that_offers_prompts_alone_is_no_problem_and_one_of_nothing_is(
     create_server("none", "None", "private", [], caller=team.owner)
     assert check_connection("prompts", caller=team.owner).problems == ()
     assert "offers nothing" in check_connection("none", caller=team.owner).problems[0]
+
+
+def test_what_servers_had_set_for_a_tool_that_goes_is_shown_before_it_ends(
+    client: Client, team: Team, shelf: str
+) -> None:
+    source = made(team, shelf)
+    server = list_servers(caller=team.owner)[0]
+    serve_version(server.pk, "add", 1, "pin", caller=team.owner)
+    fill_shelf(shelf, tools=["subtract"])
+    url = f"/app/{team.slug}/data-sources/{source.pk}/refresh"
+    body = client.post(url).content.decode()
+    assert "The server default has version 1 pinned: that ends." in body
+    assert [each.name for each in list_tools(caller=team.owner)] == ["add"]
+    done = client.post(url, {"seen": "yes"}, follow=True).content.decode()
+    assert "ended versions of add on default" in done
+    assert [each.name for each in list_tools(caller=team.owner)] == ["subtract"]

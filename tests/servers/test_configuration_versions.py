@@ -47,3 +47,13 @@ def test_a_tool_that_a_server_is_bound_to_is_not_taken_away_by_a_file(team: Team
     (fault,) = refused.value.errors
     assert fault["path"] == "tools.old"
     assert "End that first" in fault["message"]
+
+
+def test_a_plan_says_what_servers_had_set_for_tools_that_go_with_their_source(team: Team) -> None:
+    create_source("db", "postgres", {"dsn": "postgresql://u:p@db.example.com/d"}, caller=team.owner)
+    serve_version(list_servers(caller=team.owner)[0].pk, "list_tables", 1, "beside", caller=team.owner)
+    plan = plan_configuration("marina: 1\nsources: {}", prune=True, caller=team.owner)
+    (change,) = plan.changes
+    told = "Of list_tables: The server default offers version 1 beside it, as list_tables_v1: that ends."
+    assert (change.action, change.name) == ("delete", "db")
+    assert told in change.notes

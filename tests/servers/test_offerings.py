@@ -7,8 +7,10 @@ import secrets
 import pytest
 
 from core.loop import run_async
-from servers.models import DataSource, Tool
+from servers.models import DataSource, ServedVersion, Server, Tool
 from servers.services.runtime import get_runtime
+from servers.services.served_versions import serve_version
+from servers.services.servers import create_server
 from servers.services.sources import execution_source
 from servers.services.surfaces import Surface
 from tenants.models import Tenant
@@ -243,6 +245,50 @@ def test_a_refresh_takes_over_what_is_new_changed_and_gone(team: Team, shelf: st
     assert set(rows(team, "prompts")) == {"summary"}
     [record] = rest.get(f"/tenants/{team.slug}/audit/records?kind=source.refreshed").body["results"]
     assert record["arguments"]["after"]["removed"]["tools"] == ["echo_twice"]
+
+
+def test_a_refresh_says_what_servers_had_set_for_tools_that_go(team: Team, shelf: str) -> None:
+    fill_shelf(shelf, tools=["echo", "add", "keep"])
+    put_up(team, shelf)
+    fill_shelf(shelf, tools=["echo", "add", shelf_tool("keep", description="Kept.")])
+    create_server("shop", "Shop", "private", None, caller=team.owner)
+    refresh(team)
+    with tenant_scope(team.tenant_id):
+        source = DataSource.objects.get(name="books")
+        slugs = {row.slug: row.pk for row in Server.objects.all()}
+    for slug, tool, use in (
+        ("default", "echo", "pin"),
+        ("shop", "echo", "beside"),
+        ("shop", "echo", "canary"),
+        ("shop", "add", "pin"),
+        ("shop", "keep", "pin"),
+    ):
+        share = 5 if use == "canary" else None
+        serve_version(slugs[slug], tool, 1, use, share, caller=team.owner)
+    fill_shelf(shelf, tools=["keep"])
+    path = f"/tenants/{team.slug}/data-sources/{source.id}/refresh"
+    ends = {
+        "add": ["The server shop has version 1 pinned: that ends."],
+        "echo": [
+            "The server default has version 1 pinned: that ends.",
+            "The server shop offers version 1 beside it, as echo_v1: that ends.",
+            "The server shop tries version 1 with some: that ends.",
+        ],
+        "keep": [],
+    }
+    preview = Rest.admin(team).post(path, {"preview": True}).body["differences"]
+    assert {each["tool"]: each["ends"] for each in preview} == ends
+    assert {each["tool"]: each["ends"] for each in refresh(team).body["differences"]} == ends
+    with tenant_scope(team.tenant_id):
+        assert [row.tool.name for row in ServedVersion.objects.select_related("tool")] == ["keep"]
+    kind = f"/tenants/{team.slug}/audit/records?kind=source.refreshed"
+    ended = Rest.admin(team).get(kind).body["results"][0]["arguments"]["after"]["ended"]
+    assert sorted((each["server"], each["tool"], each["use"]) for each in ended) == [
+        ("default", "echo", "pin"),
+        ("shop", "add", "pin"),
+        ("shop", "echo", "beside"),
+        ("shop", "echo", "canary"),
+    ]
 
 
 def test_a_refresh_of_the_same_changes_and_announces_nothing(team: Team, shelf: str) -> None:

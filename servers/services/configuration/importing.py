@@ -24,6 +24,7 @@ from servers.services.configuration.settings import (
 )
 from servers.services.configuration.states import State, describe_state, load_state
 from servers.services.kinds import list_kinds
+from servers.services.served_versions import ending_words
 from servers.services.sources import list_sources
 from tenants.access import Caller
 from tenants.models import Tenant
@@ -165,11 +166,15 @@ def _converge(
         raise file.refusal(run.faults)
     after = load_state(caller=caller)
     has = _brought_names(after)
+    ended = _ended(before, after)
     return compare(
         was,
         describe_state(after),
         renewed={name: each.renewed for name, each in wanted.items()},
-        brought={name: describe_brought(had.get(name, {}), has.get(name, {})) for name in {*had, *has}},
+        brought={
+            name: [*describe_brought(had.get(name, {}), has.get(name, {})), *ended.get(name, ())]
+            for name in {*had, *has}
+        },
     )
 
 
@@ -178,3 +183,14 @@ def _brought_names(state: State) -> dict[str, dict[str, set[str]]]:
         name: {section: set(rows) for section, rows in state.brought(row).items()}
         for name, row in state.sources.items()
     }
+
+
+def _ended(before: State, after: State) -> dict[str, list[str]]:
+    """Sentences on what servers that stay had set for tools that go, by the names of their sources."""
+    stays = {row.pk for row in after.served}
+    sentences: dict[str, list[str]] = {}
+    for row in before.served:
+        if row.pk not in stays and row.server.slug in after.servers:
+            told = f"Of {row.tool.name}: {ending_words(row)}"
+            sentences.setdefault(row.tool.source.name, []).append(told)
+    return sentences

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import InvalidInput, SourceError
 from servers.execution.contract import Offered
-from servers.models import DataSource, Prompt, Resource, Server, Tool, ToolVersion
+from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, Tool, ToolVersion
 from servers.services.configuration.form import Section
 from servers.services.configuration.settings import written_settings
 from servers.services.handmade import prompt_definition, resource_definition
@@ -29,13 +29,17 @@ _WORDS = ("title", "description")
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The rows of a team: sources, published tools and prompts by name, resources by URI, servers by slug."""
+    """The rows of a team: sources, published tools and prompts by name, resources by URI, servers by slug.
+
+    ``served`` is what no file has: which versions of tools servers offer otherwise.
+    """
 
     sources: Mapping[str, DataSource]
     tools: Mapping[str, Tool]
     resources: Mapping[str, Resource]
     prompts: Mapping[str, Prompt]
     servers: Mapping[str, Server]
+    served: Sequence[ServedVersion] = ()
 
     def own(self, section: Section) -> dict[str, Any]:
         """The rows of a section that a file has entries for: all but what came with a source."""
@@ -61,6 +65,7 @@ def load_state(*, caller: Caller) -> State:
         resources={row.uri: row for row in list_resources(caller=caller)},
         prompts={row.name: row for row in list_prompts(caller=caller)},
         servers={row.slug: row for row in list_servers(caller=caller)},
+        served=list(ServedVersion.objects.select_related("server", "tool__source", "version")),
     )
 
 

@@ -63,6 +63,15 @@ def get_caching(tool_id: UUID, *, caller: Caller) -> Caching:
 def change_caching(
     tool_id: UUID, *, seconds: int | None = None, collapses: bool | None = None, caller: Caller
 ) -> Caching:
+    """As ``set_caching``, and how it is then. Not within a transaction: what was counted is read from Redis."""
+    return _described(
+        set_caching(tool_id, seconds=seconds, collapses=collapses, caller=caller), _counts(tool_id, caller)
+    )
+
+
+def set_caching(
+    tool_id: UUID, *, seconds: int | None = None, collapses: bool | None = None, caller: Caller
+) -> Tool:
     """Say how long results are kept (0: not at all), and whether calls made at once run once; ``None`` stays.
 
     What was kept so far is not given any more once ``seconds`` become fewer. Raises ``NotFound``, and ``InvalidInput``:
@@ -90,7 +99,7 @@ def change_caching(
             record_change(
                 "tool.cache_changed", caller=caller, before=before, after=_shown(tool), tool=tool.name
             )
-    return _described(tool, _counts(tool_id, caller))
+    return tool
 
 
 def clear_cache(tool_id: UUID, *, caller: Caller) -> None:

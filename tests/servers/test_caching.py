@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from core.loop import run_async
 from servers.models import Tool
 from servers.services.caching import get_caching
+from servers.services.configuration.importing import apply_configuration
 from servers.services.results.counts import Counter, Counts
 from servers.services.runtime import get_runtime
 from servers.services.tools import list_tools
@@ -19,6 +20,7 @@ from tenants.scoping import tenant_scope
 from tenants.services.log import search_records
 from tests.factories import Team, email_of, make_database, make_team
 from tests.rest import Answer, Rest
+from tests.servers.configuring import edited
 
 OFF = {"seconds": 0, "collapses": True}
 PIPE = {"parameters": {}, "steps": [{"tool": "list_tables", "output": "all"}], "result": "$all"}
@@ -192,3 +194,25 @@ def test_while_the_counts_cannot_be_read_the_rest_is_shown(
     monkeypatch.setattr(get_runtime(), "counter", Counter(bus))
     assert get_caching(tool.pk, caller=team.owner).counts is None
     run_async(bus.close())
+
+
+def test_a_file_sets_how_tools_share_without_asking_redis_in_its_transaction(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def read(*of: object) -> Counts:
+        asked.append(of)
+        return Counts()
+
+    monkeypatch.setattr(get_runtime().counter, "read", read)
+
+    def share(value: Any) -> None:
+        brought = {name: {"collapses": False} for name in ("list_tables", "describe_table")}
+        value["sources"]["db"]["brought"] = {"tools": brought}
+
+    apply_configuration(edited(team, share), caller=team.owner)
+    with tenant_scope(team.tenant_id):
+        alone = Tool.objects.filter(collapses=False).order_by("name").values_list("name", flat=True)
+        assert list(alone) == ["describe_table", "list_tables"]
+    assert asked == []

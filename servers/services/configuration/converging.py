@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from core.errors import Conflict, InvalidInput, NotFound, SourceError
 from servers.models import Server, Tool
-from servers.services.caching import change_caching
+from servers.services.caching import set_caching
 from servers.services.configuration.form import Section
 from servers.services.configuration.reading import Fault, File
 from servers.services.configuration.settings import Wanted
@@ -206,7 +206,7 @@ class Convergence:
         """Have a tool's calls share results as the entry says."""
         seconds, collapses = entry.get("cache_seconds", 0), entry.get("collapses", True)
         if (tool.cache_seconds, tool.collapses) != (seconds, collapses):
-            change_caching(tool.pk, seconds=seconds, collapses=collapses, caller=self.caller)
+            set_caching(tool.pk, seconds=seconds, collapses=collapses, caller=self.caller)
 
     def _tools_in_order(self) -> Sequence[str]:
         """The tools of the file, those that others call before them."""

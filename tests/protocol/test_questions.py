@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from servers.endpoint import questions
+from servers.services.changes import publish_change
 from servers.services.servers import create_server
 from servers.services.tool_versions import roll_back
-from servers.services.tools import change_tool, list_tools, set_tool_enabled
+from servers.services.tools import (
+    change_tool,
+    current_of,
+    list_tools,
+    offered_as,
+    renew_tool,
+    set_tool_enabled,
+)
+from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
 from tests.protocol.conftest import ALL_SCOPES, Records
 from tests.protocol.streamclient import LegacySession, begin, open_modern
 from tests.protocol.talker import FORM, URL, TalkerBackend
 from tests.protocol.waiting import wait_for
-from tests.protocol.wireclient import Answer, Endpoint
+from tests.protocol.wireclient import Answer, Endpoint, modern_meta
 
 CAPABILITIES: dict[str, Any] = {"elicitation": {}, "sampling": {}, "roots": {}}
 ACCEPT = {"action": "accept", "content": {"region": "eu"}}
@@ -357,3 +367,34 @@ def test_a_call_goes_on_with_the_version_that_asked(talk: Endpoint, talkers: Tea
     ran = [(each["tool_version"], each["outcome"]) for each in records(talkers, tool="ask")]
     assert next(each for each in ran if each[1] == "ok") == (1, "ok")
     assert (2, "ok") not in ran
+
+
+def test_headers_repeat_the_arguments_of_the_version_that_goes_on(talk: Endpoint, talkers: Team) -> None:
+    """Of version 2 alone, a header repeats an argument: where that is not given, there must be no such header."""
+
+    def call(asked: Any = None) -> Answer:
+        again = {"requestState": asked["requestState"], "inputResponses": {"region": ACCEPT}} if asked else {}
+        return talk.modern(
+            "tools/call",
+            {"name": "ask", "arguments": {}, **again},
+            meta=modern_meta(**{CAPABILITIES_KEY: CAPABILITIES}),
+            headers={"Mcp-Param-Region": "eu"} if asked else None,
+        )
+
+    tool = next(each for each in list_tools(caller=talkers.owner) if each.name == "ask")
+    first = call().result
+    with tenant_scope(talkers.tenant_id):
+        schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+        renew_tool(
+            tool,
+            replace(offered_as(tool, current_of(tool)), input_schema=schema),
+            caller=talkers.owner,
+        )
+        publish_change(talkers.tenant_id)
+    wait_for(lambda: "x-mcp-header" in talk.modern("tools/list").body.decode())
+    assert call(first).status == 200
+    second = call().result
+    roll_back(tool.pk, caller=talkers.owner)
+    wait_for(lambda: "x-mcp-header" not in talk.modern("tools/list").body.decode())
+    refused = call(second)
+    assert (refused.status, refused.error["code"]) == (400, -32020)

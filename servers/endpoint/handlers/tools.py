@@ -19,7 +19,7 @@ from servers.endpoint.handlers.answers import (
 )
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import MODERN, PLAIN, shape_of
-from servers.endpoint.mirroring import check_mirrored
+from servers.endpoint.mirroring import check_mirrored, mirrored_parameters
 from servers.endpoint.specification import is_at_least
 from servers.execution.contract import InputRequired
 from servers.services.calls import CallResult, call_tool
@@ -43,12 +43,18 @@ async def list_tools(incoming: Incoming) -> bytes:
 async def run_tool(incoming: Incoming) -> bytes:
     """Call a tool."""
     name, arguments = _call_params(incoming)
-    if incoming.modern and incoming.framed and name in incoming.view.mirrored:
-        check_mirrored(incoming.view.mirrored[name], arguments, incoming.headers)
     context = CallContext(incoming, name, arguments)
     surface = incoming.surface
     if context.retries is not None and context.retries.version is not None:
         surface = await incoming.runtime.surfaces.as_begun(surface, name, context.retries.version)
+    if incoming.modern and incoming.framed:
+        if surface is not incoming.surface:
+            # It goes on with the version that it began with, which may repeat others than the one that is offered.
+            check_mirrored(
+                mirrored_parameters(surface.by_name[name].input_schema), arguments, incoming.headers
+            )
+        elif name in incoming.view.mirrored:
+            check_mirrored(incoming.view.mirrored[name], arguments, incoming.headers)
     try:
         result = await call_tool(
             caller=incoming.caller,

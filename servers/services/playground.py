@@ -21,7 +21,7 @@ from servers.services.recording import CallRecord
 from servers.services.redaction import mask_text
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.surfaces import Surface
-from servers.services.visibility import require_server
+from servers.services.visibility import require_server, require_tool
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ, SERVER_CHARACTERS
 from tenants.roles import Action
@@ -169,6 +169,8 @@ async def _with_version(
     runtime: Runtime, caller: Caller, surface: Surface, tool_name: str, version: int
 ) -> Surface:
     caller.require(Action.TOOLS_CHANGE)
+    # As of a server: which versions there are of a tool that a key is kept from, it is not told.
+    require_tool(caller, tool_name)
     tool = await runtime.surfaces.find_version(surface, tool_name, version)
     if tool is None:
         raise NotFound(

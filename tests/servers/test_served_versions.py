@@ -377,3 +377,17 @@ def test_a_draft_is_tried_by_those_who_may_change_tools_only(team: Team) -> None
         with pytest.raises(MarinaError) as refused:
             try_tool("one", {}, caller=team.owner, **given)
         assert isinstance(refused.value, NotFound)
+
+
+def test_which_versions_there_are_is_not_told_to_a_key_that_is_kept_from_the_tool(team: Team) -> None:
+    kept = Caller(
+        team.tenant_id,
+        team.slug,
+        "key:kept",
+        credential_id=uuid4(),
+        scopes=frozenset({"admin", "tool:other"}),
+    )
+    for number in (1, 3, 99):
+        with pytest.raises(Forbidden) as refused:
+            try_tool("one", {}, version=number, caller=kept)
+        assert refused.value.rule == "scope:tool:one"

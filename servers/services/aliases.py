@@ -13,7 +13,7 @@ from typing import Final
 from core.errors import Conflict
 from servers.models import ServedVersion
 
-_ALIAS: Final = re.compile(r"(.+)_v[1-9][0-9]*")
+_ALIAS: Final = re.compile(r"(.+)_v([1-9][0-9]{0,8})")
 
 
 def alias_of(name: str, number: int) -> str:
@@ -21,9 +21,15 @@ def alias_of(name: str, number: int) -> str:
     return f"{name}_v{number}"
 
 
+def read_alias(name: str) -> tuple[str, int] | None:
+    """The tool and the number that such a name is of; ``None``: it is none. There may be no such tool."""
+    found = _ALIAS.fullmatch(name)
+    return None if found is None else (found[1], int(found[2]))
+
+
 def served_beside(names: Collection[str]) -> dict[str, ServedVersion]:
     """Those of the names that a server offers a version under, with one such server's. In the scope that is open."""
-    tools = {found[1] for name in names if (found := _ALIAS.fullmatch(name)) is not None}
+    tools = {found[0] for name in names if (found := read_alias(name)) is not None}
     if not tools:
         return {}
     rows = ServedVersion.objects.filter(use=ServedVersion.Use.BESIDE, tool__name__in=tools)

@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from core.errors import Forbidden, MarinaError, NotFound, SourceError
 from core.sealing import sealer
-from servers.models import Server, Tool
+from servers.models import ServedVersion, Server, Tool, ToolVersion
+from servers.services.aliases import read_alias
 from servers.services.decisions import CHECKS
 from servers.services.surfaces import Surface, SurfaceTool, load_surface
 from servers.services.validators import find_fault
@@ -208,12 +209,44 @@ def _surface_of(tenant_id: int, slug: str) -> Surface:
 def _why_missing(tenant_id: int, slug: str, name: str) -> str:
     """Why a server does not offer a tool, for those who may see what the team has."""
     with tenant_scope(tenant_id):
-        tool = Tool.objects.select_related("source").filter(name=name).first()
         server = Server.objects.filter(slug=slug).first()
-        if tool is None or server is None:
+        if server is None:
+            return "The team has no such server any more."
+        tool = _find(name)
+        if tool is not None:
+            return _why_not(tool, server) or "No version of the tool was published yet."
+        alias = read_alias(name)
+        tool = None if alias is None else _find(alias[0])
+        if alias is None or tool is None:
             return "The team has no tool of this name."
-        if not tool.enabled:
-            return "The tool is switched off."
-        if not server.offers_all and not server.sources.filter(pk=tool.source_id).exists():
-            return f"The server does not offer the data source {tool.source.name}, which the tool stands on."
-        return "No version of the tool was published yet."
+        return _why_not_beside(tool, alias[1], server)
+
+
+def _find(name: str) -> Tool | None:
+    return Tool.objects.select_related("source").filter(name=name).first()
+
+
+def _why_not(tool: Tool, server: Server) -> str:
+    """Why a server offers no version of a tool; empty where it could."""
+    if not tool.enabled:
+        return "The tool is switched off."
+    if not server.offers_all and not server.sources.filter(pk=tool.source_id).exists():
+        return f"The server does not offer the data source {tool.source.name}, which the tool stands on."
+    return ""
+
+
+def _why_not_beside(tool: Tool, number: int, server: Server) -> str:
+    """Why a server does not offer a version of a tool under a name of its own."""
+    version = ToolVersion.objects.filter(tool=tool, number=number).first()
+    if version is None:
+        return f"The team has no tool of this name, and its tool {tool.name} has no version {number}."
+    if version.state == ToolVersion.State.DISCARDED:
+        return (
+            f"The team has no tool of this name, and version {number} of its tool {tool.name} was discarded."
+        )
+    rows = ServedVersion.objects.filter(version=version, use=ServedVersion.Use.BESIDE)
+    slugs = list(rows.values_list("server__slug", flat=True))
+    if server.slug in slugs:
+        return f"It is version {number} of {tool.name}. {_why_not(tool, server)}".strip()
+    elsewhere = f", as {', '.join(slugs)} does" if slugs else ""
+    return f"The server does not offer version {number} of {tool.name} beside the current one{elsewhere}."

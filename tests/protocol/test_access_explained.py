@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from servers.models import Tool
 from servers.services.explaining import QUESTIONS, explain_call
-from servers.services.servers import create_server
+from servers.services.served_versions import serve_version
+from servers.services.servers import create_server, list_servers
 from servers.services.sources import create_source
-from servers.services.tools import set_tool_enabled
+from servers.services.tool_versions import discard_draft
+from servers.services.tools import change_tool, set_tool_enabled
 from tenants.models import ApiKey, Membership, OAuthAccessToken, OAuthAuthorization
 from tenants.oauth_addresses import resource
 from tenants.roles import Role
@@ -195,6 +197,23 @@ def test_each_reason_for_a_missing_tool_is_told(shop: Team) -> None:
     assert why("default", "routed").endswith("The tool is switched off.")
     assert "does not offer the data source probe-source" in why("bare", "echo")
     assert why("default", "gone").endswith("The team has no tool of this name.")
+    assert why("default", "gone_v1").endswith("The team has no tool of this name.")
+
+    assert why("default", "echo_v9").endswith(
+        "The team has no tool of this name, and its tool echo has no version 9."
+    )
+    default = next(each for each in list_servers(caller=shop.owner) if each.slug == "default")
+    assert why("default", "echo_v1").endswith("does not offer version 1 of echo beside the current one.")
+    serve_version(default.pk, "echo", 1, "beside", caller=shop.owner)
+    assert why("bare", "echo_v1").endswith("beside the current one, as default does.")
+    with tenant_scope(shop.tenant_id):
+        echo = Tool.objects.get(name="echo")
+        set_tool_enabled(echo.pk, False, caller=shop.owner)
+    assert why("default", "echo_v1").endswith("It is version 1 of echo. The tool is switched off.")
+    set_tool_enabled(echo.pk, True, caller=shop.owner)
+    change_tool(echo.pk, title="Otherwise", draft=True, caller=shop.owner)
+    discard_draft(echo.pk, 2, caller=shop.owner)
+    assert why("default", "echo_v2").endswith("version 2 of its tool echo was discarded.")
 
 
 def test_rest_explains_and_refuses_whoever_may_see_no_keys(shop: Team) -> None:

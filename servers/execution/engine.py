@@ -147,12 +147,7 @@ class Engine:
                     source, operation, argument, value, given, timeout=timeout, context=context
                 )
         except TimeoutError:
-            raise SourceError(
-                f"The data source {source.name} named no values within {timeout:g} s.",
-                code="source_timeout",
-                data={"seconds": timeout},
-                retryable=True,
-            ) from None
+            raise timed_out(source.name, timeout, "named no values within {} s.") from None
         if len(found.values) <= MAX_COMPLETIONS:
             return found
         return Completion(found.values[:MAX_COMPLETIONS], found.total or len(found.values), has_more=True)
@@ -172,10 +167,12 @@ class Engine:
             await backend.close()
 
 
-def timed_out(source: str, seconds: float) -> SourceError:
+def timed_out(
+    source: str, seconds: float, words: str = "did not answer within {} s, and the call was stopped."
+) -> SourceError:
     """What a call is told whose deadline passed."""
     return SourceError(
-        f"The data source {source} did not answer within {seconds:g} s, and the call was stopped.",
+        f"The data source {source} {words.format(f'{seconds:g}')}",
         code="source_timeout",
         data={"seconds": seconds},
         retryable=True,

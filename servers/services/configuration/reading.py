@@ -62,11 +62,6 @@ class File:
         return {"path": path, "message": f"Line {self.place.line_of(steps)}: {fault.message}"}
 
 
-def read_file(text: str | bytes) -> File:
-    """A file of its text. Raises ``InvalidInput`` with the path and line of each fault."""
-    return check_form(read_text(text))
-
-
 def read_text(text: str | bytes) -> YamlText:
     """What a text says, YAML or JSON, whatever it is. Raises ``InvalidInput``."""
     whole = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")

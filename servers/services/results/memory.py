@@ -85,11 +85,6 @@ class Memory:
             oldest_id, oldest = next(iter(self._tenants.items()))
             self._drop(oldest_id, oldest, next(iter(oldest.results)))
 
-    def weight_of(self, tenant_id: int) -> int:
-        """Bytes that one tenant's results take."""
-        tenant = self._tenants.get(tenant_id)
-        return 0 if tenant is None else tenant.weight
-
     def _drop(self, tenant_id: int, tenant: _Tenant, key: bytes) -> None:
         self.weight -= tenant.drop(key)
         if not tenant.results:

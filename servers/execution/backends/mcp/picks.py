@@ -27,11 +27,6 @@ class Picks:
             return False
         return not wanted or any(_compiled(each).fullmatch(name) for each in wanted)
 
-    def unmet(self, names: Sequence[str]) -> list[str]:
-        """The patterns that fit none of these names, those that leave out aside."""
-        wanted = [each for each in self.patterns if not each.startswith("!")]
-        return [each for each in wanted if not any(_compiled(each).fullmatch(name) for name in names)]
-
 
 def pick_faults(given: Any) -> list[tuple[str, str]]:
     """What is wrong with patterns as they were entered: each fault with its place."""

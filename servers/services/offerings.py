@@ -15,6 +15,7 @@ from servers.execution.contract import Offered, OfferedResource, Offering, Opera
 from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
 from servers.services.differences import Difference, Words
+from servers.services.on_source import came_with_source
 from servers.services.prompts import prompt_fields
 from servers.services.resources import require_free_uris, resource_fields
 from servers.services.served_versions import ending_with
@@ -117,7 +118,8 @@ def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refr
 
 
 def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *, caller: Caller) -> None:
-    present = {tool.name: tool for tool in Tool.objects.filter(source=source).select_related("current")}
+    rows = Tool.objects.filter(source=source).select_related("source", "current")
+    present = {tool.name: tool for tool in rows}
     offered = {each.name: each for each in tools_of(source, offering)}
     new: list[Offered] = []
     gone = [tool for name, tool in present.items() if tool.brought and name not in offered]
@@ -127,8 +129,7 @@ def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *,
         tool.delete()
     for name, each in offered.items():
         row = present.get(name)
-        if row is not None and not row.brought and _same_operation(row, each):
-            # Stored before sources marked what they bring.
+        if row is not None and not row.brought and came_with_source(row):
             row.brought = True
             row.save(update_fields=["brought"])
         if row is None or not row.brought:
@@ -235,10 +236,6 @@ def _with_prefix(description: str, prefix: str, names: Container[str]) -> str:
     if not prefix:
         return description
     return _WORD.sub(lambda found: prefix + found[0] if found[0] in names else found[0], description)
-
-
-def _same_operation(row: Tool, offered: Offered) -> bool:
-    return row.current is not None and row.current.kind == offered.operation.kind
 
 
 def _check_counts(offering: Offering) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from servers.execution.contract import Offered, Operation
 from servers.models import DataSource, Prompt, Resource, ServedVersion, Tool
 from servers.services.differences import Difference, Words, diff_tools, diff_words
+from servers.services.kinds import find_kind
 from servers.services.served_versions import ending_words
 
 _GOING: Final = ("removed", "renamed")
@@ -54,6 +55,22 @@ def standing_on(source: DataSource) -> Standing:
     for row in rows.select_related("server", "tool", "version"):
         served.setdefault(row.tool.name, []).append(ending_words(row))
     return Standing(brought_tools(source), brought_words(source), served)
+
+
+def came_with_source(tool: Tool) -> bool:
+    """Whether a tool came with its source: what was stored before sources marked theirs is told by what it does."""
+    if tool.brought:
+        return True
+    kind = find_kind(tool.source.kind)
+    return kind is not None and tool.current is not None and tool.current.kind not in kind.tool_kinds
+
+
+def own_tools(source: DataSource) -> list[str]:
+    """Names of the tools on this source that the team made itself; of a kind that is gone, none are known."""
+    if find_kind(source.kind) is None:
+        return []
+    tools = Tool.objects.filter(source=source, brought=False).select_related("source", "current")
+    return [tool.name for tool in tools if tool.current is not None and not came_with_source(tool)]
 
 
 def brought_tools(source: DataSource) -> list[Offered]:

@@ -25,7 +25,14 @@ from servers.services.changes import publish_change
 from servers.services.differences import Difference
 from servers.services.kinds import backend_of
 from servers.services.offerings import Refreshed, free_prefix, take_over, tools_of, words_of
-from servers.services.on_source import brought_tools, brought_words, names_on, own_words, standing_on
+from servers.services.on_source import (
+    brought_tools,
+    brought_words,
+    names_on,
+    own_tools,
+    own_words,
+    standing_on,
+)
 from servers.services.runtime import get_runtime
 from servers.services.sealed import SecretAway, open_source
 from servers.services.secret_references import (
@@ -232,7 +239,7 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
                 code="source_in_use",
                 data={"servers": slugs},
             )
-        own = _own_tools(source)
+        own = own_tools(source)
         if own:
             raise Conflict(
                 f"The tools {', '.join(own)} were made on data source {source.name}. Delete them first.",
@@ -428,26 +435,6 @@ def _cleaned_anew(source: DataSource, settings: object) -> tuple[Backend, dict[s
 def _ended(ended: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What servers had set for tools that went, for the log; nothing is said where there was none."""
     return {"ended": list(ended)} if ended else {}
-
-
-def _own_tools(source: DataSource) -> list[str]:
-    """Names of the tools on this source that did not come with it."""
-    # What was stored before sources marked what they bring is told by what it does.
-    tools = list(Tool.objects.filter(source=source, brought=False).select_related("current"))
-    try:
-        offered = backend_of(source.kind).offered(execution_source(source).settings).tools
-    except (SourceError, InvalidInput) as fault:
-        if fault.code == "document_missing":
-            # What is made of documents was never stored without a mark.
-            return [tool.name for tool in tools]
-        # Neither a kind that is gone nor settings that do not open may keep a source from being deleted.
-        return []
-    brought = [(each.operation.kind, dict(each.operation.definition)) for each in offered]
-    return [
-        tool.name
-        for tool in tools
-        if tool.current is not None and (tool.current.kind, tool.current.definition) not in brought
-    ]
 
 
 def _check_now(rows: Sequence[DataSource]) -> list[Health]:

@@ -204,6 +204,18 @@ def test_new_document_in_changed_settings_renews_the_tools(rest: Rest, team: Tea
     assert set(tools_of(rest, team)) == {READ, "list_items"}
 
 
+def test_own_tool_of_a_name_that_the_document_brings_later_stays_as_it_is(rest: Rest, team: Team) -> None:
+    source = create(rest, team, openapi=FASTAPI_LIKE).body["id"]
+    mine = {"method": "GET", "path": "/mine"}
+    own = {"name": "list_items", "source": "orders", "kind": "http", "definition": mine}
+    assert rest.post(f"/tenants/{team.slug}/tools", own).status == 201
+    route = f"/tenants/{team.slug}/data-sources/{source}/refresh"
+    refused = rest.post(route, {"document": changed()})
+    assert (refused.status, refused.body["code"]) == (409, "name_taken")
+    kept = tools_of(rest, team)["list_items"]
+    assert (kept["version"], kept["definition"]) == (1, mine)
+
+
 def test_source_with_own_tools_is_not_deleted_unawares(rest: Rest, team: Team) -> None:
     source = create(rest, team, openapi=FASTAPI_LIKE).body["id"]
     own = {"name": "own", "source": "orders", "kind": "http", "definition": {"method": "GET", "path": "/a"}}

@@ -21,7 +21,6 @@ from servers.services.configuration.states import (
     ALL,
     State,
     changed_tool,
-    current_of,
     describe_prompt,
     describe_resource,
     describe_server,
@@ -42,7 +41,7 @@ from servers.services.prompts import set_prompt_enabled
 from servers.services.resources import set_resource_enabled
 from servers.services.servers import create_server, delete_server, update_server
 from servers.services.sources import create_source, delete_source, update_source
-from servers.services.tools import change_tool, compile_tool, create_tool, delete_tool
+from servers.services.tools import change_tool, compile_tool, create_tool, current_of, delete_tool
 from tenants.access import Caller
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.services.inputs import faults_below

@@ -8,17 +8,18 @@ from typing import Any
 
 from core.errors import InvalidInput, SourceError
 from servers.execution.contract import Offered
-from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, Tool, ToolVersion
+from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, Tool
 from servers.services.configuration.form import Section
 from servers.services.configuration.settings import written_settings
 from servers.services.handmade import prompt_definition, resource_definition
 from servers.services.kinds import backend_of, find_kind
 from servers.services.offerings import tools_of
+from servers.services.on_source import came_with_source
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
 from servers.services.servers import list_servers
 from servers.services.sources import execution_source, list_sources
-from servers.services.tools import compile_tool, is_published, list_tools
+from servers.services.tools import compile_tool, current_of, is_published, list_tools
 from tenants.access import Caller
 
 ALL = "all"
@@ -71,18 +72,7 @@ def load_state(*, caller: Caller) -> State:
 
 def is_brought(row: Any) -> bool:
     """Whether it came with its source, and so is no entry of a file."""
-    if isinstance(row, Tool) and not row.brought:
-        # Stored before sources marked what they bring: it is told by what it does.
-        kind = find_kind(row.source.kind)
-        return kind is not None and current_of(row).kind not in kind.tool_kinds
-    return getattr(row, "brought", False) is True
-
-
-def current_of(tool: Tool) -> ToolVersion:
-    """The version that a tool is at: tools without one are not part of a state."""
-    if tool.current is None:
-        raise InvalidInput(f"Tool {tool.name} has no version yet.")
-    return tool.current
+    return came_with_source(row) if isinstance(row, Tool) else getattr(row, "brought", False) is True
 
 
 def describe_state(state: State) -> dict[str, dict[str, dict[str, Any]]]:

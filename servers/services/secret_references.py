@@ -100,6 +100,14 @@ def put_settings(
     source.settings = _shown_with(backend.describe_settings(cleaned), references)
 
 
+def open_anew(source: DataSource) -> None:
+    """Have every process open a source anew, once it is saved: what was known of its health is of other settings."""
+    source.version += 1
+    source.health = DataSource.HealthState.UNKNOWN
+    source.health_reason = ""
+    source.health_checked_at = None
+
+
 def uses_of(source: DataSource) -> dict[str, str]:
     """Setting → name of the secret, of a stored source. In the tenant's scope."""
     if not references_in(source.settings):
@@ -154,10 +162,7 @@ def reopen_users(secret: Secret) -> list[str]:
     names = []
     for source in rows:
         _check_anew(source, [use.setting for use in uses if use.source_id == source.pk], secret)
-        source.version += 1
-        source.health = DataSource.HealthState.UNKNOWN
-        source.health_reason = ""
-        source.health_checked_at = None
+        open_anew(source)
         source.save()
         names.append(source.name)
     return sorted(names)

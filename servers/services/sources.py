@@ -39,6 +39,7 @@ from servers.services.secret_references import (
     Filled,
     fill_in,
     kept_references,
+    open_anew,
     put_settings,
     put_uses,
     uses_of,
@@ -156,7 +157,7 @@ def update_source(
     if settings is not None:
         backend = backend_of(get_source(source_id, caller=caller).kind)
         filled = fill_in(backend, settings, caller=caller)
-        settings = _with_documents(backend, filled.settings)
+        settings = with_documents(backend, filled.settings)
     with tenant_scope(caller.tenant_id):
         source = _source(source_id, lock=True)
         before = _shown(source)
@@ -348,15 +349,21 @@ def _fetched(
     And the names of the secrets, by setting.
     """
     filled = fill_in(backend_of(kind), settings, caller=caller)
-    given = _with_documents(backend_of(kind), filled.settings) if documents else filled.settings
+    given = with_documents(backend_of(kind), filled.settings) if documents else filled.settings
     backend, cleaned = _cleaned(kind, given)
     return backend, cleaned, kept_references(backend.keep_settings(cleaned), filled)
 
 
-def _with_documents(backend: Backend, settings: object, *, anew: bool = False) -> Any:
+def names_documents(backend: Backend, settings: Mapping[str, Any]) -> bool:
+    """Whether there is something to fetch before such settings say what the source brings."""
+    return backend.describes_itself or bool(backend.document_settings & settings.keys())
+
+
+def with_documents(backend: Backend, settings: object, *, anew: bool = False) -> Any:
+    """The settings with the documents that they name, where these are not there yet. Outside any transaction."""
     if isinstance(settings, FetchedSettings) or not isinstance(settings, Mapping):
         return settings
-    if not backend.describes_itself and not backend.document_settings & settings.keys():
+    if not names_documents(backend, settings):
         return settings
     with faults_below("settings"):
         return run_async(backend.fetch_documents(settings, anew=anew))
@@ -374,7 +381,7 @@ def _anew(source_id: UUID, document: Any, *, caller: Caller) -> tuple[Backend, d
         stored[held[0]] = document
     if not held and not backend.describes_itself:
         return backend, stored, row.version
-    given = _with_documents(backend, stored, anew=document is None)
+    given = with_documents(backend, stored, anew=document is None)
     return *_cleaned(row.kind, given), row.version
 
 
@@ -386,13 +393,10 @@ def _offered(backend: Backend, cleaned: Mapping[str, Any]) -> Offering:
 def _store_settings(
     source: DataSource, backend: Backend, cleaned: Mapping[str, Any], references: Mapping[str, str]
 ) -> None:
-    """Put new settings in place of a source's own; what was known of its health is of the old ones."""
+    """Put new settings in place of a source's own."""
     put_uses(source, references)
     put_settings(source, backend, cleaned, references)
-    source.version += 1
-    source.health = DataSource.HealthState.UNKNOWN
-    source.health_reason = ""
-    source.health_checked_at = None
+    open_anew(source)
 
 
 def _cleaned(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:

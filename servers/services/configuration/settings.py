@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from core.crypto import SealError
 from core.errors import InvalidInput, SourceError
-from core.loop import run_async
 from core.sealing import sealer
 from servers.execution.contract import Backend
 from servers.models import DataSource
@@ -21,7 +20,7 @@ from servers.services.configuration.reading import File
 from servers.services.kinds import Kind, backend_of, find_kind
 from servers.services.sealed import is_reference, open_settings
 from servers.services.secret_references import fill_in, takes_names
-from servers.services.sources import FetchedSettings, execution_source
+from servers.services.sources import FetchedSettings, execution_source, names_documents, with_documents
 from tenants.access import Caller
 from tenants.services.inputs import Faults, faults_below, refuse
 
@@ -188,11 +187,9 @@ def _named(backend: Backend, settings: Mapping[str, Any]) -> dict[str, Mapping[s
 
 def _fetched(backend: Backend, settings: Mapping[str, Any], caller: Caller) -> Mapping[str, Any]:
     """The settings with the documents that they name. Secrets that they name stay names."""
-    if not backend.describes_itself and not backend.document_settings & settings.keys():
+    if not names_documents(backend, settings):
         return settings
-    filled = fill_in(backend, settings, caller=caller).settings
-    with faults_below("settings"):
-        fetched = run_async(backend.fetch_documents(filled))
+    fetched = with_documents(backend, fill_in(backend, settings, caller=caller).settings)
     documents = {name: fetched[name] for name in backend.document_settings & fetched.keys()}
     return FetchedSettings({**settings, **documents})
 

@@ -14,6 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, NotFound
+from core.faults import Faults
 from tenants.access import Caller, caller_of_key, key_digest
 from tenants.changes import announce_change
 from tenants.keyrights import with_makers
@@ -21,7 +22,7 @@ from tenants.models import ApiKey
 from tenants.roles import NARROWING, SCOPE_ACTIONS, SCOPES, Action
 from tenants.scopenames import is_narrowing
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import Faults, clean_text, one_of, refuse, whole_number
+from tenants.services.inputs import clean_text, one_of, refuse, whole_number
 from tenants.services.networks import all_within, clean_networks
 from tenants.services.recording import record_change
 

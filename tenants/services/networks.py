@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from ipaddress import IPv6Network, ip_interface, ip_network
 from typing import Final
 
+from core.faults import Faults
 from core.outbound import Network
-from tenants.services.inputs import Faults, refuse
+from tenants.services.inputs import refuse
 
 MAX_NETWORKS: Final = 64
 

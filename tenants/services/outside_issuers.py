@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 from core import signedtokens
 from core.errors import Conflict, NotFound, Unauthenticated
+from core.faults import Faults
 from core.jwks import IssuerUnavailable, check_issuer
 from core.loop import run_async
 from core.sealing import sealer
@@ -27,7 +28,7 @@ from tenants.oauth_addresses import resource
 from tenants.outsiders import ROLES, STEPS, caller_of_claims, claims_of, may_map, rule_of
 from tenants.roles import OAUTH_SCOPES, Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import Faults, clean_text, matching, name_taken, one_of, refuse
+from tenants.services.inputs import clean_text, matching, name_taken, one_of, refuse
 from tenants.services.recording import record_change
 
 MAX_ISSUERS: Final = 10

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from core.crypto import SealError
 from core.errors import InvalidInput, SourceError
+from core.faults import Faults
 from core.sealing import sealer
 from servers.execution.contract import Backend
 from servers.models import DataSource
@@ -22,7 +23,7 @@ from servers.services.sealed import is_reference, open_settings
 from servers.services.secret_references import fill_in, takes_names
 from servers.services.sources import FetchedSettings, execution_source, names_documents, with_documents
 from tenants.access import Caller
-from tenants.services.inputs import Faults, faults_below, refuse
+from tenants.services.inputs import faults_below, refuse
 
 GIVE = "Give it with the file: it is not in it."
 

@@ -22,7 +22,7 @@ from servers.execution.backends.handmade.giving import (
     takes,
 )
 from servers.execution.backends.handmade.pointers import schema_of
-from servers.execution.backends.handmade.reading import Faults
+from servers.execution.backends.handmade.reading import Reader
 from servers.execution.contract import Completion, Context, Offered
 from servers.execution.schemas import types_of
 
@@ -36,7 +36,7 @@ _MEMBERS: Final = (*MEMBERS, "member")
 
 
 def read_completing(
-    rule: Mapping[str, Any], path: str, slots: Collection[str], faults: Faults
+    rule: Mapping[str, Any], path: str, slots: Collection[str], faults: Reader
 ) -> dict[str, Any]:
     """How an argument or a variable is completed, as it is stored: ``enum`` or ``complete``, or neither."""
     if choices := faults.choices(rule.get("enum"), f"{path}enum"):
@@ -55,7 +55,7 @@ def read_completing(
 
 
 def check_completing(
-    rule: Mapping[str, Any], path: str, tools: Mapping[str, Offered], faults: Faults
+    rule: Mapping[str, Any], path: str, tools: Mapping[str, Offered], faults: Reader
 ) -> None:
     """Add what does not fit the tool that completes it, if one does."""
     giving = rule.get("complete")

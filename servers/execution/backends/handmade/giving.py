@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from core.errors import InvalidInput, NotFound, SourceError
 from servers.execution.backends.handmade.pointers import MAX_POINTER, find_at, is_pointer, missing_step
-from servers.execution.backends.handmade.reading import Faults
+from servers.execution.backends.handmade.reading import Reader
 from servers.execution.backends.handmade.slots import as_it_is, fill, holds, only_slot, slots_of
 from servers.execution.contract import Context, Offered, Outcome
 from servers.execution.schemas import Steps, misfits, schema_at, types_of
@@ -49,7 +49,7 @@ def read_giving(
     given: Any,
     path: str,
     slots: Collection[str],
-    faults: Faults,
+    faults: Reader,
     *,
     members: Collection[str] = MEMBERS,
 ) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def check_giving(
     giving: Mapping[str, Any],
     path: str,
     tools: Mapping[str, Offered],
-    faults: Faults,
+    faults: Reader,
     *,
     unsure: Collection[str] = (),
 ) -> Offered | None:

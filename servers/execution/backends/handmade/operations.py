@@ -8,7 +8,7 @@ from typing import Any, Final
 from servers.execution.backends.handmade import prompts, resources
 from servers.execution.backends.handmade.completing import Rule, check_completing, complete
 from servers.execution.backends.handmade.giving import Placed, check_giving
-from servers.execution.backends.handmade.reading import Faults
+from servers.execution.backends.handmade.reading import Reader
 from servers.execution.contract import Completion, Context, Offered, Operation, Outcome
 
 Run = Callable[[Mapping[str, Any], Mapping[str, Any], Context], Awaitable[Outcome]]
@@ -44,12 +44,12 @@ def tools_of(operation: Operation) -> list[str]:
 
 def check_tools(operation: Operation, tools: Mapping[str, Offered]) -> None:
     """Check what names tools against these. Raises ``InvalidInput`` with every fault at once."""
-    faults = Faults()
+    faults = Reader()
     for path, giving, unsure in _givings(operation):
         check_giving(giving, path, tools, faults, unsure=unsure)
     for path, rule in _rules(operation).values():
         check_completing(rule, path, tools, faults)
-    faults.raise_any()
+    faults.require_none()
 
 
 def _givings(operation: Operation) -> Sequence[Placed]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from core.errors import InvalidInput, SourceError
 from servers.execution.backends.handmade.completing import Rule, read_completing
 from servers.execution.backends.handmade.giving import NothingThere, Placed, give, read_giving
-from servers.execution.backends.handmade.reading import Faults
+from servers.execution.backends.handmade.reading import Reader
 from servers.execution.backends.handmade.results import text_of
 from servers.execution.backends.handmade.slots import (
     SLOT_NAME,
@@ -35,7 +35,7 @@ _RESOURCE: Final = ("uri", "mime_type", "text", "blob")
 
 def compile_prompt(definition: Mapping[str, Any]) -> OfferedPrompt:
     """A prompt. Raises ``InvalidInput`` with every fault at once, each with its path."""
-    faults = Faults()
+    faults = Reader()
     faults.check_members(definition, _MEMBERS)
     arguments = _read_arguments(definition.get("arguments"), faults)
     names = [each["name"] for each in arguments]
@@ -45,7 +45,7 @@ def compile_prompt(definition: Mapping[str, Any]) -> OfferedPrompt:
     name = faults.text(definition, "name", longest=64, needed=True)
     title = faults.text(definition, "title", longest=200)
     description = faults.text(definition, "description", longest=8_000)
-    faults.raise_any()
+    faults.require_none()
     return OfferedPrompt(
         name=name,
         title=title,
@@ -103,7 +103,7 @@ async def render_prompt(definition: Mapping[str, Any], given: Mapping[str, Any],
 def _values_of(definition: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str | None]:
     """The value of each argument: as it was given, else its default. Raises ``InvalidInput``."""
     values: dict[str, str | None] = {}
-    faults = Faults()
+    faults = Reader()
     for argument in definition.get("arguments", ()):
         name = argument["name"]
         value = given.get(name, argument.get("default"))
@@ -113,7 +113,7 @@ def _values_of(definition: Mapping[str, Any], given: Mapping[str, Any]) -> dict[
             faults.add(name, f"must be one of: {', '.join(choices)[:500]}")
         values[name] = None if value is None else str(value)
     try:
-        faults.raise_any()
+        faults.require_none()
     except InvalidInput as fault:
         raise InvalidInput(
             f"The arguments do not fit the prompt: {fault.message}. Mend them and ask again.",
@@ -142,7 +142,7 @@ def _rendered(
     return {"role": message["role"], "content": {"type": "resource", "resource": resource}}
 
 
-def _read_arguments(given: Any, faults: Faults) -> list[dict[str, Any]]:
+def _read_arguments(given: Any, faults: Reader) -> list[dict[str, Any]]:
     if given is None:
         return []
     if not isinstance(given, list) or len(given) > MAX_ARGUMENTS:
@@ -168,7 +168,7 @@ def _read_arguments(given: Any, faults: Faults) -> list[dict[str, Any]]:
 
 
 def _read_argument(
-    each: Mapping[str, Any], name: str, names: Sequence[str], path: str, faults: Faults
+    each: Mapping[str, Any], name: str, names: Sequence[str], path: str, faults: Reader
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"name": name}
     for member in ("title", "description"):
@@ -191,7 +191,7 @@ def _read_argument(
     return found
 
 
-def _read_results(given: Any, names: Sequence[str], faults: Faults) -> dict[str, Any]:
+def _read_results(given: Any, names: Sequence[str], faults: Reader) -> dict[str, Any]:
     """What tools give for the messages, by the name of its slot."""
     if given is None:
         return {}
@@ -210,7 +210,7 @@ def _read_results(given: Any, names: Sequence[str], faults: Faults) -> dict[str,
     return results
 
 
-def _check_used(results: Collection[str], messages: Sequence[Mapping[str, Any]], faults: Faults) -> None:
+def _check_used(results: Collection[str], messages: Sequence[Mapping[str, Any]], faults: Reader) -> None:
     """Add each result that no message holds: its tool would be called for nothing."""
     texts = [
         text
@@ -226,7 +226,7 @@ def _check_used(results: Collection[str], messages: Sequence[Mapping[str, Any]],
 
 
 def _read_messages(
-    given: Any, names: Sequence[str], known: Sequence[str], faults: Faults
+    given: Any, names: Sequence[str], known: Sequence[str], faults: Reader
 ) -> list[dict[str, Any]]:
     """``names`` are the arguments', ``known`` those of results beside."""
     if not isinstance(given, list) or not 0 < len(given) <= MAX_MESSAGES:
@@ -247,7 +247,7 @@ def _read_messages(
 
 
 def _read_content(
-    each: Mapping[str, Any], names: Sequence[str], known: Sequence[str], path: str, faults: Faults
+    each: Mapping[str, Any], names: Sequence[str], known: Sequence[str], path: str, faults: Reader
 ) -> dict[str, Any]:
     held = each.get("resource")
     if (held is None) == (each.get("text") is None):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from core.errors import InvalidInput
+from core.faults import Faults
 from servers.execution.backends.handmade.slots import BadSlot, check_slots
 
 MAX_BYTES: Final = 96 * 1024
@@ -20,20 +20,8 @@ MIME_TYPE: Final = re.compile(
 )
 
 
-class Faults:
-    """The faults so far."""
-
-    def __init__(self) -> None:
-        self._found: list[dict[str, str]] = []
-
-    def add(self, path: str, message: str) -> None:
-        self._found.append({"path": path, "message": message})
-
-    def raise_any(self) -> None:
-        """Raise ``InvalidInput`` with all of them, where there are any."""
-        if self._found:
-            first = self._found[0]
-            raise InvalidInput(f"{first['path']}: {first['message']}", errors=self._found)
+class Reader(Faults):
+    """Reads members of an object that people wrote, and notes what is wrong with them."""
 
     def check_members(self, given: Mapping[str, Any], known: Collection[str], path: str = "") -> None:
         """Add each member that there is none of."""

@@ -10,7 +10,7 @@ from core.errors import NotFound
 from marina.uritemplates import BadTemplate, compile_template
 from servers.execution.backends.handmade.completing import Rule, read_completing
 from servers.execution.backends.handmade.giving import NothingThere, Placed, give, read_giving
-from servers.execution.backends.handmade.reading import Faults, size_of
+from servers.execution.backends.handmade.reading import Reader, size_of
 from servers.execution.backends.handmade.results import content_of
 from servers.execution.backends.handmade.slots import encoding_for, fill
 from servers.execution.contract import Context, OfferedResource, Operation, Outcome
@@ -40,7 +40,7 @@ _TYPES: Final[Mapping[str, str]] = {
 
 def compile_resource(definition: Mapping[str, Any]) -> OfferedResource:
     """A resource, or with braces in its URI a template. Raises ``InvalidInput`` with every fault at once."""
-    faults = Faults()
+    faults = Reader()
     faults.check_members(definition, _MEMBERS)
     uri = faults.text(definition, "uri", longest=_MAX_URI, needed=True).strip()
     template = "{" in uri or "}" in uri
@@ -52,7 +52,7 @@ def compile_resource(definition: Mapping[str, Any]) -> OfferedResource:
     title = faults.text(definition, "title", longest=200)
     description = faults.text(definition, "description", longest=8_000)
     annotations = _read_annotations(definition.get("annotations"), faults)
-    faults.raise_any()
+    faults.require_none()
     return OfferedResource(
         uri=uri,
         name=name[:200],
@@ -113,7 +113,7 @@ async def _give_resource(
 
 
 def _read_content(
-    definition: Mapping[str, Any], names: tuple[str, ...] | None, faults: Faults
+    definition: Mapping[str, Any], names: tuple[str, ...] | None, faults: Reader
 ) -> dict[str, Any]:
     """One of ``text``, ``blob`` and ``result``, and of a result the variables that may have no value."""
     given = definition.get("result")
@@ -129,7 +129,7 @@ def _read_content(
     return {**found, "optional": list(optional)} if optional else found
 
 
-def _check_uri(uri: str, template: bool, faults: Faults) -> tuple[str, ...]:
+def _check_uri(uri: str, template: bool, faults: Reader) -> tuple[str, ...]:
     """The names of the variables of a template."""
     if not uri:
         return ()
@@ -148,7 +148,7 @@ def _check_uri(uri: str, template: bool, faults: Faults) -> tuple[str, ...]:
         return ()
 
 
-def _read_variables(given: Any, names: tuple[str, ...], faults: Faults) -> dict[str, Any]:
+def _read_variables(given: Any, names: tuple[str, ...], faults: Reader) -> dict[str, Any]:
     """What is known of a template's variables: the values to choose from."""
     if given is None:
         return {}
@@ -168,7 +168,7 @@ def _read_variables(given: Any, names: tuple[str, ...], faults: Faults) -> dict[
     return variables
 
 
-def _read_annotations(given: Any, faults: Faults) -> dict[str, Any]:
+def _read_annotations(given: Any, faults: Reader) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):

@@ -248,5 +248,5 @@ def _why_not_beside(tool: Tool, number: int, server: Server) -> str:
     slugs = list(rows.values_list("server__slug", flat=True))
     if server.slug in slugs:
         return f"It is version {number} of {tool.name}. {_why_not(tool, server)}".strip()
-    elsewhere = f", as {', '.join(slugs)} does" if slugs else ""
+    elsewhere = f". Offered by: {', '.join(slugs)}" if slugs else ""
     return f"The server does not offer version {number} of {tool.name} beside the current one{elsewhere}."

@@ -205,7 +205,7 @@ def test_each_reason_for_a_missing_tool_is_told(shop: Team) -> None:
     default = next(each for each in list_servers(caller=shop.owner) if each.slug == "default")
     assert why("default", "echo_v1").endswith("does not offer version 1 of echo beside the current one.")
     serve_version(default.pk, "echo", 1, "beside", caller=shop.owner)
-    assert why("bare", "echo_v1").endswith("beside the current one, as default does.")
+    assert why("bare", "echo_v1").endswith("beside the current one. Offered by: default.")
     with tenant_scope(shop.tenant_id):
         echo = Tool.objects.get(name="echo")
         set_tool_enabled(echo.pk, False, caller=shop.owner)

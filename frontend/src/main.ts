@@ -11,6 +11,7 @@ import { startParameters } from "./parameters";
 import { startPasskeys } from "./passkeys";
 import { startPlayground } from "./playground";
 import { startSettings } from "./settings";
+import { startSteps } from "./steps/editor";
 import { startTheme } from "./theme";
 
 startTheme();
@@ -21,6 +22,7 @@ startConfirmations();
 startForms();
 startParameters();
 startSettings();
+startSteps();
 startPasskeys();
 startPlayground();
 startLive();

@@ -10,6 +10,7 @@ from core.errors import MarinaError, NotFound
 from frontend.forms.definitions import DefinitionForm, written
 from frontend.pages import form_status, fragment, page
 from frontend.saving import next_number, save_new_tool, save_version
+from frontend.views.steps import callable_tools
 from servers.execution.contract import ToolKind
 from servers.models import Tool, ToolVersion
 from servers.services.kinds import Kind, list_kinds
@@ -106,6 +107,9 @@ def _editor_of(name: str) -> tuple[ToolKind, Kind]:
 def _page(
     request: HttpRequest, caller: Caller, name: str, tool_kind: ToolKind, context: dict[str, Any]
 ) -> HttpResponse:
-    shared = {"kind_name": name, "tool_kind": tool_kind}
+    shared: dict[str, Any] = {"kind_name": name, "tool_kind": tool_kind}
+    if tool_kind.steps:
+        tool = context.get("tool")
+        shared["callable"] = callable_tools(caller, tool.name if tool is not None else "")
     status = form_status(context["form"])
     return page(request, caller, "definition_form.html", "tools", {**shared, **context}, status=status)

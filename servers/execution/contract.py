@@ -295,12 +295,14 @@ class ToolKind:
 
     ``text``: the member of the definition that is a text of several lines, and is written by itself.
     ``pasted``: what one can be made of as well, in words (``Backend.draft``).
+    ``steps``: the types of steps that its definition is made of, where it is: an editor may show them as a list.
     """
 
     title: str
     sample: Mapping[str, Any]
     text: str = ""
     pasted: str = ""
+    steps: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

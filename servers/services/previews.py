@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from servers.execution.contract import Draft, Offered
 from servers.models import DataSource
 from servers.services.kinds import backend_of
 from servers.services.sources import execution_source
-from servers.services.tools import compile_tool
+from servers.services.tools import compile_tool, find_offered
 from tenants.access import Caller
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -30,6 +30,13 @@ def preview_tool(
         if row is None:
             raise NotFound("There is no such data source in this team.", code="source_not_found")
         return compile_tool(row.kind, kind, definition, name)
+
+
+def find_callable(names: Collection[str], *, caller: Caller) -> dict[str, Offered]:
+    """The team's tools of these names that a definition may call, by name: what they take, and what they give."""
+    caller.require(Action.TOOLS_CHANGE)
+    with tenant_scope(caller.tenant_id):
+        return find_offered(names)
 
 
 def draft_tool(source_id: UUID, kind: str, text: str, *, caller: Caller) -> Draft:

@@ -10,7 +10,9 @@ from django.test import Client
 
 from servers.services.sources import create_source
 from servers.services.tools import create_tool, list_tools
-from tests.factories import Team, make_database
+from tenants.roles import Role
+from tests.factories import Team, make_database, make_team
+from tests.frontend.visitor import client_of
 
 HTMX = {"HX-Request": "true"}
 
@@ -136,3 +138,36 @@ def test_what_came_with_a_source_is_not_edited(client: Client, flows: Team) -> N
         in client.get(f"/app/{flows.slug}/tools/{brought.id}/edit").content.decode()
     )
     assert "built in" in client.get(f"/app/{flows.slug}/tools/{brought.id}/").content.decode()
+
+
+def test_the_list_of_steps_is_told_what_each_tool_takes_and_gives(client: Client, flows: Team) -> None:
+    url = f"/app/{flows.slug}/tools/arguments"
+    answer = client.get(url, {"tool": ["describe_table", "nothing", "a\0b"]}).json()["tools"]
+    assert list(answer) == ["describe_table"]
+    told = answer["describe_table"]
+    fields = {field["name"]: field for field in told["arguments"]}
+    assert fields["table_name"]["required"] is True
+    assert fields["schema"]["type"] == "string"
+    assert told["open"] is False
+    assert ".columns" in told["gives"]
+    assert client.get(url).json() == {"tools": {}}
+    assert len(client.get(url, {"tool": ["list_tables"] * 3}).json()["tools"]) == 1
+    assert client.post(url).status_code == 405
+
+
+def test_only_who_may_change_tools_is_told_of_them(client: Client, flows: Team) -> None:
+    url = f"/app/{flows.slug}/tools/arguments"
+    assert client_of(flows, Role.VIEWER).get(url, {"tool": "list_tables"}).status_code == 403
+    other = make_team()
+    assert client.get(f"/app/{other.slug}/tools/arguments", {"tool": "list_tables"}).status_code == 404
+
+
+def test_a_step_may_call_any_tool_that_is_published_but_its_own(client: Client, flows: Team) -> None:
+    steps = {"steps": [{"tool": "list_tables"}]}
+    tool = create_tool("look", "flows", "pipeline", steps, caller=flows.owner)
+    create_tool("unfinished", "flows", "pipeline", steps, caller=flows.owner, draft=True)
+    edited = client.get(f"/app/{flows.slug}/tools/{tool.id}/edit").context["callable"]
+    assert "query_database" in dict(edited)
+    assert not {"look", "unfinished"} & set(dict(edited))
+    assert "look" in dict(client.get(f"/app/{flows.slug}/tools/new?kind=workflow").context["callable"])
+    assert "data-steps-editor" not in client.get(f"/app/{flows.slug}/tools/new?kind=python").content.decode()

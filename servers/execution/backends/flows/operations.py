@@ -8,7 +8,7 @@ from typing import Any, Final
 from core.errors import InvalidInput
 from servers.execution.backends.flows.linking import link_flow, only_reads
 from servers.execution.backends.flows.running import run_flow
-from servers.execution.backends.flows.steps import PIPELINE, WORKFLOW, Flow, calls_of, read_flow
+from servers.execution.backends.flows.steps import PIPELINE, WORKFLOW, Flow, calls_of, read_flow, step_types
 from servers.execution.contract import Context, Offered, OfferedPrompt, Operation, Outcome, ToolKind
 from servers.execution.parameters import (
     ANY,
@@ -29,6 +29,7 @@ TOOL_KINDS: Final[Mapping[str, ToolKind]] = {
             ],
             "result": {"columns": "${found.columns}", "beside": "${all.tables}"},
         },
+        steps=step_types(PIPELINE),
     ),
     WORKFLOW: ToolKind(
         "Workflow",
@@ -51,6 +52,7 @@ TOOL_KINDS: Final[Mapping[str, ToolKind]] = {
             ],
             "result": "$described",
         },
+        steps=step_types(WORKFLOW),
     ),
 }
 """The kinds of tools that teams define."""

@@ -126,6 +126,11 @@ def flow_of(definition: Mapping[str, Any], kind: str) -> Flow:
     return flow
 
 
+def step_types(kind: str) -> tuple[str, ...]:
+    """The types of steps that a kind of flow has."""
+    return tuple(_KEYS) if kind == WORKFLOW else ("tool_call",)
+
+
 def calls_of(steps: Iterable[Step]) -> Iterator[Call]:
     """Every call of a tool, on all levels."""
     for step in steps:
@@ -185,7 +190,7 @@ class _Reader:
             self.refuse(place, "A step is an object.")
             return None
         type_ = written.get("type", "tool_call")
-        types = tuple(_KEYS) if self._kind == WORKFLOW else ("tool_call",)
+        types = step_types(self._kind)
         if type_ not in types:
             more = "" if self._kind == WORKFLOW else " Other types are for workflows."
             self.refuse(f"{place}.type", f"The type must be one of {', '.join(types)}.{more}")

@@ -1,0 +1,97 @@
+// Draws what a step calls: the tool, and a field for each of its arguments.
+import { drawValue } from "./fields";
+import type { Json, JsonObject } from "./json";
+import { type Editing, find, label } from "./parts";
+import type { Argument } from "./tools";
+
+/** The arguments of a call, and which tool it is. */
+export function startCall(body: HTMLElement, step: JsonObject, at: string, editing: Editing): void {
+  const control = find<HTMLInputElement>(body, `[data-member="tool"]`);
+  control.setAttribute("list", "callable-tools");
+  const draw = (): void => drawArguments(body, step, at, editing);
+  const learn = async (): Promise<void> => {
+    if (await editing.tools.learn(control.value)) draw();
+  };
+  draw();
+  void learn();
+  const offered = (): boolean => [...(control.list?.options ?? [])].some((option) => option.value === control.value);
+  control.addEventListener("input", () => {
+    draw();
+    if (offered()) void learn();
+  });
+  control.addEventListener("change", () => void learn());
+}
+
+function drawArguments(body: HTMLElement, step: JsonObject, at: string, editing: Editing): void {
+  const host = find(body, "[data-arguments]");
+  const held = host.contains(document.activeElement) ? document.activeElement?.closest<HTMLElement>("[data-at]") : null;
+  host.replaceChildren();
+  host.dataset["at"] = `${at}.args`;
+  const name = step.get("tool");
+  const tool = typeof name === "string" ? editing.tools.get(name) : undefined;
+  const about = find(body, "[data-about-tool]");
+  about.textContent = tool === null ? "There is no tool of this name." : [tool?.title, tool?.description].filter(Boolean).join(": ");
+  about.hidden = !about.textContent;
+  const args = step.get("args");
+  const known = [...(tool?.arguments ?? [])].sort((one, other) => Number(other.required) - Number(one.required));
+  for (const argument of known) drawArgument(host, argument, step, at, editing);
+  for (const other of args instanceof Map ? args.keys() : []) {
+    if (known.some((argument) => argument.name === other)) continue;
+    const note = tool && !tool.open ? "the tool has no such argument" : "";
+    const any = { name: other, label: other, type: "", help: "", required: false, default: "", choices: [], long: false };
+    drawArgument(host, any, step, at, editing, note);
+  }
+  if (!tool || tool.open) host.append(adding(step, at, editing));
+  const again = [...host.children].find((field) => field instanceof HTMLElement && field.dataset["at"] === held?.dataset["at"]);
+  if (held) again?.querySelector<HTMLElement>("[data-control]")?.focus();
+}
+
+function drawArgument(host: HTMLElement, argument: Argument, step: JsonObject, at: string, editing: Editing, note = ""): void {
+  const { name } = argument;
+  const field = document.createElement("div");
+  host.append(field);
+  const set = (value: Json | undefined): void => {
+    const args = step.get("args");
+    if (!(args instanceof Map)) {
+      if (value !== undefined) step.set("args", new Map([[name, value]]));
+    } else if (value !== undefined) args.set(name, value);
+    else if (args.delete(name) && args.size === 0) step.delete("args");
+  };
+  const shown = {
+    label: argument.label === name ? name : `${argument.label} (${name})`,
+    note: argument.required ? "required" : note,
+    help: argument.help,
+    type: argument.type,
+    long: argument.long,
+    choices: argument.type === "boolean" ? ["true", "false"] : argument.choices,
+    placeholder: argument.default,
+    get: () => {
+      const args = step.get("args");
+      return args instanceof Map ? args.get(name) : undefined;
+    },
+    set,
+  };
+  drawValue(field, shown, { at: `${at}.args.${name}`, step }, editing);
+}
+
+/** Where an argument is added that the tool does not tell of. */
+function adding(step: JsonObject, at: string, editing: Editing): DocumentFragment {
+  const copy = editing.copy("argument");
+  const control = find<HTMLInputElement>(copy, "input");
+  const add = (): void => {
+    const name = control.value.trim();
+    const args = step.get("args");
+    if (!name || (args instanceof Map && args.has(name))) return;
+    const act = (): void => {
+      if (args instanceof Map) args.set(name, "");
+      else step.set("args", new Map([[name, ""]]));
+    };
+    editing.change(act, `The argument ${name} is added.`, `${at}.args.${name}`, "[data-control]");
+  };
+  label(control);
+  control.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") add();
+  });
+  find(copy, "button").addEventListener("click", add);
+  return copy;
+}

@@ -1,0 +1,295 @@
+// Draws steps as cards: what each calls, with what, what it gives, and the steps within it.
+import { startCall } from "./calls";
+import { drawCondition } from "./conditions";
+import {
+  CALL,
+  duplicateStep,
+  hasForm,
+  listIn,
+  moveStep,
+  newComparison,
+  newStep,
+  typeOf,
+  wordsOf,
+} from "./definition";
+import { drawJson, drawMember } from "./fields";
+import type { Json, JsonObject } from "./json";
+import { type Editing, bindText, find, label, newId, put } from "./parts";
+import { stepNumber } from "./scope";
+
+/** A list of steps in its holder. Where it is empty and `optional`, the holder does not have it. */
+interface StepList {
+  holder: JsonObject;
+  member: string;
+  at: string;
+  /** What its steps' numbers begin with. */
+  before: string;
+  label: string;
+  optional?: boolean;
+}
+
+const ADDED: Readonly<Record<string, string>> = {
+  [CALL]: "call",
+  condition: "condition",
+  loop: "loop",
+  parallel: "parallel",
+};
+const MOST_BRANCHES = 20;
+
+export function drawSteps(host: HTMLElement, steps: StepList, editing: Editing): void {
+  const held = steps.holder.get(steps.member);
+  if (held !== undefined && !Array.isArray(held)) return;
+  drawList(host, held ?? [], () => listIn(steps.holder, steps.member), steps, editing);
+}
+
+function drawList(
+  host: HTMLElement,
+  list: Json[],
+  made: () => Json[],
+  { holder, member, at, before, label: words, optional }: StepList,
+  editing: Editing,
+): void {
+  host.replaceChildren(editing.copy("steps"));
+  const frame = find(host, ".steps-list");
+  frame.dataset["at"] = at;
+  frame.setAttribute("aria-label", words);
+  const cards = find(frame, "[data-list]");
+  const emptied = (): void => {
+    if (optional && list.length === 0) holder.delete(member);
+  };
+  for (const [index, step] of list.entries()) {
+    cards.append(drawCard(step, { list, index, at, before, emptied }, editing));
+  }
+  for (const type of editing.types) {
+    const copy = editing.copy("add");
+    const button = find(copy, "button");
+    const named = editing.types.length === 1 ? "Add step" : `Add ${ADDED[type] ?? type}`;
+    find(copy, "[data-words]").textContent = named;
+    button.setAttribute("aria-label", before ? `${named} to ${words}` : named);
+    button.dataset["type"] = type;
+    button.addEventListener("click", () => {
+      const place = `${at}[${list.length}]`;
+      const told = `Step ${stepNumber(before, list.length)} is added.`;
+      const act = (): void => {
+        const step = newStep(type);
+        editing.fold(step, false);
+        made().push(step);
+      };
+      editing.change(act, told, place, ".step-body :is(input, select, textarea, button)");
+    });
+    find(frame, ":scope > [data-add]").append(copy);
+  }
+}
+
+interface Standing {
+  list: Json[];
+  index: number;
+  at: string;
+  before: string;
+  emptied: () => void;
+}
+
+function drawCard(step: Json, standing: Standing, editing: Editing): DocumentFragment {
+  const { list, index } = standing;
+  const copy = editing.copy("card");
+  const card = find(copy, ".step");
+  const at = `${standing.at}[${index}]`;
+  const number = stepNumber(standing.before, index);
+  card.dataset["at"] = at;
+  card.dataset["number"] = number;
+  const body = find(card, "[data-body]");
+  const words = find(card, ".step-title [data-words]");
+  find(card, "[data-number]").textContent = number;
+  foldBy(card, step, editing);
+  startActions(card, number, standing, editing);
+  if (hasForm(step, editing.types) && !editing.isRaw(step)) {
+    const tell = (): void => void (words.textContent = wordsOf(step));
+    tell();
+    drawForm(body, step, at, number, editing);
+    body.addEventListener("input", tell);
+    body.addEventListener("change", tell);
+    return copy;
+  }
+  words.textContent = step instanceof Map ? `${wordsOf(step)} (as JSON)` : "As JSON";
+  const set = (value: Json): void => {
+    editing.setRaw(value, true);
+    list[index] = value;
+  };
+  drawJson(body, () => list[index] ?? null, set, editing);
+  const back = find<HTMLButtonElement>(body, "[data-as-form]");
+  back.hidden = !hasForm(step, editing.types);
+  body.addEventListener("input", () => void (back.hidden = !hasForm(list[index], editing.types)));
+  back.addEventListener("click", () => {
+    const held = list[index] ?? null;
+    editing.change(() => editing.setRaw(held, false), "", at, "[data-as-json]");
+  });
+  return copy;
+}
+
+function foldBy(card: HTMLElement, step: Json, editing: Editing): void {
+  const button = find(card, "[data-fold]");
+  const body = find(card, ".step-body");
+  body.id = newId();
+  button.setAttribute("aria-controls", body.id);
+  const show = (folded: boolean): void => {
+    body.hidden = folded;
+    button.setAttribute("aria-expanded", String(!folded));
+  };
+  show(editing.isFolded(step));
+  button.addEventListener("click", () => {
+    editing.fold(step, !body.hidden);
+    show(!body.hidden);
+  });
+}
+
+function startActions(card: HTMLElement, number: string, standing: Standing, editing: Editing): void {
+  const { list, index, at, before, emptied } = standing;
+  const place = (to: number): string => `${at}[${to}]`;
+  const named = (to: number): string => stepNumber(before, to);
+  const acts: Readonly<Record<string, readonly [string, boolean, () => void]>> = {
+    up: [
+      `Move step ${number} up`,
+      index > 0,
+      () => {
+        const told = `Step ${number} is step ${named(index - 1)} now.`;
+        editing.change(() => void moveStep(list, index, -1), told, place(index - 1), "[data-act=up]");
+      },
+    ],
+    down: [
+      `Move step ${number} down`,
+      index < list.length - 1,
+      () => {
+        const told = `Step ${number} is step ${named(index + 1)} now.`;
+        editing.change(() => void moveStep(list, index, 1), told, place(index + 1), "[data-act=down]");
+      },
+    ],
+    duplicate: [
+      `Duplicate step ${number}`,
+      true,
+      () => {
+        const told = `Step ${named(index + 1)} is a copy of step ${number}.`;
+        editing.change(() => duplicateStep(list, index), told, place(index + 1), "[data-fold]");
+      },
+    ],
+    remove: [
+      `Remove step ${number}`,
+      true,
+      () => {
+        const next = list.length > 1 ? place(Math.min(index, list.length - 2)) : at;
+        const act = (): void => {
+          list.splice(index, 1);
+          emptied();
+        };
+        editing.change(act, `Step ${number} is removed.`, next, list.length > 1 ? "[data-fold]" : "[data-add] button");
+      },
+    ],
+  };
+  for (const button of card.querySelectorAll<HTMLButtonElement>(".step-actions [data-act]")) {
+    const [words, there, act] = acts[button.dataset["act"] ?? ""] ?? ["", false, () => undefined];
+    button.setAttribute("aria-label", words);
+    button.title = words;
+    button.disabled = !there;
+    button.addEventListener("click", act);
+  }
+}
+
+function drawForm(body: HTMLElement, step: JsonObject, at: string, number: string, editing: Editing): void {
+  const type = typeOf(step);
+  body.replaceChildren(editing.copy(type));
+  for (const control of body.querySelectorAll<HTMLInputElement>("[data-member]")) {
+    const member = control.dataset["member"] ?? "";
+    // Both words for it are good; the one that is there is kept.
+    const kept = member === "output" && step.has("output_variable") ? "output_variable" : member;
+    bindText(control, step, kept, at, editing);
+  }
+  const goesOn = find<HTMLInputElement>(body, "[data-goes-on]");
+  label(goesOn);
+  goesOn.checked = step.get("continue_on_failure") === true;
+  goesOn.addEventListener("change", () => {
+    if (goesOn.checked !== (step.get("continue_on_failure") === true)) {
+      put(step, "continue_on_failure", goesOn.checked || undefined);
+    }
+    editing.typed();
+  });
+  find(body, "[data-as-json]").addEventListener("click", () => {
+    editing.change(() => editing.setRaw(step, true), "", at, "textarea");
+  });
+  for (const host of body.querySelectorAll<HTMLElement>("[data-steps]")) {
+    const member = host.dataset["steps"] ?? "";
+    const before = member === "steps" ? `${number}.` : `${number} ${member} `;
+    const words = `${host.dataset["label"] ?? ""} of step ${number}`;
+    drawSteps(host, { holder: step, member, at: `${at}.${member}`, before, label: words, optional: member === "else" }, editing);
+    host.prepend(heading(host.dataset["label"] ?? ""));
+  }
+  if (type === CALL) startCall(body, step, at, editing);
+  if (type === "condition") condition(body, step, "if", at, editing);
+  if (type === "loop") startLoop(body, step, at, editing);
+  if (type === "parallel") drawBranches(body, step, at, number, editing);
+}
+
+function heading(words: string): HTMLElement {
+  const made = document.createElement("p");
+  made.className = "label";
+  made.textContent = words;
+  return made;
+}
+
+function condition(body: HTMLElement, step: JsonObject, member: string, at: string, editing: Editing): void {
+  const host = find(body, `:scope > [data-condition="${member}"]`);
+  const held = { get: () => step.get(member), set: (value: Json | undefined) => put(step, member, value) };
+  drawCondition(host, host.dataset["label"] ?? "", held, { at: `${at}.${member}`, step }, editing);
+}
+
+function startLoop(body: HTMLElement, step: JsonObject, at: string, editing: Editing): void {
+  const way = find<HTMLSelectElement>(body, "[data-way]");
+  const now = step.has("while") ? "while" : "over";
+  way.value = now;
+  label(way);
+  if (now === "while") condition(body, step, "while", at, editing);
+  for (const part of body.querySelectorAll<HTMLElement>("[data-only]")) if (part.dataset["only"] !== now) part.remove();
+  for (const host of body.querySelectorAll<HTMLElement>("[data-value]")) drawMember(host, step, { at, step }, editing);
+  way.addEventListener("change", () => {
+    const turn = (): void => {
+      for (const member of ["over", "as", "while"]) step.delete(member);
+      if (way.value === "while") step.set("while", newComparison());
+      else step.set("as", "item");
+    };
+    if (way.value !== now) editing.change(turn, "", at, "[data-way]");
+  });
+}
+
+function drawBranches(body: HTMLElement, step: JsonObject, at: string, number: string, editing: Editing): void {
+  const host = find(body, "[data-branches]");
+  host.dataset["at"] = `${at}.branches`;
+  const held = step.get("branches");
+  const branches = Array.isArray(held) ? held : [];
+  for (const [index, branch] of branches.entries()) {
+    if (!Array.isArray(branch)) continue;
+    const copy = editing.copy("branch");
+    const steps = find(copy, "[data-steps]");
+    const named = `Branch ${index + 1}`;
+    const list = {
+      holder: step,
+      member: "",
+      at: `${at}.branches[${index}]`,
+      before: `${number} branch ${index + 1}.`,
+      label: `${named} of step ${number}`,
+    };
+    drawList(steps, branch, () => branch, list, editing);
+    steps.prepend(heading(named));
+    const remove = find<HTMLButtonElement>(copy, "[data-remove-branch]");
+    find(remove, "[data-words]").textContent = `Remove branch ${index + 1}`;
+    remove.disabled = branches.length <= 2;
+    remove.addEventListener("click", () => {
+      editing.change(() => void branches.splice(index, 1), `${named} is removed.`, at, "[data-add-branch]");
+    });
+    host.append(copy);
+  }
+  const add = find<HTMLButtonElement>(body, "[data-add-branch]");
+  add.disabled = branches.length >= MOST_BRANCHES;
+  add.addEventListener("click", () => {
+    const place = `${at}.branches[${branches.length}]`;
+    const act = (): void => void listIn(step, "branches").push([]);
+    editing.change(act, `Branch ${branches.length + 1} is added.`, place, "[data-add] button");
+  });
+}

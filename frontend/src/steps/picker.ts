@@ -1,0 +1,64 @@
+// The dialog that offers what may be referred to, and writes the reference into a control.
+import { find } from "./parts";
+import type { Known } from "./scope";
+import type { Tools } from "./tools";
+
+const MOST_PARTS = 40;
+
+export function openPicker(
+  dialog: HTMLDialogElement,
+  control: HTMLInputElement | HTMLTextAreaElement,
+  known: readonly Known[],
+  tools: Tools,
+): void {
+  const list = find(dialog, "[data-list]");
+  list.replaceChildren();
+  find(dialog, "[data-none]").hidden = known.length > 0;
+  for (const { name, from, tool } of known) {
+    list.append(offer(dialog, control, name, "", tool ? `${from}, ${tool}` : from));
+    for (const path of (tools.get(tool)?.gives ?? []).slice(0, MOST_PARTS)) list.append(offer(dialog, control, name, path, ""));
+  }
+  dialog.showModal();
+}
+
+function offer(
+  dialog: HTMLDialogElement,
+  control: HTMLInputElement | HTMLTextAreaElement,
+  name: string,
+  path: string,
+  from: string,
+): HTMLElement {
+  const item = document.createElement("li");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "button button-quiet pick";
+  const written = document.createElement("code");
+  written.textContent = path ? `\${${name}${path}}` : `$${name}`;
+  button.append(written);
+  if (from) {
+    const about = document.createElement("span");
+    about.className = "muted small";
+    about.textContent = ` ${from}`;
+    button.append(about);
+  }
+  button.addEventListener("click", () => {
+    dialog.close();
+    write(control, name, path);
+    control.focus();
+  });
+  item.append(button);
+  return item;
+}
+
+/** Writes a reference where the cursor is; in a text it stands in braces, and among JSON in quotes. */
+function write(control: HTMLInputElement | HTMLTextAreaElement, name: string, path: string): void {
+  const { value } = control;
+  const [start, end] = [control.selectionStart ?? value.length, control.selectionEnd ?? value.length];
+  const [before, after] = [value.slice(0, start), value.slice(end)];
+  let written = path || before.trim() || after.trim() ? `\${${name}${path}}` : `$${name}`;
+  const isJson = /^\s*[[{]/.test(value);
+  const isQuoted = (before.replace(/\\./g, "").split('"').length - 1) % 2 === 1;
+  if (isJson && !isQuoted && before.trim()) written = JSON.stringify(path ? written : `$${name}`);
+  control.setRangeText(written, start, end, "end");
+  control.dispatchEvent(new Event("input", { bubbles: true }));
+}

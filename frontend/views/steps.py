@@ -54,7 +54,7 @@ def _described(offered: Offered) -> dict[str, Any]:
 
 
 def _parts(schema: Mapping[str, Any] | None, below: str = "", depth: int = 2) -> Iterator[str]:
-    """The members of an object, as references write the way to them, and those of objects in it."""
+    """The members of an object, as references write the way to them, and those of objects in it, or in a list in it."""
     members = (schema or {}).get("properties")
     if depth == 0 or not isinstance(members, Mapping):
         return
@@ -63,3 +63,5 @@ def _parts(schema: Mapping[str, Any] | None, below: str = "", depth: int = 2) ->
             continue
         yield f"{below}.{name}"
         yield from _parts(rule, f"{below}.{name}", depth - 1)
+        if isinstance(rule.get("items"), Mapping):
+            yield from _parts(rule["items"], f"{below}.{name}[0]", depth - 1)

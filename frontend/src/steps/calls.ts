@@ -1,7 +1,7 @@
 // Draws what a step calls: the tool, and a field for each of its arguments.
 import { drawValue } from "./fields";
 import type { Json, JsonObject } from "./json";
-import { type Editing, find, label } from "./parts";
+import { type Editing, find, label, newId } from "./parts";
 import type { Argument } from "./tools";
 
 /** The arguments of a call, and which tool it is. */
@@ -10,7 +10,9 @@ export function startCall(body: HTMLElement, step: JsonObject, at: string, editi
   control.setAttribute("list", "callable-tools");
   const draw = (): void => drawArguments(body, step, at, editing);
   const learn = async (): Promise<void> => {
-    if (await editing.tools.learn(control.value)) draw();
+    if (!(await editing.tools.learn(control.value))) return;
+    draw();
+    editing.tell();
   };
   draw();
   void learn();
@@ -32,6 +34,8 @@ function drawArguments(body: HTMLElement, step: JsonObject, at: string, editing:
   const about = find(body, "[data-about-tool]");
   about.textContent = tool === null ? "There is no tool of this name." : [tool?.title, tool?.description].filter(Boolean).join(": ");
   about.hidden = !about.textContent;
+  about.id ||= newId();
+  find(body, `[data-member="tool"]`).setAttribute("aria-describedby", about.id);
   const args = step.get("args");
   const known = [...(tool?.arguments ?? [])].sort((one, other) => Number(other.required) - Number(one.required));
   for (const argument of known) drawArgument(host, argument, step, at, editing);

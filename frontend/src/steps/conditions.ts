@@ -42,9 +42,9 @@ export function drawCondition(host: HTMLElement, words: string, held: Held, plac
   find(host, "label").textContent = words;
   select.value = kind;
   label(select);
-  find(select.parentElement ?? host, "label").dataset["for"] = "operator";
-  select.closest<HTMLElement>(".field")!.dataset["at"] = `${place.at}.operator`;
+  find(host, ".field").dataset["at"] = `${place.at}.operator`;
   select.addEventListener("change", () => {
+    if (select.value === kind) return;
     const turned = turn(condition, kind, select.value);
     editing.change(() => held.set(turned), "", `${place.at}.operator`, "select");
   });

@@ -89,6 +89,20 @@ class StepsEditor implements Editing {
     openPicker(find<HTMLDialogElement>(this.root, "[data-picker]"), control, this.known(step), this.tools);
   }
 
+  /** Shows the faults where they belong, and, of a form that was refused, all of them above. */
+  tell(): void {
+    const above = find(this.root, "[data-faults-left]");
+    above.hidden = true;
+    if (!this.isList) return;
+    clearFaults(this.list);
+    placeFaults(this.list, this.faults);
+    if (!this.refused || this.faults.length === 0) return;
+    above.hidden = false;
+    const count = this.faults.length;
+    find(above, "[data-words]").textContent = `It is not saved. ${count === 1 ? "One fault is" : `${count} faults are`} left:`;
+    find(above, "[data-list]").replaceChildren(...this.faults.map((fault) => this.line(fault)));
+  }
+
   isFolded(step: Json): boolean {
     const kept = step instanceof Object ? this.folded.get(step) : undefined;
     return kept ?? (this.foldsCalls && step instanceof Map && typeOf(step) === CALL);
@@ -210,20 +224,6 @@ class StepsEditor implements Editing {
     if (!found) return;
     this.faults = found;
     this.tell();
-  }
-
-  /** Shows the faults where they belong, and, of a form that was refused, all of them above. */
-  private tell(): void {
-    const above = find(this.root, "[data-faults-left]");
-    above.hidden = true;
-    if (!this.isList) return;
-    clearFaults(this.list);
-    placeFaults(this.list, this.faults);
-    if (!this.refused || this.faults.length === 0) return;
-    above.hidden = false;
-    const count = this.faults.length;
-    find(above, "[data-words]").textContent = `It is not saved. ${count === 1 ? "One fault is" : `${count} faults are`} left:`;
-    find(above, "[data-list]").replaceChildren(...this.faults.map((fault) => this.line(fault)));
   }
 
   private line(fault: Fault): HTMLElement {

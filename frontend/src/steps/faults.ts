@@ -66,7 +66,8 @@ export function placeOf(root: HTMLElement, path: string): HTMLElement | null {
 /** A place in the words of the page: the step's number, and what the field is called. */
 export function placeWords(place: HTMLElement): string {
   const number = place.closest<HTMLElement>(".step")?.dataset["number"];
-  const field = place.classList.contains("field") ? place.querySelector("label")?.textContent?.trim() : "";
+  if (place.matches(".steps-list")) return place.getAttribute("aria-label") ?? "";
+  const field = place.matches(".field, .step-condition") ? place.querySelector("label")?.textContent?.trim() : "";
   const row = place.closest(".parameter")?.getAttribute("aria-label");
   const words = [number ? `Step ${number}` : (row ?? ""), field ?? ""].filter(Boolean).join(", ");
   return words.replace(/\s+/g, " ") || (place.querySelector("h2")?.textContent ?? "Steps");
@@ -81,9 +82,9 @@ function showAt(place: HTMLElement, fault: Fault): void {
   const told = document.createElement("p");
   told.className = "field-errors placed-fault";
   told.id = newId();
-  told.textContent = fault.message.charAt(0).toUpperCase() + fault.message.slice(1);
+  told.textContent = fault.message;
   if (!place.classList.contains("field")) {
-    (place.querySelector("[data-faults]") ?? place).append(told);
+    (place.querySelector(":scope > [data-faults], :scope > .step-body > [data-faults]") ?? place).append(told);
     return;
   }
   place.append(told);

@@ -1,5 +1,5 @@
 // Fields for values: of an argument, of a condition, of the result. Each has a button that offers what may be referred to.
-import { BadJson, type Json, type JsonObject, writeJson } from "./json";
+import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
 import { type Editing, type Place, find, judge, newId, put } from "./parts";
 import { readAs, shownAs, writingOf } from "./values";
 
@@ -108,9 +108,7 @@ export function drawJson(host: HTMLElement, get: () => Json, set: (value: Json) 
   find(host, "label").setAttribute("for", control.id);
   control.addEventListener("input", () => {
     try {
-      const value = readAs(control.value, "json");
-      if (value === undefined || typeof value === "string") throw new BadJson("an object is expected");
-      set(value);
+      set(readJson(control.value));
       judge(control, "");
       editing.typed();
     } catch (fault) {

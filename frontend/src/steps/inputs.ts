@@ -2,7 +2,7 @@
 import { drawJson } from "./fields";
 import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
 import { type Control, type Editing, find, judge, newId, put } from "./parts";
-import { readAs, shownAs, writingOf } from "./values";
+import { type Writing, readAs, shownAs, writingOf } from "./values";
 
 const TYPES = ["string", "integer", "number", "boolean", "array", "object"];
 const SHOWN = ["type", "description", "required", "default"];
@@ -104,6 +104,7 @@ function bindRow(spec: JsonObject, part: <E extends Control>(which: string) => E
   type.value = String(spec.get("type"));
   type.addEventListener("change", () => {
     spec.set("type", type.value);
+    showDefault();
     editing.typed();
   });
   description.value = typeof text === "string" ? text : "";
@@ -125,12 +126,16 @@ function bindRow(spec: JsonObject, part: <E extends Control>(which: string) => E
     if (needed) fallback.value = "";
     editing.typed();
   });
-  const written = (): "text" | "json" => writingOf(spec.get("default"), type.value);
-  fallback.value = shownAs(spec.get("default"), written());
-  const writing = written();
+  let writing: Writing = "json";
+  const showDefault = (): void => {
+    writing = writingOf(spec.get("default"), type.value);
+    fallback.value = shownAs(spec.get("default"), writing);
+    judge(fallback, "");
+  };
+  showDefault();
   fallback.addEventListener("input", () => {
     try {
-      put(spec, "default", readAs(fallback.value, type.value === "string" ? writing : "json"));
+      put(spec, "default", readAs(fallback.value, writing));
       judge(fallback, "");
     } catch (fault) {
       if (!(fault instanceof BadJson)) throw fault;

@@ -25,6 +25,8 @@ export interface Editing {
   known(step: Json): Known[];
   /** Lets a value be picked for a control. */
   pick(control: HTMLInputElement | HTMLTextAreaElement, step: Json): void;
+  /** Puts faults where they belong, after a part was drawn again. */
+  tell(): void;
   isFolded(step: Json): boolean;
   fold(step: Json, folded: boolean): void;
   /** Whether a step is shown as JSON though there is a form for it. */

@@ -3,8 +3,6 @@ import { find } from "./parts";
 import type { Known } from "./scope";
 import type { Tools } from "./tools";
 
-const MOST_PARTS = 40;
-
 export function openPicker(
   dialog: HTMLDialogElement,
   control: HTMLInputElement | HTMLTextAreaElement,
@@ -14,9 +12,11 @@ export function openPicker(
   const list = find(dialog, "[data-list]");
   list.replaceChildren();
   find(dialog, "[data-none]").hidden = known.length > 0;
-  for (const { name, from, tool } of known) {
+  for (const { name, from, tool, part } of known) {
     list.append(offer(dialog, control, name, "", tool ? `${from}, ${tool}` : from));
-    for (const path of (tools.get(tool)?.gives ?? []).slice(0, MOST_PARTS)) list.append(offer(dialog, control, name, path, ""));
+    for (const path of tools.get(tool)?.gives ?? []) {
+      if (path.startsWith(`${part}.`)) list.append(offer(dialog, control, name, path.slice(part.length), ""));
+    }
   }
   dialog.showModal();
 }

@@ -2,11 +2,13 @@
 import { CALL, outputOf, typeOf } from "./definition";
 import type { Json, JsonObject } from "./json";
 
-/** A name that has a value, where it comes from in words, and the tool whose result it is, if it is one's. */
+/** A name that has a value, and where it comes from in words. */
 export interface Known {
   name: string;
   from: string;
+  /** The tool of whose result it is a part, if it is one's, and which part: the whole, or `.rows[0]`. */
   tool: string;
+  part: string;
 }
 
 type Names = Map<string, Known>;
@@ -17,7 +19,7 @@ export function knownAt(definition: JsonObject): Map<Json, Known[]> {
   const names: Names = new Map();
   const parameters = definition.get("parameters");
   if (parameters instanceof Map) {
-    for (const name of parameters.keys()) names.set(name, { name, from: "input", tool: "" });
+    for (const name of parameters.keys()) names.set(name, { name, from: "input", tool: "", part: "" });
   }
   walk(definition.get("steps"), names, "", seen);
   seen.set(definition, [...names.values()]);
@@ -54,7 +56,9 @@ function enter(step: JsonObject, names: Names, number: string, seen: Map<Json, K
     case "loop": {
       const within = new Map(names);
       const item = step.get("as") ?? "item";
-      if (!step.has("while") && typeof item === "string") within.set(item, { name: item, from: `each of ${from}`, tool: "" });
+      if (!step.has("while") && typeof item === "string") {
+        within.set(item, { name: item, from: `each of ${from}`, ...itemOf(step.get("over"), names) });
+      }
       walk(step.get("steps"), within, `${number}.`, seen);
       break;
     }
@@ -71,5 +75,12 @@ function enter(step: JsonObject, names: Names, number: string, seen: Map<Json, K
   }
   const tool = step.get("tool");
   const called = typeOf(step) === CALL && typeof tool === "string" ? tool : "";
-  if (output) names.set(output, { name: output, from, tool: called });
+  if (output) names.set(output, { name: output, from, tool: called, part: "" });
+}
+
+/** What an item of a list is, where the list is a part of a tool's result. */
+function itemOf(over: Json | undefined, names: Names): { tool: string; part: string } {
+  const written = typeof over === "string" ? /^\$(?:(\w+)|\{(\w+)([^{}$\s]*)\})$/.exec(over) : null;
+  const known = names.get(written?.[1] ?? written?.[2] ?? "");
+  return known?.tool ? { tool: known.tool, part: `${known.part}${written?.[3] ?? ""}[0]` } : { tool: "", part: "" };
 }

@@ -37,7 +37,7 @@ def callable_tools(caller: Caller, but: str = "") -> list[tuple[str, str]]:
     """The name and title of each tool that a step may call; not of the one that it would be a step of."""
     tools = list_tools(caller=caller)
     return [
-        (tool.name, tool.current.title)
+        (tool.name, tool.current.title if tool.enabled else f"{tool.current.title} (turned off)")
         for tool in tools
         if tool.current is not None and is_published(tool.current) and tool.name != but
     ]

@@ -154,7 +154,7 @@ def test_each_fault_stands_at_its_step_and_field(
     page.keyboard.press("Enter")
     card(page, "3.1").get_by_role("combobox", name="Tool").fill("list_tables")
     expect(summary).to_contain_text("One fault is left")
-    summary.get_by_role("link", name="Step 2, If").click()
+    summary.get_by_role("link", name="Step 2, Left").click()
     value(card(page, "2"), "Left").fill("1")
     expect(summary).to_contain_text("2 faults are left")
     colour = value(card(page, "1"), "colour")

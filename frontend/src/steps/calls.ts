@@ -26,6 +26,8 @@ export function startCall(body: HTMLElement, step: JsonObject, at: string, editi
 
 function drawArguments(body: HTMLElement, step: JsonObject, at: string, editing: Editing): void {
   const host = find(body, "[data-arguments]");
+  // What is not JSON yet is nowhere but in its control.
+  if (host.querySelector(":invalid")) return;
   const held = host.contains(document.activeElement) ? document.activeElement?.closest<HTMLElement>("[data-at]") : null;
   host.replaceChildren();
   host.dataset["at"] = `${at}.args`;
@@ -45,7 +47,7 @@ function drawArguments(body: HTMLElement, step: JsonObject, at: string, editing:
     const any = { name: other, label: other, type: "", help: "", required: false, default: "", choices: [], long: false };
     drawArgument(host, any, step, at, editing, note);
   }
-  if (!tool || tool.open) host.append(adding(step, at, editing));
+  if (name && (!tool || tool.open)) host.append(adding(step, at, editing));
   const again = [...host.children].find((field) => field instanceof HTMLElement && field.dataset["at"] === held?.dataset["at"]);
   if (held) again?.querySelector<HTMLElement>("[data-control]")?.focus();
 }

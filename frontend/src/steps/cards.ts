@@ -180,7 +180,8 @@ function startActions(card: HTMLElement, number: string, standing: Standing, edi
           list.splice(index, 1);
           emptied();
         };
-        editing.change(act, `Step ${number} is removed.`, next, list.length > 1 ? "[data-fold]" : "[data-add] button");
+        const focus = list.length > 1 ? "[data-fold]" : "[data-add] button";
+        editing.change(act, `Step ${number} is removed.`, next, focus, card);
       },
     ],
   };
@@ -249,12 +250,14 @@ function startLoop(body: HTMLElement, step: JsonObject, at: string, editing: Edi
   for (const part of body.querySelectorAll<HTMLElement>("[data-only]")) if (part.dataset["only"] !== now) part.remove();
   for (const host of body.querySelectorAll<HTMLElement>("[data-value]")) drawMember(host, step, { at, step }, editing);
   way.addEventListener("change", () => {
+    const wanted = way.value;
+    way.value = now;
     const turn = (): void => {
       for (const member of ["over", "as", "while"]) step.delete(member);
-      if (way.value === "while") step.set("while", newComparison());
+      if (wanted === "while") step.set("while", newComparison());
       else step.set("as", "item");
     };
-    if (way.value !== now) editing.change(turn, "", at, "[data-way]");
+    if (wanted !== now) editing.change(turn, "", at, "[data-way]");
   });
 }
 
@@ -281,7 +284,8 @@ function drawBranches(body: HTMLElement, step: JsonObject, at: string, number: s
     find(remove, "[data-words]").textContent = `Remove branch ${index + 1}`;
     remove.disabled = branches.length <= 2;
     remove.addEventListener("click", () => {
-      editing.change(() => void branches.splice(index, 1), `${named} is removed.`, at, "[data-add-branch]");
+      const gone = remove.closest<HTMLElement>(".step-branch") ?? remove;
+      editing.change(() => void branches.splice(index, 1), `${named} is removed.`, at, "[data-add-branch]", gone);
     });
     host.append(copy);
   }

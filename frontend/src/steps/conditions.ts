@@ -46,6 +46,7 @@ export function drawCondition(host: HTMLElement, words: string, held: Held, plac
   select.addEventListener("change", () => {
     if (select.value === kind) return;
     const turned = turn(condition, kind, select.value);
+    select.value = kind;
     editing.change(() => held.set(turned), "", `${place.at}.operator`, "select");
   });
   if (kind === "all" || kind === "any") drawSeveral(host, condition, kind, place, editing);
@@ -86,7 +87,8 @@ function drawSeveral(host: HTMLElement, condition: JsonObject, kind: string, pla
     remove.className = "button button-quiet";
     remove.textContent = `Remove condition ${at + 1}`;
     remove.addEventListener("click", () => {
-      editing.change(() => void list.splice(at, 1), `Condition ${at + 1} is removed.`, place.at, "[data-add-condition]");
+      const told = `Condition ${at + 1} is removed.`;
+      editing.change(() => void list.splice(at, 1), told, place.at, "[data-add-condition]", inner);
     });
     inner.append(remove);
   }

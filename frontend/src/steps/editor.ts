@@ -70,7 +70,8 @@ class StepsEditor implements Editing {
     this.write();
   }
 
-  change(act: () => void, words: string, at: string, focus: string): void {
+  change(act: () => void, words: string, at: string, focus: string, gone?: HTMLElement): void {
+    if (this.awaits(gone)) return;
     this.undone = [...this.undone.slice(1 - MOST_UNDONE), this.area.value];
     act();
     this.faults = this.faults.filter((fault) => !fault.path);
@@ -158,7 +159,16 @@ class StepsEditor implements Editing {
     this.undoButton.disabled = this.undone.length === 0;
   }
 
+  /** Whether something was typed that is nowhere but in its control; says so there. */
+  private awaits(gone?: HTMLElement): boolean {
+    const wrong = [...this.list.querySelectorAll<HTMLInputElement>(":invalid:is(input, textarea)")];
+    const kept = wrong.find((control) => !gone?.contains(control));
+    kept?.reportValidity();
+    return kept !== undefined;
+  }
+
   private undo(): void {
+    if (this.awaits()) return;
     const text = this.undone.pop();
     if (text === undefined) return;
     this.area.value = text;
@@ -174,12 +184,7 @@ class StepsEditor implements Editing {
     const refusal = find(this.root, "[data-no-list]");
     refusal.hidden = true;
     if (view === "json") {
-      const wrong = this.list.querySelector<HTMLInputElement>(":invalid:is(input, textarea)");
-      if (wrong) {
-        // It is nowhere but in its control.
-        wrong.reportValidity();
-        return;
-      }
+      if (this.awaits()) return;
     } else if (!this.isList) {
       const why = this.read();
       if (why) {

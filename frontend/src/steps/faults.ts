@@ -82,7 +82,8 @@ function showAt(place: HTMLElement, fault: Fault): void {
   const told = document.createElement("p");
   told.className = "field-errors placed-fault";
   told.id = newId();
-  told.textContent = fault.message;
+  const below = fault.path.slice((place.dataset["at"] ?? "").length).replace(/^\./, "");
+  told.textContent = below ? `${below}: ${fault.message}` : fault.message;
   if (!place.classList.contains("field")) {
     (place.querySelector(":scope > [data-faults], :scope > .step-body > [data-faults]") ?? place).append(told);
     return;

@@ -59,7 +59,7 @@ function drawInput(
       parameters.delete(name);
       if (parameters.size === 0) definition.delete("parameters");
     };
-    editing.change(act, `The input ${name} is removed.`, "parameters", "[data-add-input]");
+    editing.change(act, `The input ${name} is removed.`, "parameters", "[data-add-input]", row);
   });
   const naming = part<HTMLInputElement>("name");
   naming.value = name;

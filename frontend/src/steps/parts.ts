@@ -19,8 +19,11 @@ export interface Editing {
   copy(template: string): DocumentFragment;
   /** A control has another value: the JSON is written again, and nothing drawn. */
   typed(): void;
-  /** Does what changes more than a value, draws the list again, tells what was done, and goes to `focus` at `at`. */
-  change(act: () => void, words: string, at: string, focus: string): void;
+  /**
+   * Does what changes more than a value, draws the list again, tells what was done, and goes to `focus` at `at`.
+   * It waits for what was typed and is not JSON yet, but in `gone`: what it takes away.
+   */
+  change(act: () => void, words: string, at: string, focus: string, gone?: HTMLElement): void;
   /** The values that a step may refer to; of the definition itself, its result. */
   known(step: Json): Known[];
   /** Lets a value be picked for a control. */

@@ -12,6 +12,7 @@ from servers.execution.backends.flows.references import (
     Reference,
     Value,
     fill,
+    place_below,
     read_value,
     references_in,
 )
@@ -138,15 +139,17 @@ def holds(condition: Condition, variables: Mapping[str, Any]) -> bool:
     return _TWO[condition.operator](fill(condition.left, variables), fill(condition.right, variables))
 
 
-def references_of(condition: Condition) -> Iterator[Reference]:
-    """Every reference in it, but for those that ``exists`` and ``empty`` ask for."""
+def references_of(condition: Condition, place: str = "") -> Iterator[tuple[str, Reference]]:
+    """Every reference in it with its place, but for those that ``exists`` and ``empty`` ask for."""
     match condition:
         case Negation():
-            yield from references_of(condition.condition)
+            yield from references_of(condition.condition, f"{place}.not")
         case Several():
-            for each in condition.conditions:
-                yield from references_of(each)
+            for number, each in enumerate(condition.conditions):
+                word = "all" if condition.needs_all else "any"
+                yield from references_of(each, f"{place}.{word}[{number}]")
         case Comparison():
             if condition.operator not in _ONE:
-                for value in (condition.left, condition.right):
-                    yield from (found for _, found in references_in(value))
+                for side, value in (("left", condition.left), ("right", condition.right)):
+                    for at, found in references_in(value):
+                        yield place_below(f"{place}.{side}", at), found

@@ -12,6 +12,7 @@ from servers.execution.backends.flows.references import (
     Reference,
     Text,
     Value,
+    place_below,
     references_in,
 )
 from servers.execution.backends.flows.steps import Call, Flow, calls_of
@@ -54,7 +55,7 @@ def _misfits(
     places = dict(references_in(call.args))
     try:
         for at, message in misfits(call.tool, offered.input_schema, _sketch(call.args), places):
-            yield {"path": _place(call, at), "message": message}
+            yield {"path": place_below(f"{call.place}.args", at), "message": message}
     except InvalidInput:
         yield {
             "path": f"{call.place}.tool",
@@ -68,7 +69,7 @@ def _misfits(
             given = {"string"}
         if wanted and given and not wanted & given:
             message = f"{reference} is of type {_said(given)}; {call.tool} takes {_said(wanted)} here."
-            yield {"path": _place(call, place), "message": message}
+            yield {"path": place_below(f"{call.place}.args", place), "message": message}
 
 
 def _sketch(value: Value) -> Any:
@@ -96,9 +97,3 @@ def _types(schema: Mapping[str, Any] | None) -> set[str]:
 
 def _said(types: set[str]) -> str:
     return " or ".join(sorted(types))
-
-
-def _place(call: Call, steps: Iterable[str | int]) -> str:
-    return f"{call.place}.args" + "".join(
-        f"[{each}]" if isinstance(each, int) else f".{each}" for each in steps
-    )

@@ -7,7 +7,7 @@ written: a text as it is, anything else as JSON. ``$$`` is a dollar. Nothing is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -140,6 +140,11 @@ def references_in(value: Value, place: Steps = ()) -> Iterator[tuple[Steps, Refe
         case Members():
             for name, each in value.members.items():
                 yield from references_in(each, (*place, name))
+
+
+def place_below(place: str, steps: Iterable[str | int]) -> str:
+    """The place, as faults name it, that these steps lead to from another."""
+    return place + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in steps)
 
 
 def _read_text(written: str, place: str) -> Value:

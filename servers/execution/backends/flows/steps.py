@@ -18,6 +18,7 @@ from servers.execution.backends.flows.references import (
     Items,
     Reference,
     Value,
+    place_below,
     read_value,
     references_in,
 )
@@ -181,8 +182,8 @@ class _Reader:
         except BadReference as fault:
             self.refuse(fault.place, str(fault))
             return None
-        for _, reference in references_in(value):
-            self._check(reference, place, known)
+        for at, reference in references_in(value):
+            self._check(reference, place_below(place, at), known)
         return value
 
     def _step(self, written: Any, place: str, known: set[str], depth: int) -> Step | None:
@@ -300,8 +301,8 @@ class _Reader:
         except BadReference as fault:
             self.refuse(fault.place, str(fault))
             return None
-        for reference in references_of(condition):
-            self._check(reference, place, known)
+        for at, reference in references_of(condition, place):
+            self._check(reference, at, known)
         return condition
 
     def _output(self, written: Mapping[str, Any], place: str, known: set[str]) -> str:

@@ -146,10 +146,10 @@ def test_a_workflow_may_have_all_types_of_steps() -> None:
         ({"steps": [call(continue_on_failure="yes")]}, "steps[0].continue_on_failure", "true or false"),
         ({"steps": [call(name="x" * 65)]}, "steps[0].name", "at most 64"),
         ({"steps": [{"type": "loop", "over": [1], "steps": [call()]}]}, "steps[0].type", "for workflows"),
-        ({"steps": [call("rows", args={"table": "$name"})]}, "steps[0].args", "nothing has set name"),
+        ({"steps": [call("rows", args={"table": "$name"})]}, "steps[0].args.table", "nothing has set name"),
         (
             {"steps": [call("rows", args={"table": "${later.at}"}), call(output="later")]},
-            "steps[0].args",
+            "steps[0].args.table",
             "nothing has set later",
         ),
         ({"steps": [call("rows", args={"table": "${x"})]}, "steps[0].args.table", "is no reference"),
@@ -223,7 +223,12 @@ def nested(depth: int) -> dict[str, Any]:
         (loop(**{"while": {"all": []}}), "steps[0].while.all", "1 to 20"),
         (
             loop(**{"while": {"left": "$x", "operator": "eq", "right": 1}}),
-            "steps[0].while",
+            "steps[0].while.left",
+            "nothing has set x",
+        ),
+        (
+            loop(**{"while": {"any": [{"not": {"left": 1, "operator": "eq", "right": ["$x"]}}]}}),
+            "steps[0].while.any[0].not.right[0]",
             "nothing has set x",
         ),
         (nested(9), "steps[0]" + ".steps[0]" * 8 + ".steps", "8 levels"),
@@ -236,7 +241,7 @@ def nested(depth: int) -> dict[str, Any]:
         ),
         (
             {"type": "parallel", "branches": [[call(output="a")], [call("rows", args={"table": "$a"})]]},
-            "steps[0].branches[1][0].args",
+            "steps[0].branches[1][0].args.table",
             "nothing has set a",
         ),
         ({"type": "condition", "then": [call()]}, "steps[0].if", "Give {"),
@@ -257,7 +262,7 @@ def test_what_only_one_way_sets_may_not_be_read_after_it() -> None:
 
 def test_all_faults_are_told_at_once() -> None:
     found = faults("pipeline", {"steps": [{}, call("rows", args={"table": "$x"}, output="9")], "colour": 1})
-    assert set(found) == {"steps[0].tool", "steps[1].args", "steps[1].output", "colour"}
+    assert set(found) == {"steps[0].tool", "steps[1].args.table", "steps[1].output", "colour"}
 
 
 def test_another_kind_of_tool_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
+from textwrap import shorten
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -46,7 +47,7 @@ def callable_tools(caller: Caller, but: str = "") -> list[tuple[str, str]]:
 def _described(offered: Offered) -> dict[str, Any]:
     return {
         "title": offered.title,
-        "description": offered.description[:300],
+        "description": shorten(offered.description, 300, placeholder=" …"),
         "arguments": [asdict(field) for field in argument_fields(offered.input_schema)],
         "open": offered.input_schema.get("additionalProperties", True) is not False,
         "gives": list(islice(_parts(offered.output_schema), MOST_PARTS)),

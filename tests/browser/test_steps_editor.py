@@ -263,6 +263,27 @@ def test_a_loop_offers_the_parts_of_its_items_and_a_condition_is_put_together(
     assert visitor.faults == []
 
 
+def test_many_values_are_narrowed_by_what_is_typed(
+    live_marina: LiveMarina, browser: Browser, team: Team
+) -> None:
+    visitor = open_editor(browser, live_marina, team)
+    page = visitor.page
+    page.get_by_role("button", name="Add step").click()
+    card(page, "3").get_by_role("combobox", name="Tool").fill("list_tables")
+    schema = value(card(page, "3"), "schema")
+    card(page, "3").get_by_role("button", name="Pick a value for schema").click()
+    dialog = page.get_by_role("dialog")
+    everything = dialog.get_by_role("listitem").count()
+    assert everything > 12
+    dialog.get_by_role("searchbox").fill("found.COLUMNS")
+    expect(dialog.get_by_role("listitem").first).to_contain_text("${found.columns}")
+    assert dialog.get_by_role("listitem").count() < everything
+    page.keyboard.press("Enter")
+    expect(dialog).not_to_be_visible()
+    expect(schema).to_have_value("${found.columns}")
+    assert visitor.faults == []
+
+
 def test_the_keyboard_is_enough(live_marina: LiveMarina, browser: Browser, team: Team) -> None:
     visitor = open_editor(browser, live_marina, team)
     page = visitor.page

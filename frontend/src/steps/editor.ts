@@ -2,7 +2,7 @@
 import { announce, onContent } from "../dom";
 import { drawSteps } from "./cards";
 import { CALL, countSteps, typeOf, whyNoList } from "./definition";
-import { type Fault, clearFaults, controlOf, placeFaults, placeOf, placeWords, previewFaults, savingFaults } from "./faults";
+import { type Fault, clearFaults, controlOf, faultWords, placeFaults, placeOf, placeWords, previewFaults, savingFaults } from "./faults";
 import { drawMember } from "./fields";
 import { drawInputs } from "./inputs";
 import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
@@ -245,7 +245,7 @@ class StepsEditor implements Editing {
       });
       item.append(link, ": ");
     }
-    item.append(fault.message);
+    item.append(place ? faultWords(place, fault) : fault.message);
     return item;
   }
 

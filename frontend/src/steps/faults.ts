@@ -67,10 +67,17 @@ export function placeOf(root: HTMLElement, path: string): HTMLElement | null {
 export function placeWords(place: HTMLElement): string {
   const number = place.closest<HTMLElement>(".step")?.dataset["number"];
   if (place.matches(".steps-list")) return place.getAttribute("aria-label") ?? "";
-  const field = place.matches(".field, .step-condition") ? place.querySelector("label")?.textContent?.trim() : "";
+  const named = place.querySelector("label [data-label]") ?? place.querySelector("label");
+  const field = place.matches(".field, .step-condition") ? named?.textContent?.trim() : "";
   const row = place.closest(".parameter")?.getAttribute("aria-label");
   const words = [number ? `Step ${number}` : (row ?? ""), field ?? ""].filter(Boolean).join(", ");
   return words.replace(/\s+/g, " ") || (place.querySelector("h2")?.textContent ?? "Steps");
+}
+
+/** What is wrong at a place, with what of it the place does not show by itself. */
+export function faultWords(place: HTMLElement, fault: Fault): string {
+  const below = fault.path.slice((place.dataset["at"] ?? "").length).replace(/^\./, "");
+  return below ? `${below}: ${fault.message}` : fault.message;
 }
 
 /** The control to go to for a place. */
@@ -82,8 +89,7 @@ function showAt(place: HTMLElement, fault: Fault): void {
   const told = document.createElement("p");
   told.className = "field-errors placed-fault";
   told.id = newId();
-  const below = fault.path.slice((place.dataset["at"] ?? "").length).replace(/^\./, "");
-  told.textContent = below ? `${below}: ${fault.message}` : fault.message;
+  told.textContent = faultWords(place, fault);
   if (!place.classList.contains("field")) {
     (place.querySelector(":scope > [data-faults], :scope > .step-body > [data-faults]") ?? place).append(told);
     return;

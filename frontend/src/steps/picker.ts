@@ -3,6 +3,8 @@ import { find } from "./parts";
 import type { Known } from "./scope";
 import type { Tools } from "./tools";
 
+const MOST_AT_ONCE = 12;
+
 export function openPicker(
   dialog: HTMLDialogElement,
   control: HTMLInputElement | HTMLTextAreaElement,
@@ -18,7 +20,27 @@ export function openPicker(
       if (path.startsWith(`${part}.`)) list.append(offer(dialog, control, name, path.slice(part.length), ""));
     }
   }
+  startFilter(find<HTMLInputElement>(dialog, "[data-filter]"), list);
   dialog.showModal();
+}
+
+/** Many values are narrowed to those that contain what is typed; Enter takes the first. */
+function startFilter(filter: HTMLInputElement, list: HTMLElement): void {
+  filter.hidden = list.childElementCount <= MOST_AT_ONCE;
+  filter.value = "";
+  filter.oninput = (event) => {
+    // It is no part of the definition.
+    event.stopPropagation();
+    const wanted = filter.value.trim().toLowerCase();
+    for (const item of list.children) {
+      if (item instanceof HTMLElement) item.hidden = !(item.textContent ?? "").toLowerCase().includes(wanted);
+    }
+  };
+  filter.onkeydown = (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    list.querySelector<HTMLElement>("li:not([hidden]) > button")?.click();
+  };
 }
 
 function offer(

@@ -27,6 +27,7 @@ export class Tools {
   /** `null` where there is no such tool. */
   private readonly known = new Map<string, Tool | null>();
   private readonly wanted = new Set<string>();
+  private readonly coming = new Map<string, Promise<void>>();
   private asking: Promise<void> | null = null;
 
   constructor(private readonly address: string) {}
@@ -39,9 +40,14 @@ export class Tools {
   /** Asks for one that is not known, with the others that are asked for at the same time; whether it came to be known. */
   async learn(name: string): Promise<boolean> {
     if (!name || this.known.has(name)) return false;
-    this.wanted.add(name);
-    this.asking ??= Promise.resolve().then(() => this.ask());
-    await this.asking;
+    let coming = this.coming.get(name);
+    if (!coming) {
+      this.wanted.add(name);
+      this.asking ??= Promise.resolve().then(() => this.ask());
+      coming = this.asking;
+      this.coming.set(name, coming);
+    }
+    await coming;
     return this.known.has(name);
   }
 
@@ -57,6 +63,8 @@ export class Tools {
       for (const name of names) this.known.set(name, Object.hasOwn(tools, name) ? (tools[name] ?? null) : null);
     } catch {
       // Without an answer the arguments that are there are shown by their names.
+    } finally {
+      for (const name of names) this.coming.delete(name);
     }
   }
 }

@@ -75,7 +75,7 @@ class S3Bucket(Storage):
     async def read(self, path: str, *, offset: int, most: int, whole: int) -> Piece:
         head = await self._head(path)
         if head is None:
-            raise missing(path)
+            raise await self._refusal(path, 404)
         size, modified = _length(head), _modified(head)
         if size <= whole:
             data = (await self._get(path, {}, whole)).body
@@ -169,8 +169,17 @@ class S3Bucket(Storage):
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise refused_by(self._bucket, answer.status, "", path)
+            raise await self._refusal(path, answer.status)
         return answer.headers
+
+    async def _refusal(self, path: str, status: int) -> SourceError:
+        """Why a HEAD was refused: its answer has no body, and so no code. That of a GET has."""
+        url = url_of(self._bucket, self._key(path))
+        try:
+            answer = await self._ask("GET", url, headers={**_PLAIN, "Range": "bytes=0-0"}, most=_ERROR_BYTES)
+        except _Oversized:
+            return refused_by(self._bucket, status, "", path)
+        return refused_by(self._bucket, status, read_code(answer.body), path)
 
     async def _get(self, path: str, headers: Mapping[str, str], most: int) -> Answer:
         url = url_of(self._bucket, self._key(path))

@@ -4,70 +4,39 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import uuid4
 
-import botocore.session
 import pytest
-from moto.server import ThreadedMotoServer
 
 from core.errors import InvalidInput, NotFound
 from servers.execution.backends.files import FilesBackend
 from servers.execution.backends.files.answers import BadAnswer, read_code, read_page
 from servers.execution.contract import Operation
 from servers.execution.engine import Engine
+from tests.objectstorage import KEYS, make_bucket, object_storage, storage_client
 from tests.servers.execution.files.conftest import Caller, source_of
 
 pytestmark = pytest.mark.anyio
-
-KEYS = {"access_key": "AKIDEXAMPLE", "secret_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 
 
 @pytest.fixture(scope="session")
 def storage() -> Iterator[str]:
     """The address of a server of S3."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with object_storage() as address:
+        yield address
 
 
 @pytest.fixture
 def s3(storage: str) -> Any:
     """A client of Amazon's, to look from the other side."""
-    return botocore.session.get_session().create_client(
-        "s3",
-        endpoint_url=storage,
-        region_name="us-east-1",
-        aws_access_key_id=KEYS["access_key"],
-        aws_secret_access_key=KEYS["secret_key"],
-    )
+    return storage_client(storage)
 
 
 @pytest.fixture
 def bucket(s3: Any) -> str:
     """A bucket with files, below ``team/`` and beside it."""
-    name = f"bucket-{uuid4().hex}"
-    s3.create_bucket(Bucket=name)
-    for key, content in {
-        "team/notes.txt": b"first line\nsecond line\nthird line\n",
-        "team/docs/": b"",
-        "team/docs/guide.md": b"# Guide\n\nAsk the harbour master.\n",
-        "team/docs/deep/depth.csv": b"metre,colour\n1,green\n200,black\n",
-        "team/.hidden/inside.txt": b"not listed\n",
-        "team/picture.png": b"\x89PNG\r\n\x1a\n\x00\x00" + bytes(range(256)),
-        "team/gr\u00fc\u00dfe & <more>+?#%.txt": b"odd\n",
-        "team/a//b.txt": b"two slashes\n",
-        "team/../escape.txt": b"upwards\n",
-        "team2/secret.txt": b"another team's secret\n",
-        "secret.txt": b"outside secret\n",
-    }.items():
-        s3.put_object(Bucket=name, Key=key, Body=content)
-    return name
+    return make_bucket(s3)
 
 
 @pytest.fixture
@@ -224,6 +193,23 @@ async def test_health_says_what_is_wrong_with_a_bucket(files: Engine, settings: 
     assert (private.state, private.code) == ("unhealthy", "source_denied")
     for health in (missing, nobody, private):
         assert KEYS["secret_key"] not in health.reason
+
+
+async def test_each_tool_says_that_the_bucket_is_not_there(
+    caller_of: Callable[..., Caller], settings: dict[str, Any]
+) -> None:
+    call = caller_of(**{**settings, "bucket": "no-such-bucket"}, allow_writes=True)
+    for tool, arguments in (
+        ("list_directory", {}),
+        ("read_file", {"path": "notes.txt"}),
+        ("search_files", {"pattern": "*"}),
+        ("search_content", {"content_pattern": "x"}),
+        ("write_file", {"path": "notes.txt", "content": "x"}),
+        ("create_directory", {"path": "docs"}),
+    ):
+        fault = await call.refused(tool, **arguments)
+        assert fault.code == "source_missing", tool
+        assert "no bucket no-such-bucket" in fault.message, tool
 
 
 def test_the_secret_key_is_never_shown(settings: dict[str, Any]) -> None:

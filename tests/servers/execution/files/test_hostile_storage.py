@@ -96,6 +96,15 @@ async def test_a_refusal_or_a_lie_is_an_error_in_our_words(
     assert {asked.path for asked in far.asked} <= {"/bucket", "/bucket/file.txt"}
 
 
+async def test_a_refusal_of_the_head_alone_is_told_with_its_code(far: FarSide, call: Caller) -> None:
+    def refuse(asked: Asked, send: Send) -> None:
+        told = b"" if asked.method == "HEAD" else b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
+        send(reply(told, status=403))
+
+    far.serve("/bucket/file.txt", refuse)
+    assert (await call.refused("read_file", path="file.txt")).code == "source_auth"
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b"<ListBucketResult>", b"\0" * 100])
 async def test_a_listing_that_is_none_is_an_error(far: FarSide, call: Caller, body: bytes) -> None:
     answering(far, reply(body))
@@ -181,7 +190,7 @@ async def test_what_is_sent_is_what_was_signed_and_the_secret_is_not_in_it(
     await call("list_directory")
     await call("write_file", path="file.txt", content="größe " * 100_000)
     await call.refused("read_file", path="a b+&=~é/(x)'!*.txt", offset=0, length=4)
-    assert [asked.method for asked in far.asked] == ["GET", "HEAD", "PUT", "HEAD"]
+    assert [asked.method for asked in far.asked] == ["GET", "HEAD", "PUT", "HEAD", "GET"]
     for asked in far.asked:
         assert SECRET not in str(asked)
         assert asked.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")

@@ -1,8 +1,9 @@
-"""Files through real clients of both eras: every tool with its errors, the resource, completion, and the records."""
+"""Files through real clients of both eras: bytes, links, resources, completion, and the records."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mcp.types import BlobResourceContents, ResourceTemplateReference, TextResou
 from core.threads import run_sync
 from servers.services.sources import create_source
 from tests.factories import Team, make_team
+from tests.objectstorage import FILES, KEYS, make_bucket, object_storage, storage_client
 from tests.protocol.conftest import ALL_SCOPES, HearAll, Records
 from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
@@ -35,7 +37,7 @@ def shelf(hear_all: HearAll) -> Team:
 
 
 @pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
-async def test_every_tool_is_called_with_its_errors(
+async def test_files_are_read_written_and_recorded_and_links_are_not_followed(
     port: int, shelf: Team, records: Records, mode: str
 ) -> None:
     key = await run_sync(shelf.key, *ALL_SCOPES)
@@ -52,15 +54,6 @@ async def test_every_tool_is_called_with_its_errors(
             assert answer.is_error, answer
             return str(answer.content[0])
 
-        listed = await client.list_tools()
-        assert [tool.name for tool in listed.tools] == [
-            "create_directory",
-            "list_directory",
-            "read_file",
-            "search_content",
-            "search_files",
-            "write_file",
-        ]
         entries = (await call("list_directory", recursive=True))["entries"]
         assert [(entry["path"], entry["type"]) for entry in entries] == [
             ("docs", "directory"),
@@ -74,18 +67,11 @@ async def test_every_tool_is_called_with_its_errors(
         assert embedded.type == "resource"
         assert isinstance(embedded.resource, BlobResourceContents)
         assert base64.b64decode(embedded.resource.blob) == bytes(range(256))
-        assert (await call("search_files", pattern="*.md"))["count"] == 1
-        assert (await call("search_content", content_pattern="harbour"))["matches"][0]["line"] == 3
         assert (await call("create_directory", path="out"))["created"] is True
         assert (await call("write_file", path="out/new.txt", content="new\n"))["created"] is True
         assert (await call("read_file", path="out/new.txt"))["content"] == "new\n"
 
-        assert "no file nothing.txt" in await fail("read_file", path="nothing.txt")
         assert "not opened" in await fail("read_file", path="linked/passwd")
-        assert "blocked" in await fail("write_file", path="run.sh", content="x")
-        assert "There is no folder" in await fail("write_file", path="a/b/c", content="x")
-        assert "There is no folder" in await fail("list_directory", path="nowhere")
-        assert "There is no folder" in await fail("search_files", directory="nowhere", pattern="*")
         assert "not opened" in await fail("create_directory", path="raw.bin")
 
         (template,) = (await client.list_resource_templates()).resource_templates
@@ -104,14 +90,93 @@ async def test_every_tool_is_called_with_its_errors(
 
     done = await run_sync(records, shelf)
     tools = [record["tool"] for record in done if record["kind"] == "tools/call"]
-    assert tools.count("read_file") == 5
+    assert tools.count("read_file") == 4
     assert [record for record in done if record["kind"] == "resources/read"]
 
 
-async def test_an_expression_that_cannot_be_is_told_as_an_argument(port: int, shelf: Team) -> None:
-    endpoint = Endpoint(port, f"/mcp/{shelf.slug}", await run_sync(shelf.key))
-    answer = endpoint.legacy(
-        "tools/call", {"name": "search_content", "arguments": {"content_pattern": "("}}, version="2025-11-25"
-    )
-    assert answer.result["isError"] is True
-    assert "cannot be read" in str(answer.result["content"])
+@pytest.fixture(scope="module")
+def storage() -> Iterator[str]:
+    """The address of a server of S3."""
+    with object_storage() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def buckets(port: int, storage: str) -> tuple[Endpoint, str]:
+    """A team with a bucket, and with three that do not work: no such bucket, nobody there, an address inside."""
+    client = storage_client(storage)
+    bucket = make_bucket(client)
+    team = make_team()
+    well = {"bucket": bucket, "endpoint": storage, "prefix": "team", **KEYS}
+    create_source("shelf", "files", well, caller=team.owner)
+    for name, changed in (
+        ("nobucket", {"bucket": "no-such-bucket"}),
+        ("nobody", {"endpoint": "http://127.0.0.1:1"}),
+        ("inside", {"endpoint": "http://10.1.2.3"}),
+    ):
+        create_source(name, "files", {**well, "prefix": name, **changed}, caller=team.owner)
+    return Endpoint(port, f"/mcp/{team.slug}", team.key(*ALL_SCOPES)), bucket
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+async def test_a_buckets_files_are_tools_results_and_resources(
+    buckets: tuple[Endpoint, str], mode: str
+) -> None:
+    endpoint, bucket = buckets
+    begin = f"s3://{bucket}/team/"
+    async with connected(endpoint, mode) as client:
+        assert "write_file" not in {tool.name for tool in (await client.list_tools()).tools}
+        listed = await client.call_tool("list_directory", {"recursive": True, "include_hidden": True})
+        assert listed.structured_content is not None
+        entries = {entry["path"]: entry["type"] for entry in listed.structured_content["entries"]}
+        assert (entries["docs/guide.md"], entries["a//b.txt"], entries["../escape.txt"]) == (
+            "file",
+            "other",
+            "other",
+        )
+        picture = await client.call_tool("read_file", {"path": "picture.png"})
+        embedded = picture.content[1]
+        assert embedded.type == "resource"
+        assert isinstance(embedded.resource, BlobResourceContents)
+        assert base64.b64decode(embedded.resource.blob) == FILES["team/picture.png"]
+
+        assert f"{begin}{{+path}}" in {
+            each.uri_template for each in (await client.list_resource_templates()).resource_templates
+        }
+        contents = (await client.read_resource(f"{begin}docs/guide.md")).contents
+        assert isinstance(contents[0], TextResourceContents)
+        assert contents[0].text == FILES["team/docs/guide.md"].decode()
+        for missing in ("nothing", "../secret.txt", "%2e%2e/secret.txt", "a//b.txt"):
+            with pytest.raises(Exception, match=r"no file|not opened|Unknown resource|path"):
+                await client.read_resource(begin + missing)
+        completed = await client.complete(
+            ResourceTemplateReference(type="ref/resource", uri=f"{begin}{{+path}}"),
+            {"name": "path", "value": "docs/"},
+        )
+        assert completed.completion.values == ["docs/deep/", "docs/guide.md"]
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+@pytest.mark.parametrize(
+    ("source", "code", "words"),
+    [
+        ("nobucket", "source_missing", "no bucket no-such-bucket"),
+        ("nobody", "source_unreachable", "127.0.0.1:1"),
+        ("inside", "source_denied", "does not connect to"),
+    ],
+)
+async def test_storage_that_does_not_work_is_told_by_each_tool(
+    buckets: tuple[Endpoint, str], mode: str, source: str, code: str, words: str
+) -> None:
+    endpoint, _ = buckets
+    async with connected(endpoint, mode) as client:
+        for tool, arguments in (
+            ("list_directory", {}),
+            ("read_file", {"path": "notes.txt"}),
+            ("search_files", {"pattern": "*"}),
+            ("search_content", {"content_pattern": "x"}),
+        ):
+            failed = await client.call_tool(f"{source}_{tool}", arguments)
+            assert (failed.is_error, (failed.meta or {})["marina/error"]["code"]) == (True, code), tool
+            assert words in str(failed.content[0]), tool
+            assert KEYS["secret_key"] not in failed.model_dump_json()

@@ -24,6 +24,7 @@ _IPV4_SPECIAL: Final = tuple(
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # shared with a provider
         "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # Azure's platform, from inside of its machines
         "169.254.0.0/16",  # link-local, where clouds keep their metadata service
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments
@@ -38,7 +39,8 @@ _IPV4_SPECIAL: Final = tuple(
     )
 )
 """IANA IPv4 Special-Purpose Address Registry (RFC 6890 and its updates), what is not global of it, and
-multicast. Python's own ``is_global`` differs between versions and calls some of these public."""
+multicast; beside these a public address that only a cloud's own machines reach. Python's own ``is_global`` differs
+between versions and calls some of these public."""
 
 _IPV6_GLOBAL: Final = IPv6Network("2000::/3")
 """The only block of IPv6 that is assigned for global unicast (RFC 4291): all else is refused."""

@@ -49,6 +49,8 @@ MAX_ADDRESSES: Final = 4
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LAST_PORT: Final = 65_535
 _URL: Final = re.compile(r"(?i:(https?))://([^/?#%\\\x00-\x20\x7f]+)((?:[/?][!-~]*)?)")
+_PORT: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
+"""What an authority may have after its host. Python takes signs and the digits of other scripts for numbers."""
 _UPWARDS: Final = re.compile(r"(?i)/(?:\.|%2e){1,2}(?:/|$)")
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.1: a token."""
@@ -375,7 +377,12 @@ def _parse(url: str) -> tuple[str, bytes, int, str, str]:
         parsed = httpx2.URL(f"{scheme}://{authority}/")
     except (httpx2.InvalidURL, ValueError):
         raise OutboundRefused("it is not an address", "address") from None
-    if "@" in authority or not parsed.raw_host or (parsed.port or 1) > _LAST_PORT:
+    if (
+        "@" in authority
+        or not parsed.raw_host
+        or not _PORT.fullmatch(authority)
+        or (parsed.port or 1) > _LAST_PORT
+    ):
         raise OutboundRefused("it holds a user name, or a port that there is not", "address")
     if not target.startswith("/"):
         target = f"/{target}"

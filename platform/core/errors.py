@@ -13,12 +13,19 @@
     └── SourceError             502  source_*             a data source answered with a fault
 
 A message is written for the person who reads it: the cause first, then the next step. It never holds
-the text of a foreign exception, a secret, or another tenant's data.
+the text of a foreign exception, a secret, or another tenant's data. What it quotes of the input is made
+readable here, for all surfaces: names of ten thousand letters are cut, hidden characters are written out.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+from core.readable import readable
+
+MAX_MESSAGE: Final = 2_000
+MAX_PATH: Final = 300
+"""Characters of what is said of an error, and of a place in the input."""
 
 
 class MarinaError(Exception):
@@ -44,8 +51,8 @@ class MarinaError(Exception):
         data: dict[str, Any] | None = None,
         retryable: bool = False,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = readable(message, MAX_MESSAGE)
+        super().__init__(self.message)
         self.data: dict[str, Any] = data or {}
         self.retryable = retryable
         if code is not None:
@@ -68,7 +75,14 @@ class InvalidInput(MarinaError):
         data: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message, code=code, data=data)
-        self.errors: list[dict[str, str]] = errors or []
+        self.errors: list[dict[str, str]] = [
+            {
+                **each,
+                "path": readable(each["path"], MAX_PATH),
+                "message": readable(each["message"], MAX_MESSAGE),
+            }
+            for each in errors or ()
+        ]
 
 
 class Unauthenticated(MarinaError):

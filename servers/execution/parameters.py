@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from core.errors import InvalidInput
+from core.readable import hidden_in
 
 SCALARS: Final = ("string", "integer", "number", "boolean")
 MOST_ITEMS: Final = 1_000
@@ -125,6 +126,9 @@ def read_text(definition: Mapping[str, Any], key: str, most: int, faults: Faults
     if not isinstance(value, str) or len(value) > most:
         faults.append({"path": f"{prefix}{key}", "message": f"Give a text of at most {most} characters."})
         return ""
+    if hidden := hidden_in(value, lines=True):
+        message = f"It contains the invisible character U+{ord(hidden):04X}. Remove it."
+        faults.append({"path": f"{prefix}{key}", "message": message})
     return value
 
 

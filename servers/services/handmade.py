@@ -14,7 +14,8 @@ from uuid import UUID
 
 from django.db.models import Count, Sum
 
-from core.errors import Conflict, InvalidInput
+from core.errors import MAX_PATH, Conflict, InvalidInput
+from core.readable import readable
 from servers.execution.contract import OfferedPrompt, OfferedResource, Operation
 from servers.models import DataSource, Prompt, Resource
 from servers.services.bounds import MAX_DEFINITION_BYTES
@@ -262,6 +263,8 @@ def _prompt_fields(offered: OfferedPrompt) -> dict[str, Any]:
 @contextmanager
 def _paths_of_one(before: str, itself: str) -> Iterator[None]:
     """Leave out of the paths of faults which of many it is: here there is one."""
+    # As the paths of faults tell it.
+    before = readable(before, MAX_PATH)
     try:
         yield
     except InvalidInput as fault:

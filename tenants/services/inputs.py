@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
@@ -13,14 +12,10 @@ import orjson
 from django.db import IntegrityError, transaction
 
 from core.errors import Conflict, InvalidInput
+from core.readable import hidden_in
 
 MAX_DEPTH: Final = 32
 """How deep objects and lists may nest in JSON that is stored."""
-
-_JOINERS: Final = frozenset("\u200c\u200d")
-"""Invisible, yet needed to write Persian, Hindi and composed emoji; they change no reading order."""
-
-_REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def refuse(path: str, message: str) -> NoReturn:
@@ -40,12 +35,8 @@ def clean_text(value: object, path: str, *, longest: int, empty: bool = False, l
         refuse(path, "must not be empty.")
     if len(text) > longest:
         refuse(path, f"is {len(text)} characters long; at most {longest} are allowed.")
-    for character in text:
-        if unicodedata.category(character) not in _REFUSED_CATEGORIES or character in _JOINERS:
-            continue
-        if lines and character in "\n\r\t":
-            continue
-        refuse(path, f"contains the invisible character U+{ord(character):04X}. Remove it.")
+    if hidden := hidden_in(text, lines=lines):
+        refuse(path, f"contains the invisible character U+{ord(hidden):04X}. Remove it.")
     return text
 
 

@@ -108,7 +108,7 @@ def test_names_are_fitted_and_those_that_are_taken_stay() -> None:
     assert set(made.file.entries("sources")) == {"My-Server", "x-31m-y"}
     assert made.notes == (
         "My Server! (line 1) is called My-Server here.",
-        "x[31m/y (line 1) is called x-31m-y here.",
+        "x\\x1b[31m/y (line 1) is called x-31m-y here.",
     )
     assert "called one already" in reason_of({"url": URL}, taken=["one"])
     assert "has no name that" in reason_of({"url": URL}, name="!!")

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from core.errors import InvalidInput
+from core.readable import readable
 from core.strictyaml import Place, YamlText
 from servers.models import NAME_PATTERN
 from servers.services.configuration.form import KEPT, VERSION
@@ -59,7 +60,7 @@ def convert_list(found: YamlText, *, taken: Collection[str], kinds: Collection[s
     for given, entry in listed.items():
         name = _OTHER.sub("-", given).strip("-")[:64]
         at = place.below.get(given, place)
-        shown = "".join(each for each in given[:64] if each.isprintable())
+        shown = readable(given, 64)
         settings, why = _settings_of(entry)
         if settings is not None and not re.fullmatch(NAME_PATTERN, name):
             why = "it has no name that a data source could have. Give it one of letters, digits, dots and hyphens."

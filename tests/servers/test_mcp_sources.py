@@ -12,9 +12,10 @@ from servers.models import DataSource
 from servers.services.sources import execution_source
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
-from tests.farside import Asked, FarSide, Send, far_side, reply
+from tests.farside import far_side, reply
 from tests.marina.harbour import Harbour
 from tests.rest import Rest
+from tests.servers.changing import Changing, tool
 from tests.servers.execution.mcp.shipyard import Era, open_shipyard
 
 
@@ -33,44 +34,6 @@ def team() -> Team:
 @pytest.fixture
 def rest(team: Team) -> Rest:
     return Rest.admin(team)
-
-
-class Changing:
-    """An upstream of 2025-11-25 whose tools a test changes."""
-
-    def __init__(self, side: FarSide) -> None:
-        self.side = side
-        self.tools: list[dict[str, Any]] = [tool("look", "Look around.")]
-        self.url = side.serve("/mcp", self._answer)
-
-    def _answer(self, asked: Asked, send: Send) -> None:
-        message = orjson.loads(asked.body or b"{}")
-        method = message.get("method")
-        greeting = {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {}},
-            "serverInfo": {"name": "changing", "version": "1"},
-        }
-        results: dict[str, Any] = {
-            "initialize": greeting,
-            "tools/list": {"tools": self.tools},
-            "tools/call": {"content": [{"type": "text", "text": "seen"}]},
-            "ping": {},
-        }
-        if "id" not in message:
-            send(reply(status=202))
-        elif method in results:
-            body = {"jsonrpc": "2.0", "id": message["id"], "result": results[method]}
-            send(reply(orjson.dumps(body), kind="application/json"))
-        else:
-            error = {"code": -32601, "message": "Method not found"}
-            body = {"jsonrpc": "2.0", "id": message["id"], "error": error}
-            send(reply(orjson.dumps(body), kind="application/json"))
-
-
-def tool(name: str, description: str, **properties: Any) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties}
-    return {"name": name, "description": description, "inputSchema": schema}
 
 
 @pytest.fixture

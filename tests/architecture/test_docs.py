@@ -17,6 +17,38 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 LOCAL = ROOT / "platform" / "config" / "local"
 TEST_SERVICES = ROOT / "tests" / "plugins" / "local_services.py"
 
+KINDS = {
+    "code": "code-tools.md",
+    "files": "files.md",
+    "flows": "pipelines.md",
+    "handmade": "resources-and-prompts.md",
+    "http": "http-apis.md",
+    "mcp": "upstream-servers.md",
+    "postgres": "sql-tools.md",
+    "sqlite": "sqlite.md",
+    "toolkit": "toolkit.md",
+}
+"""The page of each kind of data source."""
+
+EXAMPLES = {
+    "caching.md": "servers/test_caching_docs.py",
+    "code-tools.md": "servers/test_code_tools.py",
+    "configuration-as-files.md": "servers/test_configuration.py",
+    "files.md": "servers/execution/files/test_docs_examples.py",
+    "http-apis.md": "servers/execution/http/test_docs_page.py",
+    "openapi.md": "servers/test_openapi_docs.py",
+    "pipelines.md": "servers/test_flow_tools.py",
+    "plugins.md": "servers/execution/plugins/test_example.py",
+    "resources-and-prompts.md": "servers/test_rest_handmade.py",
+    "secrets.md": "servers/named_secrets/test_docs_page.py",
+    "sql-tools.md": "servers/test_database_docs.py",
+    "sqlite.md": "servers/test_sqlite_docs.py",
+    "toolkit.md": "servers/execution/toolkit/test_guide.py",
+    "upstream-servers.md": "servers/test_upstream_docs.py",
+    "versions.md": "servers/test_versions_docs.py",
+}
+"""Pages on data sources and tools, and the tests that run their examples."""
+
 NOT_SETTINGS = {"MAKELEVEL", "PATH", "PYTHONWARNINGS"}
 """Variables that a local run reads of its surroundings: nobody sets them for Marina."""
 
@@ -73,6 +105,18 @@ def test_every_page_is_in_the_guides_index() -> None:
     index = ROOT / "docs" / "README.md"
     linked = {(index.parent / link.partition("#")[0]).resolve() for link in links_of(index)}
     assert [page.name for page in index.parent.glob("*.md") if page != index and page not in linked] == []
+
+
+def test_each_kind_of_data_source_has_a_page_whose_examples_are_run() -> None:
+    kinds = {path.parent.name for path in (ROOT / "servers/execution/backends").glob("*/backend.py")}
+    assert KINDS.keys() == kinds - {"plugins"}
+    assert EXAMPLES.keys() >= set(KINDS.values())
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_the_examples_of_a_page_are_read_by_their_tests(page: str) -> None:
+    assert re.search(r"^```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert page in (ROOT / "tests" / EXAMPLES[page]).read_text(encoding="utf-8")
 
 
 def variables_read() -> set[str]:

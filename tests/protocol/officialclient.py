@@ -14,10 +14,10 @@ from tests.protocol.wireclient import Endpoint
 
 
 @asynccontextmanager
-async def connected(endpoint: Endpoint, mode: Any) -> AsyncIterator[Client]:
-    """A client that speaks the era ``mode``: a version of the protocol, ``legacy`` or ``auto``."""
+async def connected(endpoint: Endpoint, mode: Any, **given: Any) -> AsyncIterator[Client]:
+    """A client that speaks the era ``mode``: a version of the protocol, ``legacy`` or ``auto``. ``given`` go to it."""
     async with (
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
+        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode, **given) as client,
     ):
         yield client

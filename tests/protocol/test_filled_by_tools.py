@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult, PromptReference, ResourceTemplateReference
 
 from core.threads import run_sync
@@ -21,6 +17,7 @@ from servers.services.sources import create_source
 from servers.services.tools import create_tool, delete_tool, list_tools
 from tests.factories import Team, make_database, make_team, switch_tool
 from tests.protocol.conftest import ALL_SCOPES, HearAll, Records
+from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import LEGACY, MODERN, Answer, Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -103,15 +100,6 @@ def team(port: int, hear_all: HearAll) -> Team:
 @pytest.fixture
 def shop(port: int, team: Team) -> Endpoint:
     return Endpoint(port, f"/mcp/{team.slug}", team.key(*ALL_SCOPES))
-
-
-@asynccontextmanager
-async def connected(endpoint: Endpoint, mode: Any) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
-    ):
-        yield client
 
 
 async def text_at(client: Client, uri: str) -> str:
@@ -260,12 +248,7 @@ async def test_a_tool_that_asks_the_client_is_answered_within_a_read(
         return talkers.key(*ALL_SCOPES)
 
     endpoint = Endpoint(port, f"/mcp/{talkers.slug}", await run_sync(prepare))
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(
-            streamable_http_client(endpoint.url, http_client=http), mode=mode, elicitation_callback=answer
-        ) as client,
-    ):
+    async with connected(endpoint, mode, elicitation_callback=answer) as client:
         assert await text_at(client, "asked://region") == "north"
         # While somebody types nobody is asked.
         with pytest.raises(Exception, match="this client does not offer that"):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import httpx2
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
 from core.threads import run_sync
@@ -25,6 +22,7 @@ from tenants.roles import Role
 from tests.factories import Team, make_team
 from tests.protocol import tally
 from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
+from tests.protocol.officialclient import connected
 from tests.protocol.tally import TallyBackend
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Endpoint
@@ -66,15 +64,6 @@ def keep(team: Team, hear_all: HearAll, *names: str, seconds: int = 600) -> None
     for name in names:
         change_caching(tool_of(team, name), seconds=seconds, caller=team.owner)
     hear_all()
-
-
-@asynccontextmanager
-async def connected(door: Endpoint, mode: Any, **given: Any) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {door.key}"}) as http,
-        Client(streamable_http_client(door.url, http_client=http), mode=mode, **given) as client,
-    ):
-        yield client
 
 
 def numbers(*results: Any) -> list[int]:

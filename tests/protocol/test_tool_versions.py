@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import httpx2
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types import TextContent
 
 from core.threads import run_sync
@@ -27,6 +25,7 @@ from servers.services.tools import change_tool, create_tool
 from tenants.services.keys import issue_key
 from tests.factories import Team
 from tests.protocol.conftest import ALL_SCOPES, HearAll, OnLoop, Records
+from tests.protocol.officialclient import connected
 from tests.protocol.probe import ProbeBackend
 from tests.protocol.streamclient import Stream, open_modern
 from tests.protocol.waiting import in_thread, wait_for
@@ -67,15 +66,6 @@ def place(port: int, team: Team, hear_all: HearAll) -> Place:
     hear_all()
     endpoint = Endpoint(port, f"/mcp/{team.slug}", team.key(*ALL_SCOPES))
     return Place(team, list_servers(caller=team.owner)[0], tool, endpoint)
-
-
-@asynccontextmanager
-async def connected(endpoint: Endpoint, mode: Any) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}) as http,
-        Client(streamable_http_client(endpoint.url, http_client=http), mode=mode) as client,
-    ):
-        yield client
 
 
 async def said(client: Client, name: str = "say") -> str:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import anyio
-import httpx2
 import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitRequestParams, ElicitResult, ResourceLink, TextContent, TextResourceContents
 
@@ -21,12 +18,11 @@ from servers.services.sources import create_source
 from tests.factories import Team, make_team
 from tests.marina.harbour import Harbour
 from tests.protocol.conftest import ALL_SCOPES, Records
+from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 from tests.servers.execution.mcp.shipyard import Era, open_shipyard
 
 pytestmark = pytest.mark.anyio
-
-Access = tuple[str, str]
 
 
 @pytest.fixture(scope="module", params=["legacy", "modern"])
@@ -37,20 +33,20 @@ def yard(request: pytest.FixtureRequest) -> Iterator[Harbour]:
 
 
 @pytest.fixture(scope="module")
-def access(port: int, yard: Harbour) -> Access:
+def access(port: int, yard: Harbour) -> Endpoint:
     """A team whose server offers what the upstream does."""
     team = make_team()
     create_source("yard", "mcp", {"url": yard.url}, caller=team.owner)
-    return f"http://127.0.0.1:{port}/mcp/{team.slug}", team.key(*ALL_SCOPES)
+    return Endpoint(port, f"/mcp/{team.slug}", team.key(*ALL_SCOPES))
 
 
 @pytest.fixture(scope="module")
-def chained(port: int, access: Access) -> Access:
+def chained(port: int, access: Endpoint) -> Endpoint:
     """A second team, whose upstream is the first team's server."""
     team = make_team()
-    settings = {"url": access[0], "token": access[1], "prefix": "far_"}
+    settings = {"url": access.url, "token": access.key, "prefix": "far_"}
     create_source("first", "mcp", settings, caller=team.owner)
-    return f"http://127.0.0.1:{port}/mcp/{team.slug}", team.key(*ALL_SCOPES)
+    return Endpoint(port, f"/mcp/{team.slug}", team.key(*ALL_SCOPES))
 
 
 @pytest.fixture(params=["2026-07-28", "legacy"])
@@ -59,11 +55,8 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def client(mode: str, access: Access) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {access[1]}"}) as http,
-        Client(streamable_http_client(access[0], http_client=http), mode=mode) as client,
-    ):
+async def client(mode: str, access: Endpoint) -> AsyncIterator[Client]:
+    async with connected(access, mode) as client:
         yield client
 
 
@@ -126,23 +119,11 @@ async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> 
     return ElicitResult(action="accept", content={"name": "Argo"})
 
 
-@asynccontextmanager
-async def answering(access: Access, mode: str) -> AsyncIterator[Client]:
-    """A client that answers questions."""
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {access[1]}"}) as http,
-        Client(
-            streamable_http_client(access[0], http_client=http), mode=mode, elicitation_callback=answer
-        ) as client,
-    ):
-        yield client
-
-
 async def test_questions_cross_and_the_call_goes_on_with_the_answer(
-    mode: str, access: Access, yard: Harbour
+    mode: str, access: Endpoint, yard: Harbour
 ) -> None:
     before = len(yard.of("tools/call"))
-    async with answering(access, mode) as client:
+    async with connected(access, mode, elicitation_callback=answer) as client:
         named = await client.call_tool("name_it", {})
     assert isinstance(named.content[0], TextContent)
     assert named.content[0].text == "named Argo"
@@ -150,8 +131,8 @@ async def test_questions_cross_and_the_call_goes_on_with_the_answer(
     assert len(rounds) == 1
 
 
-async def test_questions_cross_two_marinas(mode: str, chained: Access) -> None:
-    async with answering(chained, mode) as client:
+async def test_questions_cross_two_marinas(mode: str, chained: Endpoint) -> None:
+    async with connected(chained, mode, elicitation_callback=answer) as client:
         named = await client.call_tool("far_name_it", {})
     assert isinstance(named.content[0], TextContent)
     assert named.content[0].text == "named Argo"
@@ -165,11 +146,8 @@ async def test_a_client_that_answers_no_questions_is_told_so(client: Client) -> 
     assert "this client does not offer that" in said
 
 
-async def test_marina_is_an_upstream_of_marina(mode: str, chained: Access) -> None:
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {chained[1]}"}) as http,
-        Client(streamable_http_client(chained[0], http_client=http), mode=mode) as client,
-    ):
+async def test_marina_is_an_upstream_of_marina(mode: str, chained: Endpoint) -> None:
+    async with connected(chained, mode) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert {"far_add", "far_launch"} <= names
         launched = await client.call_tool("far_launch", {"name": "Argo"})
@@ -184,31 +162,28 @@ async def test_marina_is_an_upstream_of_marina(mode: str, chained: Access) -> No
 
 
 @pytest.fixture
-def own(port: int, yard: Harbour) -> tuple[Team, Access]:
+def own(port: int, yard: Harbour) -> tuple[Team, Endpoint]:
     """A team of the test's own, whose source has a token."""
     team = make_team()
     create_source("yard", "mcp", {"url": yard.url, "token": "the-sources-own"}, caller=team.owner)
-    return team, (f"http://127.0.0.1:{port}/mcp/{team.slug}", team.key())
+    return team, Endpoint(port, f"/mcp/{team.slug}", team.key())
 
 
 async def test_calls_are_in_the_log_and_the_callers_key_is_not_at_the_upstream(
-    own: tuple[Team, Access], yard: Harbour, records: Records
+    own: tuple[Team, Endpoint], yard: Harbour, records: Records
 ) -> None:
-    team, (url, key) = own
-    async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as http,
-        Client(streamable_http_client(url, http_client=http)) as client,
-    ):
+    team, endpoint = own
+    async with connected(endpoint, "auto") as client:
         await client.call_tool("launch", {"name": "Argo"})
     sent = [seen.headers.get("authorization") for seen in yard.of("tools/call")]
     assert sent[-1] == "Bearer the-sources-own"
-    assert not any(key in str(seen.headers) + str(seen.body) for seen in yard.seen)
+    assert not any(str(endpoint.key) in str(seen.headers) + str(seen.body) for seen in yard.seen)
     found = await anyio.to_thread.run_sync(partial(records, team, kind="tools/call"))
     assert [record["outcome"] for record in found] == ["intent", "ok"]
 
 
 def test_neither_keys_of_one_name_nor_strangers_of_one_address_share_a_session(
-    port: int, own: tuple[Team, Access], yard: Harbour
+    port: int, own: tuple[Team, Endpoint], yard: Harbour
 ) -> None:
     team, _ = own
     create_server("open", "Open", "public", ["yard"], caller=team.owner)

@@ -32,8 +32,8 @@ _NEXT: Final[Mapping[Reason, str]] = {
 
 
 def refuse(path: str, message: str) -> NoReturn:
-    """Raise ``InvalidInput``: of this argument no request is made."""
-    raise InvalidInput(message, errors=[{"path": path, "message": message}])
+    """Raise ``InvalidInput``: of this argument no request is made. A client that reads one line is told which, too."""
+    raise InvalidInput(f"{path}: {message}" if path else message, errors=[{"path": path, "message": message}])
 
 
 def host_of(url: str) -> str:

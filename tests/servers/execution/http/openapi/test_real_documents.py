@@ -1,4 +1,4 @@
-"""Documents of real APIs become tools: GitHub's, Figma's, Directus' and Marina's own, whole and unmodified."""
+"""Documents of real APIs become tools: those of GitHub, Figma, Directus, FastAPI and Marina, whole and unmodified."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.servers.execution.http.openapi.published import DOCUMENTS, imported
         ("github", 1223, "https://api.github.com", {"auth": "none"}),
         ("figma", 54, "https://api.figma.com", {"auth": "api_key", "key_header": "X-Figma-Token"}),
         ("directus", 136, "", {"auth": "bearer"}),
+        ("fastapi", 11, "https://yard.example", {"auth": "bearer"}),
         ("marina", None, "https://marina.example", {"auth": "bearer"}),
     ],
 )
@@ -36,7 +37,7 @@ def test_document_is_read_whole(name: str, count: int | None, base_url: str, aut
     assert all("a server of its own" in problem for problem in problems.values())
 
 
-@pytest.mark.parametrize("name", [*DOCUMENTS, "marina"])
+@pytest.mark.parametrize("name", [*DOCUMENTS, "fastapi", "marina"])
 def test_every_tool_can_be_stored_as_it_is(name: str) -> None:
     tools = [each.tool for each in imported(name).operations if each.tool is not None]
     assert len({tool.name.lower() for tool in tools}) == len(tools)

@@ -11,10 +11,14 @@ import orjson
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from core.errors import InvalidInput, SourceError
-from servers.execution.schemas import HIDDEN
+from servers.execution.schemas import HIDDEN, faults_of
 
 MAX_FAULTS: Final = 10
 """Faults named in one answer. More would not help whoever mends them one by one."""
+
+_TOO_LARGE: Final = (
+    "does not fit, and is too large to say where: it is not within the first members of its lists. Give less"
+)
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -83,13 +87,13 @@ def check_prompt_arguments(
 
 def _faults(validator: jsonschema_rs.Validator, value: Any, unexpected: str) -> list[dict[str, str]]:
     errors: list[dict[str, str]] = []
-    for fault in validator.iter_errors(value):
+    for fault in faults_of(validator, value):
         errors.extend(
             {"path": _path(steps), "message": message} for steps, message in describe_fault(fault, unexpected)
         )
         if len(errors) >= MAX_FAULTS:
             break
-    return errors
+    return errors or [{"path": "$", "message": _TOO_LARGE}]
 
 
 def _listed(errors: list[dict[str, str]]) -> str:

@@ -14,7 +14,7 @@ import jsonschema_rs
 from core.errors import InvalidInput
 from core.strictjson import BadJson, read_json
 from core.strictyaml import BadYaml, Place, YamlText, read_yaml
-from servers.execution.schemas import compile_schema
+from servers.execution.schemas import compile_schema, faults_of
 from servers.services.configuration.form import MAX_BYTES, SCHEMA, SECTIONS, VERSION, Section
 from servers.services.schemas import describe_fault
 
@@ -92,14 +92,14 @@ def check_form(found: YamlText) -> File:
     # A section without entries reads as nothing at all.
     value = {name: {} if each is None and name in SECTIONS else each for name, each in value.items()}
     file = File(value, found.place)
+    if _validator().is_valid(value):
+        return file
     faults = [
         Fault(tuple(steps), f"{message}.")
-        for error in _validator().iter_errors(value)
+        for error in faults_of(_validator(), value)
         for steps, message in describe_fault(error, "is not known here")
     ]
-    if faults:
-        raise file.refusal(faults)
-    return file
+    raise file.refusal(faults or [Fault((), "It is too large to say where it is wrong. Give it in parts.")])
 
 
 @cache

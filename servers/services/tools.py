@@ -34,6 +34,9 @@ from tenants.services.recording import record_change
 
 State: Final = ToolVersion.State
 
+VERSIONS_AT_ONCE: Final = 50
+"""Stored by one statement. Its text is written without a pause for anybody else, and a version has up to 200 kB."""
+
 
 def list_tools(*, caller: Caller) -> list[Tool]:
     """The tools that the caller may see, by name, each with its source and current version."""
@@ -205,7 +208,7 @@ def store_tools(source: DataSource, offered: Sequence[Offered], *, caller: Calle
     versions = [_version(tool, 1, each, caller) for tool, each in zip(tools, offered, strict=True)]
     with name_taken("servers_tool_name_unique", f"{words} Try again."):
         Tool.objects.bulk_create(tools, batch_size=500)
-    ToolVersion.objects.bulk_create(versions, batch_size=500)
+    ToolVersion.objects.bulk_create(versions, batch_size=VERSIONS_AT_ONCE)
     first = ToolVersion.objects.filter(tool=OuterRef("pk"), number=1).values("pk")[:1]
     Tool.objects.filter(pk__in=[tool.pk for tool in tools]).update(current=Subquery(first))
 

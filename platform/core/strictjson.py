@@ -8,9 +8,11 @@ NaN, Infinity, numbers out of range, lone surrogates and bad UTF-8.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import orjson
 
@@ -22,8 +24,11 @@ class BadJson(ValueError):
 BESIDE_BYTES: Final = 64 * 1024
 """A text beyond this is checked slowly in a thread: 4 MB take half a second."""
 
+DENSE_OBJECTS: Final = 50_000
+"""In a text of more, all is read slowly: with 400,000 orjson is busy for 50 ms, and nobody else runs meanwhile."""
+
 _slow: Final = ThreadPoolExecutor(1, thread_name_prefix="marina-json")
-"""One: the check is Python, and more of them would take the loop's time."""
+"""One: the reading is Python, and more of them would take the loop's time."""
 
 _SPACES: Final = b" \t\n\r"
 _NUL: Final = b"\\u0000"
@@ -32,10 +37,10 @@ _NO_NUMBERS: Final = ("NaN", "Infinity")
 
 def read_json(text: bytes) -> Any:
     """The value of a JSON text. Raises ``BadJson``."""
-    value, proven = _read(text)
-    if not proven:
-        _check_slowly(text)
-    return value
+    if _is_dense(text):
+        return _read_slowly(text)
+    value = _read(text)
+    return value if _is_proven(text, value) else _read_slowly(text)
 
 
 def read_object(text: bytes) -> dict[str, Any]:
@@ -47,35 +52,75 @@ def read_object(text: bytes) -> dict[str, Any]:
 
 
 async def read_json_beside(text: bytes) -> Any:
-    """``read_json``; the slow check of a large text is done in a thread, and holds up no one else."""
-    value, proven = _read(text)
-    if not proven:
-        if len(text) > BESIDE_BYTES:
-            await asyncio.get_running_loop().run_in_executor(_slow, _check_slowly, text)
-        else:
-            _check_slowly(text)
+    """``read_json``; what takes long with a large text is done in a thread, and holds up no one else."""
+    if len(text) <= BESIDE_BYTES:
+        return read_json(text)
+    beside = asyncio.get_running_loop().run_in_executor
+    if _is_dense(text):
+        return await beside(_slow, _read_slowly, text)
+    value = _read(text)
+    # Others have their turn between the two.
+    await asyncio.sleep(0)
+    return value if _is_proven(text, value) else await beside(_slow, _read_slowly, text)
+
+
+def _is_dense(text: bytes) -> bool:
+    return len(text) > BESIDE_BYTES and text.count(b"{") > DENSE_OBJECTS
+
+
+def _read(text: bytes) -> Any:
+    # The collector would come by again and again, and find all that was made until then alive.
+    pauses = len(text) > BESIDE_BYTES and gc.isenabled()
+    if pauses:
+        gc.disable()
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as fault:
+        raise _bad_syntax(fault) from None
+    finally:
+        if pauses:
+            gc.enable()
+
+
+def _is_proven(text: bytes, value: Any) -> bool:
+    """Whether it is proven that no key stands twice in it, no number was rounded and no text holds NUL."""
+    written = _written(value)
+    # What is written back the same had no doubled key: the cheap proof, which compact clients pass. White space
+    # may differ (it is taken out of texts as well, on both sides): a doubled entry would still be missing.
+    same = written == text or written.translate(None, _SPACES) == text.translate(None, _SPACES)
+    return same and _NUL not in text
+
+
+def _written(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        raise BadJson("it is nested deeper than 254 levels, or a text in it holds half a character") from None
+
+
+def _read_slowly(text: bytes) -> Any:
+    """The value, found out in Python: between two objects or numbers others have the interpreter."""
+    try:
+        value = json.loads(
+            text.decode(),
+            object_pairs_hook=_no_doubled_key,
+            parse_int=_within_64_bits,
+            parse_float=_finite,
+            parse_constant=_no_number,
+        )
+    except RecursionError:
+        raise BadJson("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise BadJson("it is no UTF-8") from None
+    except json.JSONDecodeError as fault:
+        raise _bad_syntax(fault) from None
+    _written(value)
+    if _NUL in text and _holds_nul(value):
+        raise BadJson("a text in it holds the NUL character")
     return value
 
 
-def _read(text: bytes) -> tuple[Any, bool]:
-    """The value, and whether it is proven that no key stands twice in it and no number was rounded."""
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as fault:
-        raise _bad_syntax(fault) from None
-    try:
-        written = orjson.dumps(value)
-    except TypeError:
-        raise BadJson("it is nested deeper than 254 levels") from None
-    # What is written back the same had no doubled key: the cheap proof, which compact clients pass. White space
-    # may differ (it is taken out of texts as well, on both sides): a doubled entry would still be missing.
-    proven = written == text or written.translate(None, _SPACES) == text.translate(None, _SPACES)
-    if _NUL in text and _holds_nul(value):
-        raise BadJson("a text in it holds the NUL character")
-    return value, proven
-
-
-def _bad_syntax(fault: orjson.JSONDecodeError) -> BadJson:
+def _bad_syntax(fault: json.JSONDecodeError) -> BadJson:
     cause = fault.msg
     for word in _NO_NUMBERS:
         if fault.doc.startswith(word, fault.pos):
@@ -83,29 +128,32 @@ def _bad_syntax(fault: orjson.JSONDecodeError) -> BadJson:
     return BadJson(f"{cause} (line {fault.lineno}, column {fault.colno})")
 
 
-def _check_slowly(text: bytes) -> None:
-    try:
-        json.loads(text, object_pairs_hook=_no_doubled_key, parse_int=_within_64_bits, parse_float=_ignore)
-    except RecursionError:
-        raise BadJson("it is nested too deeply") from None
-
-
-def _no_doubled_key(pairs: list[tuple[str, Any]]) -> None:
-    if len({name for name, _ in pairs}) != len(pairs):
+def _no_doubled_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
                 raise BadJson(f"the key {name[:80]!r} stands twice in one object")
             seen.add(name)
+    return made
 
 
-def _within_64_bits(digits: str) -> None:
+def _within_64_bits(digits: str) -> int:
     if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
         raise BadJson("a whole number in it is beyond 64 bits")
+    return int(digits)
 
 
-def _ignore(digits: str) -> None:
-    return None
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise BadJson("a number in it is out of range")
+    return number
+
+
+def _no_number(word: str) -> NoReturn:
+    raise BadJson(f"{word} is no JSON number")
 
 
 def _holds_nul(value: Any) -> bool:

@@ -35,6 +35,8 @@ DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one operation, everything included."""
 MAX_RESULT_BYTES: Final = 8_388_608
 """No backend's result may be larger, whatever its own settings say."""
+LARGE_BYTES: Final = 262_144
+"""Of a result: others have a turn between what the backend made of it and what is made of that."""
 CHECK_TIMEOUT: Final = 12.0
 COMPLETE_TIMEOUT: Final = 5.0
 """A person waits for these while typing."""
@@ -126,6 +128,8 @@ class Engine:
                 code="result_too_large",
                 data={"max_bytes": self._max_result_bytes},
             )
+        if outcome.size > LARGE_BYTES:
+            await asyncio.sleep(0)
         return outcome
 
     async def complete(

@@ -6,10 +6,11 @@ import asyncio
 import threading
 from typing import Any
 
+import orjson
 import pytest
 
 from core import strictjson
-from core.strictjson import BESIDE_BYTES, BadJson, read_json, read_json_beside, read_object
+from core.strictjson import BESIDE_BYTES, DENSE_OBJECTS, BadJson, read_json, read_json_beside, read_object
 
 
 @pytest.mark.parametrize(
@@ -69,15 +70,21 @@ def test_what_is_refused_is_named_with_its_place(body: Any, said: str) -> None:
     assert said in str(refused.value)
 
 
-def test_a_large_text_is_checked_in_a_thread_and_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: list[str] = []
-    usual = strictjson._check_slowly
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the threads that read slowly, in their order."""
+    found: list[str] = []
+    usual = strictjson._read_slowly
 
-    def check(text: bytes) -> None:
-        threads.append(threading.current_thread().name)
-        usual(text)
+    def read(text: bytes) -> Any:
+        found.append(threading.current_thread().name)
+        return usual(text)
 
-    monkeypatch.setattr(strictjson, "_check_slowly", check)
+    monkeypatch.setattr(strictjson, "_read_slowly", read)
+    return found
+
+
+def test_a_large_text_is_checked_in_a_thread_and_judged_alike(threads: list[str]) -> None:
     padding = b"x" * BESIDE_BYTES
     assert asyncio.run(read_json_beside(b'{"a":"\\u0041' + padding + b'"}')) == {"a": "A" + padding.decode()}
     with pytest.raises(BadJson):
@@ -85,3 +92,36 @@ def test_a_large_text_is_checked_in_a_thread_and_judged_alike(monkeypatch: pytes
     with pytest.raises(BadJson):
         asyncio.run(read_json_beside(b'{"a":1,"a":2}'))
     assert [name.startswith("marina-json") for name in threads] == [True, True, False]
+
+
+MANY = b'{"a":1},' * (DENSE_OBJECTS + 1)
+
+
+def test_a_text_of_very_many_objects_is_read_in_a_thread_to_the_same_value(threads: list[str]) -> None:
+    more = '{"b":[-1.5e3,18446744073709551615,-9223372036854775808,0.1,null,true,"\\u00e9 é",{}]}'
+    text = b"[" + MANY + more.encode() + b"]"
+    assert asyncio.run(read_json_beside(text)) == read_json(text) == orjson.loads(text)
+    assert [name.startswith("marina-json") for name in threads] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (b'{"a":1,"a":2}', "the key 'a' stands twice"),
+        (b"18446744073709551616", "beyond 64 bits"),
+        (b"1e999", "out of range"),
+        (b"NaN", "NaN is no JSON number"),
+        (b"-Infinity", "Infinity is no JSON number"),
+        (b'"\\u0000"', "NUL"),
+        (b'"\\ud800"', "half a character"),
+        (b'"\xed\xa0\x80"', "no UTF-8"),
+        (b"[" * 255 + b"]" * 255, "254 levels"),
+        (b"[" * 100_000, "too deeply"),
+        (b'"\n"', "line 1"),
+        (b"]", "line 1"),
+        (b"01", "line 1"),
+    ],
+)
+def test_what_is_wrong_behind_very_many_objects_is_refused_too(last: bytes, said: str) -> None:
+    with pytest.raises(BadJson, match=said):
+        read_json(b"[" + MANY + last + b"]")

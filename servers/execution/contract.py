@@ -115,10 +115,9 @@ class Offering:
     left_out: Sequence[LeftOut] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an operation produced. ``rows`` and ``size`` (bytes) feed the record. Nobody changes it, for several calls
-    may have it: being frozen would cost each of them 1 µs.
+    """What an operation produced. ``rows`` and ``size`` (bytes) feed the record.
 
     Of a tool: ``structured`` is a JSON value, ``text`` its reading for models, ``content`` MCP content blocks where
     text alone will not do; ``failed`` marks a result that tells of the tool's own failure. Of a resource: ``content``

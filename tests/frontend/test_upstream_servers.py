@@ -12,7 +12,7 @@ from servers.services.tools import list_tools
 from tests.factories import Team, make_team
 from tests.farside import far_side
 from tests.frontend.visitor import client_of
-from tests.servers.test_mcp_sources import Changing, tool
+from tests.servers.changing import Changing, tool
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from servers.execution.backends import build_backends
+from servers.execution.backends import list_makers
 from tests.factories import make_team
 from tests.farside import far_side
 from tests.objectstorage import object_storage
@@ -67,7 +67,7 @@ async def test_every_tool_answers_and_fails_with_its_reason(
 
 
 def test_no_kind_of_source_is_left_out() -> None:
-    backends = build_backends(allow_address=lambda _: False)
-    kinds = {name for name, each in backends.items() if type(each).__module__.startswith("servers.")}
+    backends = [make() for make in list_makers(allow_address=lambda _: False).values()]
+    kinds = {each.kind for each in backends if type(each).__module__.startswith("servers.")}
     assert kinds == {kind.kind for kind in KINDS} | WITHOUT
     assert {row for kind in KINDS for row in kind.rows} >= {"S1", "S2", "S3", "S4", "S5", "S6", "C1"}

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import orjson
 
+from core.errors import MAX_MESSAGE
+from core.readable import readable
 from servers.endpoint.specification import (
     HEADER_MISMATCH,
     HTTP_STATUS,
@@ -84,9 +86,9 @@ class RpcError(Exception):
         headers: Sequence[tuple[bytes, bytes]] = (),
         recorded: bool = False,
     ) -> None:
-        super().__init__(message)
+        self.message = readable(message, MAX_MESSAGE)
+        super().__init__(self.message)
         self.code = code
-        self.message = message
         self.data = data
         self.status = status
         self.headers = headers

@@ -83,8 +83,8 @@ def pick_operations(operations: Sequence[Imported], wanted: Iterable[Any] | None
 
 def _unknown(name: Any, known: Mapping[str, Any]) -> str:
     close = get_close_matches(str(name)[:200].lower(), list(known)[:5_000], n=3)
-    hint = f" Is it {' or '.join(close)}?" if close else ""
-    return f"The document has no such operation.{hint} Name it by its operationId, or as GET /path."
+    hint = f" Is it {' or '.join(each[:80] for each in close)}?" if close else ""
+    return f"The document has no such operation as {str(name)[:80]}.{hint} Name it by its operationId, or as GET /path."
 
 
 def _digest(given: str | bytes | Mapping[str, Any]) -> str:

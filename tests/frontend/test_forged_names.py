@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils.html import escape
 
+from core.readable import hidden_in
+from servers.services.handmade import change_prompt, create_prompt
 from servers.services.sources import create_source
 from tests.corpora.names import CASES, is_plain
+from tests.corpora.templates import VALUES
 from tests.factories import Team, make_team
 from tests.frontend.visitor import client_of
 
@@ -66,6 +70,16 @@ def test_a_name_is_refused_beside_its_field(browser: Client, team: Team, form: s
             wrong.append((title, answer.status_code, hidden, len(words)))
     assert not wrong, "\n".join(map(str, wrong))
     assert words_of(browser.get(f"/app/{team.slug}/{listed}")) == before
+
+
+def test_titles_stand_on_pages_as_they_were_written(browser: Client, team: Team) -> None:
+    made = create_prompt({"name": "titled", "messages": [{"text": "Hello"}]}, caller=team.owner)
+    visible = [text for text in VALUES if not hidden_in(text)]
+    assert len(visible) >= 50
+    for text in visible:
+        change_prompt(made.pk, {"title": text, "description": text}, caller=team.owner)
+        for page in ("prompts/", f"prompts/{made.pk}/"):
+            assert escape(text.strip()) in browser.get(f"/app/{team.slug}/{page}").content.decode(), text
 
 
 def words_of(answer: Any) -> str:

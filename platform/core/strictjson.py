@@ -8,7 +8,6 @@ NaN, Infinity, numbers out of range, lone surrogates and bad UTF-8.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +23,9 @@ class BadJson(ValueError):
 BESIDE_BYTES: Final = 64 * 1024
 """A text beyond this is checked slowly in a thread: 4 MB take half a second."""
 
-DENSE_OBJECTS: Final = 50_000
-"""In a text of more, all is read slowly: with 400,000 orjson is busy for 50 ms, and nobody else runs meanwhile."""
+DENSE: Final = 50_000
+"""Objects and lists. A text of more is read slowly: with 400,000 orjson and the collector are busy for 60 ms, and
+nobody else runs meanwhile."""
 
 _slow: Final = ThreadPoolExecutor(1, thread_name_prefix="marina-json")
 """One: the reading is Python, and more of them would take the loop's time."""
@@ -65,21 +65,14 @@ async def read_json_beside(text: bytes) -> Any:
 
 
 def _is_dense(text: bytes) -> bool:
-    return len(text) > BESIDE_BYTES and text.count(b"{") > DENSE_OBJECTS
+    return len(text) > BESIDE_BYTES and text.count(b"{") + text.count(b"[") > DENSE
 
 
 def _read(text: bytes) -> Any:
-    # The collector would come by again and again, and find all that was made until then alive.
-    pauses = len(text) > BESIDE_BYTES and gc.isenabled()
-    if pauses:
-        gc.disable()
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as fault:
         raise _bad_syntax(fault) from None
-    finally:
-        if pauses:
-            gc.enable()
 
 
 def _is_proven(text: bytes, value: Any) -> bool:

@@ -32,7 +32,7 @@ def bad_requests() -> Iterator[tuple[str, bytes]]:
     yield _MCP, _call("parse_csv", content="a,b\n" * 300_000)
     yield _MCP, _call("query_database", query="SELECT " + "(" * 20_000 + "1" + ")" * 20_000)
     yield _MCP, _call("query_database", query="SELECT count(*) FROM items a, items b WHERE a.id % 500 = 0")
-    yield _REST, json.dumps({"kind": "http", "settings": {"openapi": _winding_document()}}).encode()
+    yield _REST, json.dumps({"kind": "http", "settings": {"openapi": winding_document()}}).encode()
 
 
 def _call(name: str, **arguments: Any) -> bytes:
@@ -40,8 +40,8 @@ def _call(name: str, **arguments: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
 
 
-def _winding_document() -> dict[str, Any]:
-    """Schemas that all lead to each other."""
+def winding_document() -> dict[str, Any]:
+    """A document whose schemas all lead to each other."""
     schemas = {
         f"S{number}": {
             "anyOf": [{"$ref": f"#/components/schemas/S{(number * 7 + each) % 400}"} for each in range(40)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Route, expect
 
 from servers.services.tools import create_tool
 from tests.browser.conftest import NARROW, WIDE, aside
@@ -281,6 +282,31 @@ def test_many_values_are_narrowed_by_what_is_typed(
     page.keyboard.press("Enter")
     expect(dialog).not_to_be_visible()
     expect(schema).to_have_value("${found.columns}")
+    assert visitor.faults == []
+
+
+def test_what_tools_take_and_give_may_come_late(
+    live_marina: LiveMarina, browser: Browser, team: Team
+) -> None:
+    visitor = open_editor(browser, live_marina, team, "")
+    page = visitor.page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile("tools/arguments"), hold)
+    page.goto(live_marina.app_url(team.slug, "tools/new?kind=workflow"))
+    within = card(page, "2.1")
+    within.get_by_role("button", name="Pick a value for schema").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="$table each of step 2")).to_be_visible()
+    assert dialog.get_by_role("button", name="${table.schema}").count() == 0
+    for route in held:
+        route.continue_()
+    dialog.get_by_role("button", name="${table.schema}").click()
+    expect(value(within, "schema")).to_have_value("${table.schema}" * 2)
+    assert definition(page)["steps"][1]["steps"][0]["args"]["schema"] == "${table.schema}" * 2
     assert visitor.faults == []
 
 

@@ -87,7 +87,11 @@ class StepsEditor implements Editing {
   }
 
   pick(control: HTMLInputElement | HTMLTextAreaElement, step: Json): void {
-    openPicker(find<HTMLDialogElement>(this.root, "[data-picker]"), control, this.known(step), this.tools);
+    const at = control.closest<HTMLElement>("[data-at]")?.dataset["at"] ?? "";
+    // Arguments that came to be known in the meantime have been drawn again.
+    const now = (): typeof control =>
+      control.isConnected ? control : (placeOf(this.list, at)?.querySelector<HTMLInputElement>("[data-control]") ?? control);
+    openPicker(find<HTMLDialogElement>(this.root, "[data-picker]"), now, this.known(step), this.tools);
   }
 
   /** Shows the faults where they belong, and, of a form that was refused, all of them above. */

@@ -5,23 +5,35 @@ import type { Tools } from "./tools";
 
 const MOST_AT_ONCE = 12;
 
+type Target = () => HTMLInputElement | HTMLTextAreaElement;
+
+/** Opens the dialog; `target` is the control to write into once something is picked. */
 export function openPicker(
   dialog: HTMLDialogElement,
-  control: HTMLInputElement | HTMLTextAreaElement,
+  target: Target,
   known: readonly Known[],
   tools: Tools,
 ): void {
   const list = find(dialog, "[data-list]");
-  list.replaceChildren();
-  find(dialog, "[data-none]").hidden = known.length > 0;
-  for (const { name, from, tool, part } of known) {
-    list.append(offer(dialog, control, name, "", tool ? `${from}, ${tool}` : from));
-    for (const path of tools.get(tool)?.gives ?? []) {
-      if (path.startsWith(`${part}.`)) list.append(offer(dialog, control, name, path.slice(part.length), ""));
+  const draw = (): void => {
+    list.replaceChildren();
+    for (const { name, from, tool, part } of known) {
+      list.append(offer(dialog, target, name, "", tool ? `${from}, ${tool}` : from));
+      for (const path of tools.get(tool)?.gives ?? []) {
+        if (path.startsWith(`${part}.`)) list.append(offer(dialog, target, name, path.slice(part.length), ""));
+      }
     }
-  }
-  startFilter(find<HTMLInputElement>(dialog, "[data-filter]"), list);
+    startFilter(find<HTMLInputElement>(dialog, "[data-filter]"), list);
+  };
+  draw();
+  find(dialog, "[data-none]").hidden = known.length > 0;
   dialog.showModal();
+  // Where the page was quicker than what the tools give, that comes a moment later.
+  void Promise.all(known.map(({ tool }) => tools.learn(tool))).then((learnt) => {
+    if (!dialog.open || !learnt.includes(true)) return;
+    draw();
+    find(dialog, "input:not([hidden]), button").focus();
+  });
 }
 
 /** Many values are narrowed to those that contain what is typed; Enter takes the first. */
@@ -45,7 +57,7 @@ function startFilter(filter: HTMLInputElement, list: HTMLElement): void {
 
 function offer(
   dialog: HTMLDialogElement,
-  control: HTMLInputElement | HTMLTextAreaElement,
+  target: Target,
   name: string,
   path: string,
   from: string,
@@ -65,6 +77,7 @@ function offer(
   }
   button.addEventListener("click", () => {
     dialog.close();
+    const control = target();
     write(control, name, path);
     control.focus();
   });

@@ -149,6 +149,7 @@ def test_each_fault_stands_at_its_step_and_field(
     summary = page.get_by_role("alert").filter(has_text="It is not saved.")
     # What is wrong with a definition by itself comes first, then what does not fit the tools.
     expect(summary).to_contain_text("2 faults are left")
+    assert visitor.inaccessible() == []
     summary.get_by_role("link", name="Each time of step 3").click()
     expect(card(page, "3").get_by_role("button", name="Add call")).to_be_focused()
     expect(card(page, "3").get_by_text("Give a list of steps, one at least.")).to_be_visible()

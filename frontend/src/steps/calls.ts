@@ -1,8 +1,12 @@
 // Draws what a step calls: the tool, and a field for each of its arguments.
+import { placeOf } from "./faults";
 import { drawValue } from "./fields";
 import type { Json, JsonObject } from "./json";
 import { type Editing, find, label, newId } from "./parts";
 import type { Argument } from "./tools";
+
+/** An argument that nothing is known of. */
+const ANY = { type: "", help: "", required: false, default: "", choices: [], long: false };
 
 /** The arguments of a call, and which tool it is. */
 export function startCall(body: HTMLElement, step: JsonObject, at: string, editing: Editing): void {
@@ -34,7 +38,8 @@ function drawArguments(body: HTMLElement, step: JsonObject, at: string, editing:
   const name = step.get("tool");
   const tool = typeof name === "string" ? editing.tools.get(name) : undefined;
   const about = find(body, "[data-about-tool]");
-  about.textContent = tool === null ? "There is no tool of this name." : [tool?.title, tool?.description].filter(Boolean).join(": ");
+  const said = [tool?.title, tool?.description].filter(Boolean).join(": ");
+  about.textContent = tool === null ? "There is no tool of this name." : said;
   about.hidden = !about.textContent;
   about.id ||= newId();
   find(body, `[data-member="tool"]`).setAttribute("aria-describedby", about.id);
@@ -44,15 +49,21 @@ function drawArguments(body: HTMLElement, step: JsonObject, at: string, editing:
   for (const other of args instanceof Map ? args.keys() : []) {
     if (known.some((argument) => argument.name === other)) continue;
     const note = tool && !tool.open ? "the tool has no such argument" : "";
-    const any = { name: other, label: other, type: "", help: "", required: false, default: "", choices: [], long: false };
-    drawArgument(host, any, step, at, editing, note);
+    drawArgument(host, { ...ANY, name: other, label: other }, step, at, editing, note);
   }
   if (name && (!tool || tool.open)) host.append(adding(step, at, editing));
-  const again = [...host.children].find((field) => field instanceof HTMLElement && field.dataset["at"] === held?.dataset["at"]);
-  if (held) again?.querySelector<HTMLElement>("[data-control]")?.focus();
+  const again = held ? placeOf(host, held.dataset["at"] ?? "") : null;
+  again?.querySelector<HTMLElement>("[data-control]")?.focus();
 }
 
-function drawArgument(host: HTMLElement, argument: Argument, step: JsonObject, at: string, editing: Editing, note = ""): void {
+function drawArgument(
+  host: HTMLElement,
+  argument: Argument,
+  step: JsonObject,
+  at: string,
+  editing: Editing,
+  note = "",
+): void {
   const { name } = argument;
   const field = document.createElement("div");
   host.append(field);

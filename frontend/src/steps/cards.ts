@@ -219,7 +219,8 @@ function drawForm(body: HTMLElement, step: JsonObject, at: string, number: strin
     const member = host.dataset["steps"] ?? "";
     const before = member === "steps" ? `${number}.` : `${number} ${member} `;
     const words = `${host.dataset["label"] ?? ""} of step ${number}`;
-    drawSteps(host, { holder: step, member, at: `${at}.${member}`, before, label: words, optional: member === "else" }, editing);
+    const list = { holder: step, member, at: `${at}.${member}`, before, label: words, optional: member === "else" };
+    drawSteps(host, list, editing);
     host.prepend(heading(host.dataset["label"] ?? ""));
   }
   if (type === CALL) startCall(body, step, at, editing);

@@ -115,7 +115,8 @@ function turn(condition: JsonObject, from: string, to: string): JsonObject {
   if (to === "not") return new Map([["not", condition]]);
   const held = several(from) ? condition.get(from) : from === "not" ? condition.get("not") : condition;
   const [first] = Array.isArray(held) ? held : [held];
-  const turned: JsonObject = new Map(first instanceof Map && kindOf(first) && first.has("operator") ? first : newComparison());
+  const isComparison = first instanceof Map && kindOf(first) !== "" && first.has("operator");
+  const turned: JsonObject = new Map(isComparison ? first : newComparison());
   turned.set("operator", to);
   if (ONE.includes(to)) turned.delete("right");
   return turned;

@@ -144,7 +144,9 @@ function actionOf(step: JsonObject): string {
   }
   const args = step.get("args");
   const given = args instanceof Map ? [...args].map(([name, value]) => `${name}: ${plain(value)}`).join(", ") : "";
-  return (step.get("tool") ? plain(step.get("tool")) : "No tool yet") + (given ? `(${given.length > MOST_WORDS ? `${given.slice(0, MOST_WORDS)}…` : given})` : "");
+  const called = step.get("tool") ? plain(step.get("tool")) : "No tool yet";
+  if (!given) return called;
+  return `${called}(${given.length > MOST_WORDS ? `${given.slice(0, MOST_WORDS)}…` : given})`;
 }
 
 const SIGNS: Readonly<Record<string, string>> = { eq: "=", ne: "≠", gt: ">", lt: "<", gte: "≥", lte: "≤" };

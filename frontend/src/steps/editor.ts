@@ -2,7 +2,17 @@
 import { announce, onContent } from "../dom";
 import { drawSteps } from "./cards";
 import { CALL, countSteps, typeOf, whyNoList } from "./definition";
-import { type Fault, clearFaults, controlOf, faultWords, placeFaults, placeOf, placeWords, previewFaults, savingFaults } from "./faults";
+import {
+  type Fault,
+  clearFaults,
+  controlOf,
+  faultWords,
+  placeFaults,
+  placeOf,
+  placeWords,
+  previewFaults,
+  savingFaults,
+} from "./faults";
 import { drawMember } from "./fields";
 import { drawInputs } from "./inputs";
 import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
@@ -37,7 +47,9 @@ class StepsEditor implements Editing {
 
   start(): void {
     find(this.root, "[data-views]").hidden = false;
-    for (const button of this.buttons()) button.addEventListener("click", () => this.show(button.dataset["view"] ?? ""));
+    for (const button of this.buttons()) {
+      button.addEventListener("click", () => this.show(button.dataset["view"] ?? ""));
+    }
     this.undoButton.addEventListener("click", () => this.undo());
     this.list.addEventListener("keydown", (event) => {
       // Enter in a line would save the tool.
@@ -89,8 +101,10 @@ class StepsEditor implements Editing {
   pick(control: HTMLInputElement | HTMLTextAreaElement, step: Json): void {
     const at = control.closest<HTMLElement>("[data-at]")?.dataset["at"] ?? "";
     // Arguments that came to be known in the meantime have been drawn again.
-    const now = (): typeof control =>
-      control.isConnected ? control : (placeOf(this.list, at)?.querySelector<HTMLInputElement>("[data-control]") ?? control);
+    const now = (): typeof control => {
+      const again = placeOf(this.list, at)?.querySelector<HTMLInputElement>("[data-control]");
+      return control.isConnected ? control : (again ?? control);
+    };
     openPicker(find<HTMLDialogElement>(this.root, "[data-picker]"), now, this.known(step), this.tools);
   }
 
@@ -104,7 +118,8 @@ class StepsEditor implements Editing {
     if (!this.refused || this.faults.length === 0) return;
     above.hidden = false;
     const count = this.faults.length;
-    find(above, "[data-words]").textContent = `It is not saved. ${count === 1 ? "One fault is" : `${count} faults are`} left:`;
+    const left = count === 1 ? "One fault is" : `${count} faults are`;
+    find(above, "[data-words]").textContent = `It is not saved. ${left} left:`;
     find(above, "[data-list]").replaceChildren(...this.faults.map((fault) => this.line(fault)));
   }
 

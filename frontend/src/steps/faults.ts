@@ -98,5 +98,6 @@ function showAt(place: HTMLElement, fault: Fault): void {
   const control = controlOf(place);
   if (!control) return;
   control.setAttribute("aria-invalid", "true");
-  control.setAttribute("aria-describedby", [control.getAttribute("aria-describedby"), told.id].filter(Boolean).join(" "));
+  const described = [control.getAttribute("aria-describedby"), told.id].filter(Boolean);
+  control.setAttribute("aria-describedby", described.join(" "));
 }

@@ -1,4 +1,4 @@
-// Fields for values: of an argument, of a condition, of the result. Each has a button that offers what may be referred to.
+// Fields for values: of an argument, a condition, the result. Each has a button that offers what may be referred to.
 import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
 import { type Editing, type Place, find, judge, newId, put } from "./parts";
 import { readAs, shownAs, writingOf } from "./values";

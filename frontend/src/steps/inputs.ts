@@ -78,7 +78,9 @@ function drawInput(
   });
   if (hasRow(spec)) bindRow(spec, part, editing);
   else {
-    for (const which of ["type", "description", "need", "default"]) find(row, `[data-part="${which}"]`).closest(".field")?.remove();
+    for (const which of ["type", "description", "need", "default"]) {
+      find(row, `[data-part="${which}"]`).closest(".field")?.remove();
+    }
     const host = find(row, ".parameter-more");
     const whole = document.createElement("div");
     whole.className = "parameter-more";

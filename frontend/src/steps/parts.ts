@@ -1,4 +1,4 @@
-// The parts that the list of steps is drawn with: copies of templates, controls with labels, and what all of them share.
+// What the list of steps is drawn with: copies of templates, controls with labels, and what all parts of it share.
 import type { Json, JsonObject } from "./json";
 import type { Known } from "./scope";
 import type { Tools } from "./tools";

@@ -37,7 +37,7 @@ export class Tools {
     return this.known.get(name);
   }
 
-  /** Asks for one that is not known, with the others that are asked for at the same time; whether it came to be known. */
+  /** Asks for one that is not known, together with others; whether it came to be known. */
   async learn(name: string): Promise<boolean> {
     if (!name || this.known.has(name)) return false;
     let coming = this.coming.get(name);

@@ -1,7 +1,8 @@
 """Passkeys (WebAuthn): adding one, and signing in with one. The ceremonies' states come and go; none is kept here.
 
 Identity and origin of the relying party are the configured base URL's, never what a request says of itself.
-Source: https://www.w3.org/TR/webauthn-3/, sections 7.1 and 7.2; fido2 does the checks.
+Source: https://www.w3.org/TR/webauthn-3/, sections 7.1 and 7.2; fido2 does the checks. It is imported where it is used:
+every web process has this module, and few of them a ceremony, which takes 3 MB.
 """
 
 from __future__ import annotations
@@ -12,25 +13,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from allauth.mfa.models import Authenticator
-from allauth.mfa.webauthn.internal.auth import WebAuthn, get_credentials
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from fido2.cose import CoseKey
-from fido2.server import Fido2Server
-from fido2.utils import websafe_encode
-from fido2.webauthn import (
-    AuthenticationResponse,
-    PublicKeyCredentialRpEntity,
-    PublicKeyCredentialUserEntity,
-    RegistrationResponse,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from core.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
 from core.strictjson import BadJson, read_object
@@ -39,6 +28,10 @@ from tenants.models import User
 from tenants.services.factors import changed, ensure_codes, lock_person, remove_factor, warn_of_copy
 from tenants.services.inputs import clean_text, refuse
 from tenants.services.person_log import record_refused_person
+
+if TYPE_CHECKING:
+    from fido2.server import Fido2Server
+    from fido2.webauthn import AuthenticationResponse
 
 MAX_PASSKEYS: Final = 20
 CEREMONY_SECONDS: Final = 300
@@ -75,6 +68,13 @@ def why_no_passkeys() -> str:
 
 def begin_adding(user: User) -> Ceremony:
     """Begin to add a passkey of this person's. Raises ``Conflict`` where there can be none, or no more."""
+    from allauth.mfa.webauthn.internal.auth import get_credentials
+    from fido2.webauthn import (
+        PublicKeyCredentialUserEntity,
+        ResidentKeyRequirement,
+        UserVerificationRequirement,
+    )
+
     credentials = get_credentials(user)
     if len(credentials) >= MAX_PASSKEYS:
         raise Conflict(f"You have {MAX_PASSKEYS} passkeys. Remove one first.", code="too_many_passkeys")
@@ -96,6 +96,11 @@ def add_passkey(user: User, name: str, answer: str, state: Mapping[str, Any] | N
 
     Raises ``InvalidInput`` for a bad name and for an answer that does not belong to ``state``, and ``Conflict``.
     """
+    from allauth.mfa.webauthn.internal.auth import WebAuthn
+    from fido2.cose import CoseKey
+    from fido2.utils import websafe_encode
+    from fido2.webauthn import RegistrationResponse
+
     shown = clean_text(name, "name", longest=60)
     begun = _begun(state, user.pk)
     try:
@@ -137,10 +142,12 @@ def remove_passkey(user: User, passkey_id: int) -> None:
 
 def begin_using(user: User | None) -> Ceremony:
     """Begin to sign in: as this person, after their password, or as whoever has a passkey and proves it is them."""
-    verification = UserVerificationRequirement
+    from allauth.mfa.webauthn.internal.auth import get_credentials
+    from fido2.webauthn import UserVerificationRequirement
+
     options, state = _server().authenticate_begin(
         credentials=None if user is None else get_credentials(user),
-        user_verification=verification.REQUIRED if user is None else verification.PREFERRED,
+        user_verification=UserVerificationRequirement("required" if user is None else "preferred"),
     )
     return _ceremony(options, state, None if user is None else user.pk)
 
@@ -150,6 +157,9 @@ def use_passkey(user: User | None, answer: str, state: Mapping[str, Any] | None)
 
     So it does where the passkey's counter did not grow: then there are two of it, and one is a copy.
     """
+    from allauth.mfa.webauthn.internal.auth import get_credentials
+    from fido2.webauthn import AuthenticationResponse
+
     try:
         begun = _begun(state, None if user is None else user.pk)
         given = AuthenticationResponse.from_dict(_object(answer))
@@ -187,6 +197,9 @@ def _count(person: User, credential_id: bytes, counter: int) -> str | None:
 
     Many authenticators count nothing and always say 0. Web Authentication Level 2, section 6.1.1.
     """
+    from allauth.mfa.webauthn.internal.auth import WebAuthn
+    from fido2.utils import websafe_encode
+
     number = websafe_encode(credential_id)
     with transaction.atomic():
         # Locked, so that of a passkey and its copy, used at once, one comes second.
@@ -206,6 +219,9 @@ def _count(person: User, credential_id: bytes, counter: int) -> str | None:
 
 def _server() -> Fido2Server:
     """The relying party. Raises ``Conflict`` where it can be none."""
+    from fido2.server import Fido2Server
+    from fido2.webauthn import PublicKeyCredentialRpEntity
+
     if why := why_no_passkeys():
         raise Conflict(why, code="no_passkeys")
     parts = urlsplit(settings.ENV.base_url)

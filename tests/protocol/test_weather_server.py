@@ -199,6 +199,7 @@ async def test_a_document_becomes_a_server_of_tools_template_and_prompt(
                 "tool": "current_weather",
                 "words": ["The argument units was added, and is required."],
                 "breaking": True,
+                "ends": [],
             }
         ]
         assert (await desk.post(path, {"preview": True}, 200))["differences"] == differences

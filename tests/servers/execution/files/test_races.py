@@ -89,7 +89,8 @@ def test_the_kernel_resolves_within_the_folder_however_fast_links_are_swapped(sh
     opened = escaped = 0
     until = monotonic() + RACE_SECONDS
     with beneath.closing(root), swapping(target, shelves.outside):
-        while monotonic() < until:
+        # As long as it takes for enough of them: a machine that has other things to do takes longer.
+        while monotonic() < until or (opened <= 1_000 and monotonic() < until + 60):
             for _ in range(200):
                 try:
                     with beneath.closing(beneath.open_file(root, "docs/swapped/secret.txt")) as file:

@@ -243,6 +243,16 @@ BAD: Final[dict[str, tuple[str, Bad]]] = {
         "more than 400 levels deep",
         lambda at: at.call("query_database", query="SELECT " + "(" * 20_000 + "1" + ")" * 20_000),
     ),
+    "query of 30,000 columns": (
+        "too complex for PostgreSQL",
+        lambda at: at.call("query_database", query="SELECT 1" + ",1" * 30_000),
+    ),
+    "query of 30,000 values": (
+        '"count":1',
+        lambda at: at.call(
+            "query_database", query="SELECT count(*) FROM items WHERE id IN (1" + ",1" * 30_000 + ")"
+        ),
+    ),
     "query that takes long": (
         '"count":800000',
         lambda at: at.call(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
@@ -26,7 +27,10 @@ def check_writable(allow_writes: bool) -> None:
         )
 
 
-def read_queries(arguments: Mapping[str, Any], read: Callable[[str, Names, Values, str], T]) -> list[T]:
+Read = Callable[[str, Names, Values, str], Awaitable[T]]
+
+
+async def read_queries(arguments: Mapping[str, Any], read: Read[T]) -> list[T]:
     """Each of the ``queries`` as ``read`` has it, which gets its text, its parameters and the path of their values.
 
     Raises ``InvalidInput``, and ``SourceError`` with the number of the query that it is about.
@@ -34,10 +38,15 @@ def read_queries(arguments: Mapping[str, Any], read: Callable[[str, Names, Value
     queries = arguments.get("queries")
     if not isinstance(queries, list | tuple) or not 0 < len(queries) <= MOST_WRITES:
         refuse_argument("queries", f"Give a list of 1 to {MOST_WRITES} statements.")
-    return [_read(query, number, read) for number, query in enumerate(queries)]
+    found = []
+    for number, query in enumerate(queries):
+        found.append(await _read(query, number, read))
+        # Fifty short ones are a long one.
+        await asyncio.sleep(0)
+    return found
 
 
-def _read(query: Any, number: int, read: Callable[[str, Names, Values, str], T]) -> T:
+async def _read(query: Any, number: int, read: Read[T]) -> T:
     path = f"queries.{number}"
     given = query if isinstance(query, Mapping) else {"query": query}
     sql = given.get("query")
@@ -45,7 +54,7 @@ def _read(query: Any, number: int, read: Callable[[str, Names, Values, str], T])
         refuse_argument(path, "Give a statement as a text, or an object with query and params.")
     names, values = read_params(given.get("params"), f"{path}.params")
     try:
-        return read(sql, names, values, f"{path}.params")
+        return await read(sql, names, values, f"{path}.params")
     except SourceError as fault:
         refuse_query(fault, number)
 

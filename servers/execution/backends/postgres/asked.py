@@ -40,8 +40,8 @@ class AskedPool:
         self, sql: str, names: Names, values: Values, *, path: str, rows: int, timeout: float
     ) -> Table:
         pool = self.pool
-        statement = pool.keep_statement(
-            (sql, names), lambda: read_statement(sql, policy_of(pool), names=names)
+        statement = await pool.keep_statement(
+            sql, names, lambda: read_statement(sql, policy_of(pool), names=names)
         )
         refuse_spare(values, {slot.key for slot in statement.slots}, path)
         bound = bind_values(statement, values, path=path)

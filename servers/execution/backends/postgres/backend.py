@@ -90,7 +90,6 @@ class PostgresBackend(Backend):
         timeout: float,
         context: Context,
     ) -> Outcome:
-        # Nothing is awaited between here and the lease: the sweeper must not drop the pool in between.
         pool: Pool = self.pools.get(source)
         if operation.kind == "sql":
             return await run_sql_tool(pool, operation.definition, arguments, timeout=timeout)

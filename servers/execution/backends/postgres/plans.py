@@ -32,7 +32,7 @@ _ESTIMATES: Final = re.compile(r"\(cost=[0-9.]+\.\.([0-9.]+) rows=([0-9]+) width
 
 async def explain_sql_tool(pool: Pool, definition: Mapping[str, Any], *, timeout: float) -> Outcome:
     """The plan of a definition that ``compile_sql_tool`` accepted. Raises ``SourceError`` or ``InvalidInput``."""
-    bound = bind_tool(pool, definition, dict.fromkeys(definition.get("parameters") or {}))
+    bound = await bind_tool(pool, definition, dict.fromkeys(definition.get("parameters") or {}))
     if bound.statement.explain:
         message = "This is an EXPLAIN already: create the tool, and try it."
         raise InvalidInput(message, errors=[{"path": "sql", "message": message}])

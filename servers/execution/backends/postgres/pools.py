@@ -25,6 +25,8 @@ from servers.execution.backends.postgres.connect import list_callable_names, ope
 from servers.execution.backends.postgres.parsing import Statement
 from servers.execution.backends.postgres.settings import PostgresSettings, read_settings
 from servers.execution.contract import NoteSlow, SlowStatement, Source
+from servers.execution.sql.database import Names
+from servers.execution.sql.reading import Reading
 
 IDLE_SECONDS: Final = 60.0
 FAILURE_SECONDS: Final = 1.0
@@ -53,7 +55,9 @@ class Lease:
 class Pool:
     """The connections of one version of one source, with what was learnt about its server."""
 
-    def __init__(self, settings: PostgresSettings, *, allow: AllowAddress, background: Background) -> None:
+    def __init__(
+        self, settings: PostgresSettings, *, allow: AllowAddress, background: Background, reading: Reading
+    ) -> None:
         self.settings = settings
         self.callable_names: frozenset[str] = frozenset()
         self.type_names: dict[int, str] = {}
@@ -62,6 +66,9 @@ class Pool:
         self.note_slow: Callable[[SlowStatement], None] = _drop
         self._allow = allow
         self._background = background
+        self._reading = reading
+        self.wanted = 0.0
+        """When it was asked for last (``time.monotonic()``)."""
         self._free = asyncio.Semaphore(settings.pool_max)
         self._idle: list[_Idle] = []
         self._in_use = 0
@@ -71,11 +78,16 @@ class Pool:
     def empty(self) -> bool:
         return not self._idle and self._in_use == 0
 
-    def keep_statement(self, key: Any, make: Callable[[], Statement]) -> Statement:
-        """The statement of ``key``, made once and kept while it is among the last few hundred used."""
+    async def read(self, sql: str, work: Callable[[], Statement]) -> Statement:
+        """What ``work`` makes of the text. See ``Reading``."""
+        return await self._reading.read(sql, work)
+
+    async def keep_statement(self, sql: str, names: Names, read: Callable[[], Statement]) -> Statement:
+        """The statement of a text and its parameters, read once and kept while it is among those used last."""
+        key = sql, names
         known = self.statements.get(key)
         if known is None:
-            known = make()
+            known = await self.read(sql, read)
             if len(known.sql) > _LONGEST_KEPT:
                 return known
             self.statements[key] = known
@@ -202,6 +214,7 @@ class Pools:
         self._allow = allow
         self._note_slow = note_slow
         self._idle_seconds = idle_seconds
+        self._reading = Reading()
         self._pools: dict[tuple[UUID, int], Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
@@ -214,7 +227,8 @@ class Pools:
         key = (source.id, source.version)
         pool = self._pools.get(key)
         if pool is None:
-            pool = Pool(read_settings(source.settings), allow=self._allow, background=self._run)
+            settings = read_settings(source.settings)
+            pool = Pool(settings, allow=self._allow, background=self._run, reading=self._reading)
             if self._note_slow is not None:
                 pool.note_slow = partial(self._note_slow, source)
             for id_, version in list(self._pools):
@@ -223,14 +237,17 @@ class Pools:
             self._pools[key] = pool
             if self._sweeper is None or self._sweeper.done():
                 self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        pool.wanted = monotonic()
         return pool
 
     async def close_idle(self, *, now: float | None = None) -> None:
         """Close connections idle for ``idle_seconds`` at ``now`` (``time.monotonic()``), and empty pools."""
         now = monotonic() if now is None else now
+        before = now - self._idle_seconds
         for key, pool in list(self._pools.items()):
-            await pool.close_idle(before=now - self._idle_seconds)
-            if pool.empty:
+            await pool.close_idle(before=before)
+            # Whoever asked for it may still be reading their statement.
+            if pool.empty and pool.wanted <= before:
                 self._pools.pop(key, None)
 
     async def close(self) -> None:

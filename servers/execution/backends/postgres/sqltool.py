@@ -34,18 +34,20 @@ async def run_sql_tool(
 ) -> Outcome:
     """Run a tool whose definition ``compile_sql_tool`` accepted. Raises ``SourceError``."""
     parameters: Mapping[str, Mapping[str, Any]] = definition.get("parameters") or {}
-    bound = bind_tool(pool, definition, values_of(parameters, arguments))
+    bound = await bind_tool(pool, definition, values_of(parameters, arguments))
     settings = pool.settings
     table = await fetch_table(pool, bound, rows=settings.row_limit + 1, timeout=timeout)
     return shape_outcome(table, limit=settings.row_limit, max_bytes=settings.max_bytes, dialect=DIALECT)
 
 
-def bind_tool(pool: Pool, definition: Mapping[str, Any], values: Mapping[Any, Any]) -> Bound:
+async def bind_tool(pool: Pool, definition: Mapping[str, Any], values: Mapping[Any, Any]) -> Bound:
     """The tool's statement with the values of its parameters. Raises ``SourceError``."""
     sql = str(definition["sql"])
     parameters: Mapping[str, Mapping[str, Any]] = definition.get("parameters") or {}
     names = tuple(parameters)
-    statement = pool.keep_statement((sql, names), lambda: read_statement(sql, policy_of(pool), names=names))
+    statement = await pool.keep_statement(
+        sql, names, lambda: read_statement(sql, policy_of(pool), names=names)
+    )
     types: dict[str | int, int] = {name: TYPE_OIDS[_type_key(spec)] for name, spec in parameters.items()}
     return bind_values(statement, values, path="", types=types)
 

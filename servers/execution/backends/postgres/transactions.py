@@ -44,12 +44,14 @@ async def execute_transaction(pool: Pool, arguments: Mapping[str, Any], *, timeo
     check_writable(pool.settings.allow_writes)
     started = monotonic()
 
-    def read(sql: str, names: Names, values: Values, path: str) -> Bound:
-        statement = read_statement(sql, policy_of(pool), names=names, walk=WriteWalk)
+    async def read(sql: str, names: Names, values: Values, path: str) -> Bound:
+        statement = await pool.read(
+            sql, lambda: read_statement(sql, policy_of(pool), names=names, walk=WriteWalk)
+        )
         refuse_spare(values, {slot.key for slot in statement.slots}, path)
         return bind_values(statement, values, path=path)
 
-    bounds = read_queries(arguments, read)
+    bounds = await read_queries(arguments, read)
     run = _Run(pool, bounds)
     try:
         with timed(

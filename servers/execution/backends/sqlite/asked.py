@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -15,7 +16,7 @@ from servers.execution.backends.sqlite.faults import translated
 from servers.execution.backends.sqlite.queries import change, fetch
 from servers.execution.backends.sqlite.session import Session, opened
 from servers.execution.backends.sqlite.settings import SqliteSettings
-from servers.execution.backends.sqlite.statements import Bound, bind_values, read_statement
+from servers.execution.backends.sqlite.statements import Bound, Statement, bind_values, read_statement
 from servers.execution.backends.sqlite.tokens import without_values
 from servers.execution.backends.sqlite.values import quote_names
 from servers.execution.backends.sqlite.words import DIALECT
@@ -25,6 +26,7 @@ from servers.execution.folders.threads import Stop, Threads
 from servers.execution.parameters import values_of
 from servers.execution.sql.database import Names, Values
 from servers.execution.sql.dialect import Dialect
+from servers.execution.sql.reading import Reading
 from servers.execution.sql.results import Table, shape_outcome
 from servers.execution.sql.slow import timed
 from servers.execution.sql.transactions import check_writable, read_queries, refuse_query, shape_written
@@ -43,6 +45,7 @@ class AskedFile:
     place: Place
     tenant_id: int
     threads: Threads
+    reading: Reading
     note_slow: Callable[[SlowStatement], None]
 
     @property
@@ -63,7 +66,7 @@ class AskedFile:
     async def read(
         self, sql: str, names: Names, values: Values, *, path: str, rows: int, timeout: float
     ) -> Table:
-        statement = read_statement(sql, confined=self.settings.confined)
+        statement = await self._read(sql)
         return await self._fetch(bind_values(statement, names, values, path=path), rows, timeout)
 
     async def run_tool(
@@ -71,18 +74,17 @@ class AskedFile:
     ) -> Outcome:
         """Run a SQL tool of the team's own. Raises ``SourceError``."""
         parameters: Mapping[str, Mapping[str, Any]] = definition.get("parameters") or {}
-        bound = self._bind_tool(definition, values_of(parameters, arguments))
+        bound = await self._bind_tool(definition, values_of(parameters, arguments))
         table = await self._fetch(bound, self.row_limit + 1, timeout)
         return shape_outcome(table, limit=self.row_limit, max_bytes=self.max_bytes, dialect=DIALECT)
 
     async def explain_tool(self, definition: Mapping[str, Any], *, timeout: float) -> Outcome:
         """How SQLite would run a SQL tool, without running it. It expects no number of rows, and no cost."""
-        bound = self._bind_tool(definition, dict.fromkeys(definition.get("parameters") or {}))
+        bound = await self._bind_tool(definition, dict.fromkeys(definition.get("parameters") or {}))
         if bound.statement.explain:
             message = "This is an EXPLAIN already: create the tool, and try it."
             raise InvalidInput(message, errors=[{"path": "sql", "message": message}])
-        sql = f"EXPLAIN QUERY PLAN {bound.statement.sql}"
-        statement = read_statement(sql, confined=self.settings.confined)
+        statement = await self._read(f"EXPLAIN QUERY PLAN {bound.statement.sql}")
         table = await self._fetch(Bound(statement, bound.values), 1_000, timeout)
         depths = {0: -1}
         lines = []
@@ -98,11 +100,10 @@ class AskedFile:
         check_writable(self.settings.allow_writes)
         started = monotonic()
 
-        def read(sql: str, names: Names, values: Values, path: str) -> Bound:
-            statement = read_statement(sql, confined=self.settings.confined, writes=True)
-            return bind_values(statement, names, values, path=path)
+        async def read(sql: str, names: Names, values: Values, path: str) -> Bound:
+            return bind_values(await self._read(sql, writes=True), names, values, path=path)
 
-        bounds = read_queries(arguments, read)
+        bounds = await read_queries(arguments, read)
 
         def work(session: Session) -> list[tuple[str, int]]:
             return _write(session, bounds)
@@ -139,8 +140,12 @@ class AskedFile:
 
         return await self._run(work, timeout, writes=self.settings.allow_writes)
 
-    def _bind_tool(self, definition: Mapping[str, Any], values: dict[str, Any]) -> Bound:
-        statement = read_statement(str(definition["sql"]), confined=self.settings.confined)
+    async def _read(self, sql: str, *, writes: bool = False) -> Statement:
+        work = partial(read_statement, sql, confined=self.settings.confined, writes=writes)
+        return await self.reading.read(sql, work)
+
+    async def _bind_tool(self, definition: Mapping[str, Any], values: dict[str, Any]) -> Bound:
+        statement = await self._read(str(definition["sql"]))
         return bind_values(statement, tuple(values), dict(values.items()), path="")
 
     async def _fetch(self, bound: Bound, rows: int, timeout: float) -> Table:

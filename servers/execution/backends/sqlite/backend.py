@@ -37,6 +37,7 @@ from servers.execution.folders.threads import Threads
 from servers.execution.parameters import SCALARS, Shapes
 from servers.execution.sql.offered import offer_resources, offer_tools
 from servers.execution.sql.operations import OPERATIONS, TABLE_RESOURCE, complete_table
+from servers.execution.sql.reading import Reading
 from servers.execution.sql.sqltool import compile_sql_tool
 
 _THREADS: Final = 8
@@ -66,6 +67,7 @@ class SqliteBackend(Backend):
         self._supported = beneath.is_supported() if supported is None else supported
         self._note_slow = note_slow
         self._threads = Threads("marina-sqlite", threads=_THREADS)
+        self._reading = Reading()
 
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return clean_settings(settings, self._roots, supported=self._supported)
@@ -138,5 +140,6 @@ class SqliteBackend(Backend):
             place,
             source.tenant_id,
             self._threads,
+            self._reading,
             (lambda statement: None) if note is None else (lambda statement: note(source, statement)),
         )

@@ -26,6 +26,22 @@ def read_number(settings: Mapping[str, Any], name: str, rule: Mapping[str, Any],
     return value
 
 
+def read_text(
+    settings: Mapping[str, Any], name: str, rule: Mapping[str, Any], faults: Faults, *, secret: bool = False
+) -> str:
+    """A text within its rule's ``maxLength``, without spaces around it unless it is ``secret``; empty where none is
+    given, or a wrong one.
+    """
+    value = settings.get(name)
+    if value is None:
+        return ""
+    most = rule["maxLength"]
+    if not isinstance(value, str) or len(value) > most:
+        faults.append({"path": name, "message": f"Give a text of at most {most} characters."})
+        return ""
+    return value if secret else value.strip()
+
+
 def read_flag(settings: Mapping[str, Any], name: str, faults: Faults) -> bool:
     """Whether a setting is true; one that is not given is not."""
     value = settings.get(name)

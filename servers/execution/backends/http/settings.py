@@ -11,7 +11,7 @@ from core.errors import InvalidInput
 from servers.execution.backends.http.definitions import METHODS, header_fault
 from servers.execution.backends.http.paths import PLACEHOLDER, BadAddress, path_faults, read_base_url
 from servers.execution.parameters import Faults
-from servers.execution.settings import read_flag, read_number
+from servers.execution.settings import read_flag, read_number, read_text
 
 Auth = Literal["none", "bearer", "api_key", "basic", "oauth"]
 
@@ -255,7 +255,7 @@ def read_settings(settings: Mapping[str, Any]) -> HttpSettings:
         if name not in _PROPERTIES
     ]
     texts = {
-        name: _read_text(settings, name, faults)
+        name: read_text(settings, name, rule, faults, secret=name in SECRETS)
         for name, rule in _PROPERTIES.items()
         if rule.get("type") == "string"
     }
@@ -423,17 +423,6 @@ def _read_endpoints(settings: Mapping[str, Any], faults: Faults) -> dict[str, En
             faults.append({"path": f"{at}.description", "message": "Give a text of at most 1000 characters."})
         endpoints[str(name)] = Endpoint(str(name), str(path), method, str(description))
     return endpoints
-
-
-def _read_text(settings: Mapping[str, Any], name: str, faults: Faults) -> str:
-    value = settings.get(name)
-    if value is None:
-        return ""
-    most = _PROPERTIES[name]["maxLength"]
-    if not isinstance(value, str) or len(value) > most:
-        faults.append({"path": name, "message": f"Give a text of at most {most} characters."})
-        return ""
-    return value if name in SECRETS else value.strip()
 
 
 def _read_choice(settings: Mapping[str, Any], name: str, faults: Faults) -> Any:

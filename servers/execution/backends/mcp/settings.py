@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from core.errors import InvalidInput
 from servers.execution.backends.mcp.picks import MAX_PICKS, Picks, pick_faults
 from servers.execution.parameters import Faults
+from servers.execution.settings import read_number, read_text
 
 Auth = Literal["none", "bearer", "headers"]
 
@@ -175,13 +176,13 @@ def read_settings(settings: Mapping[str, Any]) -> McpSettings:
         for name in settings
         if name not in _PROPERTIES and name not in (CATALOG, KEPT)
     ]
-    url = _read_text(settings, "url", faults)
+    url = read_text(settings, "url", _PROPERTIES["url"], faults)
     if fault := address_fault(url):
         faults.append({"path": "url", "message": fault})
-    token = _read_text(settings, "token", faults)
+    token = read_text(settings, "token", _PROPERTIES["token"], faults, secret=True)
     headers = _read_headers(settings.get("headers"), faults)
     auth = _read_auth(settings, token, headers, faults)
-    prefix = _read_text(settings, "prefix", faults)
+    prefix = read_text(settings, "prefix", _PROPERTIES["prefix"], faults)
     if prefix and not _PREFIX.fullmatch(prefix):
         message = "It begins with a letter or digit, and has letters, digits, dots, hyphens and underscores."
         faults.append({"path": "prefix", "message": message})
@@ -194,8 +195,8 @@ def read_settings(settings: Mapping[str, Any]) -> McpSettings:
         tools=_read_picks(settings, "tools", faults),
         resources=_read_picks(settings, "resources", faults),
         prompts=_read_picks(settings, "prompts", faults),
-        timeout=float(_read_number(settings, "timeout", faults)),
-        max_bytes=int(_read_number(settings, "max_bytes", faults)),
+        timeout=float(read_number(settings, "timeout", _PROPERTIES["timeout"], faults)),
+        max_bytes=int(read_number(settings, "max_bytes", _PROPERTIES["max_bytes"], faults)),
     )
     if faults:
         raise InvalidInput("The settings of the data source are not valid.", errors=faults)
@@ -310,31 +311,3 @@ def _read_picks(settings: Mapping[str, Any], name: str, faults: Faults) -> Picks
     found = pick_faults(given)
     faults.extend({"path": f"{name}{path}", "message": message} for path, message in found)
     return Picks(() if found or given in (None, "") else tuple(given))
-
-
-def _read_text(settings: Mapping[str, Any], name: str, faults: Faults) -> str:
-    value = settings.get(name)
-    if value is None:
-        return ""
-    most = _PROPERTIES[name]["maxLength"]
-    if not isinstance(value, str) or len(value) > most:
-        faults.append({"path": name, "message": f"Give a text of at most {most} characters."})
-        return ""
-    return value if name in SECRETS else value.strip()
-
-
-def _read_number(settings: Mapping[str, Any], name: str, faults: Faults) -> float:
-    rule = _PROPERTIES[name]
-    value = settings.get(name)
-    if value is None:
-        value = rule["default"]
-    allowed = int if rule["type"] == "integer" else int | float
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, allowed)
-        or not rule["minimum"] <= value <= rule["maximum"]
-    ):
-        message = f"Give a number from {rule['minimum']} to {rule['maximum']}."
-        faults.append({"path": name, "message": message})
-        return float(rule["default"])
-    return value

@@ -117,7 +117,7 @@ class Exchange(Visit):
         message: object = None
         try:
             try:
-                message = read_json(body) if len(body) <= BESIDE_BYTES else await read_json_beside(body)
+                message = read_json(body) if len(body) <= BESIDE_BYTES else await self._read_large(body)
             except BadJson as fault:
                 raise RpcError(PARSE_ERROR, f"The body is not valid JSON: {fault}.", status=400) from None
             if isinstance(message, list):
@@ -125,6 +125,11 @@ class Exchange(Visit):
             return await self._answer_one(check_envelope(message))
         except RpcError as error:
             return await self.refuse(error, message, rpc_id=id_of(message))
+
+    async def _read_large(self, body: bytes) -> object:
+        # Strangers are one team more, whosever server they call.
+        team = -1 if self.caller.anonymous else self.caller.tenant_id
+        return await read_json_beside(body, team=team)
 
     async def refuse(
         self,

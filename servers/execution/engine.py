@@ -6,7 +6,7 @@ It decides nothing about who may call what: that is done before, in ``servers/se
 from __future__ import annotations
 
 import asyncio
-import threading
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from core.errors import InvalidInput, SourceError
 from core.outbound import AllowAddress
 from servers.execution.addresses import allow_public
 from servers.execution.backends import Maker, list_makers
+from servers.execution.broken import BrokenBackend
 from servers.execution.context import NOBODY
 from servers.execution.contract import (
     Backend,
@@ -30,6 +31,8 @@ from servers.execution.contract import (
     Outcome,
     Source,
 )
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one operation, everything included."""
@@ -63,7 +66,6 @@ class Engine:
             allow_address=allow_address, files_roots=files_roots, note_slow=note_slow
         )
         self._backends: dict[str, Backend] = {}
-        self._making = threading.Lock()
         self._max_result_bytes = max_result_bytes
 
     @property
@@ -84,10 +86,9 @@ class Engine:
         return self._backends.get(kind) or self._make(kind)
 
     def _make(self, kind: str) -> Backend | None:
-        with self._making:
-            if kind in self._makers and kind not in self._backends:
-                self._backends[kind] = self._makers[kind]()
-            return self._backends.get(kind)
+        maker = self._makers.get(kind)
+        # Made twice at once, the first counts: the other has opened nothing yet.
+        return None if maker is None else self._backends.setdefault(kind, _made(kind, maker))
 
     def composes(self, kind: str) -> bool:
         """Whether operations on sources of this kind may call tools. Of one that is not installed: no."""
@@ -167,8 +168,17 @@ class Engine:
 
     async def close(self) -> None:
         """Close every pool of every kind that was made."""
-        for backend in self._backends.values():
+        for backend in tuple(self._backends.values()):
             await backend.close()
+
+
+def _made(kind: str, maker: Maker) -> Backend:
+    try:
+        return maker()
+    except ImportError as fault:
+        logger.exception("a kind of data source cannot be imported", extra={"kind": kind})
+        reason = f"Data sources of the kind {kind} do not work on this installation: {type(fault).__name__}."
+        return BrokenBackend(kind, f"{reason} Whoever runs Marina can mend this; its log says more.")
 
 
 def timed_out(

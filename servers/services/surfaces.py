@@ -306,6 +306,8 @@ class _Sources:
     def get(self, row: DataSource) -> Source | None:
         if row.pk not in self._opened:
             self._opened[row.pk] = _opened(row, self.sealer)
+            # Imported in the thread that builds this, where it is the first of its kind, and not by a call on the loop.
+            self.find_backend(row.kind)
         return self._opened[row.pk]
 
 

@@ -11,7 +11,7 @@ from django.utils.html import escape
 
 from core.errors import InvalidInput
 from frontend.forms.settings import SettingsForm, describe_facts, summarise_facts
-from servers.execution.backends.plugins.broken import BrokenBackend
+from servers.execution.broken import BrokenBackend
 from servers.execution.engine import Engine
 from servers.models import DataSource
 from servers.services.connection import check_connection

@@ -141,6 +141,19 @@ async def test_a_surface_is_weighed_by_what_it_holds() -> None:
     assert many > 20 * few > 0
 
 
+async def test_a_surface_asks_for_the_kinds_of_all_it_offers_so_that_no_call_has_to() -> None:
+    def store() -> list[str]:
+        add_shelf_kind()
+        team = make_team()
+        fill_shelf(team.slug, resources=["shelf://readme"])
+        create_source("books", "shelf", {"shelf": team.slug, "token": "t0psecret"}, caller=team.owner)
+        asked: list[str] = []
+        assert load_surface(team.tenant_id, "default", sealer(), asked.append) is not None
+        return asked
+
+    assert await run_sync(store) == ["shelf"]
+
+
 async def test_resources_are_found_by_uri_first_and_then_by_the_first_template_that_fits() -> None:
     def resource(uri: str) -> SurfaceResource:
         return SurfaceResource(

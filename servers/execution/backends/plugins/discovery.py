@@ -14,7 +14,7 @@ from typing import Final
 from marina import ENTRY_POINTS
 from marina.plugin import DeclarationError, Plugin
 from servers.execution.backends.plugins.backend import PluginBackend
-from servers.execution.backends.plugins.broken import BrokenBackend
+from servers.execution.broken import BrokenBackend
 from servers.execution.contract import Backend
 
 logger = logging.getLogger(__name__)

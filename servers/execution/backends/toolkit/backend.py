@@ -54,7 +54,7 @@ class ToolkitBackend(Backend):
         context: Context,
     ) -> Outcome:
         if operation.kind == FETCH_JSON.operation.kind:
-            return await fetch_json(arguments, allow=self._allow, timeout=timeout)
+            return await fetch_json(arguments, allow=self._allow, timeout=timeout, team=source.tenant_id)
         work = find_work(operation.kind, arguments)
         if work is None:
             raise self.no_such_operation(operation)

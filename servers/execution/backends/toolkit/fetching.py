@@ -82,7 +82,9 @@ FETCH_JSON: Final = Offered(
 )
 
 
-async def fetch_json(arguments: Mapping[str, Any], *, allow: AllowAddress, timeout: float) -> Outcome:
+async def fetch_json(
+    arguments: Mapping[str, Any], *, allow: AllowAddress, timeout: float, team: int
+) -> Outcome:
     """The document at ``url``. Raises ``InvalidInput`` and ``SourceError``; neither quotes what was answered."""
     url = arguments.get("url")
     if not isinstance(url, str) or not re.match("(?i)https?://", url) or len(url) > MAX_URL:
@@ -97,7 +99,7 @@ async def fetch_json(arguments: Mapping[str, Any], *, allow: AllowAddress, timeo
         )
     body = answer.body.removeprefix(_BOM)
     try:
-        data = await read_json_beside(body)
+        data = await read_json_beside(body, team=team)
     except BadJson as fault:
         named = _TYPE.match(answer.headers.get("content-type", ""))
         kind = f" ({named[0]})" if named and "json" not in named[0] else ""

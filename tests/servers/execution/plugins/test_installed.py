@@ -119,7 +119,7 @@ async def test_a_plugin_may_bring_whole_kinds(install: Install, make_engine: Cal
     install(
         GOOD
         + """
-from servers.execution.backends.plugins.broken import BrokenBackend
+from servers.execution.broken import BrokenBackend
 
 plugin.kind(lambda: BrokenBackend("extra", "Only for show."))
 plugin.kind(lambda: BrokenBackend("postgres", "Not this one."))

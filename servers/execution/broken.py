@@ -1,4 +1,4 @@
-"""A plugin that cannot be used, as a kind of data source that says why. It runs nothing."""
+"""A kind of data source that cannot be used here, a plugin's or one of Marina's own, and says why. It runs nothing."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NoReturn
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -29,6 +30,9 @@ nobody else runs meanwhile."""
 
 _slow: Final = ThreadPoolExecutor(1, thread_name_prefix="marina-json")
 """One: the reading is Python, and more of them would take the loop's time."""
+
+_turns: Final[WeakValueDictionary[tuple[int, int], asyncio.Lock]] = WeakValueDictionary()
+"""By loop and team."""
 
 _SPACES: Final = b" \t\n\r"
 _NUL: Final = b"\\u0000"
@@ -51,17 +55,23 @@ def read_object(text: bytes) -> dict[str, Any]:
     return value
 
 
-async def read_json_beside(text: bytes) -> Any:
-    """``read_json``; what takes long with a large text is done in a thread, and holds up no one else."""
+async def read_json_beside(text: bytes, *, team: int) -> Any:
+    """``read_json``; what takes long with a large text is done in a thread, and holds up no one else.
+
+    ``team`` is whose it is: of each team one text at a time is read there.
+    """
     if len(text) <= BESIDE_BYTES:
         return read_json(text)
-    beside = asyncio.get_running_loop().run_in_executor
-    if _is_dense(text):
-        return await beside(_slow, _read_slowly, text)
-    value = _read(text)
-    # Others have their turn between the two.
-    await asyncio.sleep(0)
-    return value if _is_proven(text, value) else await beside(_slow, _read_slowly, text)
+    if not _is_dense(text):
+        value = _read(text)
+        # Others have their turn between the two.
+        await asyncio.sleep(0)
+        if _is_proven(text, value):
+            return value
+    loop = asyncio.get_running_loop()
+    turn = _turns.setdefault((id(loop), team), asyncio.Lock())
+    async with turn:
+        return await loop.run_in_executor(_slow, _read_slowly, text)
 
 
 def _is_dense(text: bytes) -> bool:

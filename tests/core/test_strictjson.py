@@ -86,11 +86,13 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_large_text_is_checked_in_a_thread_and_judged_alike(threads: list[str]) -> None:
     padding = b"x" * BESIDE_BYTES
-    assert asyncio.run(read_json_beside(b'{"a":"\\u0041' + padding + b'"}')) == {"a": "A" + padding.decode()}
+    assert asyncio.run(read_json_beside(b'{"a":"\\u0041' + padding + b'"}', team=1)) == {
+        "a": "A" + padding.decode()
+    }
     with pytest.raises(BadJson):
-        asyncio.run(read_json_beside(b'{"a":1,"a":"' + padding + b'"}'))
+        asyncio.run(read_json_beside(b'{"a":1,"a":"' + padding + b'"}', team=1))
     with pytest.raises(BadJson):
-        asyncio.run(read_json_beside(b'{"a":1,"a":2}'))
+        asyncio.run(read_json_beside(b'{"a":1,"a":2}', team=1))
     assert [name.startswith("marina-json") for name in threads] == [True, True, False]
 
 
@@ -100,8 +102,23 @@ MANY = b'{"a":1},[],' * DENSE
 def test_a_text_of_very_many_objects_is_read_in_a_thread_to_the_same_value(threads: list[str]) -> None:
     more = '{"b":[-1.5e3,18446744073709551615,-9223372036854775808,0.1,null,true,"\\u00e9 é",{}]}'
     text = b"[" + MANY + more.encode() + b"]"
-    assert asyncio.run(read_json_beside(text)) == read_json(text) == orjson.loads(text)
+    assert asyncio.run(read_json_beside(text, team=1)) == read_json(text) == orjson.loads(text)
     assert [name.startswith("marina-json") for name in threads] == [True, False]
+
+
+async def _read_in_turns() -> list[str]:
+    ended: list[str] = []
+
+    async def read(name: str, team: int) -> None:
+        await read_json_beside(b"[" + b"{}," * DENSE + b"1]", team=team)
+        ended.append(name)
+
+    await asyncio.gather(read("1a", 1), read("1b", 1), read("2", 2))
+    return ended
+
+
+def test_the_large_texts_of_a_team_wait_for_each_other_and_not_those_of_others() -> None:
+    assert asyncio.run(_read_in_turns()) == ["1a", "2", "1b"]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """Calls PostgreSQL's own parser and scanner so that no text exhausts a stack or takes long; judges no SQL.
 
-Every use of pglast's parser and scanner is here. Three things in them need a guard:
+Every use of pglast's parser and scanner is here. Four things in them need a guard:
 
 - Building the tree recurses once for each level, without a check: deep enough text ends the process.
 - The scanner goes back to the start of a run of operator signs for each ``/*``, ``+`` or ``-`` in it.
 - Each place in a text that is not ASCII is looked up by counting from the text's end.
+- Each thread that ever called them takes one of the process's 1,024 keys (``pthread_key_create``) for good. With none
+  left, the next library that needs one ends the process.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -21,7 +24,8 @@ from pglast.parser import ParseError, parse_sql_protobuf, scan
 _STACK_BYTES: Final = 16 * 1024 * 1024
 """Stack of the thread that parses. What ``parse_sql_protobuf`` lets through needs less than a fifth of it,
 whatever the stack of the caller's thread and the limits of the process."""
-_stack_size_lock: Final = threading.Lock()
+_THREADS: Final = 4
+"""They are kept: others never call the parser, nor the scanner."""
 
 _SIGN_RUN: Final = re.compile(r"[-+*/<>=~!@#%^&|`?]{64,}")
 _MOST_SIGN_WORK: Final = 20_000_000
@@ -49,6 +53,33 @@ class Unreadable(Exception):
         self.rule = rule
 
 
+class _Parsers:
+    """The threads that parse and scan, with a deep stack each."""
+
+    def __init__(self) -> None:
+        self._begin()
+        # A forked process has none of the threads, and may have been forked while they were locked.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def run(self, work: Callable[[], _Result]) -> _Result:
+        """What the work gives, or raises."""
+        # The size holds for every thread that starts meanwhile; more stack does those no harm.
+        with self._lock:
+            before = threading.stack_size(_STACK_BYTES)
+            try:
+                running = self._executor.submit(work)
+            finally:
+                threading.stack_size(before)
+        return running.result()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="sql-parser")
+
+
+_PARSERS: Final = _Parsers()
+
+
 def parse_statements(sql: str) -> Sequence[Any]:
     """The trees of the statements in the text. Raises ``Unreadable``.
 
@@ -57,7 +88,7 @@ def parse_statements(sql: str) -> Sequence[Any]:
     _bound_signs(sql)
     masked = _mask(sql)
     try:
-        return _with_deep_stack(lambda: _parse(masked))
+        return _PARSERS.run(lambda: _parse(masked))
     except ParseError as fault:
         raise _read_fault(fault, sql) from None
 
@@ -67,7 +98,8 @@ def scan_tokens(sql: str) -> Sequence[Any]:
     _bound_signs(sql)
     plain = _replace_not_ascii(sql)
     try:
-        return scan(plain)
+        tokens: Sequence[Any] = _PARSERS.run(lambda: scan(plain))
+        return tokens
     except ParseError as fault:
         raise Unreadable(
             _restore(_text(fault), _offset(fault, plain), sql), offset=_offset(fault, plain)
@@ -97,19 +129,6 @@ def _parse(sql: str) -> Sequence[Any]:
     parse_sql_protobuf(sql)
     trees: Sequence[Any] = parse_sql(sql)
     return trees
-
-
-def _with_deep_stack(work: Callable[[], _Result]) -> _Result:
-    """Run in a new thread: one that is kept would be missing in a process forked later."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sql-parser") as executor:
-        # The size holds for every thread that starts meanwhile; more stack does those no harm.
-        with _stack_size_lock:
-            before = threading.stack_size(_STACK_BYTES)
-            try:
-                running = executor.submit(work)
-            finally:
-                threading.stack_size(before)
-        return running.result()
 
 
 def _bound_signs(sql: str) -> None:
@@ -162,7 +181,7 @@ def _read_fault(fault: ParseError, sql: str) -> Unreadable:
     plain = _replace_not_ascii(sql)
     offset = None
     try:
-        _with_deep_stack(lambda: parse_sql_protobuf(plain))
+        _PARSERS.run(lambda: parse_sql_protobuf(plain))
     except ParseError as second:
         offset = _offset(second, plain)
     return Unreadable(_restore(text, offset, sql), offset=offset)

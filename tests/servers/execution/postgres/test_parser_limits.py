@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,42 @@ def test_name_beyond_ascii_is_never_taken_for_a_function_that_is_allowed() -> No
         with pytest.raises(SourceError) as caught:
             read_statement(f"SELECT {name}(1)", Policy())
         assert caught.value.data["rule"] == "sql.function"
+
+
+def next_key() -> int:
+    """The lowest key for values of threads that is free in this process."""
+    key = ctypes.c_uint()
+    libc = ctypes.CDLL(None)
+    assert libc.pthread_key_create(ctypes.byref(key), None) == 0
+    assert libc.pthread_key_delete(key) == 0
+    return key.value
+
+
+def test_threads_that_read_sql_use_up_nothing_of_the_process() -> None:
+    before = next_key()
+    for number in range(50):
+        reader = threading.Thread(target=parse_statements, args=(f"SELECT 'é', {number}",))
+        reader.start()
+        reader.join()
+    # One for each thread that is kept, where none of them had read anything before.
+    assert next_key() - before <= 4
+
+
+def test_a_forked_process_reads_sql_too() -> None:
+    program = (
+        "import os, signal\n"
+        "from servers.execution.backends.postgres.syntax import parse_statements\n"
+        "signal.alarm(20)\n"
+        "parse_statements('SELECT 1')\n"
+        "child = os.fork()\n"
+        "signal.alarm(20)\n"
+        "read = len(parse_statements('SELECT 1; SELECT 2'))\n"
+        "if child == 0:\n"
+        "    os._exit(read)\n"
+        "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (2, "")

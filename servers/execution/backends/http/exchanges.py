@@ -17,10 +17,10 @@ from core.outbound_http import Answer, OutboundRefused
 from servers.execution.backends.http.caching import Kept, Key
 from servers.execution.backends.http.connections import Api
 from servers.execution.backends.http.definitions import READS
-from servers.execution.backends.http.faults import fault_of, host_of
 from servers.execution.backends.http.paths import stays_below
 from servers.execution.backends.http.requests import Prepared
 from servers.execution.backends.http.settings import HttpSettings
+from servers.execution.unanswered import host_of, unanswered
 
 MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -185,7 +185,7 @@ async def _send(
                 continue
             if refused.reason == "timeout":
                 refused = OutboundRefused(f"it did not answer within {seconds:g} seconds", "timeout")
-            raise fault_of(refused, url, repeatable=safe) from None
+            raise unanswered(refused, url, what="API", repeatable=safe) from None
         api.stats.statuses[f"{answer.status // 100}xx"] += 1
         api.stats.received_bytes += len(answer.body)
         api.stats.seconds += monotonic() - started

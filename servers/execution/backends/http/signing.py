@@ -17,8 +17,8 @@ from urllib.parse import quote_plus, urlencode
 from core.errors import SourceError
 from core.outbound_http import OutboundClient, OutboundRefused
 from core.strictjson import BadJson, read_json
-from servers.execution.backends.http.faults import fault_of, host_of
 from servers.execution.backends.http.settings import HttpSettings
+from servers.execution.unanswered import host_of, unanswered
 
 MAX_TOKEN_ANSWER: Final = 65_536
 DEFAULT_LIFETIME: Final = 300.0
@@ -134,7 +134,7 @@ class Signer:
                 most_bytes=MAX_TOKEN_ANSWER,
             )
         except OutboundRefused as refused:
-            raise fault_of(refused, settings.token_url, what="token endpoint") from None
+            raise unanswered(refused, settings.token_url, what="token endpoint") from None
         try:
             said = read_json(answer.body)
         except BadJson:

@@ -22,7 +22,6 @@ from servers.execution.backends.mcp.answers import (
 from servers.execution.backends.mcp.exchange import Headers, Reply
 from servers.execution.backends.mcp.faults import (
     SessionLost,
-    host_of,
     late_fault,
     refused_fault,
     unlike_mcp,
@@ -57,6 +56,7 @@ from servers.execution.backends.mcp.wire import (
 from servers.execution.clock import Clock
 from servers.execution.context import cannot_ask
 from servers.execution.contract import Completion, Context, InputRequired, Operation, Outcome
+from servers.execution.unanswered import host_of
 
 TOOL: Final = "tool"
 RESOURCE: Final = "resource"

@@ -5,57 +5,23 @@ Nothing of what it said is quoted here: its words are content, and go where cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
-from urllib.parse import urlsplit
-
 from core.errors import SourceError
 from core.outbound_http import OutboundRefused, Reason
-
-_CODES: Final[Mapping[Reason, str]] = {
-    "address": "request_invalid",
-    "unresolved": "source_missing",
-    "denied": "source_denied",
-    "crowded": "source_unreachable",
-    "unreachable": "source_unreachable",
-    "certificate": "source_unreachable",
-    "timeout": "source_timeout",
-    "broken": "source_failed",
-    "encoding": "source_failed",
-    "too_large": "result_too_large",
-}
-_NEXT: Final[Mapping[Reason, str]] = {
-    "address": "Check its address and headers in the settings of the data source.",
-    "unresolved": "Check its spelling in the settings of the data source.",
-    "denied": "Ask the operator to allow the address, or use another host.",
-    "unreachable": "Check host and port, and whether it is running.",
-    "certificate": "Check the host name, and who issued its certificate.",
-    "timeout": "Try again, or let an admin raise the time limit.",
-    "too_large": "Ask for less, or let an admin raise max_bytes.",
-}
-_PASSING: Final = frozenset({"unresolved", "crowded", "unreachable", "timeout", "broken"})
+from servers.execution.unanswered import host_of, unanswered
 
 
 class SessionLost(Exception):
     """The upstream does not know the session: it did nothing with the request."""
 
 
-def host_of(url: str) -> str:
-    """Host and port of an address that was checked when it was entered."""
-    return urlsplit(url).netloc
-
-
 def refused_fault(refused: OutboundRefused, url: str, *, repeatable: bool = True) -> SourceError:
     """The error for a request that was not answered. ``repeatable``: sending it again does no harm."""
-    following = _NEXT.get(refused.reason, "")
-    if refused.reason == "broken" and not repeatable:
-        following = "It may have begun the work: check that before you call again."
-    return SourceError(
-        f"The MCP server at {host_of(url)} was asked, but {refused}.{' ' if following else ''}{following}",
-        code=_CODES[refused.reason],
-        data={"reason": refused.reason},
-        retryable=refused.reason in _PASSING and (repeatable or refused.unsent),
-    )
+    following: dict[Reason, str] = {
+        "address": "Check its address and headers in the settings of the data source."
+    }
+    if not repeatable:
+        following["broken"] = "It may have begun the work: check that before you call again."
+    return unanswered(refused, url, what="MCP server", repeatable=repeatable, following=following)
 
 
 def status_fault(status: int, url: str) -> SourceError:

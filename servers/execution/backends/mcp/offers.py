@@ -17,7 +17,6 @@ from core.errors import InvalidInput
 from marina.uritemplates import BadTemplate, compile_template
 from servers.execution.backends.mcp.calls import PROMPT, RESOURCE, TOOL
 from servers.execution.backends.mcp.catalog import Catalog
-from servers.execution.backends.mcp.faults import host_of
 from servers.execution.backends.mcp.marks import has_hidden, mark_hidden, mark_schema
 from servers.execution.backends.mcp.picks import Picks
 from servers.execution.backends.mcp.schemas import schema_fault
@@ -30,6 +29,7 @@ from servers.execution.contract import (
     Offering,
     Operation,
 )
+from servers.execution.unanswered import host_of
 
 MAX_DESCRIPTION: Final = 7_800
 MAX_TITLE: Final = 200

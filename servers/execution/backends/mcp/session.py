@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from core.errors import SourceError
 from core.outbound_http import OutboundRefused
 from servers.execution.backends.mcp.exchange import DEAF, Endpoint, Headers, Hear, Reply, exchange, post
-from servers.execution.backends.mcp.faults import host_of, unlike_mcp
+from servers.execution.backends.mcp.faults import unlike_mcp
 from servers.execution.backends.mcp.wire import (
     CLIENT,
     LEGACY,
@@ -32,6 +32,7 @@ from servers.execution.backends.mcp.wire import (
     request_bytes,
     routing_headers,
 )
+from servers.execution.unanswered import host_of
 
 HANDSHAKE_BYTES: Final = 1_048_576
 ASIDE_SECONDS: Final = 5.0

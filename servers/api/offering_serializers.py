@@ -13,6 +13,30 @@ from tenants.api.base import StrictSerializer, list_of
 from tenants.api.problems import FaultSerializer
 
 
+class _Judged(serializers.Serializer[Any]):
+    """What is told of one alone, whether it came with a data source or is the team's own."""
+
+    faults = serializers.SerializerMethodField(
+        help_text="What keeps it from working now, such as a tool that it names and that is gone."
+    )
+
+    @extend_schema_field(FaultSerializer(many=True))
+    def get_faults(self, row: Resource | Prompt) -> list[dict[str, str]]:
+        return find_faults(row)
+
+
+class _OwnInput(StrictSerializer):
+    """What is entered of either."""
+
+    title = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    description = serializers.CharField(
+        max_length=8_000, required=False, allow_blank=True, trim_whitespace=False
+    )
+    source = serializers.CharField(  # type: ignore[assignment]
+        max_length=64, required=False, help_text="A data source's name; left out, the team's own for such."
+    )
+
+
 class ResourceSerializer(serializers.Serializer[Any]):
     """A resource, or a resource template, of a data source."""
 
@@ -34,32 +58,21 @@ class ResourceSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
 
-class OneResourceSerializer(ResourceSerializer):
+class OneResourceSerializer(ResourceSerializer, _Judged):
     """A resource, and of one that is the team's own how it was defined."""
 
     definition = serializers.SerializerMethodField()
-    faults = serializers.SerializerMethodField(
-        help_text="What keeps it from working now, such as a tool that it names and that is gone."
-    )
 
     @extend_schema_field(serializers.DictField())
     def get_definition(self, row: Resource) -> dict[str, Any]:
         return resource_definition(row)
 
-    @extend_schema_field(FaultSerializer(many=True))
-    def get_faults(self, row: Resource) -> list[dict[str, str]]:
-        return find_faults(row)
 
-
-class ResourceInput(StrictSerializer):
+class ResourceInput(_OwnInput):
     """A resource to make; with braces in its URI it is a template, in whose text ``${name}`` are slots."""
 
     uri = serializers.CharField(max_length=1024, help_text="Of a template, an RFC 6570 URI template.")
     name = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    title = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    description = serializers.CharField(
-        max_length=8_000, required=False, allow_blank=True, trim_whitespace=False
-    )
     mime_type = serializers.CharField(max_length=200, required=False, allow_blank=True)
     text = serializers.CharField(required=False, allow_null=True, allow_blank=True, trim_whitespace=False)
     blob = serializers.CharField(
@@ -78,9 +91,6 @@ class ResourceInput(StrictSerializer):
         '"arguments": {"prefix": "${id}"}, "pick": "/rows", "member": "id"}}}.',
     )
     annotations = serializers.DictField(required=False, allow_null=True)
-    source = serializers.CharField(  # type: ignore[assignment]
-        max_length=64, required=False, help_text="A data source's name; left out, the team's own for such."
-    )
 
 
 class ResourceChange(ResourceInput):
@@ -110,31 +120,20 @@ class PromptSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
 
-class OnePromptSerializer(PromptSerializer):
+class OnePromptSerializer(PromptSerializer, _Judged):
     """A prompt, and of one that is the team's own how it was defined."""
 
     definition = serializers.SerializerMethodField()
-    faults = serializers.SerializerMethodField(
-        help_text="What keeps it from working now, such as a tool that it names and that is gone."
-    )
 
     @extend_schema_field(serializers.DictField())
     def get_definition(self, row: Prompt) -> dict[str, Any]:
         return prompt_definition(row)
 
-    @extend_schema_field(FaultSerializer(many=True))
-    def get_faults(self, row: Prompt) -> list[dict[str, str]]:
-        return find_faults(row)
 
-
-class PromptInput(StrictSerializer):
+class PromptInput(_OwnInput):
     """A prompt to make. ``${name}`` in a message stands for the argument, or the result, of that name."""
 
     name = serializers.CharField(max_length=64)
-    title = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    description = serializers.CharField(
-        max_length=8_000, required=False, allow_blank=True, trim_whitespace=False
-    )
     arguments = serializers.ListField(
         child=serializers.DictField(),
         required=False,
@@ -150,9 +149,6 @@ class PromptInput(StrictSerializer):
     messages = serializers.ListField(
         child=serializers.DictField(),
         help_text='Each with a role (user, assistant), and text or resource: {"uri", "mime_type", "text" or "blob"}.',
-    )
-    source = serializers.CharField(  # type: ignore[assignment]
-        max_length=64, required=False, help_text="A data source's name; left out, the team's own for such."
     )
 
 

@@ -17,21 +17,11 @@ from config.env import SecretPlaces
 from servers.services.named_secrets import create_secret, list_secrets
 from servers.services.sources import create_source, execution_source, list_sources
 from tenants.roles import Role
-from tests.factories import Team, make_database, make_team
+from tests.factories import Team, make_database
 from tests.farside import FarSide, far_side, reply
 from tests.frontend.visitor import client_of
 
 VALUE, OTHER = "value-of-the-secret", "other-value-of-the-secret"
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def client(team: Team) -> Client:
-    return client_of(team)
 
 
 @pytest.fixture

@@ -13,22 +13,11 @@ from django.test import Client
 from servers.models import DataSource
 from servers.services.sources import create_source, list_sources
 from servers.services.tools import list_tools
-from tests.factories import Team, make_team
+from tests.factories import Team
 from tests.farside import FarSide, far_side, reply
-from tests.frontend.visitor import client_of
 from tests.servers.execution.http.openapi.shop import FASTAPI_LIKE
 
 READ = "read_item_items__item_id__get"
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def client(team: Team) -> Client:
-    return client_of(team)
 
 
 @pytest.fixture

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 from django.test import Client
 
 from servers.services.sources import create_source, list_sources
 from servers.services.tools import list_tools
 from tenants.roles import Role
-from tests.factories import Team, make_team
+from tests.factories import Team
 from tests.frontend.visitor import client_of
 
 BUTTON = "Add Data toolkit"
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 def page(client: Client, team: Team) -> str:

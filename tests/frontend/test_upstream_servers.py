@@ -9,20 +9,9 @@ from django.test import Client
 
 from servers.services.sources import create_source, list_sources
 from servers.services.tools import list_tools
-from tests.factories import Team, make_team
+from tests.factories import Team
 from tests.farside import far_side
-from tests.frontend.visitor import client_of
 from tests.servers.changing import Changing, tool
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def client(team: Team) -> Client:
-    return client_of(team)
 
 
 @pytest.fixture

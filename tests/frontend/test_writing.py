@@ -42,11 +42,6 @@ ROWS: dict[str, Any] = {
 
 
 @pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
 def browser(team: Team) -> Client:
     return client_of(team)
 

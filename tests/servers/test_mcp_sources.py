@@ -27,16 +27,6 @@ def yard(request: pytest.FixtureRequest) -> Iterator[Harbour]:
 
 
 @pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def rest(team: Team) -> Rest:
-    return Rest.admin(team)
-
-
-@pytest.fixture
 def changing() -> Iterator[Changing]:
     with far_side() as side:
         yield Changing(side)

@@ -12,7 +12,7 @@ import pytest
 from servers.models import DataSource
 from servers.services.sources import execution_source
 from tenants.scoping import tenant_scope
-from tests.factories import Team, make_team
+from tests.factories import Team
 from tests.farside import FarSide, far_side, reply
 from tests.rest import Rest
 from tests.servers.execution.http.openapi.shop import FASTAPI_LIKE
@@ -34,16 +34,6 @@ def serve(api: FarSide, document: dict[str, Any]) -> None:
     """Publish a document whose server is this one."""
     document = {**document, "servers": [{"url": "/api"}]}
     api.serve("/openapi.json", reply(orjson.dumps(document), kind="application/json"))
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def rest(team: Team) -> Rest:
-    return Rest.admin(team)
 
 
 def create(rest: Rest, team: Team, **settings: Any) -> Any:

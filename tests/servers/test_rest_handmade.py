@@ -32,16 +32,6 @@ REVIEW: dict[str, Any] = {
 ORDER = {"tool": "get_order", "arguments": {"order_id": "${id}"}, "pick": "/rows/0"}
 
 
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def rest(team: Team) -> Rest:
-    return Rest.admin(team)
-
-
 def records(team: Team, kind: str) -> list[dict[str, Any]]:
     with tenant_scope(team.tenant_id):
         return [decode(bytes(row.body)) for row in AuditRecord.objects.filter(kind=kind).order_by("seq")]

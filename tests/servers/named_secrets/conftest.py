@@ -10,21 +10,9 @@ import pytest
 from django.conf import settings
 
 from config.env import SecretPlaces
-from tests.factories import Team, make_team
 from tests.farside import Asked, FarSide, Send, far_side, reply
 from tests.plugins.vault import VaultServer, running_vault
-from tests.rest import Rest
 from tests.servers.named_secrets.desk import OTHER, VALUE
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
-@pytest.fixture
-def rest(team: Team) -> Rest:
-    return Rest.admin(team)
 
 
 @pytest.fixture

@@ -32,10 +32,8 @@ def web(database: None, tmp_path: Path, environment: Mapping[str, str]) -> Itera
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[StoppableRedis]:
-    mine = StoppableRedis(tmp_path)
-    mine.start()
-    yield mine
-    mine.stop()
+    with StoppableRedis.running(tmp_path) as mine:
+        yield mine
 
 
 @pytest.fixture

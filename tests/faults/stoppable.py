@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from config.local.ports import find_free_port
 from config.local.postgres import POSTGRES_ENVIRONMENT
@@ -21,6 +24,17 @@ class StoppableRedis:
         self._log = folder / "redis.log"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path) -> Iterator[Self]:
+        """One that runs while the block does, or until it is stopped."""
+        redis = cls(folder)
+        redis.start()
+        try:
+            yield redis
+        finally:
+            redis.stop()
 
     @property
     def url(self) -> str:

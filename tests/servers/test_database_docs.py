@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import Team, make_database, make_team
+from tests.factories import Team, make_database
 from tests.rest import Rest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql-tools.md").read_text()
@@ -43,11 +43,6 @@ def example(*keys: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def dsn(database: None) -> str:
     return make_database(TABLES)
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 def connect(team: Team, address: str, **settings: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import Team, make_database, make_team
+from tests.factories import Team, make_database
 from tests.rest import Answer, Rest
 
 TABLE = """
@@ -22,11 +22,6 @@ TEXT = {"type": "string"}
 @pytest.fixture(scope="module")
 def dsn(database: None) -> str:
     return make_database(TABLE)
-
-
-@pytest.fixture
-def team() -> Team:
-    return make_team()
 
 
 def explain(team: Team, dsn: str, sql: str, parameters: Any = None, **settings: Any) -> Answer:

@@ -23,11 +23,6 @@ TABLE = (
 )
 
 
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
 @pytest.fixture(scope="module")
 def dsn(database: None) -> str:
     return make_database(TABLE)

@@ -20,11 +20,6 @@ SLOW = (
 )
 
 
-@pytest.fixture
-def team() -> Team:
-    return make_team()
-
-
 def connect(team: Team, **settings: Any) -> str:
     dsn = make_database("CREATE TABLE t (a int)")
     body = {"name": "db", "kind": "postgres", "settings": {"dsn": dsn, **settings}}

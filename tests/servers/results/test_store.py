@@ -25,10 +25,8 @@ KEY, OTHER = b"k" * 32, b"o" * 32
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[StoppableRedis]:
-    mine = StoppableRedis(tmp_path)
-    mine.start()
-    yield mine
-    mine.stop()
+    with StoppableRedis.running(tmp_path) as mine:
+        yield mine
 
 
 def name_of(tenant: int, key: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Final
@@ -102,9 +103,32 @@ NOWHERE: Final = (
 CASES: Final[Mapping[str, str]] = {**LONG, **LOOKALIKES, **HIDDEN, **MARKUP}
 
 
+_KEYS: Final = re.compile("[0-9#*]\ufe0f\u20e3")
+_CHOOSING: Final = re.compile("[\u034f\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_WRITING: Final = re.compile("(?:p|bm{0,3}|us?j?(?:ms?j?){0,3})*")
+"""Whole texts: a sign; a letter with its marks; and one of a script, or an emoji, with joiners too."""
+
+
 def is_plain(text: str) -> bool:
-    """Whether a page and a terminal show all of a text: no hidden character in it, and nothing that turns its order."""
-    return all(
-        letter == "\n" or (letter.isprintable() and unicodedata.category(letter) not in {"Mn", "Me"})
-        for letter in text
-    ) and not set(text) & set("\u3164\u2800\ufffc\u115f\u1160\uffa0")
+    """Whether a page and a terminal show all of a text: no hidden character in it, and nothing that turns its order.
+
+    Marks stand over letters, and not in towers; joiners stand where scripts and emoji have them.
+    """
+    return _WRITING.fullmatch("".join(map(_part_of, _KEYS.sub("1", text)))) is not None
+
+
+def _part_of(letter: str) -> str:
+    category = unicodedata.category(letter)
+    if letter in "\u200c\u200d":
+        return "j"
+    if _CHOOSING.match(letter):
+        return "s"
+    if category in {"Mn", "Me"}:
+        return "m"
+    if letter in "\u3164\u2800\ufffc\u115f\u1160\uffa0" or not (letter == "\n" or letter.isprintable()):
+        return "hidden"
+    if letter in "\u2139\u203c\u2049\u3030":
+        return "u"
+    if letter.isascii() or category in {"Lu", "Ll", "Lt"} or category[0] == "N":
+        return "b" if category[0] in "LNS" else "p"
+    return "u" if category[0] in "LS" or category == "Mc" else "p"

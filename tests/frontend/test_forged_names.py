@@ -65,7 +65,7 @@ def test_a_name_is_refused_beside_its_field(browser: Client, team: Team, form: s
     for title, name in CASES.items():
         answer = browser.post(f"/app/{team.slug}/{form}", fields(name.replace("\ud800", "\ufffd")))
         words = words_of(answer)
-        hidden = {letter for letter in name if not is_plain(letter)} & set(words)
+        hidden = {letter for letter in name if not is_plain("a" + letter)} & set(words)
         if answer.status_code not in (200, 400, 422) or hidden or "alert(1)" in words or len(words) > 200_000:
             wrong.append((title, answer.status_code, hidden, len(words)))
     assert not wrong, "\n".join(map(str, wrong))

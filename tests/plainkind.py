@@ -42,7 +42,11 @@ def engine_with(*kinds: Backend) -> Engine:
     """An engine of these, beside those that this process has."""
     engine = get_runtime().engine
     present = {kind: partial(engine.backend, kind) for kind in engine.kinds}
-    return Engine(makers={**present, **only(*kinds)})
+    made = Engine(makers={**present, **only(*kinds)})
+    for kind in tuple(engine._backends):
+        # What these opened is closed with the engine that is left.
+        made.backend(kind)
+    return made
 
 
 def only(*kinds: Backend) -> dict[str, Maker]:

@@ -115,6 +115,12 @@ class Visitor:
         found: list[str] = self.page.evaluate(_INACCESSIBLE)
         return found
 
+    def shown_well(self, picture: Path) -> None:
+        """Keep a picture of the page, which must fit its window and be accessible."""
+        self.page.screenshot(path=picture, full_page=True)
+        assert self.overflow() == 0, picture.name
+        assert self.inaccessible() == [], picture.name
+
 
 def fill_sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
     """What a person does with the sign-in form that stands before them."""

@@ -56,9 +56,7 @@ def test_a_file_is_chosen_planned_applied_and_comes_back(
     page = visitor.page
 
     def seen(name: str) -> None:
-        page.screenshot(path=screenshots / f"{name}-{width}-{theme}.png", full_page=True)
-        assert visitor.overflow() == 0, name
-        assert visitor.inaccessible() == [], name
+        visitor.shown_well(screenshots / f"{name}-{width}-{theme}.png")
 
     page.goto(live_marina.app_url(team.slug, "configuration/"))
     seen("configuration")

@@ -33,9 +33,7 @@ def test_results_are_kept_given_again_and_cleared(
     page = visitor.page
 
     def seen(name: str) -> None:
-        page.screenshot(path=screenshots / f"{name}-{width}-{theme}.png", full_page=True)
-        assert visitor.overflow() == 0, name
-        assert visitor.inaccessible() == [], name
+        visitor.shown_well(screenshots / f"{name}-{width}-{theme}.png")
 
     page.goto(live_marina.app_url(team.slug, f"tools/{tool}/"))
     panel = page.get_by_role("region", name="Shared results")

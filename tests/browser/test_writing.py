@@ -28,9 +28,7 @@ def test_words_of_ones_own_are_written_on_any_screen(
     page = visitor.page
 
     def seen(name: str) -> None:
-        page.screenshot(path=screenshots / f"{name}-{width}-{theme}.png", full_page=True)
-        assert visitor.overflow() == 0, name
-        assert visitor.inaccessible() == [], name
+        visitor.shown_well(screenshots / f"{name}-{width}-{theme}.png")
 
     page.goto(live_marina.app_url(team.slug, "data-sources/"))
     seen("ready-kinds")

@@ -36,12 +36,13 @@ _turns: Final[WeakValueDictionary[tuple[int, int], asyncio.Lock]] = WeakValueDic
 
 _SPACES: Final = b" \t\n\r"
 _NUL: Final = b"\\u0000"
+_UNWRITTEN: Final = "it is nested deeper than 254 levels, or a text in it holds half a character"
 _NO_NUMBERS: Final = ("NaN", "Infinity")
 
 
 def read_json(text: bytes) -> Any:
     """The value of a JSON text. Raises ``BadJson``."""
-    if _is_dense(text):
+    if len(text) > BESIDE_BYTES and _is_dense(text):
         return _read_slowly(text)
     value = _read(text)
     return value if _is_proven(text, value) else _read_slowly(text)
@@ -75,7 +76,7 @@ async def read_json_beside(text: bytes, *, team: int) -> Any:
 
 
 def _is_dense(text: bytes) -> bool:
-    return len(text) > BESIDE_BYTES and text.count(b"{") + text.count(b"[") > DENSE
+    return text.count(b"{") + text.count(b"[") > DENSE
 
 
 def _read(text: bytes) -> Any:
@@ -87,18 +88,14 @@ def _read(text: bytes) -> Any:
 
 def _is_proven(text: bytes, value: Any) -> bool:
     """Whether it is proven that no key stands twice in it, no number was rounded and no text holds NUL."""
-    written = _written(value)
+    try:
+        written = orjson.dumps(value)
+    except TypeError:
+        raise BadJson(_UNWRITTEN) from None
     # What is written back the same had no doubled key: the cheap proof, which compact clients pass. White space
     # may differ (it is taken out of texts as well, on both sides): a doubled entry would still be missing.
     same = written == text or written.translate(None, _SPACES) == text.translate(None, _SPACES)
     return same and _NUL not in text
-
-
-def _written(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        raise BadJson("it is nested deeper than 254 levels, or a text in it holds half a character") from None
 
 
 def _read_slowly(text: bytes) -> Any:
@@ -117,9 +114,12 @@ def _read_slowly(text: bytes) -> Any:
         raise BadJson("it is no UTF-8") from None
     except json.JSONDecodeError as fault:
         raise _bad_syntax(fault) from None
-    _written(value)
     if _NUL in text and _holds_nul(value):
         raise BadJson("a text in it holds the NUL character")
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        raise BadJson(_UNWRITTEN) from None
     return value
 
 

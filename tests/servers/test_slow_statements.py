@@ -10,6 +10,7 @@ import pytest
 from core.loop import run_async
 from servers.execution.backends.postgres.syntax import without_values
 from servers.execution.contract import SlowStatement, Source
+from servers.execution.sql.slow import timed
 from servers.services.runtime import get_runtime
 from servers.services.slow_statements import MOST_KEPT
 from tests.factories import Team, make_database, make_team
@@ -85,8 +86,27 @@ def test_the_newest_few_are_kept_for_their_team_alone(team: Team) -> None:
         ("SELECT  'a', E'b\\'c', $$d$$, 1, 2.5, B'1', $1", "SELECT ?, ?, ?, ?, ?, ?, $1"),
         ('SELECT "Col" /* secret */ FROM t -- secret', 'SELECT "Col" FROM t'),
         ("SELECT 'é' || name FROM \"tæble\"", 'SELECT ? || name FROM "tæble"'),
-        ("SELECT 'unfinished secret", "?"),
+        ("SELECT 'unfinished secret", "SELECT ?"),
+        ("SELECT 1 /* unfinished secret", "SELECT ? ?"),
+        ("'unfinished secret", "?"),
     ],
 )
 def test_values_and_comments_are_not_shown(sql: str, shown: str) -> None:
     assert without_values(sql) == shown
+
+
+def test_of_a_long_statement_the_beginning_is_told() -> None:
+    told: list[SlowStatement] = []
+    looked_at: list[int] = []
+
+    def look(sql: str) -> str:
+        looked_at.append(len(sql))
+        return without_values(sql)
+
+    long = "SELECT 'secret'" + ", 'secret'" * 6_000
+    with timed([long] * 50, threshold=0, note=told.append, without_values=look):
+        pass
+    assert told[0].statement.startswith("SELECT ?, ?, ?")
+    assert len(told[0].statement) == 2_000
+    assert "secret" not in told[0].statement
+    assert sum(looked_at) < len(long)

@@ -27,6 +27,8 @@ WRITE_HINTS: Final[Mapping[str, Any]] = {
 }
 MOST_WRITES: Final = 50
 """Statements of one transaction."""
+MOST_WRITTEN_BYTES: Final = 65_536
+"""Of all of its statements together, without the values of parameters. Each is parsed: see ``reading``."""
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 _TEXT: Final[Mapping[str, Any]] = {"type": "string"}

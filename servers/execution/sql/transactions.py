@@ -11,7 +11,7 @@ from core.errors import SourceError
 from servers.execution.contract import Outcome
 from servers.execution.sql.arguments import read_params, refuse_argument
 from servers.execution.sql.database import Names, Values
-from servers.execution.sql.offered import MOST_WRITES
+from servers.execution.sql.offered import MOST_WRITES, MOST_WRITTEN_BYTES
 from servers.execution.sql.results import outcome_of
 
 T = TypeVar("T")
@@ -38,12 +38,25 @@ async def read_queries(arguments: Mapping[str, Any], read: Read[T]) -> list[T]:
     queries = arguments.get("queries")
     if not isinstance(queries, list | tuple) or not 0 < len(queries) <= MOST_WRITES:
         refuse_argument("queries", f"Give a list of 1 to {MOST_WRITES} statements.")
+    _bound_together(queries)
     found = []
     for number, query in enumerate(queries):
         found.append(await _read(query, number, read))
         # Fifty short ones are a long one.
         await asyncio.sleep(0)
     return found
+
+
+def _bound_together(queries: Sequence[Any]) -> None:
+    texts = [query.get("query") if isinstance(query, Mapping) else query for query in queries]
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
+    if size > MOST_WRITTEN_BYTES:
+        raise SourceError(
+            f"The statements have {size} bytes together, of at most {MOST_WRITTEN_BYTES}. Give long values as params, "
+            "which do not count, or make several calls.",
+            code="query_refused",
+            data={"rule": "sql.length"},
+        )
 
 
 async def _read(query: Any, number: int, read: Read[T]) -> T:

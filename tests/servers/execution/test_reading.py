@@ -17,8 +17,8 @@ LONG = "x" * (AT_ONCE + 1)
 
 async def test_a_short_text_is_read_on_the_loop_and_a_long_one_in_a_thread() -> None:
     reading, here = Reading(), threading.get_ident()
-    assert await reading.read(LONG[:AT_ONCE], threading.get_ident) == here
-    assert await reading.read(LONG, threading.get_ident) != here
+    assert await reading.read(LONG[:AT_ONCE], threading.get_ident, team=1) == here
+    assert await reading.read(LONG, threading.get_ident, team=1) != here
 
 
 async def test_long_texts_are_read_one_after_another() -> None:
@@ -32,9 +32,9 @@ async def test_long_texts_are_read_one_after_another() -> None:
         assert go_on.wait(20)
         under_way -= 1
 
-    waiting = [asyncio.ensure_future(reading.read(LONG, work)) for _ in range(3)]
+    waiting = [asyncio.ensure_future(reading.read(LONG, work, team=team)) for team in (1, 1, 2)]
     # A short one waits for none of them.
-    assert await reading.read("SELECT 1", lambda: "read") == "read"
+    assert await reading.read("SELECT 1", lambda: "read", team=1) == "read"
     go_on.set()
     await asyncio.gather(*waiting)
     assert most == 1
@@ -47,5 +47,36 @@ async def test_what_is_wrong_with_a_long_text_is_raised_and_the_next_is_read() -
         raise SourceError("It is no SQL.", code="query_invalid")
 
     with pytest.raises(SourceError, match=r"It is no SQL\."):
-        await reading.read(LONG, refuse)
-    assert await reading.read(LONG, lambda: 1) == 1
+        await reading.read(LONG, refuse, team=1)
+    assert await reading.read(LONG, lambda: 1, team=1) == 1
+
+
+async def test_one_that_nobody_waits_for_keeps_the_thread_until_it_is_done() -> None:
+    reading = Reading()
+    begun, go_on = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        assert go_on.wait(20)
+        done.append("first")
+
+    left = asyncio.ensure_future(reading.read(LONG, work, team=1))
+    await asyncio.to_thread(begun.wait, 20)
+    left.cancel()
+    await asyncio.wait([left])
+    following = asyncio.ensure_future(reading.read(LONG, lambda: done.append("second"), team=1))
+    await asyncio.sleep(0)
+    go_on.set()
+    await following
+    assert done == ["first", "second"]
+
+
+async def test_a_team_with_many_long_texts_has_one_turn_at_a_time() -> None:
+    reading = Reading()
+    done: list[int] = []
+    many = [asyncio.ensure_future(reading.read(LONG, lambda: done.append(1), team=1)) for _ in range(10)]
+    await asyncio.sleep(0)
+    await reading.read(LONG, lambda: done.append(2), team=2)
+    await asyncio.gather(*many)
+    assert done.index(2) <= 1

@@ -56,7 +56,13 @@ class Pool:
     """The connections of one version of one source, with what was learnt about its server."""
 
     def __init__(
-        self, settings: PostgresSettings, *, allow: AllowAddress, background: Background, reading: Reading
+        self,
+        settings: PostgresSettings,
+        *,
+        team: int,
+        allow: AllowAddress,
+        background: Background,
+        reading: Reading,
     ) -> None:
         self.settings = settings
         self.callable_names: frozenset[str] = frozenset()
@@ -67,6 +73,7 @@ class Pool:
         self._allow = allow
         self._background = background
         self._reading = reading
+        self._team = team
         self.wanted = 0.0
         """When it was asked for last (``time.monotonic()``)."""
         self._free = asyncio.Semaphore(settings.pool_max)
@@ -80,7 +87,7 @@ class Pool:
 
     async def read(self, sql: str, work: Callable[[], Statement]) -> Statement:
         """What ``work`` makes of the text. See ``Reading``."""
-        return await self._reading.read(sql, work)
+        return await self._reading.read(sql, work, team=self._team)
 
     async def keep_statement(self, sql: str, names: Names, read: Callable[[], Statement]) -> Statement:
         """The statement of a text and its parameters, read once and kept while it is among those used last."""
@@ -228,7 +235,13 @@ class Pools:
         pool = self._pools.get(key)
         if pool is None:
             settings = read_settings(source.settings)
-            pool = Pool(settings, allow=self._allow, background=self._run, reading=self._reading)
+            pool = Pool(
+                settings,
+                team=source.tenant_id,
+                allow=self._allow,
+                background=self._run,
+                reading=self._reading,
+            )
             if self._note_slow is not None:
                 pool.note_slow = partial(self._note_slow, source)
             for id_, version in list(self._pools):

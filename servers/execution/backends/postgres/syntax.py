@@ -107,11 +107,15 @@ def scan_tokens(sql: str) -> Sequence[Any]:
 
 
 def without_values(sql: str) -> str:
-    """The statement in one line, a question mark for each value in its text, and without comments."""
+    """The statement in one line, a question mark for each value in its text, and without comments.
+
+    The text may end anywhere: what does not end in it is left out.
+    """
     try:
         tokens = scan_tokens(sql)
-    except Unreadable:
-        return "?"
+    except Unreadable as fault:
+        begins = fault.offset or 0
+        return f"{without_values(sql[:begins])} ?" if 0 < begins < len(sql) else "?"
     parts: list[str] = []
     end = 0
     for token in tokens:

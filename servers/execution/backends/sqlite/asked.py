@@ -142,7 +142,7 @@ class AskedFile:
 
     async def _read(self, sql: str, *, writes: bool = False) -> Statement:
         work = partial(read_statement, sql, confined=self.settings.confined, writes=writes)
-        return await self.reading.read(sql, work)
+        return await self.reading.read(sql, work, team=self.tenant_id)
 
     async def _bind_tool(self, definition: Mapping[str, Any], values: dict[str, Any]) -> Bound:
         statement = await self._read(str(definition["sql"]))

@@ -184,6 +184,15 @@ async def test_own_schemas_of_postgresql_are_never_written(refused: Any, text: s
     assert (await refused(text, schemas=["pg_catalog"])).data["rule"] == "sql.schema"
 
 
+async def test_statements_are_bounded_together_and_values_do_not_count(refused: Any, write: Write) -> None:
+    long = f"INSERT INTO shop.stock VALUES (9, '{'é' * 700}')"
+    fault = await refused(*[long] * 50)
+    assert (fault.code, fault.data) == ("query_refused", {"rule": "sql.length"})
+    assert "of at most 65536" in fault.message
+    query = {"query": "UPDATE shop.stock SET name = :name", "params": {"name": "é" * 2_000}}
+    assert (await write(*[query] * 50)).rows == 100
+
+
 async def test_source_that_does_not_allow_writes_offers_none_and_runs_none(
     refused: Any, scratch: Any, engine: Engine, make_source: Callable[..., Source]
 ) -> None:

@@ -38,6 +38,12 @@ def hidden_in(text: str, *, lines: bool = False) -> str:
     return ""
 
 
+def told_hidden(text: str, *, lines: bool = False) -> str:
+    """What is told of the first hidden character of a text, after "It" or a path; empty where there is none."""
+    hidden = hidden_in(text, lines=lines)
+    return f"contains the invisible character U+{ord(hidden):04X}. Remove it." if hidden else ""
+
+
 def readable(text: str, most: int) -> str:
     """The text as a reader can see it: what is hidden, turns the order or hangs on nothing is written out.
 

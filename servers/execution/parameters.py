@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from core.errors import InvalidInput
-from core.readable import hidden_in
+from core.readable import told_hidden
 
 SCALARS: Final = ("string", "integer", "number", "boolean")
 MOST_ITEMS: Final = 1_000
@@ -126,9 +126,8 @@ def read_text(definition: Mapping[str, Any], key: str, most: int, faults: Faults
     if not isinstance(value, str) or len(value) > most:
         faults.append({"path": f"{prefix}{key}", "message": f"Give a text of at most {most} characters."})
         return ""
-    if hidden := hidden_in(value, lines=True):
-        message = f"It contains the invisible character U+{ord(hidden):04X}. Remove it."
-        faults.append({"path": f"{prefix}{key}", "message": message})
+    if hidden := told_hidden(value, lines=True):
+        faults.append({"path": f"{prefix}{key}", "message": f"It {hidden}"})
     return value
 
 

@@ -12,7 +12,7 @@ import orjson
 from django.db import IntegrityError, transaction
 
 from core.errors import Conflict, InvalidInput
-from core.readable import hidden_in
+from core.readable import told_hidden
 
 MAX_DEPTH: Final = 32
 """How deep objects and lists may nest in JSON that is stored."""
@@ -35,8 +35,8 @@ def clean_text(value: object, path: str, *, longest: int, empty: bool = False, l
         refuse(path, "must not be empty.")
     if len(text) > longest:
         refuse(path, f"is {len(text)} characters long; at most {longest} are allowed.")
-    if hidden := hidden_in(text, lines=lines):
-        refuse(path, f"contains the invisible character U+{ord(hidden):04X}. Remove it.")
+    if hidden := told_hidden(text, lines=lines):
+        refuse(path, hidden)
     return text
 
 

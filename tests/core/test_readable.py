@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import MAX_MESSAGE, MAX_PATH, InvalidInput
-from core.readable import readable
+from core.readable import readable, told_hidden
 from tests.corpora.names import CASES, HIDDEN, is_plain
 
 
@@ -106,3 +106,13 @@ def test_an_error_shows_what_it_quotes(name: str) -> None:
 
 def test_hidden_names_differ_where_they_are_shown() -> None:
     assert len({readable(name, 100) for name in HIDDEN.values()}) == len(HIDDEN)
+
+
+@pytest.mark.parametrize("text", ["", "plain", "हिन्दी", "two\nlines\tand more"])
+def test_nothing_is_told_of_what_is_in_sight(text: str) -> None:
+    assert told_hidden(text, lines=True) == ""
+
+
+def test_the_first_hidden_character_is_named() -> None:
+    assert told_hidden("a\u200b\u202e") == "contains the invisible character U+200B. Remove it."
+    assert told_hidden("a\nb") == "contains the invisible character U+000A. Remove it."

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from core.errors import InvalidInput, SourceError
-from core.readable import hidden_in
+from core.readable import told_hidden
 from servers.execution.backends.handmade.completing import Rule, read_completing
 from servers.execution.backends.handmade.giving import NothingThere, Placed, give, read_giving
 from servers.execution.backends.handmade.reading import Reader
@@ -174,9 +174,8 @@ def _read_argument(
     found: dict[str, Any] = {"name": name}
     for member in ("title", "description"):
         if text := faults.text(each, member, longest=1_000, path=path):
-            if hidden := hidden_in(text, lines=True):
-                words = f"contains the invisible character U+{ord(hidden):04X}. Remove it."
-                faults.add(f"{path}{member}", words)
+            if hidden := told_hidden(text, lines=True):
+                faults.add(f"{path}{member}", hidden)
             found[member] = text
     required = each.get("required", False)
     if not isinstance(required, bool):

@@ -176,7 +176,7 @@ def source_refresh(request: HttpRequest, caller: Caller, source_id: UUID) -> Htt
     try:
         moves = kind is not None and (kind.describes_itself or kind.documents & row.settings.keys())
         if "seen" not in request.POST:
-            differences = preview_refresh(source_id, caller=caller)
+            differences = preview_refresh(source_id, caller=caller).differences
             if (moves and differences) or any(each.ends for each in differences):
                 context = {"source": row, "kind": kind, "differences": differences}
                 return page(request, caller, "source_refresh.html", "sources", context)

@@ -110,7 +110,7 @@ class SourceRefreshView(TenantView):
         document = given.get("document")
         if given["preview"]:
             found = sources.preview_refresh(uuid_of(source), document=document, caller=self.caller)
-            return Response(RefreshedSerializer(Refreshed(differences=found)).data)
+            return Response(RefreshedSerializer(Refreshed(differences=found.differences)).data)
         done = sources.refresh_source(uuid_of(source), document=document, caller=self.caller)
         return Response(RefreshedSerializer(done).data)
 

@@ -95,14 +95,6 @@ def tools_of(source: DataSource, offering: Offering) -> list[Offered]:
     return [_prefixed(each, source.tool_prefix, names) for each in offering.tools]
 
 
-def words_of(source: DataSource, offering: Offering) -> dict[str, Words]:
-    """The resources and prompts of an offering as this source offers them, in the form in which they are stored.
-
-    Raises ``InvalidInput``.
-    """
-    return {"resource": _offered_resources(source, offering), "prompt": _offered_prompts(source, offering)}
-
-
 def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refreshed:
     """Make what is stored of a source what it offers now: of a new one, everything is added.
 

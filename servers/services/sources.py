@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from django.db.transaction import set_rollback
 from django.utils import timezone
 
 from core.crypto import SealError
@@ -22,9 +23,8 @@ from servers.models import DataSource, ServerSource, Tool
 from servers.services.aliases import require_no_alias
 from servers.services.bounds import check_name, check_prefix
 from servers.services.changes import publish_change
-from servers.services.differences import Difference
 from servers.services.kinds import backend_of
-from servers.services.offerings import Refreshed, free_prefix, take_over, tools_of, words_of
+from servers.services.offerings import Refreshed, free_prefix, take_over
 from servers.services.on_source import (
     brought_tools,
     brought_words,
@@ -187,37 +187,23 @@ def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> 
     Raises ``NotFound``, ``Conflict`` (a new name or URI is taken), ``InvalidInput`` and ``SourceError``.
     """
     caller.require(Action.SOURCES_CHANGE)
-    backend, cleaned, version = _anew(source_id, document, caller=caller)
+    read = _anew(source_id, document, caller=caller)
     with tenant_scope(caller.tenant_id):
-        source = _source(source_id, lock=True)
-        if source.version != version:
-            raise Conflict("The data source was changed meanwhile. Try again.", code="version_moved")
-        standing = standing_on(source)
-        kept = backend.keep_settings(cleaned)
-        done = take_over(source, _offered(backend, cleaned), caller=caller)
-        if kept != execution_source(source).settings:
-            _store_settings(source, backend, cleaned, uses_of(source))
-            source.save()
-        differences = standing.compared_with(brought_tools(source), brought_words(source))
-        done = replace(done, differences=differences)
-        if done:
-            publish_change(caller.tenant_id)
-            require_no_alias(done.added.tools)
+        source, done = _taken_over(source_id, *read, caller=caller)
         states = {"added": done.added, "changed": done.changed, "removed": done.removed}
         after = {**_shown(source), **{state: names.shown() for state, names in states.items()}}
         record_change("source.refreshed", caller=caller, after={**after, **_ended(done.ended)})
     return done
 
 
-def preview_refresh(source_id: UUID, *, caller: Caller, document: Any = None) -> list[Difference]:
-    """What ``refresh_source`` would change of what the source brings, in words. Saves nothing. Raises as it does."""
+def preview_refresh(source_id: UUID, *, caller: Caller, document: Any = None) -> Refreshed:
+    """What ``refresh_source`` would do: that itself, undone at its end, so what it would refuse is refused here."""
     caller.require(Action.SOURCES_CHANGE)
-    backend, cleaned, _ = _anew(source_id, document, caller=caller)
-    offering = _offered(backend, cleaned)
+    read = _anew(source_id, document, caller=caller)
     with tenant_scope(caller.tenant_id):
-        source = _source(source_id)
-        standing = standing_on(source)
-        return standing.compared_with(tools_of(source, offering), words_of(source, offering))
+        _, done = _taken_over(source_id, *read, caller=caller)
+        set_rollback(True)
+    return done
 
 
 def delete_source(source_id: UUID, *, caller: Caller) -> None:
@@ -383,6 +369,25 @@ def _anew(source_id: UUID, document: Any, *, caller: Caller) -> tuple[Backend, d
         return backend, stored, row.version
     given = with_documents(backend, stored, anew=document is None)
     return *_cleaned(row.kind, given), row.version
+
+
+def _taken_over(
+    source_id: UUID, backend: Backend, cleaned: Mapping[str, Any], version: int, *, caller: Caller
+) -> tuple[DataSource, Refreshed]:
+    """Make what is stored of a source what it brings now, in the scope that is open. Raises ``Conflict``."""
+    source = _source(source_id, lock=True)
+    if source.version != version:
+        raise Conflict("The data source was changed meanwhile. Try again.", code="version_moved")
+    standing = standing_on(source)
+    done = take_over(source, _offered(backend, cleaned), caller=caller)
+    if backend.keep_settings(cleaned) != execution_source(source).settings:
+        _store_settings(source, backend, cleaned, uses_of(source))
+        source.save()
+    done = replace(done, differences=standing.compared_with(brought_tools(source), brought_words(source)))
+    if done:
+        publish_change(caller.tenant_id)
+        require_no_alias(done.added.tools)
+    return source, done
 
 
 def _offered(backend: Backend, cleaned: Mapping[str, Any]) -> Offering:

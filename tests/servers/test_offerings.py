@@ -44,10 +44,10 @@ def put_up(team: Team, shelf: str, name: str = "books") -> Answer:
     return Rest.admin(team).post(f"/tenants/{team.slug}/data-sources", body)
 
 
-def refresh(team: Team, name: str = "books") -> Answer:
+def refresh(team: Team, name: str = "books", **given: object) -> Answer:
     with tenant_scope(team.tenant_id):
         source = DataSource.objects.get(name=name)
-    return Rest.admin(team).post(f"/tenants/{team.slug}/data-sources/{source.id}/refresh")
+    return Rest.admin(team).post(f"/tenants/{team.slug}/data-sources/{source.id}/refresh", given)
 
 
 def rows(team: Team, what: str) -> dict[str, dict[str, object]]:
@@ -311,6 +311,51 @@ def test_a_refresh_whose_new_name_is_taken_changes_nothing(team: Team, shelf: st
     assert "subtract" in refused.body["detail"]
     assert set(rows(team, "tools")) == {"echo_twice", "add", "subtract"}
     assert "review" in rows(team, "prompts")
+
+
+@pytest.mark.parametrize(
+    ("brings", "words"),
+    [
+        ({"tools": ["subtract"]}, "A tool called subtract exists already."),
+        ({"resources": ["shelf://atlas"]}, "The URI shelf://atlas is taken"),
+        ({"prompts": ["summary"]}, "A prompt called summary exists already."),
+        ({"tools": ["add", "add"]}, "brings add twice"),
+        ({"tools": ["subtract_v1"]}, "offers version 1 of subtract as subtract_v1"),
+    ],
+)
+def test_a_preview_refuses_what_the_refresh_would_refuse(
+    team: Team, shelf: str, brings: dict[str, list[str]], words: str
+) -> None:
+    fill_shelf(f"{shelf}-2", tools=["subtract"], resources=["shelf://atlas"], prompts=["summary"])
+    put_up(team, shelf)
+    put_up(team, f"{shelf}-2", "more")
+    with tenant_scope(team.tenant_id):
+        server = Server.objects.get(slug="default").pk
+    serve_version(server, "subtract", 1, "beside", None, caller=team.owner)
+    fill_shelf(shelf, **brings)
+    preview, done = refresh(team, preview=True), refresh(team)
+    assert words in preview.body["detail"], preview.body
+    assert (preview.status, preview.body["detail"]) == (done.status, done.body["detail"])
+
+
+def test_a_preview_leaves_all_as_it_was_and_keeps_no_record(team: Team, shelf: str) -> None:
+    put_up(team, shelf)
+    before, kept = version(team), stored(team)
+    fill_shelf(shelf, tools=["subtract"], resources=["shelf://atlas"])
+    assert [each["tool"] for each in refresh(team, preview=True).body["differences"]] == [
+        "add",
+        "echo_twice",
+        "subtract",
+        "shelf://books/{id}",
+        "shelf://readme",
+        "review",
+        "shelf://atlas",
+    ]
+    assert set(rows(team, "tools")) == {"add", "echo_twice"}
+    assert set(rows(team, "resources")) == {"shelf://readme", "shelf://books/{id}"}
+    assert (version(team), stored(team)) == (before, kept)
+    kind = f"/tenants/{team.slug}/audit/records?kind=source.refreshed"
+    assert Rest.admin(team).get(kind).body["results"] == []
 
 
 def test_a_tool_stored_before_sources_marked_theirs_is_taken_over(team: Team, shelf: str) -> None:

@@ -12,7 +12,7 @@ from core.errors import Conflict, Forbidden, InvalidInput, MarinaError, NotFound
 from core.loop import run_async
 from servers.models import Tool, ToolVersion
 from servers.services.runtime import get_runtime
-from servers.services.sources import create_source, refresh_source
+from servers.services.sources import create_source, preview_refresh, refresh_source
 from servers.services.tool_versions import (
     compare_versions,
     discard_draft,
@@ -264,6 +264,7 @@ def test_a_refresh_does_not_bring_back_what_a_tool_was_rolled_back_from(team: Te
     refresh_source(source, caller=team.owner)
     assert current(team, tool) == 3
     roll_back(tool.id, caller=team.owner)
+    assert preview_refresh(source, caller=team.owner).differences == []
     refresh_source(source, caller=team.owner)
     assert current(team, tool) == 2
 

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from core.errors import Forbidden, InvalidInput, MarinaError, SourceError, Unavailable
 from servers.execution.backends.code import CodeBackend
+from servers.execution.backends.code.running import NICE
 from servers.execution.context import Detached
 from servers.execution.contract import Ask, InputRequired, Offered, Operation, Outcome, Principal, Source
 
@@ -215,6 +217,15 @@ async def test_who_leaves_ends_the_run(backend: CodeBackend) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await run(backend, "2")).structured == 2
+
+
+async def test_the_sandbox_gives_way_to_the_process_that_serves_everybody(backend: CodeBackend) -> None:
+    await run(backend, "sum(range(100_000))")
+    own = psutil.Process()
+    workers = [child for child in own.children() if child.name() == "monty"]
+    assert workers
+    for worker in workers:
+        assert all(psutil.Process(each.id).nice() >= own.nice() + NICE for each in worker.threads())
 
 
 async def test_the_sandbox_is_healthy(backend: CodeBackend) -> None:

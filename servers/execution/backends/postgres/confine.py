@@ -16,12 +16,16 @@ from core.errors import SourceError
 from servers.execution.backends.postgres.errors import translate_query_error
 from servers.execution.backends.postgres.parsing import Statement
 from servers.execution.backends.postgres.pipeline import Limits, Reply, run_read_only
-from servers.execution.backends.postgres.pools import Connection
+from servers.execution.backends.postgres.pools import Connection, Pool
 from servers.execution.backends.postgres.settings import Mask, PostgresSettings
 from servers.execution.backends.postgres.syntax import Unreadable
 from servers.execution.backends.postgres.tables import Part, TableUse, locate_tables, replace_parts
 from servers.execution.backends.postgres.values import encode_parameter, quote_names
 
+MOST_TABLES: Final = 500
+"""Names of tables in one statement. Each is looked up, and all have to come back within ``_LIMITS``."""
+MOST_CHARACTERS: Final = 262_144
+"""Of a statement with its masks in place: 50 names of a table of 100 columns or so. It is parsed once more."""
 _LIMITS: Final = Limits(rows=10_000, wire_bytes=8 * 1_048_576, timeout_ms=5_000)
 
 _RESOLVE: Final = """
@@ -85,7 +89,7 @@ class _Found:
 
 
 async def confine(
-    connection: Connection, statement: Statement, settings: PostgresSettings, *, writes: bool = False
+    connection: Connection, statement: Statement, pool: Pool, *, writes: bool = False
 ) -> Statement:
     """The statement as it may run on a confined source: the same, or with masks in place of columns.
 
@@ -94,6 +98,15 @@ async def confine(
     """
     if not statement.tables:
         return statement
+    settings = pool.settings
+    if len(statement.tables) > MOST_TABLES:
+        _refuse(
+            statement,
+            statement.tables[MOST_TABLES],
+            "sql.table",
+            f"The query names tables more than {MOST_TABLES} times, which is the most where tables are listed or "
+            "masked. Split it.",
+        )
     found, missing = await _resolve(connection, statement.tables, settings)
     if missing:
         raise SourceError(
@@ -102,7 +115,8 @@ async def confine(
             code="query_refused",
             data={"rule": "sql.mask"},
         )
-    parts = []
+    parts: list[Part] = []
+    size = len(statement.sql)
     for use, table in zip(statement.tables, found, strict=True):
         if settings.tables and (table is None or (table.schema, table.name) not in settings.tables):
             _refuse(
@@ -132,9 +146,17 @@ async def confine(
                     "TABLE, TABLESAMPLE, a star behind it, or U& before it.",
                 )
             parts.append(Part(use.start, use.end, _masked(use, table)))
+            size += len(parts[-1].text)
+            if size > MOST_CHARACTERS:
+                _refuse(
+                    statement,
+                    use,
+                    "sql.mask",
+                    "The query is too long with its masks in place. Name tables with masked columns less often.",
+                )
     if not parts:
         return statement
-    return _replace(statement, parts, found)
+    return await _replace(statement, parts, found, pool)
 
 
 async def find_missing_masks(connection: Connection, settings: PostgresSettings) -> list[Mask]:
@@ -208,7 +230,9 @@ def _column(name: str, how: str | None, type_schema: str, type_name: str) -> str
     return f"'***'::pg_catalog.text OPERATOR(pg_catalog.||) pg_catalog.right({text}, {shown}) AS {column}"
 
 
-def _replace(statement: Statement, parts: Sequence[Part], found: Sequence[_Found | None]) -> Statement:
+async def _replace(
+    statement: Statement, parts: Sequence[Part], found: Sequence[_Found | None], pool: Pool
+) -> Statement:
     """The statement with the parts in it, once PostgreSQL's parser has agreed on where its tables are now."""
     sql = replace_parts(statement.sql, parts)
     by_start = {part.start: part for part in parts}
@@ -222,7 +246,8 @@ def _replace(statement: Statement, parts: Sequence[Part], found: Sequence[_Found
             expected.append((table.schema, table.name, place))
             grown += len(part.text) - (part.end - part.start)
     try:
-        named = [(use.schema, use.name, use.start) for use in locate_tables(sql)]
+        uses = await pool.read(sql, lambda: locate_tables(sql))
+        named = [(use.schema, use.name, use.start) for use in uses]
     except Unreadable:
         named = []
     if named != expected:

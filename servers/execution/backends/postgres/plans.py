@@ -44,7 +44,7 @@ async def explain_sql_tool(pool: Pool, definition: Mapping[str, Any], *, timeout
     try:
         async with pool.lease(timeout=timeout, fresh=True) as held:
             check_attributes(pool, bound.statement)
-            statement = await confine(held.connection, bound.statement, pool.settings)
+            statement = await confine(held.connection, bound.statement, pool)
             reply, prefix = await _explain(held.connection, bound, statement.sql, pool, limits)
         reply.checked()
     except psycopg.Error as fault:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -36,6 +36,7 @@ _STATEMENTS_KEPT: Final = 256
 _LONGEST_KEPT: Final = 8_192
 
 Connection = psycopg.AsyncConnection[Any]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class Pool:
     def empty(self) -> bool:
         return not self._idle and self._in_use == 0
 
-    async def read(self, sql: str, work: Callable[[], Statement]) -> Statement:
+    async def read(self, sql: str, work: Callable[[], T]) -> T:
         """What ``work`` makes of the text. See ``Reading``."""
         return await self._reading.read(sql, work, team=self._team)
 

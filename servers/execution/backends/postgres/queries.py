@@ -91,7 +91,7 @@ async def _fetch_table(pool: Pool, bound: Bound, *, rows: int, timeout: float) -
                 check_attributes(pool, statement)
                 try:
                     if statement.tables:
-                        confined = await confine(held.connection, statement, settings)
+                        confined = await confine(held.connection, statement, pool)
                         bound = replace(bound, statement=confined)
                     request = _Request(
                         sql=head + bound.statement.sql + tail,

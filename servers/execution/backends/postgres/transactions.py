@@ -126,7 +126,7 @@ class _Run:
         for number, bound in enumerate(self.bounds):
             try:
                 check_attributes(self.pool, bound.statement)
-                await confine(connection, bound.statement, settings, writes=True)
+                await confine(connection, bound.statement, self.pool, writes=True)
             except SourceError as fault:
                 refuse_query(fault, number)
         refusal = await begin_writing(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput, SourceError
+from servers.execution.backends.postgres import confine
 from servers.execution.contract import Operation, Source
 from servers.execution.engine import Engine
 
@@ -100,6 +101,13 @@ class TestTables:
     async def test_name_of_a_with_query_hides_no_table(self, refused: Any, text: str) -> None:
         settings = {"schemas": ["shop"], "tables": ["shop.item"]}
         assert (await refused(text, settings=settings)).data["rule"] == "sql.table"
+
+    async def test_more_names_of_tables_than_are_looked_up_are_refused(self, refused: Any) -> None:
+        # Those that were not looked up would be read as if there were no list.
+        text = "SELECT 1 FROM shop.item" + ", shop.item" * 5_000 + ", shop.sale"
+        error = await refused(text, settings=LISTED)
+        assert (error.code, error.data["rule"]) == ("query_refused", "sql.table")
+        assert "more than 500 times" in error.message
 
     async def test_unqualified_name_is_the_table_that_the_server_finds(
         self, query: Any, refused: Any
@@ -287,3 +295,17 @@ class TestMasks:
         health = await engine.check(make_source(**settings))
         assert (health.state, health.code) == ("degraded", "mask_missing")
         assert "shop.card.nmber" in health.reason
+
+    async def test_masks_hold_in_a_query_that_is_long_with_them(self, query: Any) -> None:
+        text = "UNION ALL ".join(["SELECT id, number FROM shop.card WHERE id = 1 "] * 20)
+        assert (await query(text, settings=HIDDEN)).structured["rows"] == [{"id": 1, "number": None}] * 20
+
+    async def test_a_query_that_is_too_long_with_its_masks_is_refused(
+        self, refused: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(confine, "MOST_CHARACTERS", 5_000)
+        text = "UNION ALL ".join(["SELECT id FROM shop.card "] * 20)
+        error = await refused(text, settings=HIDDEN)
+        assert (error.code, error.data["rule"]) == ("query_refused", "sql.mask")
+        assert "too long with its masks" in error.message
+        assert error.data["position"] > 1

@@ -30,7 +30,10 @@ _MOST_MEMBERS: Final = 100
 """Of one list or object, in the beginning of something large."""
 
 _SURE: Final = (ValidationErrorKind.Type, ValidationErrorKind.AdditionalProperties)
-"""What a beginning has of these, the whole has too."""
+"""What a beginning has of these, the whole has too: unless a condition was met, or not, by what was left out."""
+_CONDITIONAL: Final = frozenset({"then", "else"})
+_NAMED: Final = frozenset({"properties", "patternProperties", "dependentSchemas", "dependencies"})
+"""Keywords after which a name follows, which may be that of a keyword."""
 
 
 def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
@@ -49,10 +52,12 @@ def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
 
 def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[jsonschema_rs.ValidationError]:
     """Where a value does not fit. Of something large: what is wrong near its beginning, or else the first fault; or
-    nothing, where even that would take long.
+    nothing, where even that would take long. Of a value that fits there is none.
     """
     if not _holds_more(value, _MOST_SEARCHED):
         return list(validator.iter_errors(value))
+    if validator.is_valid(value):
+        return []
     beginning = _Beginning()
     taken = beginning.of(value, ())
     faults = [fault for fault in validator.iter_errors(taken) if beginning.tells(fault)]
@@ -85,12 +90,25 @@ class _Beginning:
 
     def tells(self, fault: jsonschema_rs.ValidationError) -> bool:
         """Whether the whole has this fault too: what it judges was taken whole, or it judges less than that."""
+        if self._cut and _is_conditional(fault.evaluation_path):
+            return False
         at = tuple(fault.instance_path)
         if isinstance(fault.kind, _SURE):
             return True
         if isinstance(fault.kind, ValidationErrorKind.Required):
             return at not in self._cut
         return not any(place[: len(at)] == at for place in self._cut)
+
+
+def _is_conditional(path: Iterable[str | int]) -> bool:
+    """Whether a schema's part on this way is applied or not as something else of the value is."""
+    steps = iter(path)
+    for step in steps:
+        if step in _CONDITIONAL:
+            return True
+        if step in _NAMED:
+            next(steps, None)
+    return False
 
 
 def _holds_more(value: Any, most: int) -> bool:

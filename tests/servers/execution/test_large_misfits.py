@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from servers.execution.schemas import compile_schema, faults_of
+from servers.execution.schemas import compile_schema, faults_of, misfits
 from servers.services.schemas import MAX_FAULTS, check_arguments
 
 NUMBERS = {"type": "array", "items": {"type": "integer"}}
@@ -76,6 +76,12 @@ def test_what_would_take_long_to_find_is_refused_without_its_place(
         ({"not": {"maxItems": 100}}, MANY),
         ({"const": MANY}, MANY),
         ({"items": {"minItems": 25}}, [list(range(30))] * 3_000),
+        (
+            {"if": {"required": ["59999"]}, "else": {"additionalProperties": {"type": "string"}}},
+            {str(number): 1 for number in MANY},
+        ),
+        ({"if": {"contains": {"const": 59_999}}, "else": {"items": {"type": "string"}}}, MANY),
+        ({"if": {"maxItems": 100}, "then": {"items": {"type": "string"}}}, MANY),
     ],
 )
 def test_what_only_its_beginning_lacks_is_no_fault(data: Mapping[str, Any], given: Any) -> None:
@@ -83,6 +89,48 @@ def test_what_only_its_beginning_lacks_is_no_fault(data: Mapping[str, Any], give
     assert validator.is_valid({"data": given})
     assert faults_of(validator, {"data": given}) == []
     assert [place for place, _ in told(taking(data), {"data": given, "x": 1})] == ["$.x"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"if": {"contains": {"const": 59_999}}, "else": {"items": {"type": "string"}}},
+        {"if": {"maxItems": 100}, "then": {"items": {"type": "string"}}},
+        {"if": {"not": {"contains": {"const": 59_999}}}, "then": {"items": {"$ref": "#/$defs/text"}}},
+        {"allOf": [{"$ref": "#/$defs/short"}]},
+        {"anyOf": [{"items": {"type": "string"}}, {"contains": {"const": 59_999}}]},
+    ],
+    ids=["else", "then", "of a reference", "in a reference", "one of several"],
+)
+def test_what_only_its_beginning_lacks_is_not_told_beside_a_fault_either(schema: Mapping[str, Any]) -> None:
+    defs = {
+        "text": {"type": "string"},
+        "short": {"if": {"maxItems": 100}, "then": {"items": {"type": "string"}}},
+    }
+    validator = compile_schema(taking(schema, **{"$defs": defs}))
+    found = [list(fault.instance_path) for fault in faults_of(validator, {"data": MANY, "name": 1})]
+    assert found == [["name"]]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"then": {"properties": {"else": {"items": {"type": "string"}}}}}},
+        {"dependentSchemas": {"then": {"properties": {"then": {"required": ["none"]}}}}},
+    ],
+    ids=["names of keywords", "what there is"],
+)
+def test_a_fault_below_members_called_as_conditions_are_is_told(schema: Mapping[str, Any]) -> None:
+    faults = faults_of(compile_schema(taking(schema)), {"data": {"then": {"else": MANY}}})
+    assert {tuple(fault.instance_path)[:2] for fault in faults} == {("data", "then")}
+
+
+def test_nothing_of_a_large_value_that_fits_is_a_misfit() -> None:
+    members = {"type": "object", "additionalProperties": {"type": "string"}}
+    schema = {"if": {"required": ["mode"]}, "else": members}
+    value = {**{f"k{number}": 1 for number in range(1_201)}, "mode": 1}
+    assert list(misfits("tool", schema, value, ())) == []
+    assert list(misfits("tool", schema, {"k": 1}, ())) != []
 
 
 def test_a_deep_value_has_its_fault_told_too() -> None:

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from core.bus import Bus
 from servers.services.limits import block_of
+from servers.services.principals import identity_of
 from tenants.access import Caller
 
 SESSION_SECONDS: Final = 3600
@@ -112,16 +113,8 @@ class Session:
 
 
 def principal_of(caller: Caller) -> str:
-    """Whose a session, a stream or a sealed state is: the credential, the person, or an address block's strangers.
-
-    Of OAuth it is the client and its member together, whatever they have agreed to since.
-    """
-    if caller.principal:
-        return caller.principal
-    if caller.credential_id is not None:
-        return str(caller.credential_id)
-    block = block_of(caller)
-    return caller.actor if block is None else _ANONYMOUS + block
+    """Whose a session, a stream or a sealed state is: the caller's by ``identity_of``, or an address block's."""
+    return identity_of(caller) or f"{_ANONYMOUS}{block_of(caller)}"
 
 
 class Sessions:

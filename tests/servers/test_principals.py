@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid4
 
+from servers.endpoint.sessions import principal_of
 from servers.services.limits import anonymous_caller
 from servers.services.principals import identity_of, principal_as
 from tenants.access import Caller
@@ -16,6 +17,16 @@ def test_two_credentials_of_one_name_are_two_callers() -> None:
     other = replace(KEY, credential_id=uuid4())
     assert principal_as(KEY, "default", "r").actor == principal_as(other, "default", "r").actor
     assert identity_of(KEY) != identity_of(other)
+
+
+def test_whose_a_session_is_is_who_operations_take_the_caller_for() -> None:
+    app = replace(KEY, principal="client:7:9", user_id=9)
+    person = Caller(1, "acme", "user:ann@example.com", user_id=9)
+    vouched = Caller(1, "acme", "subject:ann", principal="issuer:3:ann", issuer_id=uuid4())
+    everybody = [KEY, app, person, vouched]
+    assert [principal_of(each) for each in everybody] == [identity_of(each) for each in everybody]
+    stranger = anonymous_caller(1, "acme", "default", "192.0.2.1", frozenset())
+    assert principal_of(stranger) == "anonymous 192.0.2.1"
 
 
 def test_an_app_that_asks_its_member_for_more_stays_the_same_caller() -> None:

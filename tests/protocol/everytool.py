@@ -399,7 +399,11 @@ CODE_FAULTS: Final = [
 ]
 FLOW_CALLS: Final = [
     Call("part_of_one", {"by": 2}, {"result": 0.5}),
-    Call("create_pipeline", {"steps": STEPS, "initial_data": {"sum": "1 + 1"}}, {}),
+    Call(
+        "create_pipeline",
+        {"steps": STEPS, "initial_data": {"sum": "1 + 1"}},
+        {"pipeline": {"steps": STEPS}, "tools": ["calculate"], "read_only": True},
+    ),
     Call(
         "execute_pipeline",
         {"pipeline": {"steps": STEPS}, "initial_data": {"sum": "1 + 1"}},

@@ -52,6 +52,7 @@ async def test_every_tool_answers_and_fails_with_its_reason(
         listed = {tool.name for tool in (await client.list_tools()).tools}
         assert listed == kind.tools | kind.beside
         assert {call.tool for call in kind.calls} == {fault.tool for fault in kind.faults} == kind.tools
+        assert all(call.gives for call in kind.calls)
         wrong: list[Any] = []
         for tool, arguments, gives in kind.calls:
             called = await client.call_tool(tool, far.filled(arguments))

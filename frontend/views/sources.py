@@ -170,17 +170,25 @@ def source_refresh(request: HttpRequest, caller: Caller, source_id: UUID) -> Htt
     """Take over what the source brings now, and say what changed.
 
     What would is shown first where others describe it, or where something ends by it that a server offers otherwise.
+    Taken over is what was shown: where it is something else by then, that is shown.
     """
     row = get_source(source_id, caller=caller)
     kind = find_kind(row.kind)
     try:
         moves = kind is not None and (kind.describes_itself or kind.documents & row.settings.keys())
-        if "seen" not in request.POST:
-            differences = preview_refresh(source_id, caller=caller).differences
-            if (moves and differences) or any(each.ends for each in differences):
-                context = {"source": row, "kind": kind, "differences": differences}
-                return page(request, caller, "source_refresh.html", "sources", context)
-        done = refresh_source(source_id, caller=caller)
+        seen = request.POST.get("fingerprint")
+        if seen is None:
+            found = preview_refresh(source_id, caller=caller)
+            if (moves and found.differences) or any(each.ends for each in found.differences):
+                return _differences(request, caller, row, found)
+            seen = found.fingerprint
+        try:
+            done = refresh_source(source_id, fingerprint=seen, caller=caller)
+        except Conflict as fault:
+            found = preview_refresh(source_id, caller=caller)
+            if fault.code != "differences_moved" or not found.differences:
+                raise
+            return _differences(request, caller, row, found, f"Nothing was changed. {fault.message}")
     except (Conflict, InvalidInput, SourceError) as fault:
         messages.error(request, f"Nothing was changed. {fault.message}")
     else:
@@ -279,6 +287,14 @@ def _form(
         return form(request.POST or None, kind=kind, offered=offered)
     initial = {"name": row.name}
     return form(request.POST or None, kind=kind, shown=row.settings, offered=offered, initial=initial)
+
+
+def _differences(
+    request: HttpRequest, caller: Caller, row: DataSource, found: Refreshed, refusal: str = ""
+) -> HttpResponse:
+    """The page that asks whether to take this over; ``refusal`` says why what was asked for was not done."""
+    context = {"source": row, "found": found, "refusal": refusal}
+    return page(request, caller, "source_refresh.html", "sources", context, status=409 if refusal else 200)
 
 
 def _refreshed_words(name: str, done: Refreshed) -> str:

@@ -199,6 +199,13 @@ class RefreshInput(StrictSerializer):
     preview = serializers.BooleanField(
         required=False, default=False, help_text="Say what would change, and change nothing."
     )
+    fingerprint = serializers.CharField(
+        max_length=64,
+        required=False,
+        allow_null=True,
+        help_text="Of the preview that was looked at: other differences are not taken over (409, "
+        "``differences_moved``).",
+    )
 
 
 class DifferenceSerializer(serializers.Serializer[Any]):
@@ -215,12 +222,13 @@ class DifferenceSerializer(serializers.Serializer[Any]):
 
 
 class RefreshedSerializer(serializers.Serializer[Any]):
-    """What taking over a data source's offering did. Of a preview only the differences are filled."""
+    """What taking over a data source's offering did. Of a preview only the differences and their fingerprint are."""
 
     added = NamesSerializer()
     changed = NamesSerializer(help_text="A tool that changed has a new version.")
     removed = NamesSerializer()
     differences = DifferenceSerializer(many=True)
+    fingerprint = serializers.CharField(help_text="Says which differences these are.")
 
 
 class CallInput(StrictSerializer):

@@ -111,7 +111,9 @@ class SourceRefreshView(TenantView):
         if given["preview"]:
             found = sources.preview_refresh(uuid_of(source), document=document, caller=self.caller)
             return Response(RefreshedSerializer(Refreshed(differences=found.differences)).data)
-        done = sources.refresh_source(uuid_of(source), document=document, caller=self.caller)
+        done = sources.refresh_source(
+            uuid_of(source), document=document, fingerprint=given.get("fingerprint"), caller=self.caller
+        )
         return Response(RefreshedSerializer(done).data)
 
 

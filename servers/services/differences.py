@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+import orjson
 
 from servers.execution.contract import Offered
 
@@ -44,6 +47,12 @@ class Difference:
     words: Sequence[str]
     breaking: bool = False
     ends: Sequence[str] = ()
+
+
+def fingerprint_of(differences: Iterable[Difference]) -> str:
+    """The same for the same differences: says which ones somebody was shown."""
+    told = [[each.kind, each.tool, list(each.words), each.breaking, list(each.ends)] for each in differences]
+    return hashlib.sha256(orjson.dumps(told)).hexdigest()
 
 
 def diff_tools(before: Iterable[Offered], after: Iterable[Offered]) -> list[Difference]:

@@ -14,7 +14,7 @@ from core.errors import Conflict
 from servers.execution.contract import Offered, OfferedResource, Offering, Operation
 from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
-from servers.services.differences import Difference, Words
+from servers.services.differences import Difference, Words, fingerprint_of
 from servers.services.on_source import came_with_source
 from servers.services.prompts import prompt_fields
 from servers.services.resources import require_free_uris, resource_fields
@@ -59,6 +59,20 @@ class Refreshed:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
+
+    @property
+    def fingerprint(self) -> str:
+        """Says which differences these are."""
+        return fingerprint_of(self.differences)
+
+    def require_shown(self, fingerprint: str) -> None:
+        """Raise ``Conflict`` unless the differences that somebody was shown are these."""
+        if fingerprint != self.fingerprint:
+            raise Conflict(
+                "The differences are others by now: the data source was changed, or what it brings, or what servers "
+                "offer of it. Look at the new ones.",
+                code="differences_moved",
+            )
 
 
 def free_prefix(name: str, offering: Offering) -> str:

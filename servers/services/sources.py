@@ -179,17 +179,22 @@ def update_source(
     return source
 
 
-def refresh_source(source_id: UUID, *, caller: Caller, document: Any = None) -> Refreshed:
+def refresh_source(
+    source_id: UUID, *, caller: Caller, document: Any = None, fingerprint: str | None = None
+) -> Refreshed:
     """Take over what the source's kind brings now: after an upgrade, new settings, or a new version of its document.
 
     Nothing of this happens by itself, so that what a team offers changes by somebody's decision only. Connects to
-    nothing, but to where a document is; ``document`` is one to take in its place.
+    nothing, but to where a document is; ``document`` is one to take in its place. ``fingerprint`` is that of the
+    preview that was looked at: where the differences are others by now, nothing is taken over.
     Raises ``NotFound``, ``Conflict`` (a new name or URI is taken), ``InvalidInput`` and ``SourceError``.
     """
     caller.require(Action.SOURCES_CHANGE)
     read = _anew(source_id, document, caller=caller)
     with tenant_scope(caller.tenant_id):
         source, done = _taken_over(source_id, *read, caller=caller)
+        if fingerprint is not None:
+            done.require_shown(fingerprint)
         states = {"added": done.added, "changed": done.changed, "removed": done.removed}
         after = {**_shown(source), **{state: names.shown() for state, names in states.items()}}
         record_change("source.refreshed", caller=caller, after={**after, **_ended(done.ended)})

@@ -25,7 +25,7 @@ from servers.services.sources import create_source, execution_source, list_sourc
 from servers.services.tools import list_tools
 from tenants.roles import Role
 from tests.factories import Team, make_team
-from tests.frontend.visitor import client_of
+from tests.frontend.visitor import client_of, confirming
 from tests.plainkind import engine_with
 from tests.shelf import KIND, add_shelf_kind, fill_shelf
 
@@ -367,9 +367,10 @@ def test_what_servers_had_set_for_a_tool_that_goes_is_shown_before_it_ends(
     serve_version(server.pk, "add", 1, "pin", caller=team.owner)
     fill_shelf(shelf, tools=["subtract"])
     url = f"/app/{team.slug}/data-sources/{source.pk}/refresh"
-    body = client.post(url).content.decode()
+    shown = client.post(url)
+    body = shown.content.decode()
     assert "The server default has version 1 pinned: that ends." in body
     assert [each.name for each in list_tools(caller=team.owner)] == ["add"]
-    done = client.post(url, {"seen": "yes"}, follow=True).content.decode()
+    done = client.post(url, confirming(shown), follow=True).content.decode()
     assert "ended versions of add on default" in done
     assert [each.name for each in list_tools(caller=team.owner)] == ["subtract"]

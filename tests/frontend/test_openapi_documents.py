@@ -15,6 +15,7 @@ from servers.services.sources import create_source, list_sources
 from servers.services.tools import list_tools
 from tests.factories import Team
 from tests.farside import FarSide, far_side, reply
+from tests.frontend.visitor import confirming
 from tests.servers.execution.http.openapi.shop import FASTAPI_LIKE
 
 READ = "read_item_items__item_id__get"
@@ -76,7 +77,7 @@ def test_changed_document_is_shown_in_words_before_it_is_taken_over(
     assert "The argument q became required." in body
     assert "GET /items is new." in body
     assert names(team) == [READ]
-    client.post(url, {"seen": "yes"})
+    client.post(url, confirming(shown))
     assert set(names(team)) == {READ, "list_items"}
 
 

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import pytest
 from django.test import Client
 
+from servers.services.served_versions import serve_version
+from servers.services.servers import list_servers
 from servers.services.sources import create_source, list_sources
 from servers.services.tools import list_tools
 from tests.factories import Team
 from tests.farside import far_side
+from tests.frontend.visitor import confirming
 from tests.servers.changing import Changing, tool
 
 
@@ -61,8 +64,42 @@ def test_what_changed_is_shown_before_it_is_taken_over(
     source = create_source("far", "mcp", {"url": changing.url}, caller=team.owner)
     changing.tools = [tool("look", "Look elsewhere."), tool("leap", "Leap.")]
     url = f"/app/{team.slug}/data-sources/{source.id}/refresh"
-    body = client.post(url).content.decode()
-    assert "The description changed." in body
+    shown = client.post(url)
+    assert "The description changed." in shown.content.decode()
     assert [each.name for each in list_tools(caller=team.owner)] == ["look"]
-    client.post(url, {"seen": "yes"})
+    client.post(url, confirming(shown))
     assert [each.name for each in list_tools(caller=team.owner)] == ["leap", "look"]
+
+
+def test_what_was_not_shown_is_not_taken_over_but_shown(
+    client: Client, team: Team, changing: Changing
+) -> None:
+    source = create_source("far", "mcp", {"url": changing.url}, caller=team.owner)
+    serve_version(list_servers(caller=team.owner)[0].pk, "look", 1, "pin", caller=team.owner)
+    changing.tools = [tool("look", "Look around."), tool("leap", "Leap.")]
+    url = f"/app/{team.slug}/data-sources/{source.id}/refresh"
+    harmless = client.post(url)
+    changing.tools = [tool("loot", "Take all.")]
+    for forged in (confirming(harmless), {"fingerprint": ""}, {"fingerprint": "yes"}):
+        again = client.post(url, forged)
+        body = again.content.decode()
+        assert again.status_code == 409
+        assert "Nothing was changed. The differences are others by now" in body
+        assert "loot is new." in body
+        assert "The server default has version 1 pinned: that ends." in body
+        assert [each.name for each in list_tools(caller=team.owner)] == ["look"]
+    client.post(url, confirming(again))
+    assert [each.name for each in list_tools(caller=team.owner)] == ["loot"]
+
+
+def test_what_came_back_by_the_time_it_is_confirmed_changes_nothing(
+    client: Client, team: Team, changing: Changing
+) -> None:
+    source = create_source("far", "mcp", {"url": changing.url}, caller=team.owner)
+    changing.tools = [tool("leap", "Leap.")]
+    url = f"/app/{team.slug}/data-sources/{source.id}/refresh"
+    shown = client.post(url)
+    changing.tools = [tool("look", "Look around.")]
+    answer = client.post(url, confirming(shown), follow=True)
+    [words] = [str(each) for each in answer.context["messages"]]
+    assert words.startswith("Nothing was changed. The differences are others by now")

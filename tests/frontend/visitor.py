@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from django.test import Client
 
 from tenants.models import User
@@ -32,3 +35,10 @@ def client_of(team: Team, role: Role = Role.OWNER) -> Client:
     caller = team.owner if role is Role.OWNER else team.member(role)
     assert caller.user_id is not None
     return signed_in(User.objects.get(pk=caller.user_id))
+
+
+def confirming(shown: Any) -> dict[str, str]:
+    """What the button below differences sends."""
+    found = re.search(r'name="fingerprint" value="([0-9a-f]{64})"', shown.content.decode())
+    assert found is not None
+    return {"fingerprint": found[1]}

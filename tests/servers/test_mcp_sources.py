@@ -115,6 +115,22 @@ def test_what_changed_upstream_changes_nothing_here_until_somebody_refreshes(
     assert rest.post(f"{path}/test").body["state"] == "healthy"
 
 
+def test_a_refresh_takes_over_what_its_preview_told_and_nothing_else(
+    rest: Rest, team: Team, changing: Changing
+) -> None:
+    path = f"/tenants/{team.slug}/data-sources/{create(rest, team, changing.url).body['id']}/refresh"
+    changing.tools = [tool("look", "Look around."), tool("leap", "Leap.")]
+    seen = rest.post(path, {"preview": True}).body["fingerprint"]
+    changing.tools.append(tool("loot", "Take all."))
+    refused = rest.post(path, {"fingerprint": seen})
+    assert (refused.status, refused.body["code"]) == (409, "differences_moved")
+    assert set(tools_of(rest, team)) == {"look"}
+    assert rest.post(path, {"fingerprint": "x" * 65}).paths == {"fingerprint"}
+    now = rest.post(path, {"preview": True}).body["fingerprint"]
+    done = rest.post(path, {"fingerprint": now}).body
+    assert (done["added"]["tools"], done["fingerprint"]) == (["leap", "loot"], now)
+
+
 def test_a_refresh_takes_no_document_that_would_lead_the_token_elsewhere(
     rest: Rest, team: Team, changing: Changing
 ) -> None:

@@ -233,6 +233,7 @@ def test_a_refresh_takes_over_what_is_new_changed_and_gone(team: Team, shelf: st
     told = {each["tool"]: each["words"] for each in answer.body.pop("differences")}
     assert told["add"] == ["The description changed."]
     assert (told["echo_twice"], told["subtract"]) == (["echo_twice is gone."], ["subtract is new."])
+    assert len(answer.body.pop("fingerprint")) == 64
     assert answer.body == {
         "added": {"tools": ["subtract"], "resources": ["shelf://news"], "prompts": ["summary"]},
         "changed": {"tools": ["add"], "resources": ["shelf://readme"], "prompts": []},
@@ -296,6 +297,7 @@ def test_a_refresh_of_the_same_changes_and_announces_nothing(team: Team, shelf: 
     before = version(team)
     answer = refresh(team)
     assert answer.body.pop("differences") == []
+    assert len(answer.body.pop("fingerprint")) == 64
     assert not any(names for state in answer.body.values() for names in state.values())
     assert version(team) == before
     assert rows(team, "tools")["add"]["version"] == 1

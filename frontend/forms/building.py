@@ -18,6 +18,7 @@ from servers.services.kinds import Kind
 from servers.services.sealed import REFERENCE, references_in
 
 PARAMETER_TYPES: Final = ("string", "integer", "number", "boolean")
+_NUMBERS: Final = ("row_limit", "max_bytes", "statement_timeout", "slow_query_seconds", "pool_max")
 _EDITED_KEYS: Final = frozenset({"type", "description", "default", "required"})
 
 
@@ -37,7 +38,7 @@ class LinesField(forms.CharField):
 class SourceForm(ServiceForm):
     """A PostgreSQL database. Settings are always given whole: a stored password is never reused.
 
-    ``shown`` are the stored settings that may be shown, when a source is changed. Those without a field here stay.
+    ``shown`` are the stored settings that may be shown, when a source is changed. Each has a field here.
     """
 
     name = forms.CharField(
@@ -67,6 +68,11 @@ class SourceForm(ServiceForm):
         help_text="One a line, such as public.customer.iban hidden (always NULL) or public.customer.email partial (at "
         "most the last four characters).",
     )
+    functions = LinesField(
+        label="Functions",
+        help_text="One a line, as name or schema.name: functions of this database that queries may call, besides "
+        "PostgreSQL's safe ones. Empty: none.",
+    )
     allow_writes = forms.BooleanField(
         label="Allow writes",
         required=False,
@@ -74,7 +80,20 @@ class SourceForm(ServiceForm):
         "rights. Queries never write.",
     )
     row_limit = forms.IntegerField(label="Most rows in a result", initial=1000, min_value=1)
+    max_bytes = forms.IntegerField(
+        label="Most bytes in a result", required=False, initial=1_048_576, min_value=1
+    )
     statement_timeout = forms.FloatField(label="Time limit of a query, seconds", initial=10, min_value=0)
+    slow_query_seconds = forms.FloatField(
+        label="A query is slow from, seconds",
+        required=False,
+        initial=1,
+        min_value=0,
+        help_text="Slow queries are shown on the source's page, without values.",
+    )
+    pool_max = forms.IntegerField(
+        label="Most connections, for each process", required=False, initial=4, min_value=1
+    )
 
     def __init__(
         self,
@@ -85,7 +104,6 @@ class SourceForm(ServiceForm):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._beside: dict[str, Any] = {}
         self._new = shown is None
         if offered:
             named = references_in(shown or {}).get("dsn")
@@ -93,11 +111,8 @@ class SourceForm(ServiceForm):
             self.fields["dsn"].required = False
         if shown is None:
             return
-        for name in kind.schema["properties"].keys() & shown.keys() - kind.secrets:
-            if name in self.fields:
-                self.fields[name].initial = _as_typed(name, shown[name])
-            else:
-                self._beside[name] = shown[name]
+        for name in self.fields.keys() & shown.keys() - kind.secrets:
+            self.fields[name].initial = _as_typed(name, shown[name])
         self.fields["dsn"].required = False
         self.fields[
             "dsn"
@@ -120,17 +135,16 @@ class SourceForm(ServiceForm):
         return data
 
     def settings(self) -> dict[str, Any]:
-        """The settings as the kind ``postgres`` takes them."""
+        """The settings as the kind ``postgres`` takes them. A number that was left out is as by default."""
         data = self.cleaned_data
         return {
-            **self._beside,
             "dsn": {REFERENCE: data["dsn_secret"]} if data.get("dsn_secret") else data["dsn"],
             "schemas": data["schemas"].replace(",", " ").split(),
-            "tables": data["tables"].split("\n") if data["tables"] else [],
+            "tables": data["tables"].splitlines(),
             "masks": _read_masks(data["masks"]),
+            "functions": data["functions"].splitlines(),
             "allow_writes": data["allow_writes"],
-            "row_limit": data["row_limit"],
-            "statement_timeout": data["statement_timeout"],
+            **{name: data[name] for name in _NUMBERS if data[name] is not None},
         }
 
     def replacement(self) -> dict[str, Any] | None:
@@ -145,7 +159,7 @@ def _as_typed(name: str, stored: Any) -> Any:
     if name == "masks":
         return "\n".join(f"{column} {how}" for column, how in stored.items())
     if isinstance(stored, list):
-        return ("\n" if name == "tables" else " ").join(stored)
+        return (" " if name == "schemas" else "\n").join(stored)
     return stored
 
 

@@ -12,6 +12,7 @@ from core.errors import Conflict, InvalidInput, SourceError
 from frontend.arguments import argument_fields
 from frontend.forms.building import ServerForm, SourceForm, ToolForm, parameters_of
 from frontend.templatetags.marina import changed, duration, failure, who
+from servers.execution.backends.postgres.settings import SETTINGS_SCHEMA
 from servers.services.kinds import Kind
 
 POSTGRES = Kind("postgres", "PostgreSQL", {"properties": {}}, frozenset())
@@ -89,6 +90,27 @@ def test_tables_and_masks_are_lines_and_their_breaks_are_no_change() -> None:
     bare = SourceForm({**FIELDS, "masks": "a.b.c"}, kind=POSTGRES)
     assert bare.is_valid()
     assert (bare.settings()["masks"], bare.settings()["tables"]) == ({"a.b.c": "hidden"}, [])
+
+
+def test_the_form_of_postgresql_has_each_of_its_settings() -> None:
+    names = set(SETTINGS_SCHEMA["properties"])
+    form = SourceForm({**FIELDS, "functions": "similarity\r\nshop.net "}, kind=POSTGRES)
+    assert form.is_valid(), form.errors
+    assert names <= set(form.fields)
+    assert form.settings()["functions"] == ["similarity", "shop.net"]
+    defaults = {
+        name: rule["default"] for name, rule in SETTINGS_SCHEMA["properties"].items() if "default" in rule
+    }
+    assert {name: form.fields[name].initial or False for name in defaults} == defaults
+    numbers = {"max_bytes": "2048", "slow_query_seconds": "0.2", "pool_max": "7"}
+    given = SourceForm({**FIELDS, **numbers}, kind=POSTGRES)
+    assert given.is_valid(), given.errors
+    assert set(given.settings()) == names
+    assert {name: given.settings()[name] for name in numbers} == {
+        "max_bytes": 2048,
+        "slow_query_seconds": 0.2,
+        "pool_max": 7,
+    }
 
 
 def test_a_taken_name_stands_beside_the_name() -> None:

@@ -22,6 +22,7 @@ from tenants.services.log import search_records, start_export
 from tests.factories import Team, make_database, make_user
 
 HTMX = {"HX-Request": "true"}
+NUMBERS = {"max_bytes": "1048576", "slow_query_seconds": "1", "pool_max": "4"}
 
 
 def make_key(client: Client, team: Team, **fields: object) -> str:
@@ -107,7 +108,7 @@ def test_renaming_a_source_needs_no_password_and_its_settings_stay(client: Clien
     source = list_sources(caller=team.owner)[0]
     client.post(
         f"/app/{team.slug}/data-sources/{source.id}/",
-        {"name": "second", "dsn": "", "row_limit": "77", "statement_timeout": "9.0"},
+        {**NUMBERS, "name": "second", "dsn": "", "row_limit": "77", "statement_timeout": "9.0"},
     )
     renamed = list_sources(caller=team.owner)[0]
     assert (renamed.name, renamed.settings["row_limit"], renamed.version) == ("second", 77, source.version)
@@ -127,19 +128,35 @@ def test_settings_changed_without_the_connection_string_are_asked_about_and_not_
     assert (kept.name, kept.settings["row_limit"]) == ("db", 77)
 
 
-def test_settings_that_the_form_does_not_show_survive_its_changes(client: Client, team: Team) -> None:
+def test_what_the_form_shows_of_settings_stays_until_it_is_changed(client: Client, team: Team) -> None:
     dsn = make_database("CREATE TABLE t (a int)")
-    beside = {"functions": ["public.season_of"], "max_bytes": 2048, "pool_max": 7}
+    beside = {"functions": ["public.season_of"], "max_bytes": 2048, "pool_max": 7, "slow_query_seconds": 2.5}
     source = create_source("db", "postgres", {"dsn": dsn, "schemas": ["public"], **beside}, caller=team.owner)
-    page = client.get(f"/app/{team.slug}/data-sources/{source.id}/")
-    assert "public.season_of" in page.content.decode()
-    client.post(
-        f"/app/{team.slug}/data-sources/{source.id}/",
-        {"name": "db", "dsn": dsn, "schemas": "public other", "row_limit": "5", "statement_timeout": "5"},
-    )
+    url = f"/app/{team.slug}/data-sources/{source.id}/"
+    form = client.get(url).context["form"]
+    shown = {name: form[name].value() for name in form.fields}
+    typed = {name: value for name, value in shown.items() if value not in (None, False)}
+    client.post(url, {**typed, "dsn": dsn, "schemas": "public other", "row_limit": "5"})
     settings = list_sources(caller=team.owner)[0].settings
     assert (settings["schemas"], settings["row_limit"]) == (["public", "other"], 5)
     assert {name: settings[name] for name in beside} == beside
+    fewer = {"functions": "", "max_bytes": "", "pool_max": "3", "slow_query_seconds": "0.05"}
+    client.post(url, {**typed, **fewer, "dsn": dsn})
+    settings = list_sources(caller=team.owner)[0].settings
+    changed = {"functions": [], "max_bytes": 1_048_576, "pool_max": 3, "slow_query_seconds": 0.05}
+    assert {name: settings[name] for name in changed} == changed
+
+
+def test_limits_and_functions_that_cannot_be_are_refused_beside_their_fields(
+    client: Client, team: Team
+) -> None:
+    faults = {"functions": "lower\npg_sleep", "max_bytes": "7", "pool_max": "1", "slow_query_seconds": "0.01"}
+    fields = {"name": "db", "dsn": "postgresql://reader@127.0.0.1:9/none", "row_limit": "1"}
+    answer = client.post(f"/app/{team.slug}/data-sources/new", {**fields, "statement_timeout": "5", **faults})
+    form = answer.context["form"]
+    assert (answer.status_code, set(form.errors)) == (400, set(faults))
+    assert form.errors["functions"] == ["1: This function reaches outside the query and is never allowed."]
+    assert list_sources(caller=team.owner) == []
 
 
 def test_a_tool_that_fails_says_why_and_what_next(client: Client, team: Team) -> None:

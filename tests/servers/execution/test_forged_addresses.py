@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from core.errors import MarinaError
-from core.outbound import AddressRule
+from core.errors import InvalidInput, MarinaError
+from core.outbound import AddressRule, parse_networks
 from servers.execution.contract import Operation, Source
 from servers.execution.engine import Engine
 from tests.corpora.addresses import CASES
@@ -59,10 +60,27 @@ async def use(engine: Engine, kind: str, settings: Mapping[str, Any], tool: str,
     await engine.execute(source, Operation(tool, {}), arguments, timeout=10)
 
 
+PUBLIC = "https://93.184.215.14"
+"""Whose requests wait for a token, which they never get."""
+CLIENT = {"auth": "oauth", "client_id": "forged", "client_secret": "forged-client-secret"}
+
+
+def dsn_of(url: str) -> str:
+    """A connection string with the host and the port of a URL, and with whatever else is in their place."""
+    place = url.partition("://")[2]
+    if "@" not in place:
+        place = f"forged:secret@{place}"
+    return f"postgresql://{place if '/' in place else place + '/'}forged"
+
+
 DOORS: Mapping[str, Any] = {
     "fetch_json": lambda engine, url: use(engine, "toolkit", {}, "fetch_json", url=url),
-    "base_url": lambda engine, url: use(engine, "http", {"base_url": url}, "api_get", endpoint="/"),
-    "openapi": lambda engine, url: use(engine, "http", {"openapi": url}, "api_get", endpoint="/"),
+    "dsn": lambda engine, url: use(engine, "postgres", {"dsn": dsn_of(url)}, "list_tables"),
+    "token_url": lambda engine, url: use(
+        engine, "http", {"base_url": PUBLIC, "token_url": url, **CLIENT}, "api_get", endpoint="/items"
+    ),
+    "base_url": lambda engine, url: use(engine, "http", {"base_url": url}, "api_get", endpoint="/items"),
+    "openapi": lambda engine, url: use(engine, "http", {"openapi": url}, "api_get", endpoint="/items"),
     "upstream": lambda engine, url: use(engine, "mcp", {"url": url}, "tool"),
     "storage": lambda engine, url: use(
         engine, "files", {"bucket": "bucket", "endpoint": url.removesuffix("/"), **KEYS}, "list_directory"
@@ -79,4 +97,21 @@ async def test_no_source_connects_to_a_forged_address(door: str, engine: Engine,
             await DOORS[door](engine, case.url.format(port=quiet.port))
         assert caught.value.code in CODES, (ascii(case.url), caught.value)
         assert len(caught.value.message) < 1_000, ascii(case.url)
+        if door in {"dsn", "token_url"} and isinstance(caught.value, InvalidInput):
+            assert {each["path"] for each in caught.value.errors} == {door}, ascii(case.url)
+        elif door == "token_url":
+            assert "token endpoint" in caught.value.message, ascii(case.url)
     assert quiet.connections == 0
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_every_door_leads_to_its_address_where_that_may_be_connected_to(
+    door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", resolver())
+    engine, reached = Engine(allow_address=AddressRule(parse_networks(["127.0.0.0/8"])).allows), Quiet()
+    with suppress(MarinaError, AssertionError):
+        await DOORS[door](engine, f"http://loopback.example:{reached.port}/")
+    await engine.close()
+    reached.close()
+    assert reached.connections > 0

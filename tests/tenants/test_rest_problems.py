@@ -49,7 +49,7 @@ def test_a_body_that_is_no_json_type_is_a_415(team: Team) -> None:
         (b'{"email": "a@example.com", "email": "b@example.com", "role": "viewer"}', "twice"),
         (b'{"email": NaN}', "NaN"),
         (b'{"email": "\xff"}', "UTF-8"),
-        (b"[" * 100_000, "depth"),
+        (b"[" * 100_000, "nested too deeply"),
         (b'{"email": ' + b"9" * 5_000 + b"}", "number"),
         (b'{"email": 18446744073709551616}', "64 bits"),
         (b'{"email": "\\ud800"}', "surrogate"),

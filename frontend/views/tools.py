@@ -31,8 +31,9 @@ from frontend.views.defined_tools import (
     new_defined_tool,
     preview_defined_tool,
 )
+from servers.models import DataSource
 from servers.services.caching import get_caching
-from servers.services.kinds import list_kinds
+from servers.services.kinds import Kind, find_kind, list_kinds
 from servers.services.plans import explain_tool
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
@@ -77,14 +78,16 @@ def tool_new(request: HttpRequest, caller: Caller) -> HttpResponse:
     name = request.POST.get("kind") or request.GET.get("kind") or KIND
     if name != KIND:
         return new_defined_tool(request, caller, name)
-    sources = _sql_sources(caller)
+    on = _sql_sources(caller)
+    sources = [source.name for source in on]
     initial = {"sql": _SAMPLE_SQL, "source": request.GET.get("source", "")}
     form = ToolForm(request.POST or None, sources=sources, initial=initial)
     saved = save_new_tool(request, caller, form, KIND, form.definition)
     if saved is not None:
         return saved
     rows = form.parameters if form.is_bound else [_SAMPLE_PARAMETER]
-    return _editor(request, caller, form, rows, {"sources": sources, "editors": editors()})
+    context = {"sources": sources, "editors": editors(), "database": _database({row.kind for row in on})}
+    return _editor(request, caller, form, rows, context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -107,7 +110,12 @@ def tool_edit(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
     if saved is not None:
         return saved
     rows = form.parameters if form.is_bound else parameters_of(version.definition)
-    context = {"tool": tool, "version": version, "next_number": next_number(caller, tool)}
+    context = {
+        "tool": tool,
+        "version": version,
+        "next_number": next_number(caller, tool),
+        "database": _database({tool.source.kind}),
+    }
     return _editor(request, caller, form, rows, context)
 
 
@@ -244,7 +252,7 @@ def _editor(
 
 def _draft(request: HttpRequest, caller: Caller) -> ToolForm:
     """The editor's form while it is filled in: nothing has to be there yet."""
-    form = ToolForm(request.POST, sources=_sql_sources(caller))
+    form = ToolForm(request.POST, sources=[source.name for source in _sql_sources(caller)])
     for field in form.fields.values():
         field.required = False
     return form
@@ -254,9 +262,14 @@ def _source_named(form: ToolForm) -> str:
     return str(form.cleaned_data["source"] or form.data.get("for_source", ""))
 
 
-def _sql_sources(caller: Caller) -> list[str]:
+def _sql_sources(caller: Caller) -> list[DataSource]:
     kinds = {kind.name for kind in list_kinds() if KIND in kind.tool_kinds}
-    return [source.name for source in list_sources(caller=caller) if source.kind in kinds]
+    return [source for source in list_sources(caller=caller) if source.kind in kinds]
+
+
+def _database(kinds: set[str]) -> Kind | None:
+    """The kind whose plans are shown; ``None`` where it may be one of several."""
+    return find_kind(next(iter(kinds))) if len(kinds) == 1 else None
 
 
 def _arguments(text: str) -> dict[str, Any]:

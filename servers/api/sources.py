@@ -144,7 +144,7 @@ class SourcePlanView(TenantView):
         tags=_TAGS,
     )
     def post(self, request: Request, tenant: str, source: str) -> Response:
-        """Give PostgreSQL's plan of a SQL tool that is being written. The tool does not run, and nothing is saved."""
+        """Give the database's plan of a SQL tool that is being written. The tool does not run, and nothing is saved."""
         given = self.read_input(PlanInput)
         plan = explain_tool(uuid_of(source), given["definition"], caller=self.caller)
         return Response(PlanSerializer(plan).data)

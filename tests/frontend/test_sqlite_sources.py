@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from django.conf import settings
 
-from servers.services.sources import list_sources
+from servers.services.sources import create_source, list_sources
+from servers.services.tools import create_tool
 from tests.factories import make_team
 from tests.frontend.visitor import client_of
+
+
+def plan_words(editor: str) -> str:
+    """What the editor says of the plan before it is shown, without its apostrophe."""
+    found = re.search(r'id="tool-plan"[^>]*>\s*<p[^>]*>(.*)</p>', editor)
+    assert found is not None
+    return found[1].replace("\u2019s", "")
 
 
 def test_a_file_is_added_by_its_form_and_takes_sql_tools() -> None:
@@ -41,3 +50,12 @@ def test_a_file_is_added_by_its_form_and_takes_sql_tools() -> None:
     assert "?kind=sql&amp;source=shop" in page
     editor = client.get(f"{pages}/tools/new?kind=sql&source=shop").content.decode()
     assert '<option value="shop" selected>shop</option>' in editor
+    assert plan_words(editor) == "SQLite plan. Nothing is run."
+    create_source("far", "postgres", {"dsn": "postgresql://u:p@db.example.com/d"}, caller=team.owner)
+    editor = client.get(f"{pages}/tools/new?kind=sql").content.decode()
+    either = "The database plan, with the rows and the cost that it expects where it is PostgreSQL. Nothing is run."
+    assert plan_words(editor) == either
+    expected = "PostgreSQL plan, with the rows and the cost that it expects. Nothing is run."
+    for on, words in (("shop", "SQLite plan. Nothing is run."), ("far", expected)):
+        tool = create_tool(f"of_{on}", on, "sql", {"sql": "SELECT 1 AS a"}, caller=team.owner)
+        assert plan_words(client.get(f"{pages}/tools/{tool.id}/edit").content.decode()) == words

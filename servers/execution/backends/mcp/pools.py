@@ -31,6 +31,9 @@ MAX_SESSIONS: Final = 64
 SERVER_SECONDS: Final = 600.0
 """For how long it is believed what era an upstream is of."""
 MAX_CONNECTIONS: Final = 64
+MAX_STRANGERS: Final = 32
+"""Sessions for one call, of one source in one process: the next one waits. Half of the connections, so that whoever has
+a credential finds one. Calls that wait for their clients' answers are not among them: those are counted as such."""
 
 
 class Key(NamedTuple):
@@ -58,6 +61,8 @@ class Upstream:
         self._asked_at = -SERVER_SECONDS
         self._sessions: dict[Key, Conversation] = {}
         self._beginning: dict[Key, asyncio.Lock] = {}
+        self._asking = asyncio.Lock()
+        self._places = asyncio.Semaphore(MAX_STRANGERS)
         self._tasks: set[asyncio.Task[None]] = set()
         self.holding = Holding()
 
@@ -73,20 +78,17 @@ class Upstream:
 
     async def converse(self, key: Key, capabilities: Mapping[str, Any]) -> Conversation:
         """The conversation for whoever asks, begun where there is none. Raises ``SourceError``, ``OutboundRefused``."""
-        now = monotonic()
-        found = self._sessions.get(key)
-        if found is not None and found.began > now - SESSION_SECONDS:
-            found.used = now
+        if (found := self._find(key)) is not None:
             return found
         if not key.lasts:
             return await self._for_once(key, capabilities)
         lock = self._beginning.setdefault(key, asyncio.Lock())
         try:
             async with lock:
-                found = self._sessions.get(key)
-                if found is None or found.began <= now - SESSION_SECONDS:
-                    if found is not None:
-                        self.lose(key, found, end=True)
+                found = self._find(key)
+                if found is None:
+                    if (old := self._sessions.get(key)) is not None:
+                        self.lose(key, old, end=True)
                     found = await self._begin(capabilities)
                     self._keep(key, found)
                 return found
@@ -114,6 +116,9 @@ class Upstream:
             yield
         finally:
             conversation.in_use -= 1
+            if conversation.placed:
+                conversation.placed = False
+                self._places.release()
             conversation.used = monotonic()
             if conversation.over and not conversation.in_use:
                 self.later(conversation.end(self.aside))
@@ -148,22 +153,39 @@ class Upstream:
         await self.aside.client.close()
 
     async def _begin(self, capabilities: Mapping[str, Any]) -> Conversation:
-        if self._asked_at <= monotonic() - SERVER_SECONDS:
-            self._server = await discover(self.endpoint)
-            self._asked_at = monotonic()
-            self.aside.url = self.endpoint.url
+        async with self._asking:
+            if self._asked_at <= monotonic() - SERVER_SECONDS:
+                self._server = await discover(self.endpoint)
+                self._asked_at = monotonic()
+                self.aside.url = self.endpoint.url
         if self._server is not None:
             return Conversation(self.endpoint, self._server, capabilities)
         return await begin(self.endpoint, capabilities, self.aside)
 
     async def _for_once(self, key: Key, capabilities: Mapping[str, Any]) -> Conversation:
         """A conversation for one call: ended after it, unless there is nothing that an upstream could keep in it."""
-        conversation = await self._begin(capabilities)
-        if conversation.id:
-            conversation.over = True
-        else:
+        await self._places.acquire()
+        placed = False
+        try:
+            # Whoever waited may find what others have begun meanwhile, and need no place.
+            conversation = self._find(key) or await self._begin(capabilities)
+            placed = bool(conversation.id)
+        finally:
+            if not placed:
+                self._places.release()
+        if placed:
+            conversation.over = conversation.placed = True
+        elif self._sessions.get(key) is not conversation:
             self._keep(key, conversation)
         return conversation
+
+    def _find(self, key: Key) -> Conversation | None:
+        now = monotonic()
+        found = self._sessions.get(key)
+        if found is None or found.began <= now - SESSION_SECONDS:
+            return None
+        found.used = now
+        return found
 
     def _keep(self, key: Key, conversation: Conversation) -> None:
         while len(self._sessions) >= MAX_SESSIONS:

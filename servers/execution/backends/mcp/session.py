@@ -77,6 +77,8 @@ class Conversation:
     used: float = field(default_factory=monotonic)
     in_use: int = 0
     over: bool = False
+    placed: bool = False
+    """Whether it takes one of the places of sessions for one call."""
     log_level: str = ""
     _last: int = 1
     _parting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)

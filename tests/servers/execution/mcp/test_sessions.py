@@ -8,8 +8,11 @@ from time import monotonic
 import anyio.to_thread
 import pytest
 
+from core.errors import SourceError
+from servers.execution.backends.mcp import pools
 from servers.execution.backends.mcp.pools import MAX_SESSIONS, SESSION_IDLE_SECONDS
 from servers.execution.contract import InputRequired, Operation
+from tests.farside import FarSide, reply
 from tests.marina.harbour import Harbour
 from tests.servers.execution.mcp.conftest import Ask, Client
 from tests.servers.execution.mcp.shipyard import open_shipyard
@@ -77,6 +80,49 @@ async def test_what_a_stranger_stops_waiting_for_is_stopped_before_its_session_e
         "notifications/cancelled",
         "DELETE",
     ]
+
+
+async def test_strangers_who_come_at_once_ask_once_of_which_era_an_upstream_is(
+    ask: Ask, modern_yard: Harbour
+) -> None:
+    await asyncio.gather(*(ask.call(modern_yard.url, "add", SUM, client=Client("")) for _ in range(10)))
+    assert [seen.method for seen in modern_yard.seen] == ["server/discover", *["tools/call"] * 10]
+
+
+async def test_a_stranger_waits_for_a_place_and_whoever_has_a_credential_does_not(
+    ask: Ask, legacy_yard: Harbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "MAX_STRANGERS", 1)
+    first = asyncio.create_task(ask.call(legacy_yard.url, "moor", client=Client("")))
+    await anyio.to_thread.run_sync(legacy_yard.waiting.wait, 10)
+    second = asyncio.create_task(ask.call(legacy_yard.url, "add", SUM, client=Client("")))
+    for _ in range(3):
+        await ask.call(legacy_yard.url, "add", SUM)
+    assert (len(legacy_yard.of("initialize")), second.done()) == (2, False)
+    first.cancel()
+    assert (await second).structured == {"result": 3}
+    assert len(legacy_yard.of("initialize")) == 3
+
+
+async def test_a_call_that_waits_for_its_client_takes_no_strangers_place(
+    ask: Ask, legacy_yard: Harbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "MAX_STRANGERS", 1)
+    for _ in range(2):
+        with pytest.raises(InputRequired):
+            await ask.call(legacy_yard.url, "name_it", client=OfModern(""))
+    assert (await ask.call(legacy_yard.url, "add", SUM, client=Client(""))).structured == {"result": 3}
+
+
+async def test_a_session_that_could_not_begin_takes_no_place(
+    ask: Ask, side: FarSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "MAX_STRANGERS", 1)
+    url = side.serve("/mcp", reply(status=500))
+    for _ in range(3):
+        with pytest.raises(SourceError) as caught:
+            await ask.call(url, "add", SUM, client=Client(""))
+        assert caught.value.code != "source_timeout"
 
 
 async def test_strangers_share_what_an_upstream_without_sessions_was_asked_once(ask: Ask) -> None:

@@ -21,11 +21,14 @@ from typing import Any, Final, TypeVar
 from pglast import parse_sql
 from pglast.parser import ParseError, parse_sql_protobuf, scan
 
+from servers.execution.sql.reading import AT_ONCE
+
 _STACK_BYTES: Final = 16 * 1024 * 1024
 """Stack of the thread that parses. What ``parse_sql_protobuf`` lets through needs less than a fifth of it,
 whatever the stack of the caller's thread and the limits of the process."""
-_THREADS: Final = 4
-"""They are kept: others never call the parser, nor the scanner."""
+_THREADS: Final = 2
+"""For short texts, and as many for long ones, so that whoever reads a short one on an event loop waits for no long one.
+They are kept: others never call the parser, nor the scanner."""
 
 _SIGN_RUN: Final = re.compile(r"[-+*/<>=~!@#%^&|`?]{64,}")
 _MOST_SIGN_WORK: Final = 20_000_000
@@ -61,20 +64,21 @@ class _Parsers:
         # A forked process has none of the threads, and may have been forked while they were locked.
         os.register_at_fork(after_in_child=self._begin)
 
-    def run(self, work: Callable[[], _Result]) -> _Result:
-        """What the work gives, or raises."""
+    def run(self, sql: str, work: Callable[[], _Result]) -> _Result:
+        """What the work on the text gives, or raises."""
         # The size holds for every thread that starts meanwhile; more stack does those no harm.
         with self._lock:
             before = threading.stack_size(_STACK_BYTES)
             try:
-                running = self._executor.submit(work)
+                running = (self._short if len(sql) <= AT_ONCE else self._long).submit(work)
             finally:
                 threading.stack_size(before)
         return running.result()
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="sql-parser")
+        self._short = ThreadPoolExecutor(_THREADS, thread_name_prefix="sql-parser")
+        self._long = ThreadPoolExecutor(_THREADS, thread_name_prefix="sql-parser-long")
 
 
 _PARSERS: Final = _Parsers()
@@ -88,7 +92,7 @@ def parse_statements(sql: str) -> Sequence[Any]:
     _bound_signs(sql)
     masked = _mask(sql)
     try:
-        return _PARSERS.run(lambda: _parse(masked))
+        return _PARSERS.run(masked, lambda: _parse(masked))
     except ParseError as fault:
         raise _read_fault(fault, sql) from None
 
@@ -98,7 +102,7 @@ def scan_tokens(sql: str) -> Sequence[Any]:
     _bound_signs(sql)
     plain = _replace_not_ascii(sql)
     try:
-        tokens: Sequence[Any] = _PARSERS.run(lambda: scan(plain))
+        tokens: Sequence[Any] = _PARSERS.run(plain, lambda: scan(plain))
         return tokens
     except ParseError as fault:
         raise Unreadable(
@@ -185,7 +189,7 @@ def _read_fault(fault: ParseError, sql: str) -> Unreadable:
     plain = _replace_not_ascii(sql)
     offset = None
     try:
-        _PARSERS.run(lambda: parse_sql_protobuf(plain))
+        _PARSERS.run(plain, lambda: parse_sql_protobuf(plain))
     except ParseError as second:
         offset = _offset(second, plain)
     return Unreadable(_restore(text, offset, sql), offset=offset)

@@ -11,11 +11,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from pglast.parser import ParseError, scan
+from pglast.parser import ParseError, parse_sql_protobuf, scan
 
 from core.errors import SourceError
+from servers.execution.backends.postgres import syntax
 from servers.execution.backends.postgres.parsing import MAX_QUERY_BYTES, Policy, read_statement
 from servers.execution.backends.postgres.syntax import Unreadable, parse_statements, scan_tokens
+from servers.execution.sql.reading import AT_ONCE
 
 HOSTILE = Path(__file__).with_name("parse_hostile.py")
 SMALL_STACK = 2 * 1024 * 1024
@@ -179,3 +181,24 @@ def test_a_forked_process_reads_sql_too() -> None:
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, env=environment
     )
     assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_a_short_text_waits_for_no_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    in_time: list[bool] = []
+
+    def dawdle(sql: str) -> object:
+        if len(sql) > AT_ONCE:
+            in_time.append(go_on.wait(20))
+        return parse_sql_protobuf(sql)
+
+    monkeypatch.setattr(syntax, "parse_sql_protobuf", dawdle)
+    long = "SELECT 1" + ", 1" * AT_ONCE
+    readers = [threading.Thread(target=parse_statements, args=(long,)) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    assert len(parse_statements("SELECT 1")) == 1
+    go_on.set()
+    for reader in readers:
+        reader.join()
+    assert in_time == [True] * 8

@@ -43,8 +43,11 @@ def test_the_commands_show_first_and_then_take_over() -> None:
         source = rest.post(f"{below}/data-sources", body).body["id"]
         publish(orders("fields", "page", required=True))
         versions = []
+        seen = ""
         for route, given in COMMANDS:
-            done = rest.post(f"{below}/data-sources/{source}/{route}", orjson.loads(given or "{}"))
+            body = orjson.loads(given.replace("…", seen))
+            done = rest.post(f"{below}/data-sources/{source}/{route}", body)
+            seen = done.body["fingerprint"]
             (difference,) = done.body["differences"]
             assert (difference["tool"], " ".join(difference["words"])) == (TOOL, WORDS)
             versions.append(rest.get(f"{below}/tools").body["results"][0]["version"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,18 @@ from django.core.management.base import CommandError
 
 from servers.services.configuration.exporting import export_configuration
 from servers.services.configuration.form import SCHEMA
+from servers.services.configuration.importing import apply_configuration
 from servers.services.sources import list_sources
 from tenants.audit.records import decode
 from tenants.models import AuditRecord
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tests.factories import Team, email_of, make_team
+from tests.factories import Team, email_of, make_database, make_team
+from tests.farside import far_side
+from tests.servers.changing import Changing
 
 DOCUMENTED = Path(__file__).resolve().parents[2] / "docs/configuration.schema.json"
+GUIDE = DOCUMENTED.with_name("configuration-as-files.md")
 FILE = "marina: 1\nsources:\n  kit:\n    kind: toolkit\n"
 HTTP = "marina: 1\nsources:\n  api:\n    kind: http\n    settings: {auth: bearer, token: {kept: true}, base_url: 'https://a.example'}\n"
 
@@ -130,3 +136,59 @@ def test_an_export_is_the_file_and_nothing_else(team: Team, tmp_path: Path) -> N
 def test_the_schema_is_the_one_of_the_documentation() -> None:
     assert json.loads(run("export", "--schema")[1]) == SCHEMA
     assert DOCUMENTED.read_text() == run("export", "--schema")[1]
+
+
+class Terminal(io.StringIO):
+    """Somebody who answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_commands_of_the_guide_do_what_it_says(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = GUIDE.read_text(encoding="utf-8")
+    commands = [
+        shlex.split(line, comments=True)
+        for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    file, secrets = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    [listed] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    dsn = make_database("CREATE TABLE flight (code text)")
+    sealed = re.sub(r"(dsn: ).*", lambda found: f"{found[1]}{dsn}", secrets)
+    apply_configuration(file, secrets={"flights": {"dsn": dsn}}, caller=team.owner)
+
+    def do(*expected: str) -> tuple[int, str]:
+        """The next command, which is to be this one, in the team of this test."""
+        python, script, *words = commands.pop(0)
+        assert (python, script, words) == ("python", "manage.py", [*expected])
+        return run(*[team.slug if word == "demo" else str(Path(word).expanduser()) for word in words])
+
+    assert do("export", "--tenant", "demo", "-o", "demo.yaml") == (0, "")
+    assert Path("demo.yaml").read_text() == export_configuration(caller=team.owner)
+    Path("demo.yaml").write_text(file.replace("text: Good morning.", "text: Good evening."))
+    assert do("import", "--tenant", "demo", "demo.yaml", "--plan")[0] == 2
+    code, told = do("import", "--tenant", "demo", "demo.yaml")
+    assert (code, told.splitlines()[-1]) == (0, "Applied: 0 created, 1 changed, 0 deleted.")
+    Path("demo.yaml").write_text(file.replace("row_limit: 200", "row_limit: 100"))
+    Path("secrets.yaml").write_text(sealed)
+    code, told = do("import", "--tenant", "demo", "demo.yaml", "--secrets", "secrets.yaml", "--yes")
+    assert (code, told.splitlines()[-1]) == (0, "Applied: 0 created, 2 changed, 0 deleted.")
+    with far_side() as side:
+        clients = tmp_path / ".cursor" / "mcp.json"
+        clients.parent.mkdir()
+        clients.write_text(
+            listed.replace("https://mcp.example.com/mcp", Changing(side).url).replace("…", "t0ken")
+        )
+        code, told = do("import", "--tenant", "demo", "~/.cursor/mcp.json", "--plan")
+        assert {asked.headers["authorization"] for asked in side.asked} == {"Bearer t0ken"}
+    assert code == 2
+    assert "+ source issues\n" in told
+    assert "files (line 3) is left out: " in told
+    assert "t0ken" not in told
+    assert not commands

@@ -87,10 +87,18 @@ def test_the_masks(team: Team, dsn: str) -> None:
     assert rows == [{"id": 1, "iban": "***4300", "born": None}]
 
 
-def test_the_plan(team: Team, dsn: str) -> None:
-    source = connect(team, dsn)
+def test_the_plan(team: Team) -> None:
+    # As many that all are looked at by ANALYZE, so the numbers are the same each time.
+    source = connect(
+        team,
+        make_database(
+            "CREATE TABLE airports (iata text, name text, country text, elevation_ft int);"
+            "INSERT INTO airports SELECT 'ABC', 'Airport of ' || n, 'C' || n % 200, n "
+            "FROM generate_series(1, 28000) AS n;"
+            "ANALYZE airports"
+        ),
+    )
     [body] = re.findall(r"/explain \\\n  -d '(.*?)'\n", PAGE, re.DOTALL)
     answer = Rest.admin(team).post(f"/tenants/{team.slug}/data-sources/{source}/explain", json.loads(body))
     assert answer.status == 200
-    assert answer.body.keys() == example('"estimated_rows"').keys()
-    assert "Filter: (country = $1)" in answer.body["plan"]
+    assert answer.body == example('"estimated_rows"')

@@ -20,7 +20,7 @@ from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tests.factories import Team, email_of, make_team
 from tests.rest import Rest
-from tests.shelf import add_shelf_kind, fill_shelf
+from tests.shelf import add_shelf_kind, fill_shelf, shelf_resource, shelf_tool
 
 NOTE = {"uri": "notes://welcome", "title": "Welcome", "mime_type": "text/markdown", "text": "# Hello"}
 REVIEW: dict[str, Any] = {
@@ -264,6 +264,34 @@ def test_the_guides_examples_are_made(team: Team, rest: Rest, what: str, body: d
         assert shown.get("results") == body.get("results")
         for part, name in (("arguments", "name"), ("messages", "role")):
             assert [each[name] for each in shown[part]] == [each[name] for each in body[part]]
+
+
+def test_the_guides_refresh_answers_as_it_says(team: Team, rest: Rest) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "resources-and-prompts.md").read_text()
+    [(method, said)] = re.findall(
+        r"api -X (\w+) \$MARINA/api/v1/tenants/demo/data-sources/\$SOURCE/refresh\n```\n```json\n(.*?)```",
+        page,
+        re.DOTALL,
+    )
+    add_shelf_kind()
+    fill_shelf(team.slug, tools=["add"], resources=["library://readme"], prompts=["review"])
+    body = {"name": "library", "kind": "shelf", "settings": {"shelf": team.slug}}
+    source = rest.post(f"/tenants/{team.slug}/data-sources", body).body["id"]
+    of_add = {"x": {"type": "integer"}, "digits": {"type": "integer"}}
+    fill_shelf(
+        team.slug,
+        tools=[shelf_tool("add", input_schema={"type": "object", "properties": of_add}), "subtract"],
+        resources=[shelf_resource("library://readme", title="Read me")],
+    )
+    assert method == "POST"
+    path = f"/tenants/{team.slug}/data-sources/{source}/refresh"
+    told = orjson.loads(said)
+    preview = rest.post(path, {"preview": True}).body
+    nothing: dict[str, list[str]] = {"tools": [], "resources": [], "prompts": []}
+    assert preview == {**preview, "added": nothing, "changed": nothing, "removed": nothing}
+    done = rest.post(path).body
+    assert {**done, "fingerprint": f"{done['fingerprint'][:4]}…"} == told
+    assert preview == {**preview, "differences": done["differences"], "fingerprint": done["fingerprint"]}
 
 
 def test_another_team_sees_and_changes_nothing(team: Team, rest: Rest) -> None:

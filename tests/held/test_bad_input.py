@@ -29,8 +29,9 @@ from tests.protocol.wireclient import Answer, Endpoint
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/performance.md"
 
-MOST_MILLISECONDS: Final = 40
-"""Somewhat more than what the worst takes on the machine of the table; docs/performance.md names it."""
+MOST_MILLISECONDS: Final = 150
+"""Four times what the worst takes on the machine of the table, for machines that are slow or have other things to do;
+docs/performance.md names it."""
 TRIES: Final = 3
 """The least counts: what an input costs it costs each time."""
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from config.asgi import application as marina
 
 _TICK_SECONDS: Final = 0.001
-_HOLD_SECONDS: Final = 0.1
+_HOLD_SECONDS: Final = 0.3
 
 
 class Meter:

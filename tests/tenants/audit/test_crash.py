@@ -53,6 +53,8 @@ def _answer(line: bytes) -> tuple[int, int, str]:
 
 def _assert_all_there(url: str, tenant_ids: list[int], answered: list[tuple[int, int, str]]) -> None:
     with psycopg.connect(url) as connection:
+        # All of it at one moment: what was sent before the writer was killed may be committed while this looks.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         for tenant_id in tenant_ids:
             rows = connection.execute(
                 "SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, body, hash, request_id "

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Final
-from weakref import ref
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -132,23 +131,14 @@ class Views:
 
     def __init__(self, page_size: int = PAGE_SIZE) -> None:
         self._page_size = page_size
-        # By identity, as WeakKeyDictionary has it, but looked up without a weak reference made for each look.
-        self._views: dict[int, tuple[ref[Surface], View]] = {}
+        self._views: WeakKeyDictionary[Surface, View] = WeakKeyDictionary()
 
     def of(self, surface: Surface) -> View:
         """The view of a snapshot, built on first use."""
-        kept = self._views.get(id(surface))
-        if kept is not None and kept[0]() is surface:
-            return kept[1]
-        place = id(surface)
-        view = View(surface, self._page_size)
-        self._views[place] = ref(surface, partial(self._forget, place)), view
+        view = self._views.get(surface)
+        if view is None:
+            view = self._views[surface] = View(surface, self._page_size)
         return view
-
-    def _forget(self, place: int, gone: ref[Surface]) -> None:
-        kept = self._views.get(place)
-        if kept is not None and kept[0] is gone:
-            del self._views[place]
 
     def digests(self, surface: Surface, caller: Caller) -> dict[str, str]:
         """``View.digests`` of the server as the caller is offered it."""

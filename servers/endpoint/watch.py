@@ -39,6 +39,7 @@ class Watch:
     __slots__ = ("_exchange", "_receive", "_returning", "_seen", "_task", "_tasks", "over", "refusal")
 
     def __init__(self, receive: Receive, exchange: Exchange) -> None:
+        loop = asyncio.get_running_loop()
         self.over = False
         """Whether this watch cancelled the task: the client went away for good, or said that it does not want the
         result, or may not have it any more."""
@@ -46,8 +47,8 @@ class Watch:
         """Why the client may not have it any more, where that is so."""
         self._receive = receive
         self._exchange = exchange
-        self._task = asyncio.current_task()
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._task = asyncio.current_task(loop)
+        self._tasks: list[asyncio.Task[None]] = []
         self._returning: asyncio.TimerHandle | None = None
         self._seen = False
         exchange.parts.guard.watch(self)
@@ -73,13 +74,12 @@ class Watch:
         if exchange.session is None:
             # It may be being looked for still.
             return SESSION_HEADER not in exchange.headers
-        heard = asyncio.get_running_loop().create_task(self._until_cancelled(exchange.session))
-        self._tasks = (*self._tasks, heard)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._until_cancelled(exchange.session)))
         return True
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
-        self._tasks = loop.create_task(self._until_gone()), loop.create_task(self._keep_alive())
+        self._tasks = [loop.create_task(self._until_gone()), loop.create_task(self._keep_alive())]
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, NoReturn
-from weakref import WeakValueDictionary
 
 import orjson
+
+from core.beside import Beside
 
 
 class BadJson(ValueError):
@@ -28,12 +29,7 @@ DENSE: Final = 50_000
 """Objects and lists. A text of more is read slowly: with 400,000 orjson and the collector are busy for 60 ms, and
 nobody else runs meanwhile."""
 
-_slow: Final = ThreadPoolExecutor(1, thread_name_prefix="marina-json")
-"""One: the reading is Python, and more of them would take the loop's time."""
-
-_turns: Final[WeakValueDictionary[tuple[int, int], asyncio.Lock]] = WeakValueDictionary()
-"""By loop and team."""
-
+_SLOW: Final = Beside("marina-json")
 _SPACES: Final = b" \t\n\r"
 _NUL: Final = b"\\u0000"
 _UNWRITTEN: Final = "it is nested deeper than 254 levels, or a text in it holds half a character"
@@ -69,10 +65,7 @@ async def read_json_beside(text: bytes, *, team: int) -> Any:
         await asyncio.sleep(0)
         if _is_proven(text, value):
             return value
-    loop = asyncio.get_running_loop()
-    turn = _turns.setdefault((id(loop), team), asyncio.Lock())
-    async with turn:
-        return await loop.run_in_executor(_slow, _read_slowly, text)
+    return await _SLOW.run(partial(_read_slowly, text), team=team)
 
 
 def _is_dense(text: bytes) -> bool:

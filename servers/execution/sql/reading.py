@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
-from weakref import WeakValueDictionary
+
+from core.beside import Beside
 
 T = TypeVar("T")
 
@@ -23,13 +22,10 @@ class Reading:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sql-reading")
-        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._beside = Beside("sql-reading")
 
     async def read(self, sql: str, work: Callable[[], T], *, team: int) -> T:
         """What ``work`` makes of the text, and raises. ``team`` is whose it is."""
         if len(sql) <= AT_ONCE:
             return work()
-        turn = self._turns.setdefault(team, asyncio.Lock())
-        async with turn:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await self._beside.run(work, team=team)

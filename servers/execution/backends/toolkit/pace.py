@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
-from weakref import WeakValueDictionary
 
+from core.beside import Beside
 from core.errors import SourceError
 
 T = TypeVar("T")
@@ -59,42 +58,32 @@ class Pace:
 
 
 class Bench:
-    """Where the work of all teams is done: one thread, and no more than one piece a team waits for it.
-
-    More threads would share the same interpreter, and take more of it from the loop.
-    """
+    """Where the work of all teams is done. What nobody waits for any more ends at its next breath."""
 
     def __init__(self) -> None:
-        self._thread: ThreadPoolExecutor | None = None
-        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._beside = Beside("marina-toolkit")
 
     async def run(self, work: Callable[[Pace], T], *, quick: bool, tenant_id: int, timeout: float) -> T:
         """Run ``work``, at once where it is ``quick``. ``timeout`` in seconds; the thread's own may be shorter."""
         if quick:
             return work(Pace(MAX_SECONDS, beside=False))
-        turn = self._turns.setdefault(tenant_id, asyncio.Lock())
-        async with turn:
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, thread_name_prefix="marina-toolkit")
-            pace: list[Pace] = []
+        pace: list[Pace] = []
 
-            def begin() -> T:
-                # Its time begins with its turn.
-                pace.append(Pace(min(timeout, MAX_SECONDS), beside=True))
-                return work(pace[0])
+        def begin() -> T:
+            # Its time begins with its turn.
+            pace.append(Pace(min(timeout, MAX_SECONDS), beside=True))
+            return work(pace[0])
 
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._thread, begin)
-            except asyncio.CancelledError:
-                if pace:
-                    pace[0].stop()
-                raise
+        try:
+            return await self._beside.run(begin, team=tenant_id)
+        except asyncio.CancelledError:
+            if pace:
+                pace[0].stop()
+            raise
 
     def close(self) -> None:
         """Let the thread go; it ends what it does. The bench may be used again."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
-            self._thread = None
+        self._beside.close()
 
 
 def is_little(given: Any) -> bool:

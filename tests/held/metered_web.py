@@ -1,6 +1,6 @@
 """Marina's application with a meter on its event loop: ``GET /held`` says how long that was held, and begins anew.
 
-``GET /hold`` holds it for a tenth of a second of its processor's time.
+``GET /hold`` holds it for 0.3 s of its processor's time.
 
 A timer of a millisecond tells how late it comes. What counts is that time less what other processes of the machine
 took of it: less what the loop's thread waited for a processor, and no more than this process computed meanwhile, on

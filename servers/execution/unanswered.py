@@ -41,19 +41,19 @@ def host_of(url: str) -> str:
 
 def unanswered(
     refused: OutboundRefused,
-    url: str,
+    asked: str,
     *,
-    what: str,
     repeatable: bool = True,
     following: Mapping[Reason, str] = _NOTHING_MORE,
 ) -> SourceError:
-    """The error for a request to ``what`` that was not answered. ``repeatable``: sending it again does no harm.
+    """The error for a request that was not answered. ``repeatable``: sending it again does no harm.
 
-    ``following`` are sentences on what to do next, beside those that hold for every source.
+    ``asked`` is who did not, and begins the sentence.
+    ``following`` are sentences on what to do next that hold for this one, in place of those for every source.
     """
-    sentence = following.get(refused.reason) or _NEXT.get(refused.reason, "")
+    sentence = following.get(refused.reason, _NEXT.get(refused.reason, ""))
     return SourceError(
-        f"The {what} at {host_of(url)} was asked, but {refused}.{' ' if sentence else ''}{sentence}",
+        f"{asked} was asked, but {refused}.{' ' if sentence else ''}{sentence}",
         code=_CODES[refused.reason],
         data={"reason": refused.reason},
         retryable=refused.reason in _PASSING and (repeatable or refused.unsent),

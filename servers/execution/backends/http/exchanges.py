@@ -185,7 +185,7 @@ async def _send(
                 continue
             if refused.reason == "timeout":
                 refused = OutboundRefused(f"it did not answer within {seconds:g} seconds", "timeout")
-            raise unanswered(refused, url, what="API", repeatable=safe) from None
+            raise unanswered(refused, f"The API at {host_of(url)}", repeatable=safe) from None
         api.stats.statuses[f"{answer.status // 100}xx"] += 1
         api.stats.received_bytes += len(answer.body)
         api.stats.seconds += monotonic() - started

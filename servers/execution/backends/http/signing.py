@@ -134,7 +134,7 @@ class Signer:
                 most_bytes=MAX_TOKEN_ANSWER,
             )
         except OutboundRefused as refused:
-            raise unanswered(refused, settings.token_url, what="token endpoint") from None
+            raise unanswered(refused, f"The token endpoint at {host_of(settings.token_url)}") from None
         try:
             said = read_json(answer.body)
         except BadJson:

@@ -21,7 +21,9 @@ def refused_fault(refused: OutboundRefused, url: str, *, repeatable: bool = True
     }
     if not repeatable:
         following["broken"] = "It may have begun the work: check that before you call again."
-    return unanswered(refused, url, what="MCP server", repeatable=repeatable, following=following)
+    return unanswered(
+        refused, f"The MCP server at {host_of(url)}", repeatable=repeatable, following=following
+    )
 
 
 def status_fault(status: int, url: str) -> SourceError:

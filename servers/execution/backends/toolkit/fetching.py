@@ -18,6 +18,7 @@ from core.outbound_http import Answer, OutboundClient, OutboundRefused, Reason
 from core.strictjson import BadJson, read_json_beside
 from servers.execution.backends.toolkit.values import MAX_RESULT_BYTES, refuse
 from servers.execution.contract import Offered, Operation, Outcome
+from servers.execution.unanswered import unanswered
 
 MAX_URL: Final = 2_048
 MAX_SECONDS: Final = 15.0
@@ -26,22 +27,13 @@ MAX_REDIRECTS: Final = 3
 
 _BOM: Final = b"\xef\xbb\xbf"
 _TYPE: Final = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
-_CODES: Final[Mapping[Reason, str]] = {
-    "unresolved": "source_missing",
-    "denied": "source_denied",
-    "crowded": "source_unreachable",
-    "unreachable": "source_unreachable",
-    "certificate": "source_unreachable",
-    "timeout": "source_timeout",
-    "too_large": "result_too_large",
-}
 _NEXT: Final[Mapping[Reason, str]] = {
-    "unresolved": " Check its spelling.",
-    "denied": " Ask the operator to allow the address, or use another host.",
-    "unreachable": " Check host and port, and whether it is running.",
-    "too_large": " Ask for less of it.",
+    "unresolved": "Check its spelling.",
+    "certificate": "",
+    "timeout": "",
+    "too_large": "Ask for less of it.",
 }
-_PASSING: Final = frozenset[Reason]({"unresolved", "crowded", "unreachable", "timeout", "broken"})
+"""Of a source without settings, and of a host that whoever calls may not know."""
 
 FETCH_JSON: Final = Offered(
     name="fetch_json",
@@ -157,12 +149,7 @@ def _fault(refused: OutboundRefused, url: str) -> InvalidInput | SourceError:
     if refused.reason == "address":
         message = f"The address cannot be fetched: {refused}."
         return InvalidInput(message, errors=[{"path": "url", "message": message}], code="arguments_invalid")
-    return SourceError(
-        f"The server at {_host(url)} was asked, but {refused}.{_NEXT.get(refused.reason, '')}",
-        code=_CODES.get(refused.reason, "source_failed"),
-        data={"reason": refused.reason},
-        retryable=refused.reason in _PASSING,
-    )
+    return unanswered(refused, f"The server at {_host(url)}", following=_NEXT)
 
 
 def _host(url: str) -> str:

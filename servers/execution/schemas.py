@@ -13,6 +13,7 @@ import jsonschema_rs
 from jsonschema_rs import ValidationErrorKind
 
 from core.errors import InvalidInput
+from servers.execution.amounts import holds_more
 
 HIDDEN: Final = "the value"
 """Stands in messages for what the caller sent: a message goes into the log, and the value may be secret."""
@@ -54,14 +55,14 @@ def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[jsonschema
     """Where a value does not fit. Of something large: what is wrong near its beginning, or else the first fault; or
     nothing, where even that would take long. Of a value that fits there is none.
     """
-    if not _holds_more(value, _MOST_SEARCHED):
+    if not holds_more(value, _MOST_SEARCHED):
         return list(validator.iter_errors(value))
     if validator.is_valid(value):
         return []
     beginning = _Beginning()
     taken = beginning.of(value, ())
     faults = [fault for fault in validator.iter_errors(taken) if beginning.tells(fault)]
-    if not faults and not _holds_more(value, _MOST_LOOKED_AT):
+    if not faults and not holds_more(value, _MOST_LOOKED_AT):
         try:
             validator.validate(value)
         except jsonschema_rs.ValidationError as first:
@@ -108,19 +109,6 @@ def _is_conditional(path: Iterable[str | int]) -> bool:
             return True
         if step in _NAMED:
             next(steps, None)
-    return False
-
-
-def _holds_more(value: Any, most: int) -> bool:
-    """Whether there are more values in it. Looks at no more than that."""
-    waiting, left = [value], most
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict | list):
-            left -= len(item)
-            if left < 0:
-                return True
-            waiting.extend(item.values() if isinstance(item, dict) else item)
     return False
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from core.beside import Beside
 from core.errors import SourceError
+from servers.execution.amounts import holds_more
 
 T = TypeVar("T")
 
@@ -88,16 +89,4 @@ class Bench:
 
 def is_little(given: Any) -> bool:
     """Whether a JSON value is small enough to work on at once. Looks at no more of it than that takes."""
-    waiting, left, characters = [given], MAX_AT_ONCE, MAX_CHARACTERS_AT_ONCE
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict | list):
-            left -= len(item)
-            if left < 0:
-                return False
-            waiting.extend(item.values() if isinstance(item, dict) else item)
-        elif isinstance(item, str):
-            characters -= len(item)
-            if characters < 0:
-                return False
-    return True
+    return not holds_more(given, MAX_AT_ONCE, characters=MAX_CHARACTERS_AT_ONCE)

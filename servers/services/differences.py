@@ -49,10 +49,9 @@ class Difference:
     ends: Sequence[str] = ()
 
 
-def fingerprint_of(differences: Iterable[Difference]) -> str:
-    """The same for the same differences: says which ones somebody was shown."""
-    told = [[each.kind, each.tool, list(each.words), each.breaking, list(each.ends)] for each in differences]
-    return hashlib.sha256(orjson.dumps(told)).hexdigest()
+def fingerprint_of(told: Iterable[Any]) -> str:
+    """The same for the same differences, or changes of a plan: says which ones somebody was shown."""
+    return hashlib.sha256(orjson.dumps(list(told), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def diff_tools(before: Iterable[Offered], after: Iterable[Offered]) -> list[Difference]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-import orjson
-
 from servers.services.configuration.form import KEPT, SECTIONS
+from servers.services.differences import fingerprint_of
 
 Action = Literal["create", "change", "delete"]
 States = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -56,17 +54,7 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """Says which plan this is."""
-        told = [
-            [
-                each.action,
-                each.what,
-                each.name,
-                [[f.path, f.before, f.after] for f in each.fields],
-                list(each.notes),
-            ]
-            for each in self.changes
-        ]
-        return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return fingerprint_of(self.changes)
 
     def count(self, action: Action) -> int:
         """How many of the changes are such."""

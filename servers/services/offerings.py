@@ -124,8 +124,7 @@ def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refr
 
 
 def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *, caller: Caller) -> None:
-    rows = Tool.objects.filter(source=source).select_related("source", "current")
-    present = {tool.name: tool for tool in rows}
+    present = {tool.name: tool for tool in source.tools.select_related("current")}
     offered = {each.name: each for each in tools_of(source, offering)}
     new: list[Offered] = []
     gone = [tool for name, tool in present.items() if tool.brought and name not in offered]

@@ -69,7 +69,7 @@ def own_tools(source: DataSource) -> list[str]:
     """Names of the tools on this source that the team made itself; of a kind that is gone, none are known."""
     if find_kind(source.kind) is None:
         return []
-    tools = Tool.objects.filter(source=source, brought=False).select_related("source", "current")
+    tools = source.tools.filter(brought=False).select_related("current")
     return [tool.name for tool in tools if tool.current is not None and not came_with_source(tool)]
 
 

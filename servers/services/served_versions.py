@@ -131,9 +131,9 @@ def served_name(served: ServedVersion) -> str:
     return alias_of(tool, served.version.number) if served.use == Use.BESIDE else tool
 
 
-def ending_with(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+def ending_with(tools: Sequence[Tool] | QuerySet[Tool]) -> list[dict[str, Any]]:
     """What servers offer of tools that are about to go, as the log has it. In the scope that is open."""
-    return [shown_served(each) for each in _rows().filter(tool__in=tools)] if tools else []
+    return [shown_served(each) for each in _rows().filter(tool__in=tools)]
 
 
 def ending_words(served: ServedVersion) -> str:

@@ -19,7 +19,7 @@ from core.errors import Conflict, InvalidInput, MarinaError, NotFound, SourceErr
 from core.loop import run_async
 from core.sealing import sealer
 from servers.execution.contract import Backend, Health, Offering, Source
-from servers.models import DataSource, ServerSource, Tool
+from servers.models import DataSource, ServerSource
 from servers.services.aliases import require_no_alias
 from servers.services.bounds import check_name, check_prefix
 from servers.services.changes import publish_change
@@ -246,8 +246,7 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
                 code="source_in_use",
                 data={"made": made},
             )
-        ended = ending_with(list(Tool.objects.filter(source=source)))
-        before = {**_shown(source), **names_on(source), **_ended(ended)}
+        before = {**_shown(source), **names_on(source), **_ended(ending_with(source.tools.all()))}
         source.delete()
         publish_change(caller.tenant_id)
         record_change("source.deleted", caller=caller, before=before)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from servers.execution.contract import Offered, Operation
-from servers.models import DataSource, Prompt, Resource, ServedVersion, Tool
+from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.differences import Difference, Words, diff_tools, diff_words
 from servers.services.kinds import find_kind
-from servers.services.served_versions import ending_words
+from servers.services.served_versions import ending_words, served_rows
 
 _GOING: Final = ("removed", "renamed")
 """What is kept of neither: a tool of another name is another tool."""
@@ -51,8 +51,7 @@ class Standing:
 def standing_on(source: DataSource) -> Standing:
     """What came with a source, and which versions of it servers offer otherwise."""
     served: dict[str, list[str]] = {}
-    rows = ServedVersion.objects.filter(tool__source=source, tool__brought=True)
-    for row in rows.select_related("server", "tool", "version"):
+    for row in served_rows().filter(tool__source=source, tool__brought=True):
         served.setdefault(row.tool.name, []).append(ending_words(row))
     return Standing(brought_tools(source), brought_words(source), served)
 

@@ -55,7 +55,7 @@ def list_served_of(tool_id: UUID, *, caller: Caller) -> list[ServedVersion]:
 
 def _seen_by(caller: Caller) -> QuerySet[ServedVersion]:
     """Less what a narrowed key is kept from."""
-    rows, tools, servers = _rows(), tools_left(caller), servers_left(caller)
+    rows, tools, servers = served_rows(), tools_left(caller), servers_left(caller)
     if tools is not None:
         rows = rows.filter(tool__name__in=tools)
     return rows if servers is None else rows.filter(server__slug__in=servers)
@@ -114,7 +114,7 @@ def stop_serving(server_id: UUID, served_id: UUID, *, caller: Caller) -> None:
     caller.require(Action.SERVERS_CHANGE)
     with tenant_scope(caller.tenant_id):
         server = locked_server(server_id, caller)
-        served = _rows().filter(server=server, pk=served_id).first()
+        served = served_rows().filter(server=server, pk=served_id).first()
         if served is None:
             raise NotFound("This server has no such version of a tool.", code="served_not_found")
         # A key that is narrowed to other tools ends nothing of this one's.
@@ -133,7 +133,7 @@ def served_name(served: ServedVersion) -> str:
 
 def ending_with(tools: Sequence[Tool] | QuerySet[Tool]) -> list[dict[str, Any]]:
     """What servers offer of tools that are about to go, as the log has it. In the scope that is open."""
-    return [shown_served(each) for each in _rows().filter(tool__in=tools)]
+    return [shown_served(each) for each in served_rows().filter(tool__in=tools)]
 
 
 def ending_words(served: ServedVersion) -> str:
@@ -161,7 +161,8 @@ def shown_served(served: ServedVersion) -> dict[str, Any]:
     return shown
 
 
-def _rows() -> QuerySet[ServedVersion]:
+def served_rows() -> QuerySet[ServedVersion]:
+    """All of the team's, each with its server, tool and version. In the scope that is open."""
     return ServedVersion.objects.select_related("server", "tool", "version")
 
 
@@ -225,7 +226,7 @@ def _credentials(given: object) -> list[UUID]:
 
 
 def _present(server: Server, tool: Tool, version: ToolVersion, use: str) -> ServedVersion | None:
-    rows = _rows().filter(server=server, tool=tool, use=use)
+    rows = served_rows().filter(server=server, tool=tool, use=use)
     return (rows.filter(version=version) if use == Use.BESIDE else rows).first()
 
 

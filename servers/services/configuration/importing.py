@@ -188,9 +188,10 @@ def _brought_names(state: State) -> dict[str, dict[str, set[str]]]:
 def _ended(before: State, after: State) -> dict[str, list[str]]:
     """Sentences on what servers that stay had set for tools that go, by the names of their sources."""
     stays = {row.pk for row in after.served}
+    names = {row.pk: name for name, row in before.sources.items()}
     sentences: dict[str, list[str]] = {}
     for row in before.served:
         if row.pk not in stays and row.server.slug in after.servers:
             told = f"Of {row.tool.name}: {ending_words(row)}"
-            sentences.setdefault(row.tool.source.name, []).append(told)
+            sentences.setdefault(names[row.tool.source_id], []).append(told)
     return sentences

@@ -17,6 +17,7 @@ from servers.services.offerings import tools_of
 from servers.services.on_source import came_with_source
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
+from servers.services.served_versions import served_rows
 from servers.services.servers import list_servers
 from servers.services.sources import execution_source, list_sources
 from servers.services.tools import compile_tool, current_of, is_published, list_tools
@@ -66,7 +67,7 @@ def load_state(*, caller: Caller) -> State:
         resources={row.uri: row for row in list_resources(caller=caller)},
         prompts={row.name: row for row in list_prompts(caller=caller)},
         servers={row.slug: row for row in list_servers(caller=caller)},
-        served=list(ServedVersion.objects.select_related("server", "tool__source", "version")),
+        served=list(served_rows()),
     )
 
 

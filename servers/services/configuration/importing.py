@@ -132,8 +132,7 @@ def _wanted(
     file: File, given: Mapping[str, Mapping[str, Any]], caller: Caller
 ) -> tuple[dict[str, Wanted], list[Fault]]:
     """The settings of each source of the file. Outside of any transaction: documents may be fetched."""
-    with tenant_scope(caller.tenant_id):
-        rows = load_state(caller=caller).sources
+    rows = {row.name: row for row in list_sources(caller=caller)}
     wanted: dict[str, Wanted] = {}
     faults: list[Fault] = []
     for name, entry in file.entries("sources").items():

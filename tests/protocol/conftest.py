@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 import uvicorn
 from django.conf import settings
+from mcp import Client
 
 from config.web import make_server
 from core.loop import run_async
@@ -27,6 +28,7 @@ from tests.oauth.program import Program
 from tests.plainkind import add_kinds
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol import talker as talking
+from tests.protocol.officialclient import connected
 from tests.protocol.probe import KIND, ProbeBackend
 from tests.protocol.talker import TalkerBackend
 from tests.protocol.tally import TallyBackend
@@ -186,6 +188,13 @@ def talkers(hear_all: HearAll) -> Team:
 def talk(port: int, talkers: Team) -> Endpoint:
     """The URL of the team of talkers with a key that may do all that clients do."""
     return Endpoint(port, f"/mcp/{talkers.slug}", talkers.key(*ALL_SCOPES))
+
+
+@pytest.fixture(params=["2026-07-28", "legacy"])
+async def client(request: pytest.FixtureRequest, access: Endpoint) -> AsyncIterator[Client]:
+    """The official client, in each era, of the server that a test's module has as ``access``."""
+    async with connected(access, request.param) as client:
+        yield client
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,12 +43,6 @@ def take_over(port: int, yard: str, token: str) -> Endpoint:
 @pytest.fixture(scope="module")
 def access(port: int, yard: str) -> Endpoint:
     return take_over(port, yard, TOKEN)
-
-
-@pytest.fixture(params=["2026-07-28", "legacy"])
-async def client(request: Any, access: Endpoint) -> AsyncIterator[Client]:
-    async with connected(access, request.param) as client:
-        yield client
 
 
 async def test_every_operation_is_a_tool_in_fastapis_own_words(client: Client) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -13,7 +12,6 @@ from servers.services.sources import create_source
 from servers.services.tools import create_tool
 from tests.factories import make_team
 from tests.farside import FarSide, far_side, reply
-from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -49,12 +47,6 @@ def access(port: int, api: FarSide) -> Endpoint:
     create_tool("tide", "sea", "http", DEFINITION, "Tide", "The tide at a station", caller=team.owner)
     key = team.key("tools:read", "tools:execute", "resources:read")
     return Endpoint(port, f"/mcp/{team.slug}", key)
-
-
-@pytest.fixture(params=["2026-07-28", "legacy"])
-async def client(request: Any, access: Endpoint) -> AsyncIterator[Client]:
-    async with connected(access, request.param) as client:
-        yield client
 
 
 async def test_tools_and_resources_of_two_sources_stand_side_by_side(client: Client) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
-
 import pytest
 from mcp import Client
 
 from servers.services.sources import create_source
 from tests.factories import Team, make_team
-from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 
 pytestmark = pytest.mark.anyio
@@ -33,12 +29,6 @@ def managed(port: int) -> Team:
 @pytest.fixture(scope="module")
 def access(port: int, managed: Team) -> Endpoint:
     return Endpoint(port, f"/mcp/{managed.slug}", managed.key("tools:read", "tools:execute"))
-
-
-@pytest.fixture(params=["2026-07-28", "legacy"])
-async def client(request: Any, access: Endpoint) -> AsyncIterator[Client]:
-    async with connected(access, request.param) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

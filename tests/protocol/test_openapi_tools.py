@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -12,7 +11,6 @@ from mcp import Client
 from servers.services.sources import create_source
 from tests.factories import make_team
 from tests.farside import FarSide, far_side, reply
-from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
 from tests.servers.execution.http.openapi.shop import FASTAPI_LIKE
 
@@ -39,12 +37,6 @@ def access(port: int, api: FarSide) -> Endpoint:
     settings = {"openapi": FASTAPI_LIKE, "base_url": f"{api.origin}/api", "allow_writes": True}
     create_source("orders", "http", settings, caller=team.owner)
     return Endpoint(port, f"/mcp/{team.slug}", team.key("tools:read", "tools:execute"))
-
-
-@pytest.fixture(params=["2026-07-28", "legacy"])
-async def client(request: Any, access: Endpoint) -> AsyncIterator[Client]:
-    async with connected(access, request.param) as client:
-        yield client
 
 
 async def test_operations_are_listed_as_tools(client: Client) -> None:

@@ -1,6 +1,6 @@
 // Fields for values: of an argument, a condition, the result. Each has a button that offers what may be referred to.
-import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
-import { type Editing, type Place, find, judge, newId, put } from "./parts";
+import { type Json, type JsonObject, readJson, writeJson } from "./json";
+import { type Editing, type Place, find, newId, put, readJudged } from "./parts";
 import { readAs, shownAs, writingOf } from "./values";
 
 export interface ValueField {
@@ -46,14 +46,8 @@ export function drawValue(host: HTMLElement, field: ValueField, place: Place, ed
   pick.setAttribute("aria-label", `Pick a value for ${field.label}`);
   pick.addEventListener("click", () => editing.pick(control, place.step));
   control.addEventListener("input", () => {
-    try {
-      field.set(readAs(control.value, writing));
-      judge(control, "");
-      editing.typed();
-    } catch (fault) {
-      if (!(fault instanceof BadJson)) throw fault;
-      judge(control, `It is not JSON: ${fault.message}. A text that begins so is written in quotes.`);
-    }
+    const read = (): void => field.set(readAs(control.value, writing));
+    if (readJudged(control, read, " A text that begins so is written in quotes.")) editing.typed();
   });
 }
 
@@ -107,13 +101,6 @@ export function drawJson(host: HTMLElement, get: () => Json, set: (value: Json) 
   control.rows = Math.min(Math.max(control.value.split("\n").length, 3), 16);
   find(host, "label").setAttribute("for", control.id);
   control.addEventListener("input", () => {
-    try {
-      set(readJson(control.value));
-      judge(control, "");
-      editing.typed();
-    } catch (fault) {
-      if (!(fault instanceof BadJson)) throw fault;
-      judge(control, `It is not JSON: ${fault.message}.`);
-    }
+    if (readJudged(control, () => set(readJson(control.value)))) editing.typed();
   });
 }

@@ -1,7 +1,7 @@
 // Draws the inputs of a definition, its parameters, as rows. What a row has no control for stays, as JSON.
 import { drawJson } from "./fields";
 import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
-import { type Control, type Editing, find, judge, newId, put } from "./parts";
+import { type Control, type Editing, find, judge, newId, put, readJudged } from "./parts";
 import { type Writing, readAs, shownAs, writingOf } from "./values";
 
 const TYPES = ["string", "integer", "number", "boolean", "array", "object"];
@@ -136,14 +136,7 @@ function bindRow(spec: JsonObject, part: <E extends Control>(which: string) => E
   };
   showDefault();
   fallback.addEventListener("input", () => {
-    try {
-      put(spec, "default", readAs(fallback.value, writing));
-      judge(fallback, "");
-    } catch (fault) {
-      if (!(fault instanceof BadJson)) throw fault;
-      judge(fallback, `It is not JSON: ${fault.message}.`);
-      return;
-    }
+    if (!readJudged(fallback, () => put(spec, "default", readAs(fallback.value, writing)))) return;
     // What has a default need not be given.
     if (spec.has("default") && spec.get("required") === true) spec.delete("required");
     showNeed();
@@ -155,19 +148,15 @@ function bindRow(spec: JsonObject, part: <E extends Control>(which: string) => E
     const fold = rest.closest("details");
     if (fold) fold.open = true;
   }
+  const readRest = (): void => {
+    const value = rest.value.trim() === "" ? new Map<string, Json>() : readJson(rest.value);
+    if (!(value instanceof Map)) throw new BadJson("an object is expected");
+    const own = [...value.keys()].find((member) => SHOWN.includes(member));
+    if (own !== undefined) throw new BadJson(`${own} has a field of its own`);
+    for (const member of [...spec.keys()]) if (!SHOWN.includes(member) && !value.has(member)) spec.delete(member);
+    for (const [member, each] of value) spec.set(member, each);
+  };
   rest.addEventListener("input", () => {
-    try {
-      const value = rest.value.trim() === "" ? new Map<string, Json>() : readJson(rest.value);
-      if (!(value instanceof Map)) throw new BadJson("an object is expected");
-      const own = [...value.keys()].find((member) => SHOWN.includes(member));
-      if (own !== undefined) throw new BadJson(`${own} has a field of its own`);
-      for (const member of [...spec.keys()]) if (!SHOWN.includes(member) && !value.has(member)) spec.delete(member);
-      for (const [member, each] of value) spec.set(member, each);
-      judge(rest, "");
-      editing.typed();
-    } catch (fault) {
-      if (!(fault instanceof BadJson)) throw fault;
-      judge(rest, `It is not JSON: ${fault.message}.`);
-    }
+    if (readJudged(rest, readRest)) editing.typed();
   });
 }

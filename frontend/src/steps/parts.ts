@@ -1,5 +1,5 @@
 // What the list of steps is drawn with: copies of templates, controls with labels, and what all parts of it share.
-import type { Json, JsonObject } from "./json";
+import { BadJson, type Json, type JsonObject } from "./json";
 import type { Known } from "./scope";
 import type { Tools } from "./tools";
 
@@ -90,4 +90,17 @@ export function judge(control: HTMLInputElement | HTMLTextAreaElement, words: st
   told.setAttribute("role", "alert");
   told.textContent = words;
   field.append(told);
+}
+
+/** Does what reads a control. Where that is not JSON, says so there, and does nothing else; whether it was read. */
+export function readJudged(control: HTMLInputElement | HTMLTextAreaElement, read: () => void, more = ""): boolean {
+  try {
+    read();
+  } catch (fault) {
+    if (!(fault instanceof BadJson)) throw fault;
+    judge(control, `It is not JSON: ${fault.message}.${more}`);
+    return false;
+  }
+  judge(control, "");
+  return true;
 }

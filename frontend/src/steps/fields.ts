@@ -1,6 +1,6 @@
 // Fields for values: of an argument, a condition, the result. Each has a button that offers what may be referred to.
 import { type Json, type JsonObject, readJson, writeJson } from "./json";
-import { type Editing, type Place, find, newId, put, readJudged } from "./parts";
+import { type Editing, type Place, find, label, newId, put, readJudged } from "./parts";
 import { readAs, shownAs, writingOf } from "./values";
 
 export interface ValueField {
@@ -28,9 +28,8 @@ export function drawValue(host: HTMLElement, field: ValueField, place: Place, ed
   const text = shownAs(value, writing);
   const control = controlFor(find<HTMLInputElement>(host, "[data-control]"), field, text);
   control.value = text;
-  control.id = newId();
+  label(control);
   if (field.placeholder) control.placeholder = field.placeholder;
-  find(host, "label").setAttribute("for", control.id);
   find(host, "[data-label]").textContent = field.label;
   const asJson = field.type === "string" && writing === "json" ? "as JSON" : "";
   find(host, "[data-note]").textContent = [field.note, asJson].filter(Boolean).join(", ");
@@ -97,9 +96,8 @@ export function drawJson(host: HTMLElement, get: () => Json, set: (value: Json) 
   host.append(editing.copy("json"));
   const control = find<HTMLTextAreaElement>(host, "textarea");
   control.value = writeJson(get());
-  control.id = newId();
+  label(control);
   control.rows = Math.min(Math.max(control.value.split("\n").length, 3), 16);
-  find(host, "label").setAttribute("for", control.id);
   control.addEventListener("input", () => {
     if (readJudged(control, () => set(readJson(control.value)))) editing.typed();
   });

@@ -1,7 +1,7 @@
 // Draws the inputs of a definition, its parameters, as rows. What a row has no control for stays, as JSON.
 import { drawJson } from "./fields";
 import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
-import { type Control, type Editing, find, judge, newId, put, readJudged } from "./parts";
+import { type Control, type Editing, find, judge, label, put, readJudged } from "./parts";
 import { type Writing, readAs, shownAs, writingOf } from "./values";
 
 const TYPES = ["string", "integer", "number", "boolean", "array", "object"];
@@ -48,8 +48,7 @@ function drawInput(
   row.setAttribute("aria-label", `Input ${name}`);
   const part = <E extends Control>(which: string): E => {
     const control = find<E>(row, `[data-part="${which}"]`);
-    control.id = newId();
-    find(control.parentElement ?? row, "label").setAttribute("for", control.id);
+    label(control);
     return control;
   };
   const remove = find(row, "[data-remove-input]");

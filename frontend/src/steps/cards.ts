@@ -28,12 +28,6 @@ interface StepList {
   optional?: boolean;
 }
 
-const ADDED: Readonly<Record<string, string>> = {
-  [CALL]: "call",
-  condition: "condition",
-  loop: "loop",
-  parallel: "parallel",
-};
 const MOST_BRANCHES = 20;
 
 export function drawSteps(host: HTMLElement, steps: StepList, editing: Editing): void {
@@ -63,7 +57,7 @@ function drawList(
   for (const type of editing.types) {
     const copy = editing.copy("add");
     const button = find(copy, "button");
-    const named = editing.types.length === 1 ? "Add step" : `Add ${ADDED[type] ?? type}`;
+    const named = editing.types.length === 1 ? "Add step" : `Add ${type === CALL ? "call" : type}`;
     find(copy, "[data-words]").textContent = named;
     button.setAttribute("aria-label", before ? `${named} to ${words}` : named);
     button.dataset["type"] = type;
@@ -152,7 +146,7 @@ function startActions(card: HTMLElement, number: string, standing: Standing, edi
       index > 0,
       () => {
         const told = `Step ${number} is step ${named(index - 1)} now.`;
-        editing.change(() => void moveStep(list, index, -1), told, place(index - 1), "[data-act=up]");
+        editing.change(() => moveStep(list, index, -1), told, place(index - 1), "[data-act=up]");
       },
     ],
     down: [
@@ -160,7 +154,7 @@ function startActions(card: HTMLElement, number: string, standing: Standing, edi
       index < list.length - 1,
       () => {
         const told = `Step ${number} is step ${named(index + 1)} now.`;
-        editing.change(() => void moveStep(list, index, 1), told, place(index + 1), "[data-act=down]");
+        editing.change(() => moveStep(list, index, 1), told, place(index + 1), "[data-act=down]");
       },
     ],
     duplicate: [

@@ -95,13 +95,12 @@ export function listIn(holder: JsonObject, member: string): Json[] {
   return made;
 }
 
-/** Moves an item of a list by one place; whether there was room. */
-export function moveStep(list: Json[], at: number, by: -1 | 1): boolean {
+/** Moves an item of a list by one place, where there is room. */
+export function moveStep(list: Json[], at: number, by: -1 | 1): void {
   const [step, other] = [list[at], list[at + by]];
-  if (step === undefined || other === undefined) return false;
+  if (step === undefined || other === undefined) return;
   list[at] = other;
   list[at + by] = step;
-  return true;
 }
 
 export function duplicateStep(list: Json[], at: number): void {
@@ -151,7 +150,7 @@ function actionOf(step: JsonObject): string {
 
 const SIGNS: Readonly<Record<string, string>> = { eq: "=", ne: "≠", gt: ">", lt: "<", gte: "≥", lte: "≤" };
 
-export function conditionWords(condition: Json | undefined): string {
+function conditionWords(condition: Json | undefined): string {
   if (!(condition instanceof Map)) return "…";
   for (const [member, word] of [
     ["all", " and "],

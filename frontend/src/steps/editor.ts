@@ -4,7 +4,6 @@ import { drawSteps } from "./cards";
 import { CALL, countSteps, typeOf, whyNoList } from "./definition";
 import {
   type Fault,
-  clearFaults,
   controlOf,
   faultWords,
   placeFaults,
@@ -18,7 +17,7 @@ import { drawInputs } from "./inputs";
 import { BadJson, type Json, type JsonObject, readJson, writeJson } from "./json";
 import { type Editing, find } from "./parts";
 import { openPicker } from "./picker";
-import { type Known, knownAt } from "./scope";
+import { knownAt } from "./scope";
 import { Tools } from "./tools";
 
 const MOST_UNDONE = 50;
@@ -94,10 +93,6 @@ class StepsEditor implements Editing {
     this.focus(at, focus);
   }
 
-  known(step: Json): Known[] {
-    return knownAt(this.definition).get(step) ?? [];
-  }
-
   pick(control: HTMLInputElement | HTMLTextAreaElement, step: Json): void {
     const at = control.closest<HTMLElement>("[data-at]")?.dataset["at"] ?? "";
     // Arguments that came to be known in the meantime have been drawn again.
@@ -105,7 +100,8 @@ class StepsEditor implements Editing {
       const again = placeOf(this.list, at)?.querySelector<HTMLInputElement>("[data-control]");
       return control.isConnected ? control : (again ?? control);
     };
-    openPicker(find<HTMLDialogElement>(this.root, "[data-picker]"), now, this.known(step), this.tools);
+    const known = knownAt(this.definition).get(step) ?? [];
+    openPicker(find<HTMLDialogElement>(this.root, "[data-picker]"), now, known, this.tools);
   }
 
   /** Shows the faults where they belong, and, of a form that was refused, all of them above. */
@@ -113,7 +109,6 @@ class StepsEditor implements Editing {
     const above = find(this.root, "[data-faults-left]");
     above.hidden = true;
     if (!this.isList) return;
-    clearFaults(this.list);
     placeFaults(this.list, this.faults);
     if (!this.refused || this.faults.length === 0) return;
     above.hidden = false;

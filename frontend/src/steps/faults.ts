@@ -40,7 +40,7 @@ export function placeFaults(root: HTMLElement, faults: readonly Fault[]): void {
   }
 }
 
-export function clearFaults(root: HTMLElement): void {
+function clearFaults(root: HTMLElement): void {
   for (const told of root.querySelectorAll<HTMLElement>(".placed-fault")) {
     const control = controlOf(told.parentElement);
     const described = (control?.getAttribute("aria-describedby") ?? "").split(" ").filter((id) => id && id !== told.id);

@@ -1,6 +1,5 @@
 // What the list of steps is drawn with: copies of templates, controls with labels, and what all parts of it share.
 import { BadJson, type Json, type JsonObject } from "./json";
-import type { Known } from "./scope";
 import type { Tools } from "./tools";
 
 export type Control = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;
@@ -24,9 +23,7 @@ export interface Editing {
    * It waits for what was typed and is not JSON yet, but in `gone`: what it takes away.
    */
   change(act: () => void, words: string, at: string, focus: string, gone?: HTMLElement): void;
-  /** The values that a step may refer to; of the definition itself, its result. */
-  known(step: Json): Known[];
-  /** Lets a value be picked for a control. */
+  /** Lets a value that the step may refer to be picked for a control; of the definition itself, its result. */
   pick(control: HTMLInputElement | HTMLTextAreaElement, step: Json): void;
   /** Puts faults where they belong, after a part was drawn again. */
   tell(): void;

@@ -13,12 +13,16 @@ interface Held {
   set: (condition: Json | undefined) => void;
 }
 
+function isSeveral(kind: string): boolean {
+  return kind === "all" || kind === "any";
+}
+
 /** What kind of condition it is: an operator, `all`, `any`, `not`; empty where there is no form for it. */
 function kindOf(condition: Json | undefined): string {
   if (!(condition instanceof Map)) return "";
-  const [only] = condition.keys();
-  if (condition.size === 1 && (only === "all" || only === "any")) return Array.isArray(condition.get(only)) ? only : "";
-  if (condition.size === 1 && only === "not") return "not";
+  const [only = ""] = condition.size === 1 ? condition.keys() : [];
+  if (isSeveral(only)) return Array.isArray(condition.get(only)) ? only : "";
+  if (only === "not") return only;
   const operator = condition.get("operator");
   if (typeof operator !== "string" || ![...TWO, ...ONE].includes(operator)) return "";
   const mine = ["left", "operator", "right"];
@@ -49,7 +53,7 @@ export function drawCondition(host: HTMLElement, words: string, held: Held, plac
     select.value = kind;
     editing.change(() => held.set(turned), "", `${place.at}.operator`, "select");
   });
-  if (kind === "all" || kind === "any") drawSeveral(host, condition, kind, place, editing);
+  if (isSeveral(kind)) drawSeveral(host, condition, kind, place, editing);
   else if (kind === "not") {
     const inner = addInner(host);
     const within = { get: () => condition.get("not"), set: (value: Json | undefined) => put(condition, "not", value) };
@@ -109,11 +113,11 @@ function addInner(host: HTMLElement): HTMLElement {
 
 /** The condition as another kind, with as much of it as that kind has. */
 function turn(condition: JsonObject, from: string, to: string): JsonObject {
-  const several = (kind: string): boolean => kind === "all" || kind === "any";
-  if (several(to) && several(from)) return new Map([[to, condition.get(from) ?? []]]);
-  if (several(to)) return new Map<string, Json>([[to, [from === "not" ? (condition.get("not") ?? null) : condition]]]);
+  if (isSeveral(to) && isSeveral(from)) return new Map([[to, condition.get(from) ?? []]]);
+  const whole = from === "not" ? (condition.get("not") ?? null) : condition;
+  if (isSeveral(to)) return new Map<string, Json>([[to, [whole]]]);
   if (to === "not") return new Map([["not", condition]]);
-  const held = several(from) ? condition.get(from) : from === "not" ? condition.get("not") : condition;
+  const held = isSeveral(from) ? condition.get(from) : whole;
   const [first] = Array.isArray(held) ? held : [held];
   const isComparison = first instanceof Map && kindOf(first) !== "" && first.has("operator");
   const turned: JsonObject = new Map(isComparison ? first : newComparison());

@@ -185,8 +185,10 @@ def source_refresh(request: HttpRequest, caller: Caller, source_id: UUID) -> Htt
         try:
             done = refresh_source(source_id, fingerprint=seen, caller=caller)
         except Conflict as fault:
+            if fault.code != "differences_moved":
+                raise
             found = preview_refresh(source_id, caller=caller)
-            if fault.code != "differences_moved" or not found.differences:
+            if not found.differences:
                 raise
             return _differences(request, caller, row, found, f"Nothing was changed. {fault.message}")
     except (Conflict, InvalidInput, SourceError) as fault:

@@ -13,8 +13,8 @@ _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS: Final = frozenset("\u200c\u200d")
 """Needed to write Persian, Hindi and composed emoji; they change no reading order."""
 _LINES: Final = frozenset("\n\r\t")
-_FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
-"""Letters by category, and yet nothing is seen of them."""
+_FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5\u180b\u180c\u180d\u180f\ufffc")
+"""Letters, marks and symbols by category, and yet nothing is seen of them."""
 _WORDS: Final = frozenset({"description", "title", "$comment"})
 
 

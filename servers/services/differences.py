@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Final, Literal
 
 import orjson
@@ -51,7 +51,8 @@ class Difference:
 
 def fingerprint_of(told: Iterable[Any]) -> str:
     """The same for the same differences, or changes of a plan: says which ones somebody was shown."""
-    return hashlib.sha256(orjson.dumps(list(told), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    values = [astuple(each) for each in told]
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def diff_tools(before: Iterable[Offered], after: Iterable[Offered]) -> list[Difference]:

@@ -15,6 +15,7 @@ from core.sealing import sealer
 from servers.models import ServedVersion, Server, Tool, ToolVersion
 from servers.services.aliases import read_alias
 from servers.services.decisions import CHECKS
+from servers.services.reach import offers_source
 from servers.services.surfaces import Surface, SurfaceTool, load_surface
 from servers.services.validators import find_fault
 from servers.services.visibility import require_audience, require_server
@@ -230,7 +231,7 @@ def _why_not(tool: Tool, server: Server) -> str:
     """Why a server offers no version of a tool; empty where it could."""
     if not tool.enabled:
         return "The tool is switched off."
-    if not server.offers_all and not server.sources.filter(pk=tool.source_id).exists():
+    if not offers_source(server, tool.source_id):
         return f"The server does not offer the data source {tool.source.name}, which the tool stands on."
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeVar
+from uuid import UUID
 
 from django.db.models import Model, QuerySet
 
@@ -28,6 +29,11 @@ def offered_by(server: Server, rows: QuerySet[M]) -> QuerySet[M]:
     """Those of ``rows`` (tools, resources or prompts) that the server offers: what is switched on of its sources."""
     rows = rows.filter(enabled=True)
     return rows if server.offers_all else rows.filter(source__in=server.sources.all())
+
+
+def offers_source(server: Server, source_id: UUID) -> bool:
+    """Whether the server offers what comes of this source."""
+    return server.offers_all or server.sources.filter(pk=source_id).exists()
 
 
 def offered_tools(server: Server) -> QuerySet[Tool]:

@@ -17,6 +17,7 @@ from servers.services.aliases import alias_of
 from servers.services.bounds import check_name
 from servers.services.canaries import MAX_CANARIES
 from servers.services.changes import publish_change
+from servers.services.reach import offers_source
 from servers.services.servers import find_server, locked_server
 from servers.services.tool_versions import find_version
 from servers.services.tools import find_tool, find_tool_named, locked_tool
@@ -167,7 +168,7 @@ def served_rows() -> QuerySet[ServedVersion]:
 
 
 def _require_offered(server: Server, tool: Tool) -> None:
-    if not server.offers_all and not server.sources.filter(pk=tool.source_id).exists():
+    if not offers_source(server, tool.source_id):
         refuse(
             "tool",
             f"stands on the data source {tool.source.name}, which the server {server.slug} does not offer. Let it "

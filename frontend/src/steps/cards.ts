@@ -5,7 +5,6 @@ import {
   CALL,
   duplicateStep,
   hasForm,
-  listIn,
   moveStep,
   newComparison,
   newStep,
@@ -15,45 +14,47 @@ import {
 import { drawJson, drawMember } from "./fields";
 import type { Json, JsonObject } from "./json";
 import { type Editing, bindText, find, label, newId, put } from "./parts";
-import { stepNumber } from "./scope";
+import { branchNumber, numbersWithin, stepNumber } from "./scope";
 
-/** A list of steps in its holder. Where it is empty and `optional`, the holder does not have it. */
-interface StepList {
-  holder: JsonObject;
-  member: string;
+/** Where a list of steps stands, and what it is called. */
+interface Standing {
   at: string;
   /** What its steps' numbers begin with. */
   before: string;
   label: string;
+}
+
+/** A list of steps in its holder. Where it is empty and `optional`, the holder does not have it. */
+interface Holding extends Standing {
+  holder: JsonObject;
+  member: string;
   optional?: boolean;
+}
+
+interface StepList extends Standing {
+  list: Json[];
+  /** What follows where a step was added or removed. */
+  keep: () => void;
 }
 
 const MOST_BRANCHES = 20;
 
-export function drawSteps(host: HTMLElement, steps: StepList, editing: Editing): void {
-  const held = steps.holder.get(steps.member);
-  if (held !== undefined && !Array.isArray(held)) return;
-  drawList(host, held ?? [], () => listIn(steps.holder, steps.member), steps, editing);
+export function drawSteps(host: HTMLElement, steps: Holding, editing: Editing): void {
+  const { holder, member, optional } = steps;
+  const list = holder.get(member) ?? [];
+  if (!Array.isArray(list)) return;
+  const keep = (): void => put(holder, member, optional && list.length === 0 ? undefined : list);
+  drawList(host, { ...steps, list, keep }, editing);
 }
 
-function drawList(
-  host: HTMLElement,
-  list: Json[],
-  made: () => Json[],
-  { holder, member, at, before, label: words, optional }: StepList,
-  editing: Editing,
-): void {
+function drawList(host: HTMLElement, steps: StepList, editing: Editing): void {
+  const { list, at, before, label: words, keep } = steps;
   host.replaceChildren(editing.copy("steps"));
   const frame = find(host, ".steps-list");
   frame.dataset["at"] = at;
   frame.setAttribute("aria-label", words);
   const cards = find(frame, "[data-list]");
-  const emptied = (): void => {
-    if (optional && list.length === 0) holder.delete(member);
-  };
-  for (const [index, step] of list.entries()) {
-    cards.append(drawCard(step, { list, index, at, before, emptied }, editing));
-  }
+  for (const [index, step] of list.entries()) cards.append(drawCard(step, index, steps, editing));
   for (const type of editing.types) {
     const copy = editing.copy("add");
     const button = find(copy, "button");
@@ -67,7 +68,8 @@ function drawList(
       const act = (): void => {
         const step = newStep(type);
         editing.fold(step, false);
-        made().push(step);
+        list.push(step);
+        keep();
       };
       editing.change(act, told, place, ".step-body :is(input, select, textarea, button)");
     });
@@ -75,27 +77,19 @@ function drawList(
   }
 }
 
-interface Standing {
-  list: Json[];
-  index: number;
-  at: string;
-  before: string;
-  emptied: () => void;
-}
-
-function drawCard(step: Json, standing: Standing, editing: Editing): DocumentFragment {
-  const { list, index } = standing;
+function drawCard(step: Json, index: number, steps: StepList, editing: Editing): DocumentFragment {
+  const { list } = steps;
   const copy = editing.copy("card");
   const card = find(copy, ".step");
-  const at = `${standing.at}[${index}]`;
-  const number = stepNumber(standing.before, index);
+  const at = `${steps.at}[${index}]`;
+  const number = stepNumber(steps.before, index);
   card.dataset["at"] = at;
   card.dataset["number"] = number;
   const body = find(card, "[data-body]");
   const words = find(card, ".step-title [data-words]");
   find(card, "[data-number]").textContent = number;
   foldBy(card, step, editing);
-  startActions(card, number, standing, editing);
+  startActions(card, index, steps, editing);
   if (hasForm(step, editing.types) && !editing.isRaw(step)) {
     const tell = (): void => void (words.textContent = wordsOf(step));
     tell();
@@ -136,10 +130,11 @@ function foldBy(card: HTMLElement, step: Json, editing: Editing): void {
   });
 }
 
-function startActions(card: HTMLElement, number: string, standing: Standing, editing: Editing): void {
-  const { list, index, at, before, emptied } = standing;
+function startActions(card: HTMLElement, index: number, steps: StepList, editing: Editing): void {
+  const { list, at, before, keep } = steps;
   const place = (to: number): string => `${at}[${to}]`;
   const named = (to: number): string => stepNumber(before, to);
+  const number = named(index);
   const acts: Readonly<Record<string, readonly [string, boolean, () => void]>> = {
     up: [
       `Move step ${number} up`,
@@ -172,7 +167,7 @@ function startActions(card: HTMLElement, number: string, standing: Standing, edi
         const next = list.length > 1 ? place(Math.min(index, list.length - 2)) : at;
         const act = (): void => {
           list.splice(index, 1);
-          emptied();
+          keep();
         };
         const focus = list.length > 1 ? "[data-fold]" : "[data-add] button";
         editing.change(act, `Step ${number} is removed.`, next, focus, card);
@@ -211,7 +206,7 @@ function drawForm(body: HTMLElement, step: JsonObject, at: string, number: strin
   });
   for (const host of body.querySelectorAll<HTMLElement>("[data-steps]")) {
     const member = host.dataset["steps"] ?? "";
-    const before = member === "steps" ? `${number}.` : `${number} ${member} `;
+    const before = numbersWithin(number, member);
     const words = `${host.dataset["label"] ?? ""} of step ${number}`;
     const list = { holder: step, member, at: `${at}.${member}`, before, label: words, optional: member === "else" };
     drawSteps(host, list, editing);
@@ -267,13 +262,13 @@ function drawBranches(body: HTMLElement, step: JsonObject, at: string, number: s
     const steps = find(copy, "[data-steps]");
     const named = `Branch ${index + 1}`;
     const list = {
-      holder: step,
-      member: "",
+      list: branch,
       at: `${at}.branches[${index}]`,
-      before: `${number} branch ${index + 1}.`,
+      before: numbersWithin(branchNumber(number, index), "steps"),
       label: `${named} of step ${number}`,
+      keep: () => undefined,
     };
-    drawList(steps, branch, () => branch, list, editing);
+    drawList(steps, list, editing);
     steps.prepend(heading(named));
     const remove = find<HTMLButtonElement>(copy, "[data-remove-branch]");
     find(remove, "[data-words]").textContent = `Remove branch ${index + 1}`;
@@ -288,7 +283,7 @@ function drawBranches(body: HTMLElement, step: JsonObject, at: string, number: s
   add.disabled = branches.length >= MOST_BRANCHES;
   add.addEventListener("click", () => {
     const place = `${at}.branches[${branches.length}]`;
-    const act = (): void => void listIn(step, "branches").push([]);
+    const act = (): void => void step.set("branches", [...branches, []]);
     editing.change(act, `Branch ${branches.length + 1} is added.`, place, "[data-add] button");
   });
 }

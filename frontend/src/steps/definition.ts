@@ -86,15 +86,6 @@ export function newComparison(): JsonObject {
   return new Map<string, Json>([["operator", "eq"]]);
 }
 
-/** The list in a member of an object, made where it is not there yet. */
-export function listIn(holder: JsonObject, member: string): Json[] {
-  const held = holder.get(member);
-  if (Array.isArray(held)) return held;
-  const made: Json[] = [];
-  holder.set(member, made);
-  return made;
-}
-
 /** Moves an item of a list by one place, where there is room. */
 export function moveStep(list: Json[], at: number, by: -1 | 1): void {
   const [step, other] = [list[at], list[at + by]];

@@ -31,6 +31,15 @@ export function stepNumber(before: string, at: number): string {
   return `${before}${at + 1}`;
 }
 
+export function branchNumber(number: string, at: number): string {
+  return `${number} branch ${at + 1}`;
+}
+
+/** What the numbers of steps begin with that stand in a member of a step, or in a branch. */
+export function numbersWithin(number: string, member: string): string {
+  return member === "steps" ? `${number}.` : `${number} ${member} `;
+}
+
 function walk(steps: Json | undefined, names: Names, before: string, seen: Map<Json, Known[]>): void {
   if (!Array.isArray(steps)) return;
   for (const [at, step] of steps.entries()) {
@@ -47,8 +56,8 @@ function enter(step: JsonObject, names: Names, number: string, seen: Map<Json, K
   switch (typeOf(step)) {
     case "condition": {
       const [then, otherwise] = [new Map(names), new Map(names)];
-      walk(step.get("then"), then, `${number} then `, seen);
-      walk(step.get("else"), otherwise, `${number} else `, seen);
+      walk(step.get("then"), then, numbersWithin(number, "then"), seen);
+      walk(step.get("else"), otherwise, numbersWithin(number, "else"), seen);
       // Only what both ways set has a value for certain.
       if (!goesOn) for (const [name, known] of then) if (otherwise.has(name)) names.set(name, known);
       return;
@@ -59,7 +68,7 @@ function enter(step: JsonObject, names: Names, number: string, seen: Map<Json, K
       if (!step.has("while") && typeof item === "string") {
         within.set(item, { name: item, from: `each of ${from}`, ...itemOf(step.get("over"), names) });
       }
-      walk(step.get("steps"), within, `${number}.`, seen);
+      walk(step.get("steps"), within, numbersWithin(number, "steps"), seen);
       break;
     }
     case "parallel": {
@@ -67,7 +76,7 @@ function enter(step: JsonObject, names: Names, number: string, seen: Map<Json, K
       const before = new Map(names);
       for (const [at, branch] of (Array.isArray(branches) ? branches : []).entries()) {
         const within = new Map(before);
-        walk(branch, within, `${number} branch ${at + 1}.`, seen);
+        walk(branch, within, numbersWithin(branchNumber(number, at), "steps"), seen);
         if (!goesOn) for (const [name, known] of within) names.set(name, known);
       }
       break;

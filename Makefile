@@ -23,17 +23,17 @@ CLIENT_ENVIRONMENTS := fastmcp langchain
 SETTINGS_ONLY := MARINA_MASTER_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:9/none REDIS_URL=redis://127.0.0.1:9/0
 
-.PHONY: help run test check bench lock setup pages format clean reset test-clients
+.PHONY: help run test check bench lock setup pages compiled format clean reset test-clients
 .PHONY: check-style check-types check-imports check-migrations check-pages
 
 help: ## Show these lines
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '%-14s %s\n' "$$name" "$$text"; done
 
-run: setup pages ## Run Marina here with a demo tenant; Ctrl-C stops all of it (PORT, WEB_CONCURRENCY, MARINA_HOME)
+run: setup pages compiled ## Run Marina here with a demo tenant; Ctrl-C stops all of it (PORT, WEB_CONCURRENCY, MARINA_HOME)
 	@exec $(PY) -m config.local
 
-test: setup pages test-clients tests/conformance/node_modules/.installed tests/documents/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
+test: setup pages compiled test-clients tests/conformance/node_modules/.installed tests/documents/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n 2 $(ARGS)
 
 check: check-style check-types check-imports check-migrations check-pages ## Check format, lint, types, imports, migrations, pages
@@ -55,7 +55,7 @@ check-pages: setup frontend/node_modules/.installed
 	@$(VENV)/bin/djlint --quiet --lint frontend
 	@cd frontend && $(NODE) npm run --silent check
 
-bench: setup pages ## Measure Marina beside the plain SDK and the bare limit
+bench: setup pages compiled ## Measure Marina beside the plain SDK and the bare limit
 	@exec $(PY) -m tests.bench $(ARGS)
 
 format: setup ## Bring the Python sources into form
@@ -80,6 +80,12 @@ reset: setup ## Remove what Marina has stored here (MARINA_HOME): database, keys
 setup: $(VENV)/.project-installed
 
 pages: frontend/dist/.built
+
+# Looks by itself whether anything changed; MARINA_COMPILED=no leaves all of it to the interpreter.
+compiled: setup
+ifneq ($(MARINA_COMPILED),no)
+	@$(SETTINGS_ONLY) $(PY) -m config.local.compiling
+endif
 
 # A virtual environment holds paths: one that was moved, or whose interpreter has gone, is made anew.
 ifneq ($(shell $(PY) -c 'print(open("$(VENV)/.created").read().strip())' 2>/dev/null),$(CURDIR))

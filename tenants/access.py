@@ -112,8 +112,6 @@ def tenant_not_found() -> NotFound:
 class SecondFactorNeeded(Forbidden):
     """The member has to set a second factor up before anything of this tenant opens."""
 
-    code = "second_factor_required"
-
 
 def caller_for_user(user_id: int, email: str, tenant_slug: str, *, arrival: Arrival | None = None) -> Caller:
     """A signed-in person as a member of a tenant, for a session of theirs that was signed in by ``arrival``.
@@ -152,6 +150,7 @@ def _membership(user_id: int, tenant_slug: str, *, factor: bool) -> Membership:
             f"The team {tenant_slug} asks for a second factor of all its members. Set one up on your account's page,"
             " under Second factor.",
             rule="team:second_factor",
+            code="second_factor_required",
         )
     return membership
 

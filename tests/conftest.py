@@ -17,6 +17,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from config.compiled import use_compiled
+from config.env import wants_compiled
+
+# Tests run what web processes run. Before anything imports it.
+if wants_compiled(os.environ):
+    use_compiled()
+
 from tests.plugins.live_marina import live_marina, live_worker, pytest_runtest_makereport
 from tests.plugins.local_services import postgres_url, redis_url, start_local_services
 

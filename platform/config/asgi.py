@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 from typing import Final, cast
@@ -20,6 +21,7 @@ from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 
 from config.bodylimit import App, BodyLimit, Receive, Scope, Send
+from config.compiled import uses_compiled
 from config.env import get_env
 from config.startup import require_master_key
 from core.loop import adopt_loop
@@ -36,6 +38,8 @@ YOUNG_OBJECTS: Final = 10_000
 SLICE_SECONDS: Final = 0.0005
 """How long a thread keeps the interpreter while the loop waits for it. The usual 5 ms add up: the loop gives it away at
 each look at its sockets, and behind a thread that stores a thousand tools it came to its turn after 70 ms."""
+
+logger = logging.getLogger(__name__)
 
 
 class Application:
@@ -86,6 +90,7 @@ class Application:
         # The middle generation is looked at four times as often, for a fourth of the time: everybody waits meanwhile.
         gc.set_threshold(YOUNG_OBJECTS, 5, 80)
         sys.setswitchinterval(SLICE_SECONDS)
+        logger.info("web process serves", extra={"compiled": uses_compiled()})
         await send({"type": "lifespan.startup.complete"})
         await receive()
         # What uvicorn cancelled has yet to record its end, and the log's writer is what stops next.

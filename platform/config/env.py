@@ -110,6 +110,8 @@ class Env:
     port: int
     base_url: str
     debug: bool
+    compiled: bool
+    """Whether web processes and tests run the libraries of ``config.compiled``, where they are there."""
     master_key: bytes = field(repr=False)
     readable_keys: tuple[bytes, ...] = field(repr=False)
     """Further master keys that open what was sealed under them. Nothing is sealed under these."""
@@ -177,6 +179,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         port=port,
         base_url=base_url,
         debug=_flag(environ, "MARINA_DEBUG"),
+        compiled=wants_compiled(environ),
         master_key=master_key,
         readable_keys=readable_keys,
         database_url=database_url,
@@ -215,6 +218,11 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         signup=_one_of(environ, "MARINA_SIGNUP", ("invited", "open", "closed")),
         redirect_schemes=_schemes(environ, "MARINA_REDIRECT_SCHEMES", REDIRECT_SCHEMES),
     )
+
+
+def wants_compiled(environ: Mapping[str, str]) -> bool:
+    """``Env.compiled``, for who needs to know it before there is anything else. Raises ``BadEnvironment``."""
+    return _one_of(environ, "MARINA_COMPILED", ("yes", "no")) == "yes"
 
 
 @cache

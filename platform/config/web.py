@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from config.compiled import use_compiled
 from config.env import Env, get_env
 from config.local.process import end_with_parent
 from config.protocol import SPARE_CONNECTIONS, WebConfig, sweep_connections
@@ -83,7 +84,11 @@ def make_server(app: Any, env: Env, **options: Any) -> WebServer:
 
 def serve(app: str, sockets: list[socket.socket] | None = None) -> None:
     """Serve in this process until a signal ends it."""
-    server = make_server(app, get_env())
+    env = get_env()
+    if env.compiled:
+        # Before the application is imported.
+        use_compiled()
+    server = make_server(app, env)
     server.run(sockets)
     if not server.started:
         sys.exit(_START_FAILED)

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 from servers.endpoint.specification import HEADER_MISMATCH
 from servers.endpoint.wire import RpcError
@@ -39,7 +39,7 @@ _SINGLE: Final = frozenset(
 class _RequestIds:
     """The ids that this process gives out: a random beginning, and a count."""
 
-    ids: Iterator[str]
+    ids: ClassVar[Iterator[str]]
 
     @classmethod
     def begin(cls) -> None:

@@ -17,7 +17,7 @@ ANONYMOUS_STREAMS: Final = 20
 ANONYMOUS_REQUESTS: Final = 50
 """Requests that one address block without a key has under way at once."""
 
-MAX_IDLE_CELLS: Final = 10_000
+MAX_CELLS: Final = 10_000
 """Cells that are kept. Beyond it those that count nothing are thrown away."""
 
 _RETRY_SECONDS: Final = {"requests": b"1", "streams": b"10"}
@@ -48,8 +48,18 @@ class Load:
     Those without a key count by their address block, and get at most half of what the team and the process have.
     """
 
-    def __init__(self, kind: str, *, per_principal: int, per_tenant: int, most: int, per_block: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        per_principal: int,
+        per_tenant: int,
+        most: int,
+        per_block: int,
+        max_cells: int = MAX_CELLS,
+    ) -> None:
         self._kind = kind
+        self._max_cells = max_cells
         self._per_principal = per_principal
         self._per_tenant = per_tenant
         self._per_block = min(per_block, per_principal)
@@ -110,7 +120,7 @@ class Load:
             cell.count -= 1
 
     def _make_cells(self, caller: Caller) -> Cells:
-        if len(self._cells) > MAX_IDLE_CELLS:
+        if len(self._cells) > self._max_cells:
             self._cells = {place: cell for place, cell in self._cells.items() if cell.count}
             self._usual.clear()
         tenant = caller.tenant_id

@@ -117,7 +117,7 @@ class Offering:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an operation produced. ``rows`` and ``size`` (bytes) feed the record.
+    """What an operation produced. ``rows`` and ``size`` (bytes) feed the record: plain whole numbers.
 
     Of a tool: ``structured`` is a JSON value, ``text`` its reading for models, ``content`` MCP content blocks where
     text alone will not do; ``failed`` marks a result that tells of the tool's own failure. Of a resource: ``content``

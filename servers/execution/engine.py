@@ -120,6 +120,12 @@ class Engine:
                     outcome = await work
         except TimeoutError:
             raise timed_out(source.name, timeout) from None
+        if not _is_plain(outcome.rows, outcome.size, outcome.truncated):
+            raise SourceError(
+                "The result's rows or size are no whole numbers, or truncated is neither true nor false, so it could "
+                f"not be recorded. Tell whoever runs Marina: the kind {source.kind} is at fault.",
+                code="result_invalid",
+            )
         if outcome.content is not None:
             # Backends count what they read; blocks may hold more than that, and travel as they are.
             outcome = replace(outcome, size=max(outcome.size, _bytes_of(outcome.content)))
@@ -191,6 +197,11 @@ def timed_out(
         data={"seconds": seconds},
         retryable=True,
     )
+
+
+def _is_plain(rows: object, size: object, truncated: object) -> bool:
+    """Whether the log takes what it keeps of an outcome: a plugin's kind may have filled it in anyhow."""
+    return type(size) is int and type(truncated) is bool and (rows is None or type(rows) is int)
 
 
 def _bytes_of(content: Sequence[Mapping[str, Any]]) -> int:

@@ -56,7 +56,7 @@ class Hints:
 
 
 class _Installed:
-    hints: Hints | None = None
+    hints: ClassVar[Hints | None] = None
     watched: ClassVar[dict[int, float]] = {}
     """Tenants with open pages somewhere, and until when they count as open."""
 

@@ -11,7 +11,7 @@ def reason_of(error: MarinaError) -> Reason:
     """Why, as the log keeps it: code, rule and sentence, with anything like a secret masked."""
     # A rule may end in a name that the client made up.
     rule = mask_text(str(error.data.get("rule", "")))
-    return Reason(code=error.code, rule=rule, message=mask_text(error.message))
+    return Reason(code=str(error.code), rule=rule, message=mask_text(error.message))
 
 
 def database_unavailable() -> Unavailable:

@@ -54,11 +54,15 @@ class Waiting:
 
 
 class Queue:
-    """What waits for the next batch, first come first served. Refused records are left out as they come up."""
+    """What waits for the next batch, first come first served. Refused records are left out as they come up.
 
-    __slots__ = ("_bytes", "_waiting")
+    It takes no record beyond ``most``.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_bytes", "_most", "_waiting")
+
+    def __init__(self, most: int = QUEUE_RECORDS) -> None:
+        self._most = most
         self._waiting: deque[Waiting] = deque()
         self._bytes = 0
 
@@ -68,12 +72,12 @@ class Queue:
     @property
     def is_full(self) -> bool:
         """Whether not one more record is taken."""
-        return len(self._waiting) >= QUEUE_RECORDS or self._bytes >= QUEUE_BYTES
+        return len(self._waiting) >= self._most or self._bytes >= QUEUE_BYTES
 
     @property
     def is_filling(self) -> bool:
         """Whether no new work should be begun: what is left is kept for the records of work under way."""
-        return len(self._waiting) >= QUEUE_RECORDS * ADMITTED or self._bytes >= QUEUE_BYTES * ADMITTED
+        return len(self._waiting) >= self._most * ADMITTED or self._bytes >= QUEUE_BYTES * ADMITTED
 
     def add(self, waiting: Waiting) -> int:
         """Put one at the end. How many wait now."""

@@ -49,7 +49,7 @@ EXAMPLES = {
 }
 """Pages on data sources and tools, and the tests that run their examples."""
 
-NOT_SETTINGS = {"MAKELEVEL", "PATH", "PYTHONWARNINGS"}
+NOT_SETTINGS = {"CC", "MAKELEVEL", "PATH", "PYTHONWARNINGS"}
 """Variables that a local run reads of its surroundings: nobody sets them for Marina."""
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")

@@ -12,6 +12,8 @@ from dataclasses import replace
 
 import httpx2
 
+from config.compiled import is_fresh
+from config.env import wants_compiled
 from config.local.failure import StartError
 from config.local.options import read_options
 from tests.bench.document import OPERATIONS
@@ -54,7 +56,8 @@ def main(arguments: list[str]) -> int:
     cores = choose_cores()
     stage = Stage(home, cores, environ, options)
     other_load = find_other_load()
-    print(f"{describe_machine()}; {cores.describe()}")
+    marina = "compiled" if wants_compiled(environ) and is_fresh() else "interpreted"
+    print(f"{describe_machine()}; {cores.describe()}; Marina {marina}")
     if other_load is not None:
         print(other_load)
     if chosen.stages:

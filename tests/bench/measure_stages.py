@@ -21,6 +21,11 @@ from typing import Any, Final, TypeVar
 import django
 import uvloop
 
+from config.compiled import use_compiled
+from config.env import get_env
+
+if get_env().compiled:
+    use_compiled()
 django.setup()
 
 from config.asgi import YOUNG_OBJECTS
@@ -68,7 +73,7 @@ Run = Callable[[], Awaitable[None]]
 
 async def main(count: int) -> None:
     """Build the call, check its answer, measure ``count`` batches of everything."""
-    call = make_call(WORKS[0])
+    call = await make_call(WORKS[0])
     await call.verify(WORKS[0])
     steps = make_steps(call)
     gc.collect()

@@ -1,23 +1,24 @@
 """One modern ``tools/call`` in this process, built by hand: no network, no database. Measures nothing.
 
 Surface, grant and data source are what ``prepare`` would have made through the services. The log is the product's
-writer without its connection: each record is chained and packed, and then counts as durable.
+writer over a connection that does nothing: each record is chained and packed, and then counts as durable.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
+from unittest.mock import patch
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
 
+import tenants.audit.writer
 from core.extensions import WHOLE
 from servers.endpoint.app import EndpointApp
 from servers.execution.contract import Offered, Source
@@ -28,9 +29,9 @@ from servers.services.runtime import Runtime, get_runtime
 from servers.services.surface_cache import _Held
 from servers.services.surfaces import Surface, SurfaceTool
 from tenants.access import Caller
-from tenants.audit.batches import chain_batch, pack_batch
-from tenants.audit.chain import EMPTY, Head
-from tenants.audit.waiting import Waiting
+from tenants.audit.chain import EMPTY
+from tenants.audit.session import Session
+from tenants.audit.statements import Command
 from tenants.audit.writer import AuditWriter
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tests.bench.echo_kind import KIND, EchoBackend
@@ -47,31 +48,46 @@ _HOUR: Final = 3600.0
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class InstantLog(AuditWriter):
-    """The log's writer without a database: what was handed in is on "disk" at the loop's next turn, in one batch."""
+class InstantSession(Session):
+    """A connection of the log's writer on which a batch is durable as soon as it was sent."""
 
     def __init__(self) -> None:
-        super().__init__("")
-        self._loop = asyncio.get_running_loop()
-        self._accepting = True
-        self._full = 1
-        self._flushing = False
-        self.records = 0
-        self.ends: dict[int, Head] = {TENANT_ID: EMPTY}
+        self._lost = False
 
-    def _begin(self) -> None:
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+    @classmethod
+    async def connect(
+        cls, dsn: str, statements: Mapping[bytes, str], on_lost: Callable[[], None]
+    ) -> InstantSession:
+        """See ``Session``."""
+        return cls()
 
-    def _flush(self) -> None:
-        self._flushing = False
-        batch: list[Waiting] = self._queue.take_batch(self._held)
-        self.records += len(batch)
-        self.ends.update(chain_batch(batch, self.ends))
-        pack_batch(batch)
-        for waiting in batch:
-            waiting.answer()
+    async def exchange(self, commands: Sequence[Command], *, sync: bool) -> list[Any]:
+        """See ``Session``: only asked whether the log is there and may be written."""
+        return [_Writable()]
+
+    def send(self, commands: Sequence[Command], *, sync: bool) -> None:
+        """See ``Session``."""
+
+    async def receive(self, count: int, *, sync: bool) -> list[Any]:
+        """See ``Session``."""
+        return []
+
+    async def close(self) -> None:
+        """See ``Session``."""
+
+
+class _Writable:
+    def get_value(self, row: int, column: int) -> bytes:
+        return b"\0"
+
+
+async def start_log() -> AuditWriter:
+    """The product's writer over that connection, writing."""
+    log = AuditWriter("")
+    with patch.object(tenants.audit.writer, "Session", InstantSession):
+        await log.start()
+    log._heads[TENANT_ID] = EMPTY
+    return log
 
 
 class WholeCall:
@@ -99,7 +115,7 @@ class OneCall:
 
     app: EndpointApp
     runtime: Runtime
-    log: InstantLog
+    log: AuditWriter
     surface: Surface
     caller: Caller
     raw_headers: Headers
@@ -130,22 +146,27 @@ class OneCall:
     async def verify(self, work: Work) -> None:
         """Serve once and look at all of the answer. Raises ``WrongAnswer``."""
         whole = WholeCall(self.body)
-        before = self.log.records
+        before = self.records
         await self.app({**self.scope(), "extensions": {WHOLE: whole}}, self.receive, _send)
         status, body = whole.answered or (0, b"nothing")
         if status != 200 or not work.check(json.loads(body).get("result", {})):
             raise WrongAnswer(f"{work.name}, in one process: HTTP {status}: {body[:500]!r}")
-        if self.log.records != before + 1:
-            raise WrongAnswer(f"{work.name}, in one process: {self.log.records - before} records, expected 1")
+        if self.records != before + 1:
+            raise WrongAnswer(f"{work.name}, in one process: {self.records - before} records, expected 1")
+
+    @property
+    def records(self) -> int:
+        """How many are in the log."""
+        return self.log._heads[TENANT_ID].seq
 
 
-def make_call(work: Work) -> OneCall:
+async def make_call(work: Work) -> OneCall:
     """Build everything for one work of 50 tools. Call it once a process, on the loop that serves."""
     url = f"{settings.ENV.base_url}/mcp/{TENANT}"
     request = prepare(work, Target(url, {"Authorization": f"Bearer {_KEY}"}))
     raw_headers, body = split_request(request.first + b"%d" % _ID + request.last)
     runtime = get_runtime()
-    log = InstantLog()
+    log = await start_log()
     runtime.writer = log
     runtime.engine = Engine(makers=only(EchoBackend()))
     caller = Caller(

@@ -105,9 +105,8 @@ class Visitor:
 
     def overflow(self) -> int:
         """By how many pixels the page is wider than its window."""
-        wider: int = self.page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        # A locator waits where the page is just being left for the next.
+        wider: int = self.page.locator("html").evaluate("html => html.scrollWidth - html.clientWidth")
         return wider
 
     def inaccessible(self) -> list[str]:

@@ -83,16 +83,12 @@ def test_what_changed_is_read_before_it_is_taken_over(
     page.goto(marina.app_url(team.slug, f"data-sources/{source.id}/"))
     page.get_by_role("button", name="Refresh offering").click()
     expect(page.get_by_text("The argument q became required.")).to_be_visible()
-    assert visitor.overflow() <= 0
-    assert visitor.inaccessible() == []
-    page.screenshot(path=screenshots / f"openapi-changes-{theme}-{width}.png", full_page=True)
+    visitor.shown_well(screenshots / f"openapi-changes-{theme}-{width}.png")
     new["paths"]["/more"] = {"get": {"operationId": "list_more"}}
     publish(api, new)
     page.get_by_role("button", name="Take over").click()
     expect(page.get_by_role("alert")).to_contain_text("The differences are others by now")
     expect(page.get_by_text("GET /more is new.")).to_be_visible()
-    assert visitor.overflow() <= 0
-    assert visitor.inaccessible() == []
-    page.screenshot(path=screenshots / f"openapi-changes-moved-{theme}-{width}.png", full_page=True)
+    visitor.shown_well(screenshots / f"openapi-changes-moved-{theme}-{width}.png")
     page.get_by_role("button", name="Take over").click()
     expect(page.get_by_text("orders is refreshed: added list_long")).to_be_visible()

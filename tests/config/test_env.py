@@ -84,6 +84,7 @@ def test_a_role_url_given_explicitly_wins() -> None:
         ({"PORT": "http"}, ["PORT", "'http'", "65535"]),
         ({"PORT": "0"}, ["PORT", "65535"]),
         ({"MARINA_DEBUG": "maybe"}, ["MARINA_DEBUG", "1 or 0"]),
+        ({"MARINA_COMPILED": "1"}, ["MARINA_COMPILED", "'1'", "yes, no"]),
         ({"MARINA_BASE_URL": "example.com/marina"}, ["MARINA_BASE_URL", "https://"]),
         ({"MARINA_OUTBOUND_ALLOW": "db.internal"}, ["MARINA_OUTBOUND_ALLOW", "'db.internal'", "10.1.0.0/16"]),
         ({"EMAIL_URL": "mail.example.com"}, ["EMAIL_URL", "smtps://"]),

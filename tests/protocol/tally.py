@@ -39,6 +39,7 @@ class TallyBackend(PlainKind):
         self.entered = threading.Semaphore(0)
         self.cancelled = threading.Event()
         self._held: set[asyncio.Future[None]] = set()
+        self._came = asyncio.Event()
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         # hold, halt and asking wait; me, asking and either look at who calls; write may change something.
@@ -80,14 +81,18 @@ class TallyBackend(PlainKind):
         given = {"n": number, "who": who, "arguments": dict(arguments)}
         return Outcome(given, f"run {number}", rows=number, size=7, truncated=name == "cut")
 
-    async def let_go(self) -> None:
-        """End what is held, well. On Marina's loop."""
+    async def let_go(self, runs: int = 1) -> None:
+        """End what is held, well, once that many runs are. On Marina's loop."""
+        while len(self._held) < runs:
+            self._came.clear()
+            await self._came.wait()
         for held in list(self._held):
             held.set_result(None)
 
     async def _hold(self) -> None:
         held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held.add(held)
+        self._came.set()
         self.entered.release()
         try:
             await held

@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 
 from servers.endpoint import app
-from servers.endpoint import load as loads
 from servers.endpoint.load import Cells, Load
 from servers.endpoint.sessions import ANONYMOUS_SECONDS, Session, principal_of
 from servers.endpoint.subscribers import Hub
@@ -43,8 +42,8 @@ def fill(load: Load, caller: Caller) -> list[Cells]:
             return taken
 
 
-def make_load() -> Load:
-    return Load("requests", per_principal=10, per_tenant=16, most=20, per_block=3)
+def make_load(max_cells: int = 1_000) -> Load:
+    return Load("requests", per_principal=10, per_tenant=16, most=20, per_block=3, max_cells=max_cells)
 
 
 def test_a_key_a_team_and_the_process_have_each_their_cap() -> None:
@@ -69,9 +68,8 @@ def test_strangers_count_by_block_and_leave_half_to_those_with_keys() -> None:
     assert len(fill(load, key_of(1))) == 8
 
 
-def test_cells_that_count_nothing_are_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loads, "MAX_IDLE_CELLS", 10)
-    load = make_load()
+def test_cells_that_count_nothing_are_thrown_away() -> None:
+    load = make_load(max_cells=10)
     held = key_of(1)
     full = fill(load, held)
     for _ in range(100):

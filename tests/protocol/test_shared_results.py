@@ -53,7 +53,7 @@ def held(tally_backend: TallyBackend, on_loop: OnLoop) -> Iterator[TallyBackend]
         pass
     tally_backend.cancelled.clear()
     yield tally_backend
-    on_loop(tally_backend.let_go())
+    on_loop(tally_backend.let_go(0))
 
 
 def tool_of(team: Team, name: str) -> UUID:
@@ -322,7 +322,7 @@ async def test_other_arguments_and_other_teams_run_for_themselves(
             asyncio.create_task(client.call_tool("hold", {"a": 1})),
         ]
         await run_sync(wait_for, lambda: held.runs["hold"] == before + 3)
-        await run_sync(on_loop, held.let_go())
+        await run_sync(on_loop, held.let_go(3))
         results = await asyncio.gather(*tasks)
     assert len(set(numbers(*results))) == 3
 
@@ -337,7 +337,7 @@ async def test_whoever_calls_after_a_change_does_not_join_a_run_from_before(
         await client.call_tool("write")
         (second,) = await _calls(client, "hold", 1)
         assert await run_sync(held.entered.acquire, timeout=10)
-        await run_sync(on_loop, held.let_go())
+        await run_sync(on_loop, held.let_go(2))
         assert numbers(await first, await second) == [before + 1, before + 2]
 
 
@@ -353,5 +353,5 @@ async def test_a_team_can_have_each_call_run(
     async with connected(door, "2026-07-28") as client:
         tasks = await _calls(client, "hold", 2)
         await run_sync(wait_for, lambda: held.runs["hold"] == before + 2)
-        await run_sync(on_loop, held.let_go())
+        await run_sync(on_loop, held.let_go(2))
         assert len(set(numbers(*await asyncio.gather(*tasks)))) == 2

@@ -10,9 +10,10 @@ import pytest
 
 from servers.endpoint.load import Load
 from servers.endpoint.subscribers import LISTS, Hub, Subscriber
-from servers.endpoint.view import View, Views
+from servers.endpoint.view import Views
 from servers.services.resources import list_resources, set_resource_enabled
 from servers.services.runtime import Runtime
+from servers.services.surfaces import Surface
 from tenants.access import Caller
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team, switch_tool
@@ -188,19 +189,21 @@ def test_streams_end_in_order_when_their_process_does(
 
 
 def test_lists_are_looked_at_once_a_change_however_many_subscribe(
-    runtime: Runtime, talkers: Team, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, talkers: Team, on_loop: OnLoop
 ) -> None:
     looked = []
-    digests = View.digests
 
-    def look(view: View, caller: Caller) -> dict[str, str]:
-        looked.append(view)
-        return digests(view, caller)
+    class Counting:
+        """``Views``, counting."""
 
-    monkeypatch.setattr(View, "digests", look)
+        views = Views()
+
+        def digests(self, surface: Surface, caller: Caller) -> dict[str, str]:
+            looked.append(surface)
+            return self.views.digests(surface, caller)
 
     async def use() -> None:
-        views = Views()
+        views: Any = Counting()
         surface = await runtime.surfaces.get(talkers.tenant_id, "default")
         assert surface is not None
         before = dataclasses.replace(surface, tools=surface.tools[1:])

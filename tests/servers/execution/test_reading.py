@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
 from core.errors import SourceError
 from servers.execution.sql.reading import AT_ONCE, Reading
+from servers.execution.sql.transactions import MOST_PAUSE_SECONDS, read_queries
 
 pytestmark = pytest.mark.anyio
 
@@ -80,3 +82,29 @@ async def test_a_team_with_many_long_texts_has_one_turn_at_a_time() -> None:
     await reading.read(LONG, lambda: done.append(2), team=2)
     await asyncio.gather(*many)
     assert done.index(2) <= 1
+
+
+async def test_a_transactions_statements_leave_the_loop_as_long_as_each_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[float] = []
+    sleep, me = asyncio.sleep, asyncio.current_task()
+
+    async def note(seconds: float) -> None:
+        if asyncio.current_task() is not me:
+            # The loop is the tests' own, and others wait on it.
+            await sleep(seconds)
+            return
+        left.append(seconds)
+        await sleep(0)
+
+    async def read(sql: str, *given: object) -> str:
+        until = time.monotonic() + float(sql)
+        while time.monotonic() < until:
+            pass
+        return sql
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    assert await read_queries({"queries": ["0.004", "0.06", "0"]}, read) == ["0.004", "0.06", "0"]
+    assert len(left) == 2
+    assert 0.004 <= left[0] <= left[1] == MOST_PAUSE_SECONDS

@@ -18,7 +18,7 @@ from tenants.audit.append import append_entry
 from tenants.audit.chain import Head
 from tenants.audit.records import Entry
 from tenants.audit.verification import verify_log
-from tenants.audit.waiting import QUEUE_RECORDS
+from tenants.audit.waiting import QUEUE_RECORDS, Queue
 from tenants.audit.writer import LOCKED_BATCHES, AuditWriter
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
@@ -354,9 +354,9 @@ async def test_connections_cut_again_and_again_lose_and_double_nothing(
 
 
 async def test_a_filling_queue_admits_no_new_work_and_keeps_room_for_what_has_run(
-    relay: Relay, distant: AuditWriter, team: Place, monkeypatch: pytest.MonkeyPatch
+    relay: Relay, distant: AuditWriter, team: Place
 ) -> None:
-    monkeypatch.setattr("tenants.audit.waiting.QUEUE_RECORDS", 8)
+    distant._queue = Queue(8)
     relay.fault = Fault.SILENCE
     tasks = [asyncio.create_task(distant.write(team.tenant_id, _entry("first")))]
     await _until(lambda: distant.waiting > 0 and not distant._queue)
@@ -389,11 +389,9 @@ async def test_the_writer_keeps_which_intent_a_record_is_the_outcome_of(
     await _assert_whole(team.tenant_id)
 
 
-async def test_a_full_queue_sheds_at_once(
-    relay: Relay, distant: AuditWriter, team: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_queue_sheds_at_once(relay: Relay, distant: AuditWriter, team: Place) -> None:
     assert QUEUE_RECORDS >= 1_000
-    monkeypatch.setattr("tenants.audit.waiting.QUEUE_RECORDS", 10)
+    distant._queue = Queue(10)
     relay.fault = Fault.SILENCE
     first = asyncio.create_task(distant.write(team.tenant_id, _entry("first")))
     await _until(lambda: distant.waiting > 0 and not distant._queue)

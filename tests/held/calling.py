@@ -1,0 +1,63 @@
+"""``python -m tests.held.calling PORT PATH SECONDS``: another team's calls at a steady pace, by ``CALLING_KEY``.
+
+Prints ``ready`` when it begins, and then how long each took, as JSON, in milliseconds from when it was due: one that
+waited behind another waited, too. A wrong answer ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from time import perf_counter
+from typing import Final
+
+CONNECTIONS: Final = 8
+A_SECOND: Final = 200
+
+_CALL: Final = {"name": "calculate", "arguments": {"expression": "20 + 22"}}
+_BODY: Final = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": _CALL}).encode()
+
+
+async def call_steadily(port: int, path: str, key: str, seconds: float) -> list[float]:
+    """Milliseconds of each call of ``seconds``."""
+    taken: list[float] = []
+    gap = CONNECTIONS / A_SECOND
+    doors = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
+    print("ready", flush=True)
+    begun = perf_counter()
+    request = "\r\n".join(
+        [
+            f"POST {path} HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            "Content-Type: application/json",
+            "Accept: application/json, text/event-stream",
+            "MCP-Protocol-Version: 2025-11-25",
+            f"Authorization: Bearer {key}",
+            f"Content-Length: {len(_BODY)}\r\n\r\n",
+        ]
+    )
+
+    async def keep_calling(number: int) -> None:
+        reader, writer = doors[number]
+        due = begun + gap * number / CONNECTIONS
+        while due < begun + seconds:
+            await asyncio.sleep(max(0.0, due - perf_counter()))
+            writer.write(request.encode() + _BODY)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            answer = await reader.readexactly(int(length))
+            if b'"structuredContent":{"result":42,' not in answer:
+                raise SystemExit(f"{head.decode()}{answer.decode()}")
+            taken.append((perf_counter() - due) * 1_000)
+            due += gap
+        writer.close()
+
+    await asyncio.gather(*[keep_calling(number) for number in range(CONNECTIONS)])
+    return taken
+
+
+if __name__ == "__main__":
+    port, path, seconds = sys.argv[1:]
+    print(json.dumps(asyncio.run(call_steadily(int(port), path, os.environ["CALLING_KEY"], float(seconds)))))

@@ -13,6 +13,7 @@ from django.db.models import Value
 from django.utils import timezone
 
 from servers.models_secrets import SECRET_NAME, Secret, SecretUse
+from servers.models_tasks import Task, Turn
 from tenants.models import SLUG_PATTERN, User
 from tenants.oauth_addresses import RESERVED_SERVERS
 from tenants.scoping import TenantOwned
@@ -22,6 +23,9 @@ NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 MAX_CACHE_SECONDS = 86_400
 """A tool's result is kept for a day at most."""
+
+MAX_DEADLINE = 86_400
+"""Seconds that a run of a tool may be given at most."""
 
 MAX_URI = 1_024
 """Characters of a resource's URI or URI template: it stands in an index, whose entries are bounded."""
@@ -70,6 +74,16 @@ class DataSource(TenantOwned):
 class Tool(TenantOwned):
     """A tool by name. What it does is in its current version: of one that was never published, the newest draft."""
 
+    class Runs(models.TextChoices):
+        """Where its calls run: in the web process that took them, or at a worker.
+
+        Automatic: at a worker where its source says so, or its deadline is longer than a request may take.
+        """
+
+        AUTOMATIC = "automatic"
+        INLINE = "inline"
+        WORKER = "worker"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=64)
     source = models.ForeignKey(DataSource, on_delete=models.CASCADE, related_name="tools")
@@ -83,6 +97,11 @@ class Tool(TenantOwned):
     """Counts up when the cache is cleared: results of a former generation are found no more."""
     collapses = models.BooleanField(default=True, db_default=True)
     """Whether the same call, made several times at once, may run once."""
+    runs = models.CharField(
+        max_length=16, choices=Runs.choices, default=Runs.AUTOMATIC, db_default=Runs.AUTOMATIC.value
+    )
+    deadline = models.IntegerField(null=True)
+    """Seconds that a run may take; ``None``: as long as one of its way of running may."""
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta(TenantOwned.Meta):
@@ -95,6 +114,14 @@ class Tool(TenantOwned):
             models.CheckConstraint(
                 condition=models.Q(cache_seconds__gte=0, cache_seconds__lte=MAX_CACHE_SECONDS),
                 name="servers_tool_cache_seconds_valid",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(runs__in=["automatic", "inline", "worker"]), name="servers_tool_runs_valid"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(deadline__isnull=True)
+                | models.Q(deadline__gte=1, deadline__lte=MAX_DEADLINE),
+                name="servers_tool_deadline_valid",
             ),
         ]
 
@@ -313,6 +340,7 @@ class ServedVersion(TenantOwned):
 
 
 __all__ = [
+    "MAX_DEADLINE",
     "MAX_URI",
     "NAME_PATTERN",
     "SECRET_NAME",
@@ -324,6 +352,8 @@ __all__ = [
     "ServedVersion",
     "Server",
     "ServerSource",
+    "Task",
     "Tool",
     "ToolVersion",
+    "Turn",
 ]

@@ -99,6 +99,16 @@ class SecretPlaces:
 
 
 @dataclass(frozen=True, slots=True)
+class LongWork:
+    """How much long work there may be at once: of a worker process, of a team; and how long tasks are kept."""
+
+    slots: int = 16
+    per_team: int = 8
+    open_per_team: int = 1000
+    ttl_seconds: int = 86_400
+
+
+@dataclass(frozen=True, slots=True)
 class Env:
     """What the environment says. See ``.env.example`` for each variable's meaning.
 
@@ -134,6 +144,7 @@ class Env:
     streams_per_credential: int
     requests_per_team: int
     requests_per_credential: int
+    tasks: LongWork
     web: Web
     trusted_proxies: tuple[Network, ...]
     public_rate: Rate
@@ -209,6 +220,14 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         requests_per_team=_integer(environ, "MARINA_REQUESTS_PER_TEAM", default=2000, low=1, high=1_000_000),
         requests_per_credential=_integer(
             environ, "MARINA_REQUESTS_PER_CREDENTIAL", default=1000, low=1, high=1_000_000
+        ),
+        tasks=LongWork(
+            slots=_integer(environ, "MARINA_TASK_SLOTS", default=16, low=1, high=1_000),
+            per_team=_integer(environ, "MARINA_TASKS_PER_TEAM", default=8, low=1, high=10_000),
+            open_per_team=_integer(
+                environ, "MARINA_OPEN_TASKS_PER_TEAM", default=1_000, low=1, high=1_000_000
+            ),
+            ttl_seconds=_integer(environ, "MARINA_TASK_TTL_SECONDS", default=86_400, low=60, high=2_592_000),
         ),
         web=_web(environ),
         trusted_proxies=_networks(environ, "MARINA_TRUSTED_PROXIES"),

@@ -1,6 +1,7 @@
 """Seals everything that is sealed anywhere in the database under the newest master key. Shows and keeps no clear value.
 
-What is sealed is found by the models themselves: a column ``sealed`` and a property ``seal_context``. Each value says
+What is sealed is found by the models themselves: a column ``sealed`` and a property ``seal_context``, and
+``sealed_columns`` where there are more. Each value says
 by itself under which key it is, so a run that was cut off is gone on with by the next one, and two at once do no harm.
 """
 
@@ -101,11 +102,12 @@ def _reseal(model: Any, tenant_id: int | None, reseal: Callable[..., bool], *, w
 
 
 def _reseal_row(row: Any, *, write: bool) -> bool:
-    sealed = bytes(row.sealed or b"")
-    if not sealed or sealer().is_current(sealed):
-        return False
-    fresh = sealer().reseal(sealed, context=row.seal_context)
-    if write:
+    fresh = {}
+    for column in getattr(row, "sealed_columns", ("sealed",)):
+        sealed = bytes(getattr(row, column) or b"")
+        if sealed and not sealer().is_current(sealed):
+            fresh[column] = sealer().reseal(sealed, context=row.seal_context)
+    if fresh and write:
         # Not by the row's own save: what is sealed stays the same, and so does when it was changed.
-        type(row).objects.filter(pk=row.pk).update(sealed=fresh)
-    return True
+        type(row).objects.filter(pk=row.pk).update(**fresh)
+    return bool(fresh)

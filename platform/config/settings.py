@@ -262,7 +262,11 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
+# Tools that take long have workers of their own: threads that wait for them, beside one event loop.
+CELERY_TASK_ROUTES = {"servers.tasks.run_tasks": {"queue": "tasks"}}
 CELERY_BEAT_SCHEDULE = {
+    "sweep-tasks": {"task": "servers.tasks.sweep_tasks", "schedule": 5.0},
+    "sweep-old-tasks": {"task": "servers.tasks.sweep_old_tasks", "schedule": 60.0},
     "sweep-exports": {"task": "tenants.tasks.sweep_exports", "schedule": 15.0},
     "sweep-expired": {"task": "tenants.tasks.sweep_expired", "schedule": 600.0},
     "check-sources": {"task": "servers.tasks.check_sources", "schedule": 60.0},

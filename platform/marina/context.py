@@ -66,6 +66,8 @@ class Channel(Protocol):
 
     def can(self, method: Method) -> bool: ...
 
+    async def takes_long(self) -> None: ...
+
     async def resource_updated(self, uri: str) -> None: ...
 
     async def release_stream(self) -> None: ...
@@ -174,6 +176,14 @@ class Context(Generic[SettingsT]):
     def can(self, what: Literal["elicit", "sample", "roots"]) -> bool:
         """Whether the client declared that it can be asked so."""
         return self._channel.can(_METHODS[what])
+
+    async def takes_long(self) -> None:
+        """Say that what comes now takes long, in a tool that is declared with ``runs="begins_inline"``.
+
+        The function ends here and runs again from its beginning at a worker, with the answers that it had; there this
+        does nothing.
+        """
+        await self._channel.takes_long()
 
     async def resource_updated(self, uri: str) -> None:
         """Tell every client that subscribed to the resource that it changed."""

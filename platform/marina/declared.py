@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar
 
 from pydantic_core import to_jsonable_python
 
@@ -19,6 +19,8 @@ from marina.uritemplates import BadTemplate, compile_template
 P = ParamSpec("P")
 R = TypeVar("R")
 CompleterT = TypeVar("CompleterT", bound=Callable[..., Awaitable[Sequence[str] | Suggestions]])
+
+Runs = Literal["inline", "worker", "begins_inline"]
 
 _COMPLETING: Final = {"value", "given", "settings"}
 
@@ -72,9 +74,13 @@ class Tool(Declared[P, R]):
         annotations: Mapping[str, Any],
         input_schema: Mapping[str, Any] | None,
         output_schema: Mapping[str, Any] | None,
+        runs: Runs,
+        task_only: bool,
     ) -> None:
         super().__init__(function, name=name, title=title, description=description, icons=icons)
         signature = self.signature
+        self.runs = runs
+        self.task_only = task_only
         self.annotations = dict(annotations)
         self._whole = ""
         self._output: Output | None = output_of(signature.returns, name)

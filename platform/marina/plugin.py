@@ -37,7 +37,7 @@ from marina.content import (
     Text,
 )
 from marina.context import Caller, Channel, Context
-from marina.declared import Produced, Prompt, Resource, Tool
+from marina.declared import Produced, Prompt, Resource, Runs, Tool
 from marina.errors import (
     ArgumentsUnfit,
     AskFailed,
@@ -131,11 +131,15 @@ class Plugin(Generic[SettingsT]):
         icons: Sequence[Icon] = (),
         input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | None = None,
+        runs: Runs = "inline",
+        task_only: bool = False,
     ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Tool[P, R]]:
         """Declare a tool. Name and description come of the function's name and docstring unless given.
 
         ``read_only`` to ``open_world`` are MCP's hints: a tool that changes nothing should say so, since what may
-        change something is recorded twice. Raises ``DeclarationError``.
+        change something is recorded twice. ``runs`` is ``worker`` for a tool that takes long, and ``begins_inline`` for
+        one that says when that begins (``Context.takes_long``). With ``task_only`` clients that speak no tasks are
+        refused; others wait for the result. Raises ``DeclarationError``.
         """
         hints = {
             "readOnlyHint": read_only,
@@ -154,6 +158,8 @@ class Plugin(Generic[SettingsT]):
                 annotations={hint: value for hint, value in hints.items() if value is not None},
                 input_schema=input_schema,
                 output_schema=output_schema,
+                runs=runs,
+                task_only=task_only,
             )
             _check_name(tool.name, "tool")
             _add(self.tools, tool.name, tool, "tool")

@@ -23,6 +23,7 @@ class Script:
     asked: dict[str, Question] = field(default_factory=dict)
     updated: list[str] = field(default_factory=list)
     released: int = 0
+    went_on: int = 0
 
     def context(self, settings: Any = None, caller: Caller = TESTER) -> Context[Any]:
         """A context that works on this script."""
@@ -45,6 +46,9 @@ class Script:
     def can(self, method: Method) -> bool:
         # A script without answers is a client that cannot be asked.
         return bool(self.answers)
+
+    async def takes_long(self) -> None:
+        self.went_on += 1
 
     async def resource_updated(self, uri: str) -> None:
         self.updated.append(uri)

@@ -17,7 +17,7 @@ from servers.endpoint.specification import CLIENT_CAPABILITIES, INVALID_PARAMS, 
 from servers.endpoint.tracing import trace_of
 from servers.endpoint.wire import RpcError
 from servers.execution.clock import Clock
-from servers.execution.context import cannot_ask, cannot_call, part_of
+from servers.execution.context import CAPABILITY, cannot_ask, cannot_call, covers, fits
 from servers.execution.contract import (
     Ask,
     AskMethod,
@@ -36,12 +36,6 @@ MAX_NOTICE_BYTES: Final = 64 * 1024
 
 MAX_TOKEN_CHARACTERS: Final = 512
 """Of a progress token, which is repeated in each notification."""
-
-_CAPABILITY: Final[dict[AskMethod, str]] = {
-    "elicitation/create": "elicitation",
-    "sampling/createMessage": "sampling",
-    "roots/list": "roots",
-}
 
 
 class CallContext:
@@ -122,7 +116,7 @@ class CallContext:
         """See ``Context``."""
         for ask in asks.values():
             declared = self._declared(ask.method)
-            if declared is None or not _covers(declared, ask):
+            if declared is None or not covers(declared, ask):
                 raise cannot_ask(ask)
         return self._answers(asks, keep) if self._incoming.modern else await self._put(asks)
 
@@ -142,6 +136,10 @@ class CallContext:
         """See ``Context``, and ``call``."""
         return None
 
+    async def go_on(self, *, keep: str = "") -> None:
+        """See ``Context``. A run that may go on elsewhere has a context around this one (``services.tasks``)."""
+        return
+
     async def resource_updated(self, uri: str) -> None:
         """See ``Context``."""
         await self._incoming.announce_resource(uri)
@@ -159,22 +157,27 @@ class CallContext:
         retries.version = version
         return retries.result(required.asks, self._incoming.view.identity, kept=required.kept)
 
-    def _declared(self, method: AskMethod) -> Mapping[str, Any] | None:
-        """What the client declared of the capability to answer such questions; ``None``: not at all."""
+    @property
+    def capabilities(self) -> Mapping[str, Any]:
+        """What the client declared, as far as it can be asked."""
         incoming = self._incoming
         declared: Any = None
         if incoming.modern:
             declared = _meta(incoming.params).get(CLIENT_CAPABILITIES)
         elif incoming.session is not None and incoming.questions is not None:
             declared = incoming.session.capabilities
-        found = declared.get(_CAPABILITY[method]) if isinstance(declared, Mapping) else None
+        return declared if isinstance(declared, Mapping) else {}
+
+    def _declared(self, method: AskMethod) -> Mapping[str, Any] | None:
+        """What the client declared of the capability to answer such questions; ``None``: not at all."""
+        found = self.capabilities.get(CAPABILITY[method])
         return found if isinstance(found, Mapping) else None
 
     def _answers(self, asks: Mapping[str, Ask], keep: str) -> Mapping[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
         for key, ask in asks.items():
             answer = None if self.retries is None else self.retries.answer(key)
-            if answer is not None and _fits(ask, answer):
+            if answer is not None and fits(ask, answer):
                 found[key] = answer
         missing = {key: ask for key, ask in asks.items() if key not in found}
         if missing:
@@ -259,31 +262,11 @@ def check_meta(params: Mapping[str, Any], *, modern: bool) -> None:
 
 def required_capabilities(refused: Mapping[str, Any]) -> dict[str, Any]:
     """What a client has to declare to be asked what it could not be (the ``data`` of ``cannot_ask``)."""
+    if "extension" in refused:
+        return {"extensions": {str(refused["extension"]): {}}}
     part = refused.get("part")
     detail: dict[str, Any] = {str(part): {}} if part else {}
-    return {name: detail for known, name in _CAPABILITY.items() if known == refused.get("method")}
-
-
-def _covers(declared: Mapping[str, Any], ask: Ask) -> bool:
-    """Whether what the client declared takes this very question (2025-11-25 client/elicitation, client/sampling)."""
-    part = part_of(ask)
-    if ask.method == "elicitation/create" and part is None:
-        # Who names no mode has forms.
-        return "url" not in declared or "form" in declared
-    return part is None or isinstance(declared.get(part), Mapping)
-
-
-def _fits(ask: Ask, answer: Mapping[str, Any]) -> bool:
-    """Whether an answer has the form of the question's result: one that has not is asked for again."""
-    if ask.method == "elicitation/create":
-        # A tuple below: a client may send what cannot be looked up in a set.
-        action = answer.get("action")
-        return action in ("accept", "decline", "cancel") and isinstance(
-            answer.get("content", {}), dict | None
-        )
-    if ask.method == "roots/list":
-        return isinstance(answer.get("roots"), list)
-    return isinstance(answer.get("content"), dict | list)
+    return {name: detail for known, name in CAPABILITY.items() if known == refused.get("method")}
 
 
 def _invalid(message: str) -> RpcError:

@@ -38,7 +38,15 @@ _NOTHING: Final[dict[str, Any]] = {}
 _ENVELOPE: Final = (PROTOCOL_VERSION, CLIENT_CAPABILITIES)
 """What the ``_meta`` of each modern request must have."""
 
-_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAMED: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    # SEP-2663, "Routing Headers".
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 
 
 def header_version(headers: dict[bytes, bytes]) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from servers.endpoint.context import check_meta
-from servers.endpoint.handlers import lifecycle, prompts, resources, subscriptions, tools
+from servers.endpoint.handlers import lifecycle, prompts, resources, subscriptions, tasks, tools
 from servers.endpoint.incoming import Handler, Incoming
 from servers.endpoint.wire import METHOD_NOT_FOUND, RpcError
 
@@ -37,6 +37,9 @@ METHODS: Final[dict[str, Method]] = {
     "prompts/get": Method(prompts.get),
     "completion/complete": Method(prompts.complete_value),
     "subscriptions/listen": Method(subscriptions.listen, legacy=False),
+    "tasks/get": Method(tasks.get, legacy=False),
+    "tasks/update": Method(tasks.update, legacy=False),
+    "tasks/cancel": Method(tasks.cancel, legacy=False),
 }
 
 

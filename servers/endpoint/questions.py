@@ -168,6 +168,11 @@ class Retries:
         """The client's result for a question, if it is there."""
         return self._answers.get(key)
 
+    @property
+    def answers(self) -> Mapping[str, Mapping[str, Any]]:
+        """All of them, by key."""
+        return self._answers
+
     def result(self, asks: Mapping[str, Ask], meta: bytes, *, kept: str = "") -> bytes:
         """An ``InputRequiredResult`` that asks for these. Raises ``SourceError`` when there is too much to carry."""
         return orjson.dumps(

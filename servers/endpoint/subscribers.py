@@ -16,14 +16,12 @@ from redis.exceptions import RedisError
 
 from core.errors import MarinaError
 from servers.endpoint.load import Load
-from servers.endpoint.updates import keep_update
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, Views
 from servers.services.runtime import Runtime
 from servers.services.surfaces import Surface
+from servers.services.updates import CHANNEL, announce_update
 from servers.services.visibility import tools_left
 from tenants.access import Caller
-
-CHANNEL: Final = "marina:resource-updated"
 
 LISTS: Final = (TOOLS, RESOURCES, PROMPTS)
 
@@ -153,8 +151,7 @@ class Hub:
     async def announce_resource(self, tenant_id: int, uri: str) -> None:
         """Tell the subscribers of a resource, on every replica, that it changed, and keep that for who comes later."""
         try:
-            message = orjson.dumps([tenant_id, uri])
-            await keep_update(self._runtime.bus.redis, tenant_id, uri, CHANNEL, message)
+            await announce_update(self._runtime.bus.redis, tenant_id, uri)
         except (RedisError, OSError):
             # Those of this process hear it all the same.
             self._updated(tenant_id, uri)

@@ -19,6 +19,7 @@ from servers.endpoint.lists import (
 from servers.endpoint.mirroring import Mirrored, mirrored_parameters
 from servers.endpoint.specification import MIRRORING, MODERN_VERSIONS, SERVER_INFO
 from servers.endpoint.wire import SERVER_NAME, SERVER_VERSION
+from servers.services.calls import TASKS_EXTENSION
 from servers.services.surfaces import Surface, SurfaceTool
 from servers.services.visibility import tools_left
 from tenants.access import Caller
@@ -32,6 +33,10 @@ _CAPABILITIES: Final[dict[str, dict[str, bool]]] = {
     RESOURCES: {"subscribe": True, "listChanged": True},
     PROMPTS: {"listChanged": True},
 }
+
+
+EXTENSIONS: Final[dict[str, dict[str, Any]]] = {TASKS_EXTENSION: {}}
+"""What there is beyond the protocol itself, for clients that declare it, too (SEP-2133)."""
 
 
 class View:
@@ -116,6 +121,7 @@ class View:
                 "resultType": "complete",
                 "supportedVersions": list(MODERN_VERSIONS),
                 **offer,
+                "capabilities": {**capabilities, **({"extensions": EXTENSIONS} if TOOLS in offered else {})},
                 "ttlMs": LIST_TTL_MS,
                 "cacheScope": CACHE_SCOPE,
                 "_meta": orjson.Fragment(self.identity),

@@ -9,6 +9,13 @@ from typing import Any, Final
 from core.errors import SourceError
 from servers.execution.contract import Ask, AskMethod, Context, LogLevel, Offered, Outcome, Principal, Trace
 
+CAPABILITY: Final[dict[AskMethod, str]] = {
+    "elicitation/create": "elicitation",
+    "sampling/createMessage": "sampling",
+    "roots/list": "roots",
+}
+"""What a client declares that answers such questions."""
+
 
 class Detached:
     """Implements ``servers.execution.contract.Context``: drops what it is told, and can ask nobody."""
@@ -44,6 +51,9 @@ class Detached:
 
     def tool(self, name: str) -> Offered | None:
         return None
+
+    async def go_on(self, *, keep: str = "") -> None:
+        return
 
     async def resource_updated(self, uri: str) -> None:
         return
@@ -112,6 +122,10 @@ class Around(Context):
         """See ``Context``."""
         self._context.keep(deadline)
 
+    async def go_on(self, *, keep: str = "") -> None:
+        """See ``Context``."""
+        await self._context.go_on(keep=keep)
+
     async def resource_updated(self, uri: str) -> None:
         """See ``Context``."""
         await self._context.resource_updated(uri)
@@ -143,6 +157,28 @@ def part_of(ask: Ask) -> str | None:
     if ask.params.get("mode") == "url":
         return "url"
     return "tools" if "tools" in ask.params else None
+
+
+def covers(declared: Mapping[str, Any], ask: Ask) -> bool:
+    """Whether what the client declared takes this very question (2025-11-25 client/elicitation, client/sampling)."""
+    part = part_of(ask)
+    if ask.method == "elicitation/create" and part is None:
+        # Who names no mode has forms.
+        return "url" not in declared or "form" in declared
+    return part is None or isinstance(declared.get(part), Mapping)
+
+
+def fits(ask: Ask, answer: Mapping[str, Any]) -> bool:
+    """Whether an answer has the form of the question's result: one that has not is asked for again."""
+    if ask.method == "elicitation/create":
+        # A tuple below: a client may send what cannot be looked up in a set.
+        action = answer.get("action")
+        return action in ("accept", "decline", "cancel") and isinstance(
+            answer.get("content", {}), dict | None
+        )
+    if ask.method == "roots/list":
+        return isinstance(answer.get("roots"), list)
+    return isinstance(answer.get("content"), dict | list)
 
 
 NOBODY: Final = Detached(Principal(actor="", tenant="", server="", request_id=""))

@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 from core.errors import InvalidInput
+from servers.execution.dialogue import (
+    Ask,
+    AskMethod,
+    Context,
+    GoesOn,
+    InputRequired,
+    LogLevel,
+    Principal,
+    Trace,
+)
+
+__all__ = [
+    "NO_SETTINGS",
+    "Ask",
+    "AskMethod",
+    "Backend",
+    "Completion",
+    "Context",
+    "Draft",
+    "GoesOn",
+    "Health",
+    "HealthState",
+    "InputRequired",
+    "LeftOut",
+    "LogLevel",
+    "NoteSlow",
+    "Offered",
+    "OfferedPrompt",
+    "OfferedResource",
+    "Offering",
+    "Operation",
+    "Outcome",
+    "Principal",
+    "Running",
+    "RunsWhere",
+    "Sharing",
+    "SlowStatement",
+    "Source",
+    "ToolKind",
+    "Trace",
+]
 
 HealthState = Literal["unknown", "healthy", "degraded", "unhealthy"]
 
@@ -144,140 +184,6 @@ class Completion:
     has_more: bool = False
 
 
-LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
-"""RFC 5424 severities, least first."""
-
-AskMethod = Literal["elicitation/create", "sampling/createMessage", "roots/list"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question to the client: one of MCP's server→client requests, with its ``params``."""
-
-    method: AskMethod
-    params: Mapping[str, Any]
-
-
-class InputRequired(Exception):
-    """Ends this run of an operation: it runs again from its beginning when the client has answered ``asks``.
-
-    How 2026-07-28 clients are asked (basic/patterns/mrtr). Operations let it pass through. ``kept`` is what the
-    operation finds in ``Context.kept`` then.
-    """
-
-    def __init__(self, asks: Mapping[str, Ask], kept: str = "") -> None:
-        super().__init__(", ".join(asks))
-        self.asks = asks
-        self.kept = kept
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls, as operations may know them. ``actor`` is how the log names them, which tells nobody apart.
-
-    ``identity`` does: what is kept for one caller is kept by it and ``server``. It is empty for whoever has no
-    credential: for them nothing is kept.
-    """
-
-    actor: str
-    tenant: str
-    server: str
-    request_id: str
-    identity: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """The distributed trace that a call is part of (W3C Trace Context).
-
-    ``id`` is the trace's, 32 hexadecimal digits. ``carried`` is what goes on to whoever is called next, by name:
-    ``traceparent``, and ``tracestate`` and ``baggage`` where the client sent them.
-    """
-
-    id: str
-    carried: Mapping[str, str]
-
-
-class Context(Protocol):
-    """The way back from a running operation to whoever called it. One object a call."""
-
-    __slots__ = ()
-
-    @property
-    def principal(self) -> Principal:
-        """Who calls."""
-        ...
-
-    @property
-    def trace(self) -> Trace | None:
-        """The trace that the client put the call into, if it did."""
-        ...
-
-    @property
-    def wants_progress(self) -> bool:
-        """Whether the client asked for progress."""
-        ...
-
-    @property
-    def log_level(self) -> LogLevel | None:
-        """The least severity of log messages that the client asked for; ``None``: it asked for none."""
-        ...
-
-    @property
-    def kept(self) -> str:
-        """What the operation had kept when it asked the client, if this is the run with the answer."""
-        ...
-
-    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
-        """Tell how far the work is. Dropped where the client asked for no progress."""
-        ...
-
-    async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
-        """Send a log message to the client. Dropped below the level that it asked for."""
-        ...
-
-    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
-        """Ask the client, by keys that stay the same when the operation runs again, and give its results by key.
-
-        ``keep`` is what that run finds in ``kept``: sealed, and carried by the client. Raises ``SourceError``
-        (``client_cannot``, ``client_refused``, ``client_silent``) and ``InputRequired``.
-        """
-        ...
-
-    def can(self, method: AskMethod, part: str = "") -> bool:
-        """Whether the client declared that it answers such questions, and of its capability for them this part."""
-        ...
-
-    def precede(self, first: Callable[[], Awaitable[None]]) -> None:
-        """Take what has to be awaited before anything of the operation reaches the client."""
-        ...
-
-    def keep(self, deadline: asyncio.Timeout) -> None:
-        """Take the operation's deadline: waiting for the client's answer does not count against it."""
-        ...
-
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
-        """Call another tool of the same server as the same caller: decided and recorded as any call is, under this one.
-
-        For operations of a backend that ``composes``. ``key`` says which call of the operation this is, the same when
-        the operation runs again: the client's answers to what the tool asks are found by it. Raises ``MarinaError``
-        where the call is refused or the tool fails, and ``InputRequired``.
-        """
-        ...
-
-    def tool(self, name: str) -> Offered | None:
-        """Another tool of the same server, where there is one of that name that the caller may call; see ``call``."""
-        ...
-
-    async def resource_updated(self, uri: str) -> None:
-        """Tell those who subscribed to the resource, on every replica, that it changed."""
-        ...
-
-    async def release_stream(self) -> None:
-        """Close the client's stream while the work goes on: it comes back for the result (SEP-1699)."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Health:
     """The result of a check: ``reason`` is a sentence for a person, empty when healthy."""
@@ -337,6 +243,21 @@ class Sharing:
     by_caller: bool = True
     waits: bool = True
     opt_out: str = ""
+
+
+RunsWhere = Literal["inline", "worker", "begins_inline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How long an operation takes, as its kind knows.
+
+    ``where``: within the request; at a worker; or within the request, until it says that what comes now takes long
+    (``Context.go_on``). ``task_only``: clients that speak no tasks cannot be served.
+    """
+
+    where: RunsWhere = "inline"
+    task_only: bool = False
 
 
 NO_SETTINGS: Final[Mapping[str, Any]] = {
@@ -450,6 +371,10 @@ class Backend(Protocol):
         A run whose result others may have is told of no caller, and can ask nobody.
         """
         return Sharing()
+
+    def running(self, operation: Operation) -> Running:
+        """Where the operation runs, unless its team decides otherwise."""
+        return Running()
 
     def draft(self, kind: str, text: str, settings: Mapping[str, Any]) -> Draft:
         """A definition of a tool of this kind, made of what was pasted. Raises ``InvalidInput``."""

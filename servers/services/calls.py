@@ -8,15 +8,17 @@ nothing runs. An operation that may change something is in the log before it run
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
-from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, TooLarge, Unavailable
+from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, Unavailable
 from servers.execution.context import NOBODY, Detached
-from servers.execution.contract import Completion, Context, Offered, Outcome, Source
+from servers.execution.contract import Completion, Context, GoesOn, Offered, Outcome, Source
 from servers.execution.engine import timed_out
+from servers.models import Task
+from servers.services.callresults import CallResult, failed_result, result_of
 from servers.services.decisions import (
     decide,
     decide_completion,
@@ -35,6 +37,16 @@ from servers.services.results.runs import CACHE
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.schemas import check_arguments, check_prompt_arguments, check_result
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
+from servers.services.tasks.accepting import (
+    Beginning,
+    HandOver,
+    TaskCreated,
+    accept,
+    wait_for_end,
+    waited_for,
+)
+from servers.services.tasks.plans import Long
+from servers.services.tasks.rows import open_ended
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ
 
@@ -44,35 +56,10 @@ CALL_SECONDS: Final = 30.0
 COMPLETE_SECONDS: Final = 2.0
 """The deadline of a tool that completes an argument: somebody waits for it at each letter."""
 
+TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
+"""MCP's name of tasks (SEP-2663)."""
+
 KIND_COMPLETE: Final = "completion/complete"
-
-
-@dataclass(slots=True)
-class CallResult:
-    """What became of a call that was let through to its tool, or whose arguments did not fit.
-
-    ``outcome`` is ``ok``, ``error`` (the tool ran and failed), ``refused`` (by a rule of its source) or ``invalid``
-    (the input); with all but the first, ``error`` says why. A tool that reports its own failure in words has
-    outcome ``error``, code ``tool_failed``, and what it said in ``text``, ``structured`` and ``content``.
-    ``content`` is MCP's content blocks, or ``None`` where ``text`` is all; ``meta`` is MCP's ``_meta``. ``seq`` is the
-    place of its record in the tenant's log. ``served_from`` is empty, or where the result came from without a run: as
-    of ``Entry``.
-    """
-
-    tool: str
-    tool_version: int
-    outcome: str
-    structured: Any
-    text: str
-    rows: int | None
-    size: int
-    truncated: bool
-    duration_us: int
-    seq: int
-    error: MarinaError | None = None
-    content: Sequence[Mapping[str, Any]] | None = None
-    served_from: str = ""
-    meta: Mapping[str, Any] | None = None
 
 
 async def call_tool(
@@ -86,8 +73,13 @@ async def call_tool(
     timeout: float = CALL_SECONDS,
     context: Context = NOBODY,
     within: Composing | None = None,
+    hand: HandOver | None = None,
+    record: CallRecord | None = None,
 ) -> CallResult:
     """Call a tool and record it. ``timeout`` in seconds. ``within`` is the run of a tool that makes the call.
+
+    With ``hand`` a call that takes long goes on at a worker: as a task (``TaskCreated``), or waited for here. A worker
+    brings the ``record`` of the call that it runs.
 
     Raises, after recording it: ``Forbidden`` (which rule), ``NotFound`` (no such tool here), and ``InputRequired``
     (a question to the client, with whose answer the call is made again). Raises ``Unavailable`` when the log cannot
@@ -96,7 +88,9 @@ async def call_tool(
     A failure of the tool itself is a ``CallResult``, because who called needs to see it.
     """
     runtime = _runtime()
-    record = CallRecord(
+    if hand is not None and (begun := waited_for(context.kept)) is not None:
+        return await _end_of(runtime, caller.tenant_id, begun, context)
+    record = record or CallRecord(
         runtime,
         KIND_CALL,
         tool_name,
@@ -115,17 +109,31 @@ async def call_tool(
         raise
     record.version = tool.version
     context.precede(record.intend)
+    task: Task | None = None
+    around = context
     try:
-        if runtime.engine.composes(tool.kind):
-            # Begun in the log whether it calls any or not: what it does may be all in its calls.
-            await record.intend()
-            context = _composing(context, record, timeout, caller, surface, client, request_id, within=within)
-        outcome = await _run_tool(tool, arguments, record, timeout, context)
+        if tool.long is not None and hand is not None:
+            outcome, task = await _begin(tool, tool.long, arguments, record, timeout, context, hand)
+        else:
+            if runtime.engine.composes(tool.kind):
+                # Begun in the log whether it calls any or not: what it does may be all in its calls.
+                await record.intend()
+                around = _composing(
+                    context, record, timeout, caller, surface, client, request_id, within=within
+                )
+            outcome = await _run_tool(tool, arguments, record, timeout, around)
     except BaseException as end:
         await record.end_early(end)
         if isinstance(end, MarinaError) and not isinstance(end, Unavailable):
-            return _failed(record, end)
+            return failed_result(record, end)
         raise
+    if task is not None and hand is not None:
+        # From here on the record is the worker's.
+        if hand.takes_task:
+            raise TaskCreated(task)
+        return await _end_of(runtime, caller.tenant_id, task.id, context)
+    if outcome is None:
+        raise AssertionError("a call that is no task has an outcome")
     failure: MarinaError | None = None
     if outcome.failed:
         failure = SourceError("The tool ran and reported a failure of its own.", code="tool_failed")
@@ -312,6 +320,43 @@ def _callable(caller: Caller, surface: Surface, name: str) -> Offered | None:
         return None
 
 
+async def _begin(
+    tool: SurfaceTool,
+    long: Long,
+    arguments: Mapping[str, Any],
+    record: CallRecord,
+    timeout: float,
+    context: Context,
+    hand: HandOver,
+) -> tuple[Outcome | None, Task | None]:
+    """The outcome of a call that may take long and did not, or the task that it goes on as."""
+    _, validator = require_usable(tool)
+    fault: MarinaError | None = check_arguments(validator, arguments)
+    if fault is not None:
+        raise fault
+    if long.task_only and not hand.takes_task:
+        raise SourceError(
+            f"The tool {tool.name} takes long and gives its result to clients of MCP's tasks only "
+            f"({TASKS_EXTENSION}). Call it from a client that declares them.",
+            code="client_cannot",
+            data={"method": "tasks", "extension": TASKS_EXTENSION},
+        )
+    kept = context.kept
+    if long.begins_inline:
+        try:
+            return await _run_tool(tool, arguments, record, timeout, Beginning(context)), None
+        except GoesOn as leaving:
+            kept = leaving.kept
+    task = await accept(record, long, arguments, hand=hand, kept=kept, context=context)
+    return None, task
+
+
+async def _end_of(runtime: Runtime, tenant_id: int, task_id: UUID, context: Context) -> CallResult:
+    """Wait for a task on behalf of whoever cannot take it: its result as that of a call. Raises as ``call_tool``."""
+    task = await wait_for_end(runtime.bus, tenant_id, task_id, context)
+    return result_of(task, open_ended(task))
+
+
 async def _run_tool(
     tool: SurfaceTool,
     arguments: Mapping[str, Any],
@@ -415,19 +460,3 @@ async def _recorded(record: CallRecord, run: Awaitable[Outcome]) -> Outcome:
         raise
     await record.write("ok", produced=outcome)
     return outcome
-
-
-def _failed(record: CallRecord, error: MarinaError) -> CallResult:
-    return CallResult(
-        tool=record.subject,
-        tool_version=record.version or 0,
-        outcome=record.outcome,
-        structured=None,
-        text=error.message,
-        rows=None,
-        size=0,
-        truncated=isinstance(error, TooLarge),
-        duration_us=record.duration_us,
-        seq=record.seq,
-        error=error,
-    )

@@ -24,7 +24,7 @@ from servers.execution.contract import (
 )
 
 if TYPE_CHECKING:
-    from servers.services.calls import CallResult
+    from servers.services.callresults import CallResult
     from servers.services.recording import CallRecord
 
 MAX_DEPTH: Final = 8

@@ -14,7 +14,8 @@ from core.loop import run_async
 from core.requestid import current_request_id
 from servers.execution.context import Detached
 from servers.execution.contract import Outcome
-from servers.services.calls import CALL_SECONDS, CallResult, call_tool, get_prompt, read_resource
+from servers.services.callresults import CallResult
+from servers.services.calls import CALL_SECONDS, call_tool, get_prompt, read_resource
 from servers.services.principals import principal_as
 from servers.services.reasons import log_unavailable
 from servers.services.recording import CallRecord

@@ -26,7 +26,7 @@ class CallRecord:
     """The record of one run. Arguments are masked here: after a run, nothing but the writing may fail.
 
     ``subject`` stands in the log's ``tool`` column: a tool's name, a resource's URI, a prompt's name.
-    ``served_from``, of a call that does not run itself, is as of ``Entry``.
+    ``served_from``, of a call that does not run itself, and ``task`` are as of ``Entry``.
     After ``write``, ``outcome``, ``seq`` and ``duration_us`` say what was recorded, and where.
     """
 
@@ -46,6 +46,7 @@ class CallRecord:
         "server",
         "started",
         "subject",
+        "task",
         "trace_id",
         "version",
     )
@@ -76,6 +77,7 @@ class CallRecord:
         self.trace_id = "" if trace is None else trace.id
         self.parent = parent
         self.served_from = ""
+        self.task = ""
         self.version: int | None = None
         self.outcome = ""
         self.seq = 0
@@ -103,6 +105,11 @@ class CallRecord:
         except Unavailable:
             self._intent = None
             raise log_unavailable() from None
+
+    def resume(self, intent: int) -> None:
+        """Go on with an intent that is in the log already: the outcome names it."""
+        self._intent = asyncio.get_running_loop().create_future()
+        self._intent.set_result(intent)
 
     async def refuse(self, refusal: MarinaError) -> None:
         """Record that nothing ran, and why."""
@@ -193,6 +200,7 @@ class CallRecord:
             request_id=self.request_id,
             trace_id=self.trace_id,
             parent=self.parent,
+            task=self.task,
         )
 
 

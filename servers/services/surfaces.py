@@ -20,6 +20,7 @@ from servers.services.canaries import Canary, salt_of
 from servers.services.reach import offered_by, offered_tools, served_by
 from servers.services.results.plans import FindBackend, Shared, no_backend, plan_sharing
 from servers.services.sealed import SecretAway, open_source, references_in
+from servers.services.tasks.plans import Long, plan_running
 from tenants.access import Caller
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
@@ -57,6 +58,8 @@ class SurfaceTool:
     output_validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
     shared: Shared | None = None
     """How its calls share results; ``None`` where each runs for itself."""
+    long: Long | None = None
+    """How its calls run at a worker; ``None`` where they run within their requests."""
 
     @property
     def only_reads(self) -> bool:
@@ -339,6 +342,7 @@ def _snapshot(row: Tool, current: ToolVersion | None, opened: _Sources) -> Surfa
         fault=_source_fault(row.source, source),
         icons=current.icons,
         shared=plan_sharing(row, current, source, opened.find_backend, opened.sealer),
+        long=plan_running(row, current, source, opened.find_backend),
     )
 
 

@@ -95,7 +95,8 @@ class Entry:
     and ``at`` are microseconds. ``intent`` is the number of the intent whose outcome this is. ``trace_id`` is that of
     the distributed trace that the client put the request into (W3C Trace Context), or empty. ``parent`` is the
     number of the intent of the call that made this one. ``served_from`` says of a call that did not run itself
-    where its result came from: ``cache``, or ``same_run``, the run of another call made at the same time.
+    where its result came from: ``cache``; ``same_run``, the run of another call made at the same time; or ``task``, one
+    that was made before with the same idempotency key. ``task`` is the id of the task that the call goes on as.
     """
 
     kind: str
@@ -117,6 +118,7 @@ class Entry:
     trace_id: str = ""
     parent: int | None = None
     served_from: str = ""
+    task: str = ""
     at: int = field(default_factory=now_us)
 
 
@@ -155,6 +157,8 @@ def encode(entry: Entry) -> bytes:
         body["parent"] = entry.parent
     if entry.served_from:
         body["served_from"] = entry.served_from
+    if entry.task:
+        body["task"] = entry.task
     if entry.arguments is None:
         return _dump(body)
     body["arguments"] = entry.arguments

@@ -42,7 +42,8 @@ from servers.endpoint.incoming import Incoming
 from servers.endpoint.routes import find_place
 from servers.endpoint.watch import Watch
 from servers.endpoint.wire import Reply, result_parts
-from servers.services.calls import CALL_SECONDS, CallResult, call_tool
+from servers.services.callresults import CallResult
+from servers.services.calls import CALL_SECONDS, call_tool
 from servers.services.decisions import decide
 from servers.services.recording import CallRecord
 from servers.services.redaction import mask_secrets

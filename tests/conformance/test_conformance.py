@@ -15,6 +15,7 @@ import pytest
 from tests.conformance.expected import CHECKS, TASKS
 from tests.conformance.suite import FOLDER, Check, Run, Window, describe, run_requirements, run_scenario
 from tests.factories import make_team
+from tests.faults.worker import running_worker
 from tests.replicas.cluster import PYTHONPATH, Passed, Replicas, running_replicas
 
 pytestmark = pytest.mark.conformance
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.conformance
 REVISIONS = sorted(CHECKS)
 PLUGIN = FOLDER / "plugin"
 KIND = "conformance"
+FAULTY = "conformance-faulty"
 ROUNDS = int(os.environ.get("CONFORMANCE_KILL_ROUNDS") or 2)
 """How often the whole set runs while a replica is being killed."""
 
@@ -40,7 +42,8 @@ def replicas(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         # The suite is one address, and in a hurry.
         "MARINA_PUBLIC_RATE": "1000000/1",
     }
-    with running_replicas(tmp_path_factory.mktemp("replicas"), environment=environment) as made:
+    folder = tmp_path_factory.mktemp("replicas")
+    with running_replicas(folder, environment=environment) as made, running_worker(folder, environment):
         yield made
 
 
@@ -51,7 +54,8 @@ def url(replicas: Replicas) -> str:
     # Two of the fixtures change what their own server offers, by REST as an admin would.
     settings = {"api_url": replicas.base_url, "admin_key": team.key("admin")}
     replicas.post(team, "data-sources", {"name": "fixtures", "kind": KIND, "settings": settings})
-    server = {"slug": "open", "title": "Open", "access": "public", "sources": ["fixtures"]}
+    replicas.post(team, "data-sources", {"name": "faulty", "kind": FAULTY, "settings": {}})
+    server = {"slug": "open", "title": "Open", "access": "public", "sources": ["fixtures", "faulty"]}
     replicas.post(team, "servers", server)
     return replicas.mcp_url(team.slug, "open")
 

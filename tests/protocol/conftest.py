@@ -19,6 +19,8 @@ from servers.endpoint import tenure
 from servers.endpoint.subscribers import Hub
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.sources import create_source
+from servers.services.tasks.hints import use_hint
+from servers.services.tasks.running import get_runner
 from tenants.audit.records import KIND_CALL, decode
 from tenants.changes import CHANNEL, redis_client
 from tenants.models import AuditRecord
@@ -27,11 +29,14 @@ from tests.factories import Team, make_team
 from tests.oauth.program import Program
 from tests.plainkind import add_kinds
 from tests.plugins.live_marina import LiveMarina
+from tests.protocol import lasting
 from tests.protocol import talker as talking
+from tests.protocol.lasting import LastingBackend
 from tests.protocol.officialclient import connected
 from tests.protocol.probe import KIND, ProbeBackend
 from tests.protocol.talker import TalkerBackend
 from tests.protocol.tally import TallyBackend
+from tests.protocol.tasks import TaskClient, Workers
 from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Endpoint
 
@@ -75,8 +80,18 @@ def tally_backend() -> TallyBackend:
 
 
 @pytest.fixture(scope="session")
+def lasting_backend() -> LastingBackend:
+    """The backend behind the tools that take long, in this process."""
+    return LastingBackend()
+
+
+@pytest.fixture(scope="session")
 def port(
-    database: None, probe: ProbeBackend, talker: TalkerBackend, tally_backend: TallyBackend
+    database: None,
+    probe: ProbeBackend,
+    talker: TalkerBackend,
+    tally_backend: TallyBackend,
+    lasting_backend: LastingBackend,
 ) -> Iterator[int]:
     """The port of a running Marina."""
     listening = socket.create_server(("127.0.0.1", 0))
@@ -89,7 +104,7 @@ def port(
 
     # Tests before these may have started one on the background loop; this Marina has a loop of its own.
     run_async(get_runtime().stop())
-    add_kinds(probe, talker, tally_backend)
+    add_kinds(probe, talker, tally_backend, lasting_backend)
     server = _Started(make_server(Application(), settings.ENV, lifespan="on").config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="marina")
     thread.start()
@@ -247,3 +262,46 @@ def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 def on_loop(port: int) -> OnLoop:
     """Runs a coroutine on Marina's loop and waits for it."""
     return run_async
+
+
+@pytest.fixture
+def workers_later(port: int) -> Iterator[Workers]:
+    """Workers in this process, which begin when they are told to."""
+    runner = get_runner()
+    run_async(runner.start())
+    made = Workers(runner)
+    use_hint(None)
+    yield made
+    use_hint(None)
+
+
+@pytest.fixture
+def workers(workers_later: Workers) -> Workers:
+    """Workers in this process."""
+    workers_later.begin()
+    return workers_later
+
+
+@pytest.fixture
+def lasters(hear_all: HearAll) -> Team:
+    """A team of the test's own with the tools of ``lasting``."""
+    made = make_team()
+    create_source("lasting-source", lasting.KIND, {}, caller=made.owner)
+    hear_all()
+    return made
+
+
+@pytest.fixture
+def tasker(port: int, lasters: Team) -> TaskClient:
+    """A client of that team's that takes tasks."""
+    return TaskClient(Endpoint(port, f"/mcp/{lasters.slug}", lasters.key(*ALL_SCOPES)))
+
+
+@pytest.fixture
+def held(lasting_backend: LastingBackend, on_loop: OnLoop) -> Iterator[LastingBackend]:
+    """The backend, with nothing held before and after."""
+    while lasting_backend.entered.acquire(blocking=False):
+        pass
+    lasting_backend.cancelled.clear()
+    yield lasting_backend
+    on_loop(lasting_backend.let_go(0))

@@ -14,7 +14,8 @@ from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceEr
 from core.loop import run_async
 from servers.execution.contract import Completion, InputRequired, Outcome
 from servers.execution.engine import Engine
-from servers.services.calls import CallResult, call_tool, complete_argument, get_prompt, read_resource
+from servers.services.callresults import CallResult
+from servers.services.calls import call_tool, complete_argument, get_prompt, read_resource
 from servers.services.runtime import get_runtime
 from servers.services.surfaces import Surface
 from tenants.access import Caller

@@ -25,7 +25,8 @@ from servers.execution.contract import (
 from servers.execution.engine import Engine
 from servers.execution.schemas import compile_schema
 from servers.services import nesting
-from servers.services.calls import CallResult, call_tool
+from servers.services.callresults import CallResult
+from servers.services.calls import call_tool
 from servers.services.runtime import get_runtime
 from servers.services.surfaces import Surface, SurfaceTool
 from tenants.access import Caller

@@ -23,6 +23,7 @@ class LocalOptions:
     base_url: str
     web_processes: int
     worker_processes: int
+    task_slots: int
     database_url: str | None
     postgres_port: int | None
     redis_url: str | None
@@ -40,6 +41,7 @@ def read_options(environ: Mapping[str, str]) -> LocalOptions:
         base_url=(environ.get("MARINA_BASE_URL") or f"http://127.0.0.1:{port}").rstrip("/"),
         web_processes=_read_number(environ, "WEB_CONCURRENCY", high=256) or 1,
         worker_processes=_read_number(environ, "WORKER_CONCURRENCY", high=256) or 2,
+        task_slots=_read_number(environ, "MARINA_TASK_SLOTS", high=1_000) or 16,
         database_url=environ.get("DATABASE_URL") or None,
         postgres_port=_read_number(environ, "MARINA_PG_PORT", high=65535),
         redis_url=environ.get("REDIS_URL") or None,

@@ -48,13 +48,23 @@ def make_plan(options: LocalOptions) -> Plan:
         # One worker has nobody to gossip with, and asking takes a second of every start.
         *("--without-gossip", "--without-mingle"),
     )
+    runner = (
+        *(*celery, "worker", "--loglevel", "INFO", "--queues", "tasks", "--pool", "threads"),
+        *("--concurrency", str(options.task_slots), "--hostname", "tasks@%h"),
+        *("--without-gossip", "--without-mingle"),
+    )
     beat = (
         *(*celery, "beat", "--loglevel", "INFO", "--pidfile="),
         *("--schedule", str(options.home / "celerybeat-schedule")),
     )
     return Plan(
         before=(Command("setup", (python, manage, "setup_database")),),
-        services=(Command("web", web), Command("worker", worker), Command("beat", beat)),
+        services=(
+            Command("web", web),
+            Command("worker", worker),
+            Command("runner", runner),
+            Command("beat", beat),
+        ),
         after=(
             Command("demo", (python, manage, "load_demo", "--json-out", str(demo))),
             Command("call", (python, "-m", "config.local.first_call", str(demo), _local_url(options))),

@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 
+from core.bus import Listener
 from core.errors import MarinaError
 from servers.endpoint.handlers.answers import invalid
+from servers.endpoint.handlers.tasks import describe_task, find_own, require_tasks
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.subscribers import MAX_URIS, Subscriber, change_bytes
 from servers.endpoint.tenure import Tenure
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS
 from servers.endpoint.wire import RpcError
+from servers.services.tasks.telling import CHANGED, channel_of, read
 from tenants.roles import Action
+
+MAX_TASKS: Final = 100
+"""Tasks that one stream is told of."""
+
+TASK: Final = "task"
 
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 
@@ -38,10 +47,15 @@ async def listen(incoming: Incoming) -> bytes:
             status=406,
         )
     lists, uris, honoured = _filter(incoming)
+    tasks = await _tasks(incoming)
+    if tasks is not None:
+        honoured["taskIds"] = tasks
     hub = incoming.parts.hub
     caller = incoming.caller
     hub.admit(caller, listening=True)
     subscriber = Subscriber(caller, incoming.surface.slug, lists=lists, uris=uris)
+    bus = incoming.runtime.bus
+    listeners: list[Listener] = []
     try:
         meta = orjson.dumps({SUBSCRIPTION_ID: incoming.rpc_id})
         await channel.send(
@@ -54,10 +68,20 @@ async def listen(incoming: Incoming) -> bytes:
             )
         )
         hub.join(subscriber, incoming.surface)
+        for task_id in tasks or ():
+            listeners.append(await _listen_to(incoming, subscriber, task_id))
+            # It may have gone on since its client heard of it last.
+            subscriber.tell(TASK, task_id)
         tenure = Tenure(incoming.check_again)
         while not subscriber.ended:
-            for kind, uri in subscriber.take():
-                await channel.send(change_bytes(kind, uri, meta))
+            for kind, name in subscriber.take():
+                message = (
+                    await _task_bytes(incoming, name, meta)
+                    if kind == TASK
+                    else change_bytes(kind, name, meta)
+                )
+                if message:
+                    await channel.send(message)
             if not tenure.seconds_left:
                 try:
                     await tenure.check()
@@ -67,6 +91,8 @@ async def listen(incoming: Incoming) -> bytes:
                 async with asyncio.timeout(tenure.seconds_left):
                     await subscriber.woken.wait()
     finally:
+        for listener in listeners:
+            bus.leave(listener)
         hub.leave(subscriber)
         hub.dismiss(caller, listening=True)
     return orjson.dumps(
@@ -101,3 +127,37 @@ def _filter(incoming: Incoming) -> tuple[list[str], list[str], dict[str, Any]]:
         known = [uri for uri in dict.fromkeys(uris) if incoming.surface.find_resource(uri) is not None]
     honoured["resourceSubscriptions"] = known
     return lists, known, honoured
+
+
+async def _tasks(incoming: Incoming) -> list[str] | None:
+    """The tasks that are listened to, of those that were asked for; ``None``: none were. Raises ``RpcError``."""
+    wanted = incoming.params.get("notifications")
+    ids = wanted.get("taskIds") if isinstance(wanted, dict) else None
+    if ids is None:
+        return None
+    require_tasks(incoming)
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids) or len(ids) > MAX_TASKS:
+        raise invalid(f"params.notifications.taskIds must be at most {MAX_TASKS} ids.")
+    if not incoming.caller.may(Action.TOOLS_CALL):
+        return []
+    return [each for each in dict.fromkeys(ids) if await find_own(incoming, each) is not None]
+
+
+async def _listen_to(incoming: Incoming, subscriber: Subscriber, task_id: str) -> Listener:
+    def changed(_: bytes = b"") -> None:
+        subscriber.tell(TASK, task_id)
+
+    def heard(message: bytes) -> None:
+        if read(message)[0] == CHANGED:
+            changed()
+
+    return await incoming.runtime.bus.subscribe(channel_of(UUID(task_id)), heard, changed)
+
+
+async def _task_bytes(incoming: Incoming, task_id: str, meta: bytes) -> bytes:
+    """``notifications/tasks``: the task as ``tasks/get`` would give it now."""
+    task = await find_own(incoming, task_id)
+    if task is None:
+        return b""
+    params = {"_meta": orjson.Fragment(meta), **describe_task(incoming, task)}
+    return orjson.dumps({"jsonrpc": "2.0", "method": "notifications/tasks", "params": params})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from core.errors import Forbidden, InvalidInput
 from servers.endpoint.context import CallContext
-from servers.endpoint.errors import describe
 from servers.endpoint.handlers.answers import (
     client_in,
     cursor_of,
@@ -17,16 +16,16 @@ from servers.endpoint.handlers.answers import (
     record_refusal,
     text_of,
 )
+from servers.endpoint.handlers.results import result_members
+from servers.endpoint.handlers.tasks import created_bytes, hand_over
 from servers.endpoint.incoming import Incoming
-from servers.endpoint.lists import MODERN, PLAIN, shape_of
+from servers.endpoint.lists import shape_of
 from servers.endpoint.mirroring import check_mirrored, mirrored_parameters
 from servers.endpoint.specification import is_at_least
 from servers.execution.contract import InputRequired
-from servers.services.calls import CallResult, call_tool
+from servers.services.calls import call_tool
 from servers.services.decisions import names_to_list
-
-ERROR_META: Final = "marina/error"
-"""The ``_meta`` key of a failed call's code and details, for programs; the text is for the model."""
+from servers.services.tasks.accepting import TaskCreated
 
 
 async def list_tools(incoming: Incoming) -> bytes:
@@ -55,6 +54,7 @@ async def run_tool(incoming: Incoming) -> bytes:
             )
         elif name in incoming.view.mirrored:
             check_mirrored(incoming.view.mirrored[name], arguments, incoming.headers)
+    offered = surface.by_name.get(name)
     try:
         result = await call_tool(
             caller=incoming.caller,
@@ -65,7 +65,10 @@ async def run_tool(incoming: Incoming) -> bytes:
             request_id=incoming.request_id,
             timeout=incoming.seconds,
             context=context,
+            hand=None if offered is None or offered.long is None else hand_over(incoming, context),
         )
+    except TaskCreated as created:
+        return created_bytes(incoming, created.task)
     except InputRequired as required:
         return context.input_required(required, name, arguments, surface.by_name[name].version)
     error = result.error
@@ -75,7 +78,7 @@ async def run_tool(incoming: Incoming) -> bytes:
             raise error
         if error.code == "client_cannot" and incoming.modern:
             raise lacks_capability(error)
-    return _result_bytes(incoming, result)
+    return orjson.dumps(result_members(incoming, result), default=str)
 
 
 def _call_params(incoming: Incoming) -> tuple[str, dict[str, Any]]:
@@ -86,30 +89,3 @@ def _call_params(incoming: Incoming) -> tuple[str, dict[str, Any]]:
     if not isinstance(arguments, dict):
         raise invalid("params.arguments must be an object. Send a tools/call as the specification has it.")
     return name, arguments
-
-
-def _result_bytes(incoming: Incoming, result: CallResult) -> bytes:
-    """A ``CallToolResult``. The order of members is the specification's."""
-    answer: dict[str, Any] = {}
-    if incoming.modern:
-        answer["resultType"] = "complete"
-        answer["_meta"] = orjson.Fragment(incoming.view.identity)
-    text = result.text
-    if result.structured is not None:
-        structured = orjson.dumps(result.structured, default=str)
-        # For clients that read no structured content, the same as text (server/tools, "Structured Content").
-        text = text or structured.decode()
-        shape = shape_of(incoming.version)
-        # What is not an object is structured content since 2026-07-28 only.
-        if shape == MODERN or (shape != PLAIN and isinstance(result.structured, dict)):
-            answer["structuredContent"] = orjson.Fragment(structured)
-    answer["content"] = [{"type": "text", "text": text}] if result.content is None else list(result.content)
-    answer["isError"] = result.error is not None
-    if result.error is not None:
-        detail = orjson.dumps({ERROR_META: describe(result.error)})
-        answer["_meta"] = orjson.Fragment(
-            incoming.view.identity[:-1] + b"," + detail[1:] if incoming.modern else detail
-        )
-    if result.meta is not None:
-        answer["_meta"] = {**result.meta, **orjson.loads(orjson.dumps(answer.get("_meta", {})))}
-    return orjson.dumps(answer, default=str)

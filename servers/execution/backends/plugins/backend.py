@@ -25,6 +25,7 @@ from servers.execution.backends.plugins.settings import PluginSettings
 from servers.execution.contract import (
     Backend,
     Completion,
+    GoesOn,
     Health,
     InputRequired,
     Offered,
@@ -33,6 +34,7 @@ from servers.execution.contract import (
     Offering,
     Operation,
     Outcome,
+    Running,
     Sharing,
     Source,
 )
@@ -115,6 +117,10 @@ class PluginBackend(Backend):
         tool = self._plugin.tools.get(operation.definition.get("name", ""))
         return Sharing(by_caller=tool is None or bool(tool.signature.context))
 
+    def running(self, operation: Operation) -> Running:
+        tool = self._plugin.tools.get(operation.definition.get("name", ""))
+        return Running() if tool is None else Running(tool.runs, tool.task_only)
+
     async def check(self, source: Source) -> Health:
         check = self._plugin.health
         started = perf_counter()
@@ -194,13 +200,13 @@ class PluginBackend(Backend):
         what = next(iter(operation.definition.values()), "")
         try:
             produced = await self._guarded(run, what=what, request_id=context.caller.request_id, way=way)
-        except (InputRequired, MarinaError, ToolError):
-            if way.input_required is None:
+        except (InputRequired, GoesOn, MarinaError, ToolError):
+            if way.end is None:
                 raise
         else:
-            if way.input_required is None:
+            if way.end is None:
                 return produced
-        raise way.input_required from None
+        raise way.end from None
 
     async def _guarded(
         self, run: Callable[[], Awaitable[T]], *, what: str, request_id: str, way: Way | None = None
@@ -208,7 +214,7 @@ class PluginBackend(Backend):
         """Run foreign code: what it raises by intent becomes an error of ours, and of the rest nothing gets out."""
         try:
             return await run()
-        except (ToolError, InputRequired, MarinaError):
+        except (ToolError, InputRequired, GoesOn, MarinaError):
             raise
         except ArgumentsUnfit as fault:
             raise _unfit(fault) from None
@@ -224,8 +230,8 @@ class PluginBackend(Backend):
         except (Exception, SystemExit) as fault:
             # sys.exit() must not end the process, nor a TimeoutError be taken for the engine's own deadline.
             # A task group wraps the end of a run in an exception of its own.
-            if way is not None and way.input_required is not None:
-                raise way.input_required from None
+            if way is not None and way.end is not None:
+                raise way.end from None
             logger.exception(
                 "a plugin's function failed",
                 extra={"plugin": self.kind, "operation": what, "request_id": request_id},

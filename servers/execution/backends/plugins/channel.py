@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from core.errors import SourceError
 from marina.plugin import AskFailed, Caller, ClientCannot, ClientRefused, ClientSilent, Question
-from servers.execution.contract import Ask, AskMethod, Context, InputRequired, LogLevel
+from servers.execution.contract import Ask, AskMethod, Context, GoesOn, InputRequired, LogLevel
 
 _FAILURES: Final[Mapping[str, type[AskFailed]]] = {
     "client_cannot": ClientCannot,
@@ -22,14 +22,15 @@ class Way:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._open: dict[str, Ask] = {}
+        self._goes_on: GoesOn | None = None
 
     @property
-    def input_required(self) -> InputRequired | None:
-        """The end of this run, when the function asked what the client has not answered yet.
+    def end(self) -> InputRequired | GoesOn | None:
+        """The end of this run, when the function asked what the client has not answered yet, or said that it goes on.
 
         A function that catches ``Exception`` around its question, or asks in a task group, hides it.
         """
-        return InputRequired(self._open) if self._open else None
+        return InputRequired(self._open) if self._open else self._goes_on
 
     @property
     def caller(self) -> Caller:
@@ -62,6 +63,13 @@ class Way:
 
     def can(self, method: AskMethod) -> bool:
         return self._context.can(method)
+
+    async def takes_long(self) -> None:
+        try:
+            await self._context.go_on()
+        except GoesOn as end:
+            self._goes_on = end
+            raise
 
     async def resource_updated(self, uri: str) -> None:
         await self._context.resource_updated(uri)

@@ -34,6 +34,7 @@ from servers.services.results.store import Store
 from servers.services.slow_statements import SlowStatements
 from servers.services.surface_cache import RECHECK_SECONDS, SurfaceCache
 from servers.services.surfaces import find_tenant
+from servers.services.tasks.seen import SeenTasks
 from tenants.audit.writer import AuditWriter
 from tenants.changes import CHANNEL
 
@@ -68,6 +69,7 @@ class Runtime:
         self.counter = Counter(self.bus)
         self.shared_runs = SharedRuns(Memory(), Store(settings.ENV.redis_url, self.sealer), self.counter)
         self.grants = GrantCache()
+        self.tasks = SeenTasks(self.bus)
         self.uses = KeyUses()
         self.refusals = RefusalLog(self.writer)
         self.oauth_steps = StepNotes()

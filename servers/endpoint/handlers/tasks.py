@@ -29,7 +29,8 @@ from servers.services.reading import look_up
 from servers.services.tasks import ending
 from servers.services.tasks.accepting import HandOver
 from servers.services.tasks.hints import hint_soon
-from servers.services.tasks.rows import KEY_CHARACTERS, answer, find_task, open_ended
+from servers.services.tasks.rows import KEY_CHARACTERS, answer, open_ended
+from servers.services.tasks.telling import CHANGED, tell
 from tenants.roles import Action
 
 POLL_MS: Final = 1_000
@@ -52,6 +53,8 @@ async def update(incoming: Incoming) -> bytes:
     task = await _own(incoming)
     if await look_up(answer, task.tenant_id, task.id, responses):
         hint_soon()
+    incoming.runtime.tasks.forget(task.id)
+    await tell(incoming.runtime.bus, task.id, CHANGED)
     return complete(incoming, {})
 
 
@@ -59,6 +62,7 @@ async def cancel(incoming: Incoming) -> bytes:
     """Have a task stopped. One that has ended already stays as it is."""
     task = await _own(incoming)
     await ending.cancel(task.tenant_id, task.id, why="The client cancelled the task.")
+    incoming.runtime.tasks.forget(task.id)
     return complete(incoming, {})
 
 
@@ -134,7 +138,7 @@ async def find_own(incoming: Incoming, task_id: str) -> Task | None:
     except ValueError:
         return None
     caller = incoming.caller
-    task = await look_up(find_task, caller.tenant_id, wanted)
+    task = await incoming.runtime.tasks.find(caller.tenant_id, wanted)
     if (
         task is None
         or task.server != incoming.surface.slug

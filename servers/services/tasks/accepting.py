@@ -11,7 +11,8 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from core.bus import Bus
-from core.errors import NotFound, Unavailable
+from core.errors import Conflict, MarinaError, NotFound, Unavailable
+from core.shutdown import draining
 from servers.execution.context import Around
 from servers.execution.contract import Ask, Context, GoesOn
 from servers.models import Task
@@ -34,7 +35,7 @@ SAME_TASK: Final = "task"
 MAX_SAID: Final = 1_000
 """What is said of a task and was not told on yet; the oldest goes."""
 
-KEPT: Final = "task:"
+KEPT: Final = "marina-task:"
 """How a client of 2026-07-28 names the task that it waits for, in what is sealed for it when it is asked something."""
 
 
@@ -89,10 +90,7 @@ async def accept(
     if hand.idempotency_key is not None:
         known = await look_up(find_by_key, caller.tenant_id, principal, hand.idempotency_key)
         if known is not None:
-            # Asked for again, by somebody who did not hear the answer: it is the same call.
-            record.task, record.served_from = str(known.id), SAME_TASK
-            await record.write("ok")
-            return known
+            return await _same(record, known)
     task_id = uuid4()
     record.task = str(task_id)
     await record.intend()
@@ -111,17 +109,31 @@ async def accept(
         capabilities=hand.capabilities,
         log_level=context.log_level,
     )
-    task = await look_up(
-        create_task,
-        work,
-        task_id=task_id,
-        principal=principal,
-        long=long,
-        intent_seq=intent,
-        answers=Answers(given=hand.answers, kept=kept),
-        idempotency_key=hand.idempotency_key,
-    )
+    try:
+        task = await look_up(
+            create_task,
+            work,
+            task_id=task_id,
+            principal=principal,
+            long=long,
+            intent_seq=intent,
+            answers=Answers(given=hand.answers, kept=kept),
+            idempotency_key=hand.idempotency_key,
+        )
+    except Conflict:
+        # The same call came twice at once.
+        known = await look_up(find_by_key, caller.tenant_id, principal, hand.idempotency_key or "")
+        if known is None:
+            raise
+        return await _same(record, known)
     hint_soon()
+    return task
+
+
+async def _same(record: CallRecord, task: Task) -> Task:
+    """The task of a call that is made again, by somebody who did not hear the answer: it is the same call."""
+    record.task, record.served_from = str(task.id), SAME_TASK
+    await record.write("ok")
     return task
 
 
@@ -143,7 +155,11 @@ async def wait_for_end(bus: Bus, tenant_id: int, task_id: UUID, context: Context
         return await _until_ended(bus, tenant_id, task_id, context, said, woken)
     except asyncio.CancelledError:
         # Whoever waits alone for a result that nobody else can fetch has it stopped with them.
-        await asyncio.shield(cancel(tenant_id, task_id))
+        if not draining():
+            with contextlib.suppress(MarinaError):
+                await asyncio.shield(
+                    cancel(tenant_id, task_id, why="The client went away before the call ended.")
+                )
         raise
     finally:
         bus.leave(listener)

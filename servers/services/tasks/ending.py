@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
 from collections.abc import Mapping
+from time import perf_counter_ns
 from typing import Final
 from uuid import UUID
 
@@ -43,7 +45,7 @@ class TaskRecord(CallRecord):
     So whoever takes over from a worker that ended in between finds it. ``ended`` is that, once it is recorded.
     """
 
-    __slots__ = ("_asks", "_claim", "_kept", "ended")
+    __slots__ = ("_asks", "_claim", "_kept", "ended", "silent")
 
     def __init__(self, runtime: Runtime, run: Run) -> None:
         work = run.work
@@ -64,11 +66,15 @@ class TaskRecord(CallRecord):
         self._asks: Mapping[str, Ask] = {}
         self._kept = ""
         self.ended: Ended | None = None
+        self.silent = False
+        """Whether the run is stopped for another worker to have it: then it comes to nothing here."""
         if run.intent_seq is not None:
             self.resume(run.intent_seq)
 
     async def end_early(self, end: BaseException) -> None:
         """See ``CallRecord``."""
+        if self.silent and isinstance(end, asyncio.CancelledError):
+            return
         if isinstance(end, InputRequired):
             self._asks, self._kept = end.asks, end.kept
         await super().end_early(end)
@@ -93,6 +99,7 @@ class TaskRecord(CallRecord):
             size=0 if produced is None else produced.size,
             truncated=produced is not None and produced.truncated,
             failed=produced is not None and produced.failed,
+            duration_us=(perf_counter_ns() - self.started) // 1_000,
             error=None if error is None else error_to_json(error),
             asks=self._asks,
             kept=self._kept,
@@ -202,6 +209,12 @@ async def conclude_run(run: Run, ended: Ended) -> None:
         await _conclude(run, ended)
     except TurnLost:
         logger.warning("a task was taken over as it ended", extra={"task_id": str(run.claim.task_id)})
+
+
+def disowned() -> Ended:
+    """The end of a task whose caller was told that their call failed, and whose row was made all the same."""
+    error = MarinaError("The call was answered with a failure before the task began.", code="internal")
+    return Ended("error", Task.Status.FAILED, error=error_to_json(error))
 
 
 def _parked(runs: int) -> MarinaError:

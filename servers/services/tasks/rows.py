@@ -54,6 +54,8 @@ class Run:
     intent_seq: int | None
     cancelled: bool
     ended: Ended | None
+    disowned: bool = False
+    """Whether its caller was told that the call failed: its row was made when nobody waited for that any more."""
 
 
 def create_task(
@@ -126,6 +128,9 @@ def begin_run(claim: Claim) -> Run | None:
             turn.delete()
             return None
         run = _run_of(task, turn, claim)
+        if not task.begun and task.intent_seq is not None:
+            answered = AuditRecord.objects.filter(intent_seq=task.intent_seq).exists()
+            run = replace(run, disowned=answered and run.ended is None)
         now = timezone.now()
         Task.objects.filter(id=task.id).update(
             runs=task.runs + 1, started_at=task.started_at or now, updated_at=now
@@ -212,6 +217,9 @@ def answer(tenant_id: int, task_id: UUID, responses: Mapping[str, Any]) -> bool:
     with tenant_scope(tenant_id):
         task = Task.objects.select_for_update().filter(id=task_id).first()
         if task is None or task.status != Task.Status.INPUT_REQUIRED:
+            return False
+        if Turn.objects.filter(task_id=task_id).exists():
+            # It is being cancelled.
             return False
         found = {
             key: value for key, value in responses.items() if key in task.asks and isinstance(value, dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from servers.services.calls import call_tool
 from servers.services.reading import look_up
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.tasks.context import TaskContext
-from servers.services.tasks.ending import WORKER, TaskRecord, conclude_run, end_unrun
+from servers.services.tasks.ending import WORKER, TaskRecord, conclude_run, disowned, end_unrun
 from servers.services.tasks.hints import hint_soon
 from servers.services.tasks.line import LEASE, RENEW_SECONDS, Claim, TurnLost, claim_next, renew
 from servers.services.tasks.rows import Run, begin_run, mark_begun, release
@@ -35,8 +36,19 @@ class _Running:
     task: asyncio.Task[None]
     heard: float
     repeatable: bool = False
+    record: TaskRecord | None = None
     given_back: bool = False
     """Whether it is stopped for this process to end, and is to run elsewhere."""
+
+    def leave(self) -> None:
+        """Stop it, and write nothing of it: it is another worker's, or is to be."""
+        if self.record is not None:
+            self.record.silent = True
+        self.task.cancel()
+
+    def stop(self, why: MarinaError) -> None:
+        """Stop it for good."""
+        self.task.cancel(why)
 
 
 class Runner:
@@ -86,9 +98,14 @@ class Runner:
             await asyncio.wait(tasks, timeout=seconds)
         for running in list(self._running.values()):
             running.given_back = running.repeatable
-            running.task.cancel(
-                MarinaError("The worker that ran the task was stopped before its end.", code="worker_stopped")
-            )
+            if running.given_back:
+                running.leave()
+            else:
+                running.stop(
+                    MarinaError(
+                        "The worker that ran the task was stopped before its end.", code="worker_stopped"
+                    )
+                )
         tasks = [running.task for running in self._running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=LEASE.total_seconds())
@@ -100,13 +117,15 @@ class Runner:
             run = await look_up(begin_run, claim)
             if run is None:
                 return
+            if run.disowned:
+                await conclude_run(run, disowned())
+                return
             if run.cancelled:
                 await end_unrun(run, "cancelled", MarinaError("The task was cancelled.", code="cancelled"))
                 return
-            running = self._running.get(claim.task_id)
-            if running is not None:
-                running.repeatable = run.repeatable
             record = TaskRecord(self.runtime, run)
+            running = self._running[claim.task_id]
+            running.repeatable, running.record = run.repeatable, record
             try:
                 await self._perform(run, record)
             except (InputRequired, Forbidden, NotFound, Unauthenticated):
@@ -117,7 +136,7 @@ class Runner:
                 logger.warning("a task's end waits for the database", extra={"task_id": str(claim.task_id)})
                 return
             except asyncio.CancelledError:
-                if running is not None and running.given_back:
+                if running.given_back:
                     await look_up(release, claim)
                     hint_soon()
                     return
@@ -162,7 +181,11 @@ class Runner:
     async def _keep_turns(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            await self._renew()
+            try:
+                await self._renew()
+            except Exception:
+                # Whatever it was: without a sign, all that runs here would be taken for lost.
+                logger.exception("the turns of what runs here were not kept")
 
     async def _renew(self) -> None:
         """Keep the turns of what runs here, and stop what is to be stopped."""
@@ -176,14 +199,14 @@ class Runner:
             for each in running.values():
                 # By now another worker may have it: what would be written here counts no more.
                 if now - each.heard > LEASE.total_seconds():
-                    each.task.cancel(TurnLost())
+                    each.leave()
             return
         for task_id, each in running.items():
             each.heard = now
             if task_id not in held:
-                each.task.cancel(TurnLost())
+                each.leave()
             elif held[task_id]:
-                each.task.cancel(MarinaError("The task was cancelled.", code="cancelled"))
+                each.stop(MarinaError("The task was cancelled.", code="cancelled"))
 
     def _heard(self, message: bytes) -> None:
         with contextlib.suppress(ValueError):
@@ -197,17 +220,19 @@ class Runner:
 
 
 class _Process:
-    """Where the one runner of a worker process is kept."""
+    """Where the one runner of a worker process is kept; the lock is for threads that ask for the first time at once."""
 
+    lock = threading.Lock()
     runner: Runner | None = None
 
 
 def get_runner() -> Runner:
     """The process's runner."""
     runtime = get_runtime()
-    if _Process.runner is None or _Process.runner.runtime is not runtime:
-        _Process.runner = Runner(runtime)
-    return _Process.runner
+    with _Process.lock:
+        if _Process.runner is None or _Process.runner.runtime is not runtime:
+            _Process.runner = Runner(runtime)
+        return _Process.runner
 
 
 def find_runner() -> Runner | None:

@@ -18,6 +18,9 @@ CHANGED: Final = "changed"
 PROGRESS: Final = "progress"
 LOG: Final = "log"
 
+ALL: Final = "marina:tasks"
+"""Where the ids of tasks are said whose rows have changed."""
+
 CANCEL: Final = "marina:task-cancel"
 """Workers hear here the ids of tasks that are to be cancelled."""
 
@@ -35,6 +38,8 @@ async def tell(bus: Bus, task_id: UUID, what: str, details: Mapping[str, Any] | 
     message = orjson.dumps([what, details or {}], default=str)
     if len(message) <= MAX_BYTES:
         with contextlib.suppress(RedisError, OSError):
+            if what == CHANGED:
+                await bus.publish(ALL, str(task_id))
             await bus.publish(channel_of(task_id), message)
 
 

@@ -88,8 +88,6 @@ async def call_tool(
     A failure of the tool itself is a ``CallResult``, because who called needs to see it.
     """
     runtime = _runtime()
-    if hand is not None and (begun := waited_for(context.kept)) is not None:
-        return await _end_of(runtime, caller.tenant_id, begun, context)
     record = record or CallRecord(
         runtime,
         KIND_CALL,
@@ -107,6 +105,8 @@ async def call_tool(
     except (Forbidden, NotFound) as refusal:
         await record.refuse(refusal)
         raise
+    if hand is not None and (begun := waited_for(context.kept)) is not None:
+        return await _end_of(runtime, caller.tenant_id, begun, context, hand)
     record.version = tool.version
     context.precede(record.intend)
     task: Task | None = None
@@ -131,7 +131,7 @@ async def call_tool(
         # From here on the record is the worker's.
         if hand.takes_task:
             raise TaskCreated(task)
-        return await _end_of(runtime, caller.tenant_id, task.id, context)
+        return await _end_of(runtime, caller.tenant_id, task.id, context, hand)
     if outcome is None:
         raise AssertionError("a call that is no task has an outcome")
     failure: MarinaError | None = None
@@ -351,9 +351,11 @@ async def _begin(
     return None, task
 
 
-async def _end_of(runtime: Runtime, tenant_id: int, task_id: UUID, context: Context) -> CallResult:
+async def _end_of(
+    runtime: Runtime, tenant_id: int, task_id: UUID, context: Context, hand: HandOver
+) -> CallResult:
     """Wait for a task on behalf of whoever cannot take it: its result as that of a call. Raises as ``call_tool``."""
-    task = await wait_for_end(runtime.bus, tenant_id, task_id, context)
+    task = await wait_for_end(runtime.bus, tenant_id, task_id, context, patience=hand.patience)
     return result_of(task, open_ended(task))
 
 

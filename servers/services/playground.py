@@ -22,6 +22,8 @@ from servers.services.recording import CallRecord
 from servers.services.redaction import mask_text
 from servers.services.runtime import Runtime, get_runtime
 from servers.services.surfaces import Surface
+from servers.services.tasks.accepting import HandOver
+from servers.services.tasks.plans import INLINE_SECONDS
 from servers.services.visibility import require_server, require_tool
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ, SERVER_CHARACTERS
@@ -45,10 +47,12 @@ def try_tool(
 ) -> CallResult:
     """Call a tool on one of the tenant's servers and wait. Raises as ``call_tool`` does, and ``NotFound``.
 
+    One that takes long goes on as a task: ``Conflict`` (``task_goes_on``) names it.
+
     ``version``: this one, in place of what the server offers, such as a draft: for who may change tools.
     """
     return _waited(
-        partial(call_tool, tool_name=tool_name, arguments=arguments),
+        partial(call_tool, tool_name=tool_name, arguments=arguments, hand=HandOver(patience=INLINE_SECONDS)),
         KIND_CALL,
         Action.TOOLS_CALL,
         tool_name,

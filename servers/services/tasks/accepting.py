@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class HandOver:
     takes_task: bool = False
     principal: str = ""
     idempotency_key: str | None = None
+    patience: float = math.inf
+    """Seconds that who cannot take the task waits for its end."""
 
 
 class TaskCreated(Exception):
@@ -137,11 +140,13 @@ async def _same(record: CallRecord, task: Task) -> Task:
     return task
 
 
-async def wait_for_end(bus: Bus, tenant_id: int, task_id: UUID, context: Context) -> Task:
+async def wait_for_end(
+    bus: Bus, tenant_id: int, task_id: UUID, context: Context, *, patience: float = math.inf
+) -> Task:
     """Wait for a task, as its client's request: what is said goes on to it, and what is asked is put to it.
 
-    A client that goes away cancels the task. Raises ``InputRequired`` where it is to come back with the answer, and
-    ``NotFound`` when the task is gone.
+    A client that goes away cancels the task. Raises ``InputRequired`` where it is to come back with the answer,
+    ``NotFound`` when the task is gone, and ``Conflict`` when it goes on after ``patience`` seconds.
     """
     woken = asyncio.Event()
     said: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=MAX_SAID)
@@ -152,7 +157,8 @@ async def wait_for_end(bus: Bus, tenant_id: int, task_id: UUID, context: Context
 
     listener = await bus.subscribe(channel_of(task_id), heard, woken.set)
     try:
-        return await _until_ended(bus, tenant_id, task_id, context, said, woken)
+        ends = asyncio.get_running_loop().time() + patience
+        return await _until_ended(bus, tenant_id, task_id, context, said, woken, ends)
     except asyncio.CancelledError:
         # Whoever waits alone for a result that nobody else can fetch has it stopped with them.
         if not draining():
@@ -172,6 +178,7 @@ async def _until_ended(
     context: Context,
     said: deque[tuple[str, Mapping[str, Any]]],
     woken: asyncio.Event,
+    ends: float,
 ) -> Task:
     while True:
         task: Task | None = None
@@ -188,6 +195,12 @@ async def _until_ended(
             if await look_up(answer, tenant_id, task_id, answers):
                 hint_soon()
             continue
+        if asyncio.get_running_loop().time() >= ends:
+            raise Conflict(
+                f"The call takes longer, and goes on as the task {task_id}. Its result is there when it has ended.",
+                code="task_goes_on",
+                data={"task_id": str(task_id)},
+            )
         changed = False
         while not changed:
             try:

@@ -19,10 +19,10 @@ from django.utils import timezone
 from core.errors import MarinaError
 from servers.models import Turn
 
-LEASE: Final = timedelta(seconds=20)
+LEASE: Final = timedelta(seconds=10)
 """How long a turn is a worker's without a sign of it."""
 
-RENEW_SECONDS: Final = 5.0
+RENEW_SECONDS: Final = 2.5
 
 _LOCK: Final = 0x6D61_7269_6E61
 """Of those who claim: they take turns, which takes a millisecond each."""

@@ -1,6 +1,4 @@
-"""Tasks as they were seen last, for clients that ask again and again. Only of those that work: what else they are counts
-at once.
-"""
+"""Tasks as they were seen last, for clients that ask again and again. Only of those that work: others count at once."""
 
 from __future__ import annotations
 

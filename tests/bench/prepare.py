@@ -15,12 +15,14 @@ import django
 
 django.setup()
 
+from servers.models import Tool
 from servers.services.caching import change_caching
 from servers.services.onboarding import found_tenant
 from servers.services.sources import create_source
 from servers.services.tools import create_tool, list_tools
 from tenants.access import Caller, caller_for_user
 from tenants.models import User
+from tenants.scoping import tenant_scope
 from tenants.services.keys import issue_key
 from tests.bench.document import make_document
 from tests.bench.echo_kind import KIND, add_echo_kind
@@ -42,7 +44,8 @@ _SCOPES = ["tools:read", "tools:execute", "resources:read", "prompts:read"]
 
 
 def main(dsn: str) -> None:
-    """A team a work: with 50 tools, 500, a tool of SQL, a thousand tools of a document, a pipeline; and a bad one."""
+    """A team a work: with 50 tools, 500, a tool of SQL, a thousand tools of a document, a pipeline,
+    a tool that runs at a worker; and a bad one."""
     add_echo_kind()
     user = User.objects.create_user(f"bench-{secrets.token_hex(6)}@example.com", secrets.token_urlsafe(12))
     made = {}
@@ -72,6 +75,11 @@ def main(dsn: str) -> None:
     create_source("flows", "flows", {}, caller=owner)
     create_tool(PIPELINE, "flows", "pipeline", describe_pipeline(), caller=owner)
     made["bench-flows"] = [_key(owner)]
+    owner = _found("bench-tasks", user)
+    create_source("bench", KIND, {"tools": 1}, caller=owner)
+    with tenant_scope(owner.tenant_id):
+        Tool.objects.update(runs=Tool.Runs.WORKER)
+    made["bench-tasks"] = [_key(owner)]
     owner = _found(BAD_TEAM, user)
     create_source("items", "postgres", {"dsn": dsn}, caller=owner)
     create_source("toolkit", "toolkit", {}, caller=owner)

@@ -23,7 +23,7 @@ from psycopg import sql
 
 from config.local.embedded import ensure_master_key, make_home, place_postgres, place_redis
 from config.local.options import ROOT, LocalOptions
-from config.local.plan import child_environment, make_plan
+from config.local.plan import CELERY, child_environment, make_plan
 from config.local.ports import LOOPBACK, find_free_port
 from config.local.postgres import POSTGRES_ENVIRONMENT, STOP_SIGNAL
 from config.local.process import Identity, describe_exit, start_process, stop_processes
@@ -130,6 +130,7 @@ class Stage:
         told = json.loads(made.splitlines()[-1])
         self._keys, self.import_seconds = told["keys"], told["import_seconds"]
         pid = self._serve("marina", self._web_command(), environment, self._options.port)
+        self._start("runner", self._runner_command(), environment, signal.SIGTERM)
         system = System("marina")
         for work in WORKS:
             _add(system, work, self._target(work, self._options.base_url), pid)
@@ -159,6 +160,10 @@ class Stage:
     def _web_command(self) -> list[str]:
         web = next(command for command in make_plan(self._options).services if command.name == "web")
         return ["tests.bench.marina_app:application" if word == APPLICATION else word for word in web.argv]
+
+    def _runner_command(self) -> list[str]:
+        runner = next(command for command in make_plan(self._options).services if command.name == "runner")
+        return ["tests.bench.marina_worker" if word == CELERY else word for word in runner.argv]
 
     def _target(self, work: Work, base_url: str) -> Target:
         return Target(f"{base_url}/mcp/{work.team}", {"Authorization": f"Bearer {self._keys[work.team][0]}"})

@@ -151,6 +151,8 @@ WORKS: Final = (
         team="bench-flows",
         alone=True,
     ),
+    # Waited for by a client that knows no tasks: beside "call", what it costs to have a worker do it.
+    Work("task", "tools/call", _ECHO_CALL, MODERN, _is_echo, TEXT, team="bench-tasks", alone=True),
     Work("call-beside", "tools/call", _ECHO_CALL, MODERN, _is_echo, TEXT, alone=True, beside=True),
 )
 

@@ -10,6 +10,9 @@ from typing import Final
 
 from config.local.options import ROOT, LocalOptions
 
+CELERY: Final = "config.celery"
+"""The Celery application that workers and scheduler load."""
+
 _NO_WARNING: Final = "ignore:You're running the worker with superuser privileges"
 """Celery's warning against root is for servers; here root is who ran `make run` (in a container, say)."""
 
@@ -42,7 +45,7 @@ def make_plan(options: LocalOptions) -> Plan:
     manage = str(ROOT / "manage.py")
     demo = options.home / "demo-tenant.json"
     web = (python, "-m", "config.web", "config.asgi:application")
-    celery = (python, "-m", "celery", "-A", "config.celery", "--quiet")
+    celery = (python, "-m", "celery", "-A", CELERY, "--quiet")
     worker = (
         *(*celery, "worker", "--loglevel", "INFO", "--concurrency", str(options.worker_processes)),
         # One worker has nobody to gossip with, and asking takes a second of every start.

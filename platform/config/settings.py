@@ -238,6 +238,7 @@ SPECTACULAR_SETTINGS = {
         "GivenRole": "tenants.api.single_sign_on.GIVEN_ROLE_NAMES",
         "KeyStatus": "tenants.api.serializers.KEY_STATUSES",
         "ExportStatus": "tenants.models.AuditExport.Status",
+        "VerificationStatus": "tenants.models.AuditVerification.Status",
         "SecretState": "servers.api.named_secrets.SECRET_STATES",
         "StateEnum": "servers.api.serializers.HEALTH_STATES",
         "VersionState": "servers.models.ToolVersion.State",
@@ -265,6 +266,9 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BEAT_SCHEDULE = {
     "sweep-exports": {"task": "tenants.tasks.sweep_exports", "schedule": 15.0},
     "sweep-expired": {"task": "tenants.tasks.sweep_expired", "schedule": 600.0},
+    "make-checkpoints": {"task": "tenants.tasks.make_checkpoints", "schedule": 5.0},
+    "publish-checkpoints": {"task": "tenants.tasks.publish_checkpoints", "schedule": 5.0},
+    "sweep-verifications": {"task": "tenants.tasks.sweep_verifications", "schedule": 15.0},
     "check-sources": {"task": "servers.tasks.check_sources", "schedule": 60.0},
     "check-secrets": {
         "task": "servers.tasks.check_secrets",

@@ -238,7 +238,6 @@ SPECTACULAR_SETTINGS = {
         "GivenRole": "tenants.api.single_sign_on.GIVEN_ROLE_NAMES",
         "KeyStatus": "tenants.api.serializers.KEY_STATUSES",
         "ExportStatus": "tenants.models.AuditExport.Status",
-        "VerificationStatus": "tenants.models.AuditVerification.Status",
         "SecretState": "servers.api.named_secrets.SECRET_STATES",
         "StateEnum": "servers.api.serializers.HEALTH_STATES",
         "VersionState": "servers.models.ToolVersion.State",

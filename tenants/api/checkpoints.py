@@ -49,7 +49,7 @@ class VerificationSerializer(serializers.Serializer[Any]):
     """Whether the log is whole. ``whole`` is null until the status is ``done``."""
 
     id = serializers.UUIDField()
-    status = serializers.ChoiceField(choices=AuditVerification.Status.values)
+    status = serializers.CharField(help_text=f"One of {', '.join(AuditVerification.Status.values)}.")
     requested_by = serializers.CharField()
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)

@@ -356,6 +356,13 @@ class AuditExport(TenantOwned):
         return f"export {self.id} ({self.status})"
 
 
+from tenants.models_checkpoints import (  # noqa: E402 - as below
+    AuditCheckpoint,
+    AuditVerification,
+    CheckpointCursor,
+    CheckpointState,
+    LogKey,
+)
 from tenants.models_issuers import TrustedIssuer  # noqa: E402 - likewise
 from tenants.models_oauth import (  # noqa: E402 - their own module, of this app; they point at the models above
     OAuthAccessToken,
@@ -369,11 +376,16 @@ from tenants.models_sso import IdentityProvider, ProviderIdentity  # noqa: E402 
 __all__ = [
     "SLUG_PATTERN",
     "ApiKey",
+    "AuditCheckpoint",
     "AuditExport",
     "AuditHead",
     "AuditRecord",
+    "AuditVerification",
+    "CheckpointCursor",
+    "CheckpointState",
     "IdentityProvider",
     "Invitation",
+    "LogKey",
     "Membership",
     "OAuthAccessToken",
     "OAuthAuthorization",

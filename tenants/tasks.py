@@ -12,12 +12,16 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
+from tenants import checkpoint_tasks
 from tenants.exports import find_unclaimed, make_export
 from tenants.models import AuditExport, Tenant
 from tenants.sweeping import sweep_people, sweep_tenant
 
 # Older than that, a run is pointless: the next is due.
 _EXPIRES_SECONDS = 540
+
+# Celery finds tasks in modules of this name alone.
+__all__ = ["checkpoint_tasks", "enqueue_export", "run_export", "sweep_expired", "sweep_exports"]
 
 _log = logging.getLogger(__name__)
 

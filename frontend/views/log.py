@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 from core.errors import InvalidInput
 from frontend.access import tenant_page
 from frontend.pages import fragment, page, wants_fragment
+from frontend.views.log_checks import read_checks
 from servers.services.tools import list_tools
 from tenants.access import Caller
 from tenants.audit.query import OUTCOME_FILTERS
@@ -127,6 +128,7 @@ KINDS: Final = (
     "operator.entered",
     "export.created",
     "export.downloaded",
+    "log.verified",
 )
 """What the kind filter suggests; any other kind can be typed."""
 
@@ -219,6 +221,7 @@ def log(request: HttpRequest, caller: Caller) -> HttpResponse:
         "newest": found.records[0].seq if found.records and "before" not in request.GET else 0,
         **filter_choices(caller),
         "given": request.GET,
+        "checks": read_checks(caller),
     }
     return page(request, caller, "log.html", "log", context, status=200 if error is None else 400)
 

@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from core.crypto import derive_text
+from core.notetargets import FolderTarget, Target, parse_targets
 from core.outbound import Network, parse_networks
 from core.vaultaccess import VaultAccess, is_vault_path
 
@@ -137,6 +138,8 @@ class Env:
     files_roots: tuple[Path, ...]
     """Folders below which teams may have data sources of files, each team in a folder of its own."""
     secrets: SecretPlaces
+    checkpoints: tuple[Target, ...]
+    """Where checkpoints of teams' logs are put, outside of the database."""
     max_body_bytes: int
     public_body_bytes: int
     streams_per_process: int
@@ -204,6 +207,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         outbound_allow=_networks(environ, "MARINA_OUTBOUND_ALLOW"),
         files_roots=files_roots,
         secrets=_secrets(environ, home, files_roots),
+        checkpoints=_checkpoints(environ, files_roots),
         max_body_bytes=_integer(
             environ, "MARINA_MAX_BODY_BYTES", default=4 * 1024 * 1024, low=1024, high=1 << 30
         ),
@@ -291,6 +295,23 @@ def _secrets(environ: Mapping[str, str], home: Path, files_roots: tuple[Path, ..
         seconds=_integer(environ, "MARINA_SECRETS_SECONDS", default=60, low=10, high=3600),
         stale_seconds=_integer(environ, "MARINA_SECRETS_STALE_SECONDS", default=3600, low=0, high=604_800),
     )
+
+
+def _checkpoints(environ: Mapping[str, str], files_roots: tuple[Path, ...]) -> tuple[Target, ...]:
+    try:
+        targets = parse_targets(
+            environ.get("MARINA_CHECKPOINTS", "").split(),
+            access_key=environ.get("MARINA_CHECKPOINTS_ACCESS_KEY", "").strip(),
+            secret_key=environ.get("MARINA_CHECKPOINTS_SECRET_KEY", "").strip(),
+        )
+    except ValueError as fault:
+        raise BadEnvironment(f"MARINA_CHECKPOINTS: {fault}.") from None
+    for folder in (each.folder.resolve() for each in targets if isinstance(each, FolderTarget)):
+        if any(folder.is_relative_to(root) or root.is_relative_to(folder) for root in files_roots):
+            raise BadEnvironment(
+                "MARINA_CHECKPOINTS names a folder in MARINA_FILES_ROOTS, where teams may write."
+            )
+    return targets
 
 
 def _vault(environ: Mapping[str, str]) -> VaultAccess | None:

@@ -19,7 +19,7 @@ from config.startup import SEAL_CONTEXT
 from core.crypto import SealError
 from core.models import SealCheck
 from core.sealing import sealer
-from tenants.models import Tenant
+from tenants.models import LogKey, Tenant
 from tenants.scoping import TenantOwned, tenant_scope
 from tenants.services.factor_sealing import reseal_factor
 
@@ -41,7 +41,9 @@ class Resealed:
 
 
 def sealed_models() -> list[type[TenantOwned]]:
-    """The models whose rows hold a sealed value. All of them are teams', but for the database's own seal."""
+    """The models of teams whose rows hold a sealed value. Of no team are second factors, the keys that sign the log,
+    and the database's own seal.
+    """
     return [
         model
         for model in apps.get_models()
@@ -57,6 +59,9 @@ def reseal_rows(*, write: bool) -> Iterator[Resealed]:
     factors = _reseal(Authenticator, None, reseal_factor, write=write)
     if factors.former or factors.unreadable:
         yield factors
+    keys = _reseal(LogKey, None, _reseal_row, write=write)
+    if keys.former or keys.unreadable:
+        yield keys
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
         for model in sealed_models():
             done = _reseal(model, tenant_id, _reseal_row, write=write)

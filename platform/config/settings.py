@@ -269,6 +269,9 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-old-tasks": {"task": "servers.tasks.sweep_old_tasks", "schedule": 60.0},
     "sweep-exports": {"task": "tenants.tasks.sweep_exports", "schedule": 15.0},
     "sweep-expired": {"task": "tenants.tasks.sweep_expired", "schedule": 600.0},
+    "make-checkpoints": {"task": "tenants.tasks.make_checkpoints", "schedule": 5.0},
+    "publish-checkpoints": {"task": "tenants.tasks.publish_checkpoints", "schedule": 5.0},
+    "sweep-verifications": {"task": "tenants.tasks.sweep_verifications", "schedule": 15.0},
     "check-sources": {"task": "servers.tasks.check_sources", "schedule": 60.0},
     "check-secrets": {
         "task": "servers.tasks.check_secrets",

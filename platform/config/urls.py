@@ -8,11 +8,14 @@ from drf_spectacular.views import SpectacularAPIView
 
 from config.health import health, ready
 from frontend.operating.site import site as operator_site
+from tenants.api.auditing import log_keys, verifier
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/app/")),
     path("health", health, name="health"),
     path("ready", ready, name="ready"),
+    path(".well-known/marina-log-keys", log_keys, name="log_keys"),
+    path("verifiers/<str:name>", verifier, name="verifier"),
     path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/", include("tenants.api.urls")),
     path("api/v1/", include("servers.api.urls")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from tenants.api.audit import DownloadView, ExportsView, ExportView, RecordsView, RecordView
+from tenants.api.checkpoints import CheckpointsView, VerificationsView, VerificationView
 from tenants.api.invitations import InvitationsView, InvitationView, ResendView
 from tenants.api.issuers import OutsideIssuersView, OutsideIssuerTestView, OutsideIssuerView
 from tenants.api.oauth import ConnectionsView, ConnectionView, OAuthClientsView, OAuthClientView
@@ -59,6 +60,9 @@ urlpatterns = [
     ),
     path("tenants/<str:tenant>/audit/records", RecordsView.as_view()),
     path("tenants/<str:tenant>/audit/records/<str:seq>", RecordView.as_view()),
+    path("tenants/<str:tenant>/audit/checkpoints", CheckpointsView.as_view()),
+    path("tenants/<str:tenant>/audit/verifications", VerificationsView.as_view()),
+    path("tenants/<str:tenant>/audit/verifications/<str:verification>", VerificationView.as_view()),
     path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),
     path("tenants/<str:tenant>/audit/exports/<str:export>", ExportView.as_view()),
     path("tenants/<str:tenant>/audit/exports/<str:export>/download", DownloadView.as_view()),

@@ -2,74 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Collection
 
-from django.db.models import Max
-
-from tenants.audit.chain import EMPTY, Broken, Head, Link, verify
-from tenants.audit.records import columns_of, decode, to_microseconds
-from tenants.models import AuditHead, AuditRecord
-from tenants.scoping import tenant_scope
-
-_WINDOW: Final = 10_000
-_FETCH: Final = 200
-
-
-class _ColumnDiffers(Exception):
-    """A search column does not say what the record's body says."""
-
-    def __init__(self, seq: int, name: str) -> None:
-        super().__init__(seq, name)
-        self.broken = Broken(
-            seq, f"record {seq} is as it was written, but its search column {name!r} was changed beside it."
-        )
+from tenants.audit.chain import EMPTY, Broken, Head
+from tenants.audit.walking import Walked, newest_seq, read_head, walk
 
 
 def verify_log(tenant_id: int) -> Head | Broken:
     """Check every record up to the head as it is now, and its search columns. Gives the head, or the first break.
 
-    What a chain cannot show: a tail that was cut together with its head, or a log recomputed as a whole.
+    What a chain alone cannot show: a tail that was cut together with its head, or a log recomputed as a whole.
+    ``tenants.services.verifying`` holds it against its checkpoints, too.
     """
-    head = _read_head(tenant_id)
-    reached = EMPTY
-    while reached.seq < head.seq:
-        try:
-            with tenant_scope(tenant_id):
-                result = verify(tenant_id, _links(reached.seq, head.seq), start=reached)
-        except _ColumnDiffers as differs:
-            return differs.broken
-        if isinstance(result, Broken):
-            return result
-        if result.seq == reached.seq:
-            return Broken(
-                reached.seq + 1, f"record {reached.seq + 1} is missing: the log should go on to {head.seq}."
-            )
-        reached = result
-    if reached.hash != head.hash:
-        return Broken(
+    walked = walk_whole(tenant_id)
+    return walked.head if walked.broken is None else walked.broken
+
+
+def walk_whole(
+    tenant_id: int,
+    *,
+    wanted: Collection[int] = (),
+    after_window: Callable[[int], None] = lambda seq: None,
+) -> Walked:
+    """As ``verify_log``, with the hashes at the numbers ``wanted``. ``after_window`` is as that of ``walk``."""
+    head = read_head(tenant_id)
+    walked = walk(
+        tenant_id, start=EMPTY, last=head.seq, columns=True, wanted=wanted, after_window=after_window
+    )
+    if walked.broken is None and walked.head.hash != head.hash:
+        walked.broken = Broken(
             head.seq,
-            f"the head does not fit record {head.seq}: it holds {head.hash.hex()}, the record {reached.hash.hex()}.",
+            f"the head does not fit record {head.seq}: it holds {head.hash.hex()}, "
+            f"the record {walked.head.hash.hex()}.",
         )
-    with tenant_scope(tenant_id):
-        newest = AuditRecord.objects.aggregate(newest=Max("seq"))["newest"] or 0
-    if newest > max(head.seq, _read_head(tenant_id).seq):
-        return Broken(head.seq + 1, f"the log holds record {newest}, but its head is at {head.seq}.")
-    return head
-
-
-def _read_head(tenant_id: int) -> Head:
-    with tenant_scope(tenant_id):
-        row = AuditHead.objects.filter(tenant_id=tenant_id).first()
-    return EMPTY if row is None else Head(row.seq, bytes(row.hash))
-
-
-def _links(after: int, last: int) -> Iterator[Link]:
-    rows = AuditRecord.objects.filter(seq__gt=after, seq__lte=min(after + _WINDOW, last)).order_by("seq")
-    for row in rows.iterator(chunk_size=_FETCH):
-        body = bytes(row.body)
-        # The chain is checked first: the comparison waits until the body is known to be the recorded one.
-        yield Link(row.seq, to_microseconds(row.at), body, bytes(row.hash))
-        for name, value in columns_of(decode(body)).items():
-            if getattr(row, name) != value:
-                raise _ColumnDiffers(row.seq, name)
+    if walked.broken is None:
+        newest = newest_seq(tenant_id)
+        if newest > max(head.seq, read_head(tenant_id).seq):
+            walked.broken = Broken(
+                head.seq + 1, f"the log holds record {newest}, but its head is at {head.seq}."
+            )
+    return walked

@@ -113,6 +113,12 @@ def test_a_role_url_given_explicitly_wins() -> None:
             {"MARINA_SECRETS_DIR": "/a", "MARINA_FILES_ROOTS": "/a/b"},
             ["MARINA_SECRETS_DIR", "teams would read"],
         ),
+        ({"MARINA_CHECKPOINTS": "ftp://x"}, ["MARINA_CHECKPOINTS", "file:///"]),
+        ({"MARINA_CHECKPOINTS": "s3://bucket"}, ["MARINA_CHECKPOINTS", "MARINA_CHECKPOINTS_ACCESS_KEY"]),
+        (
+            {"MARINA_CHECKPOINTS": "file:///a/b", "MARINA_FILES_ROOTS": "/a"},
+            ["MARINA_CHECKPOINTS", "teams may write"],
+        ),
         ({"MARINA_SECRETS_SECONDS": "1"}, ["MARINA_SECRETS_SECONDS", "10"]),
         ({"MARINA_VAULT_TOKEN": "hvs.secret"}, ["MARINA_VAULT_URL"]),
         (

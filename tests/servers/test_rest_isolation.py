@@ -14,7 +14,14 @@ from servers.services.named_secrets import create_secret
 from servers.services.served_versions import serve_version
 from servers.services.servers import list_servers
 from tenants.api.urls import urlpatterns as tenants_urls
-from tenants.models import ApiKey, AuditExport, Membership, OAuthAuthorization, OAuthClient
+from tenants.models import (
+    ApiKey,
+    AuditExport,
+    AuditVerification,
+    Membership,
+    OAuthAuthorization,
+    OAuthClient,
+)
 from tenants.models_sso import ProviderIdentity
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.scoping import tenant_scope
@@ -38,7 +45,17 @@ UNKNOWN = {
     "other": "1",
     **dict.fromkeys(
         (
-            *("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
+            *(
+                "key",
+                "export",
+                "verification",
+                "invitation",
+                "source",
+                "tool",
+                "resource",
+                "prompt",
+                "server",
+            ),
             *("connection", "client", "issuer", "secret", "timeline", "provider", "identity", "served"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
@@ -69,6 +86,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     body = {"name": "books", "kind": "shelf", "settings": {"shelf": "rest-isolation"}}
     assert rest.post(f"/tenants/{other.slug}/data-sources", body).status == 201
     assert rest.post(f"/tenants/{other.slug}/audit/exports", {}).status == 202
+    assert rest.post(f"/tenants/{other.slug}/audit/verifications", {}).status == 202
     invited = {"email": f"guest-of-{other.slug}@example.com", "role": "viewer"}
     invitation = rest.post(f"/tenants/{other.slug}/invitations", invited).body["id"]
     make_app(other).tokens()
@@ -99,6 +117,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
             "member": str(Membership.objects.get().pk),
             "key": str(ApiKey.objects.all()[0].pk),
             "export": str(AuditExport.objects.get().pk),
+            "verification": str(AuditVerification.objects.get().pk),
             "source": str(DataSource.objects.all()[0].pk),
             "tool": str(Tool.objects.all()[0].pk),
             "resource": str(Resource.objects.get(uri="shelf://readme").pk),

@@ -89,6 +89,8 @@ def child_environment(
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "HOST": options.host,
         "MARINA_BASE_URL": options.base_url,
+        # On this machine, until another place is named: what only shows to others what is kept by others.
+        "MARINA_CHECKPOINTS": inherited.get("MARINA_CHECKPOINTS", (options.home / "checkpoints").as_uri()),
         # A run ends within ten seconds, storage included, whatever is in flight.
         "MARINA_DRAIN_SECONDS": "4",
         # Each team's files lie in a folder of its own there.

@@ -1,0 +1,408 @@
+#!/usr/bin/env python3
+"""Checks an export of a Marina team's log offline, and holds it against signed checkpoints that were published.
+
+    python3 verify_marina_log.py EXPORT.jsonl [--checkpoints FILE_OR_FOLDER]... [--keys KEYS.json]...
+                                 [--range] [--filtered]
+
+Needs Python 3.9 and, where checkpoints are given, the package ``cryptography``; nothing of Marina. What it checks is
+written down in docs/log.md. Exit codes: 0 the export is whole, 1 it is not (the first fault in words), 2 it cannot be
+read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import datetime
+import hashlib
+import json
+import re
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+LINE = re.compile(
+    rb'\{"seq":([1-9][0-9]{0,18}),"at":"([0-9T:.Z-]{27})","at_us":(-?[0-9]{1,18}),"tenant":([1-9][0-9]{0,18}),'
+    rb'"prev":"([0-9a-f]{64})","hash":"([0-9a-f]{64})","record":(\{.*\})\}\n?'
+)
+HEAD = struct.Struct(">16sQQqQ")
+DOMAIN = b"marina.audit.v1\0"
+NOTHING = bytes(32)
+EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - all times are UTC
+SIGNATURE = re.compile("\u2014 ([^ +]+) ([A-Za-z0-9+/]+={0,2})")
+NOTE = re.compile(
+    r"(?P<origin>[^\n]+)\n(?P<size>0|[1-9][0-9]*)\n(?P<root>[A-Za-z0-9+/]{43}=)\ntenant (?P<tenant>[1-9][0-9]*)\n"
+    r"(?P<kind>checkpoint|still) (?P<number>[1-9][0-9]*)\ntime (?P<time>0|[1-9][0-9]*)\n"
+    r"previous (?P<previous>[A-Za-z0-9+/]{43}=)\n"
+)
+
+
+class Broken(Exception):
+    """What does not fit, as a sentence."""
+
+
+class Unreadable(Exception):
+    """What cannot be read, as a sentence."""
+
+
+class Said(NamedTuple):
+    """A statement of the installation about a log."""
+
+    kind: str
+    number: int
+    size: int
+    root: bytes
+    tenant: int
+    time_us: int
+    previous: bytes
+    digest: bytes
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.number} of {when(self.time_us)}"
+
+
+class Checkpoints(NamedTuple):
+    """Statements about one log: the hash by number of record, with who says so; the newest of all."""
+
+    roots: dict[int, Said]
+    newest: Said | None
+    total: int
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check an export of a Marina team's log.")
+    parser.add_argument("export", type=Path, help="the export, JSON Lines")
+    parser.add_argument("--checkpoints", type=Path, action="append", default=[], metavar="FILE_OR_FOLDER")
+    parser.add_argument("--keys", type=Path, action="append", default=[], metavar="KEYS.json")
+    parser.add_argument("--range", action="store_true", help="the export is of a range of time")
+    parser.add_argument("--filtered", action="store_true", help="the export was made with filters")
+    given = parser.parse_args()
+    try:
+        statements = statements_of(given.checkpoints, given.keys)
+        walk = Walk(statements, partly=given.range or given.filtered, filtered=given.filtered)
+        for number, line in lines_of(given.export):
+            walk.take(number, line)
+        for sentence in walk.end():
+            say(sentence)
+        if not statements:
+            say("No checkpoints were given: a tail that was cut off, or a log computed anew, would not show.")
+    except Broken as fault:
+        say(f"BROKEN: {fault}")
+        return 1
+    except Unreadable as fault:
+        say(f"CANNOT READ: {fault}")
+        return 2
+    return 0
+
+
+# The records
+
+
+class Walk:
+    """Goes through the records once. Raises ``Broken`` at the first that does not fit."""
+
+    def __init__(self, statements: list[Said], *, partly: bool, filtered: bool) -> None:
+        self.statements = statements
+        self.partly = partly
+        self.filtered = filtered
+        self.known = Checkpoints({}, None, 0)
+        self.tenant = self.first = self.seq = self.count = self.gaps = self.matched = 0
+        self.digest = NOTHING
+
+    def take(self, number: int, line: bytes) -> None:
+        """The next line."""
+        found = LINE.fullmatch(line)
+        if found is None:
+            raise Broken(f"Line {number} is not a record as exports hold them.")
+        seq, at_us, tenant = int(found[1]), int(found[3]), int(found[4])
+        prev, own, body = bytes.fromhex(found[5].decode()), bytes.fromhex(found[6].decode()), found[7]
+        if not self.count:
+            self.begin(seq, tenant)
+        if tenant != self.tenant:
+            raise Broken(
+                f"Line {number} is a record of tenant {tenant}, and the first is of tenant {self.tenant}."
+            )
+        follows = self.place(seq)
+        if hashlib.sha256(HEAD.pack(DOMAIN, tenant, seq, at_us, len(body)) + body + prev).digest() != own:
+            raise Broken(f"Record {seq} was changed: its hash does not fit what it says.")
+        if found[2].decode() != clock(at_us):
+            raise Broken(f"Record {seq} was changed: its 'at' is another time than its 'at_us'.")
+        if follows and prev != self.digest:
+            raise Broken(f"Record {seq} does not follow the one before it: one of them was replaced.")
+        self.hold(seq - 1, prev)
+        self.hold(seq, own)
+        self.seq, self.digest, self.count = seq, own, self.count + 1
+
+    def begin(self, seq: int, tenant: int) -> None:
+        self.first, self.tenant = seq, tenant
+        self.known = checkpoints_of(tenant, self.statements)
+        if seq > 1 and not self.partly:
+            raise Broken(
+                f"The file begins with record {seq}: {named(1, seq - 1)} missing (or is it a --range?)."
+            )
+
+    def place(self, seq: int) -> bool:
+        """Whether the record follows the last one directly."""
+        if not self.count:
+            return seq == 1
+        if seq <= self.seq:
+            raise Broken(f"Record {seq} stands after record {self.seq}: it was moved, or stands there twice.")
+        between = seq - self.seq - 1
+        if between and not self.filtered:
+            raise Broken(
+                f"{named(self.seq + 1, seq - 1)} missing: record {seq} follows record {self.seq} "
+                "(or is it --filtered?)."
+            )
+        self.gaps += between
+        return not between
+
+    def hold(self, size: int, root: bytes) -> None:
+        """Hold the hash of record ``size`` against what was signed."""
+        said = self.known.roots.get(size)
+        if said is None:
+            return
+        if said.root != root:
+            raise Broken(
+                f"Record {size} has another hash than {said.name} signed: {among(self.matched + 1, size)} "
+                "computed anew."
+            )
+        self.matched = size
+
+    def end(self) -> list[str]:
+        """After the last line: what to say of a file that is whole."""
+        if not self.count and len({said.tenant for said in self.statements}) == 1:
+            self.known = checkpoints_of(self.statements[0].tenant, self.statements)
+        newest = self.known.newest
+        if newest is not None and newest.size > self.seq and not self.partly:
+            raise Broken(
+                f"The file ends at record {self.seq}, and {newest.name} counts {newest.size}: "
+                f"{named(self.seq + 1, newest.size)} cut off (or is it a --range?)."
+            )
+        if not self.count:
+            return ["WHOLE: the file is empty."]
+        told = [
+            f"WHOLE: {self.count} records, from {self.first} to {self.seq}. Its last hash is {self.digest.hex()}."
+        ]
+        if self.gaps:
+            told.append(f"{self.gaps} records between them are not in this file, and cannot be checked.")
+        if newest is not None:
+            told.append(
+                f"{self.known.total} statements fit, the newest is {newest.name} and counts {newest.size} records."
+            )
+            if newest.size < self.seq:
+                told.append(f"No statement given vouches for what came after record {newest.size}.")
+        return told
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - one file that any Python reads
+            yield from enumerate(file, 1)
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror or 'it cannot be opened'}.") from None
+
+
+def clock(at_us: int) -> str:
+    try:
+        at = EPOCH + datetime.timedelta(microseconds=at_us)
+    except OverflowError:
+        raise Broken("A record's time lies outside of all calendars.") from None
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def when(at_us: int) -> str:
+    return clock(at_us)[:19].replace("T", " ") + " UTC"
+
+
+def named(begin: int, end: int) -> str:
+    return f"Record {begin} is" if begin == end else f"Records {begin} to {end} are"
+
+
+def titled(said: Said) -> str:
+    return said.name[0].upper() + said.name[1:]
+
+
+def among(begin: int, end: int) -> str:
+    return f"record {end} was" if begin >= end else f"records {begin} to {end}, or the last of them, were"
+
+
+# The statements
+
+
+def checkpoints_of(tenant: int, statements: list[Said]) -> Checkpoints:
+    """What the statements about this tenant's log say together. Raises ``Broken`` where they do not fit each other."""
+    ours = sorted(
+        {said for said in statements if said.tenant == tenant}, key=lambda said: (said.number, said.time_us)
+    )
+    if statements and not ours:
+        raise Broken(f"None of the checkpoints is of the log of tenant {tenant}.")
+    counted: dict[int, Said] = {}
+    roots: dict[int, Said] = {}
+    before: Said | None = None
+    for said in (each for each in ours if each.kind == "checkpoint"):
+        if said.number in counted:
+            raise Broken(f"There are two different checkpoints {said.number}: the log has two pasts.")
+        if before is not None and said.number == before.number + 1 and said.previous != before.digest:
+            raise Broken(f"{titled(said)} does not follow the one before it: one of them was replaced.")
+        if before is not None and (said.size < before.size or said.time_us <= before.time_us):
+            raise Broken(f"{titled(said)} counts less than one before it, or is older.")
+        if said.number == 1 and said.previous != NOTHING:
+            raise Broken(f"{titled(said)} names one before it.")
+        before = counted[said.number] = said
+    for said in ours:
+        if said.kind == "still" and said.number in counted and counted[said.number].digest != said.previous:
+            raise Broken(f"{titled(said)} is about another checkpoint {said.number}.")
+        other = roots.setdefault(said.size, said)
+        if other.root != said.root:
+            raise Broken(f"{titled(said)} and the {other.name} name different hashes of record {said.size}.")
+    newest = max(ours, key=lambda said: (said.size, said.time_us)) if ours else None
+    return Checkpoints(roots, newest, len(ours))
+
+
+def statements_of(places: list[Path], lists: list[Path]) -> list[Said]:
+    """All statements of these files and folders, each signed by one of the keys in the lists."""
+    notes = [note for place in places for note in notes_of(place)]
+    if places and not notes:
+        raise Unreadable("There is no checkpoint in what --checkpoints names.")
+    if notes and not lists:
+        raise Unreadable(
+            "Checkpoints need --keys: save the installation's /.well-known/marina-log-keys as a file."
+        )
+    keys = keys_of(lists)
+    return [statement_of(note, keys) for note in notes]
+
+
+def statement_of(note: bytes, keys: dict[int, bytes]) -> Said:
+    """What a note says. Raises ``Broken`` where none of the keys signed it, ``Unreadable`` where it is no note."""
+    text, signatures = parts_of(note)
+    found = NOTE.fullmatch(text)
+    if found is None:
+        raise Unreadable("One of the notes is not a checkpoint.")
+    said = Said(
+        kind=found["kind"],
+        number=int(found["number"]),
+        size=int(found["size"]),
+        root=decoded(found["root"]),
+        tenant=int(found["tenant"]),
+        time_us=int(found["time"]),
+        previous=decoded(found["previous"]),
+        digest=hashlib.sha256(note).digest(),
+    )
+    if not any(signed(text, name, signature, key) for name, signature in signatures for key in keys.values()):
+        raise Broken(f"{titled(said)} was changed, or is signed by none of the keys given.")
+    return said
+
+
+def parts_of(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
+    """A note's text, and its signatures: the key's name, and its id with the signature."""
+    try:
+        text, blank, lines = note.decode().rpartition("\n\n")
+    except UnicodeDecodeError:
+        raise Unreadable("One of the notes is not text.") from None
+    found = [SIGNATURE.fullmatch(line) for line in lines.rstrip("\n").split("\n")]
+    if not blank or not all(found):
+        raise Unreadable("One of the notes has no signature.")
+    return text + "\n", [(each[1], decoded(each[2])) for each in found if each is not None]
+
+
+def signed(text: str, name: str, signature: bytes, key: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if signature[:4] != hashlib.sha256(name.encode() + b"\n\x01" + key).digest()[:4]:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature[4:], text.encode())
+    except InvalidSignature:
+        return False
+    return True
+
+
+def notes_of(place: Path) -> list[bytes]:
+    """The notes of a file, or of all files in a folder and below it. What is no text of notes is said to be none."""
+    try:
+        files = sorted(each for each in place.rglob("*") if each.is_file()) if place.is_dir() else [place]
+        notes = []
+        for file in files:
+            blocks = file.read_bytes().strip(b"\n").split(b"\n\n")
+            if len(blocks) % 2:
+                if blocks == [b""]:
+                    continue
+                raise Unreadable(f"{file} does not end with a whole note.")
+            notes += [blocks[at] + b"\n\n" + blocks[at + 1] + b"\n" for at in range(0, len(blocks), 2)]
+    except OSError as error:
+        raise Unreadable(f"{place}: {error.strerror or 'it cannot be opened'}.") from None
+    return notes
+
+
+# The keys
+
+
+def keys_of(paths: list[Path]) -> dict[int, bytes]:
+    """The public keys by number. Raises ``Broken`` where a list contradicts another, or nobody vouches for a key."""
+    keys: dict[int, bytes] = {}
+    statements: dict[int, bytes] = {}
+    for path in paths:
+        for entry in listed(path):
+            try:
+                number, key, statement = (
+                    entry["number"],
+                    decoded(entry["public_key"]),
+                    entry["statement"].encode(),
+                )
+            except (KeyError, TypeError, AttributeError):
+                raise Unreadable(f"{path} is not a list of keys as Marina publishes it.") from None
+            if keys.setdefault(number, key) != key:
+                raise Broken(
+                    f"Key {number} in {path} is another one than in the other list: somebody exchanged it."
+                )
+            statements[number] = statement
+    for number, key in sorted(keys.items()):
+        text, signatures = parts_of(statements[number])
+        lines = text.split("\n")
+        if lines[1:3] != [f"key {number}", base64.b64encode(key).decode()]:
+            raise Broken(f"The statement of key {number} is about another key.")
+        for who in (number, number - 1) if number > 1 else (number,):
+            vouching = keys.get(who, b"")
+            if not any(signed(text, name, signature, vouching) for name, signature in signatures):
+                raise Broken(f"Key {number} is not signed by key {who}: nobody vouches for it.")
+    return keys
+
+
+def listed(path: Path) -> list[Any]:
+    try:
+        entries = json.loads(path.read_bytes())["keys"]
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror or 'it cannot be opened'}.") from None
+    except (ValueError, KeyError, TypeError):
+        entries = None
+    if not isinstance(entries, list) or not entries:
+        raise Unreadable(f"{path} is not a list of keys as Marina publishes it.")
+    return entries
+
+
+def decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Unreadable("What should be base64 is not.") from None
+
+
+def say(sentence: str) -> None:
+    sys.stdout.write(f"{sentence}\n")
+
+
+def run() -> NoReturn:
+    try:
+        sys.exit(main())
+    except ImportError:
+        say("CANNOT READ: checkpoints need the Python package cryptography (pip install cryptography).")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

@@ -36,7 +36,7 @@ from servers.endpoint.context import CallContext, check_meta
 from servers.endpoint.eras import check_envelope, check_modern_request, legacy_version
 from servers.endpoint.exchange import Exchange
 from servers.endpoint.handlers.answers import client_in
-from servers.endpoint.handlers.tools import _result_bytes
+from servers.endpoint.handlers.results import result_bytes
 from servers.endpoint.headers import check_content, fold, refuse_doubled, request_id_of
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.routes import find_place
@@ -191,7 +191,7 @@ def make_steps(call: OneCall) -> dict[str, Step]:
         seq=1,
         content=outcome.content,
     )
-    reply = Reply(200, result_parts(incoming.rpc_id, _result_bytes(incoming, result)))
+    reply = Reply(200, result_parts(incoming.rpc_id, result_bytes(incoming, result)))
     return {
         "headers and gate": check_headers,
         "admission": exchange.admit_held,
@@ -205,7 +205,7 @@ def make_steps(call: OneCall) -> dict[str, Step]:
         "result schema": lambda: check_result(output_validator, outcome.structured),
         "record": make_record,
         PACKING: lambda: pack_batch(batch),
-        "result bytes": lambda: result_parts(incoming.rpc_id, _result_bytes(incoming, result)),
+        "result bytes": lambda: result_parts(incoming.rpc_id, result_bytes(incoming, result)),
         "answer": lambda: _finish(send_reply(_send_nothing, reply, exchange.request_id, whole)),
     }
 

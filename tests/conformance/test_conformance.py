@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.expected import CHECKS, TASKS
-from tests.conformance.suite import FOLDER, Check, Run, Window, describe, run_requirements, run_scenario
+from tests.conformance.expected import CHECKS
+from tests.conformance.suite import FOLDER, Run, Window, describe, run_requirements, run_scenario
 from tests.factories import make_team
 from tests.faults.worker import running_worker
 from tests.replicas.cluster import PYTHONPATH, Passed, Replicas, running_replicas
@@ -67,9 +67,9 @@ def test_the_suite_finds_no_fault_on_three_replicas(
 ) -> None:
     began = time.time()
     run = run_requirements(url, revision, tmp_path)
-    failed = asked_for(run.failed)
+    failed = run.failed
     assert not failed, f"{len(failed)} failed checks:\n{describe(failed)}\n{replicas.last_lines()}"
-    assert counted(run) == CHECKS[revision]
+    assert made(run) == CHECKS[revision]
     passed = replicas.passed(began)
     assert {request.replica for request in passed} == {0, 1, 2}
     assert [request for request in passed if request.is_lost or is_server_error(request)] == []
@@ -119,22 +119,17 @@ def test_killing_a_replica_fails_only_what_was_in_flight_on_it(
 
 def find_wrong(run: Run, revision: str) -> dict[str, Run]:
     """The scenarios of this run that did not pass whole."""
-    failed = {check.scenario for check in asked_for(run.failed)}
+    failed = {check.scenario for check in run.failed}
     counts = run.counts
     short = {name for name in run.windows if counts[name] != CHECKS[revision].get(name, counts[name])}
     missing = CHECKS[revision].keys() - run.windows.keys() if len(run.windows) > 1 else set[str]()
     assert not missing, f"not run at all: {sorted(missing)}"
-    return dict.fromkeys(sorted(failed | {name for name in short if not name.startswith(TASKS)}), run)
+    return dict.fromkeys(sorted(failed | short), run)
 
 
-def asked_for(checks: list[Check]) -> list[Check]:
-    """Without those of the tasks extension, which Marina does not speak yet."""
-    return [check for check in checks if not check.scenario.startswith(TASKS)]
-
-
-def counted(run: Run) -> dict[str, int]:
-    """Scenario → its checks, without the tasks extension's."""
-    return {name: run.counts[name] for name in run.windows if not name.startswith(TASKS)}
+def made(run: Run) -> dict[str, int]:
+    """Scenario → its checks."""
+    return {name: run.counts[name] for name in run.windows}
 
 
 def is_server_error(request: Passed) -> bool:

@@ -29,9 +29,14 @@ class TaskClient:
 
     endpoint: Endpoint
 
-    def begin(self, tool: str, arguments: Mapping[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
+    def begin(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Call a tool: the task that it goes on as."""
-        created = self.endpoint.call(tool, arguments, meta={**declaring(), **meta}).result
+        created = self.endpoint.call(tool, arguments, meta={**declaring(), **(meta or {})}).result
         assert created["resultType"] == "task", created
         return created
 

@@ -213,7 +213,7 @@ def test_the_same_call_with_its_idempotency_key_is_one_task(
     tasker: TaskClient, workers: Workers, lasters: Team, lasting_backend: LastingBackend
 ) -> None:
     key = {"marina/idempotencyKey": "order-7"}
-    first, second = tasker.begin("quick", **key), tasker.begin("quick", **key)
+    first, second = tasker.begin("quick", meta=key), tasker.begin("quick", meta=key)
     assert first["taskId"] == second["taskId"]
     assert tasker.until(first["taskId"])["status"] == "completed"
     assert lasting_backend.runs[lasters.slug, "quick"] == 1

@@ -22,8 +22,6 @@ from tests.protocol.wireclient import modern_meta
 
 pytestmark = pytest.mark.anyio
 
-ASKABLE = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
-
 
 def test_a_task_asks_and_goes_on_with_the_answer(
     tasker: TaskClient, workers: Workers, lasters: Team, records: Records, lasting_backend: LastingBackend

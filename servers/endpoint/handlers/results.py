@@ -15,6 +15,11 @@ ERROR_META: Final = "marina/error"
 """The ``_meta`` key of a failed call's code and details, for programs; the text is for the model."""
 
 
+def result_bytes(incoming: Incoming, result: CallResult) -> bytes:
+    """A ``CallToolResult``."""
+    return orjson.dumps(result_members(incoming, result), default=str)
+
+
 def result_members(incoming: Incoming, result: CallResult) -> dict[str, Any]:
     """A ``CallToolResult``, as JSON with fragments. The order of members is the specification's."""
     answer: dict[str, Any] = {}

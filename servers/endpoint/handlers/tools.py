@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from core.errors import Forbidden, InvalidInput
 from servers.endpoint.context import CallContext
 from servers.endpoint.handlers.answers import (
@@ -16,7 +14,7 @@ from servers.endpoint.handlers.answers import (
     record_refusal,
     text_of,
 )
-from servers.endpoint.handlers.results import result_members
+from servers.endpoint.handlers.results import result_bytes
 from servers.endpoint.handlers.tasks import created_bytes, hand_over
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.lists import shape_of
@@ -78,7 +76,7 @@ async def run_tool(incoming: Incoming) -> bytes:
             raise error
         if error.code == "client_cannot" and incoming.modern:
             raise lacks_capability(error)
-    return orjson.dumps(result_members(incoming, result), default=str)
+    return result_bytes(incoming, result)
 
 
 def _call_params(incoming: Incoming) -> tuple[str, dict[str, Any]]:

@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 from core.bus import Bus
 from core.errors import Conflict, MarinaError, NotFound, Unavailable
 from core.shutdown import draining
-from servers.execution.context import Around
-from servers.execution.contract import Ask, Context, GoesOn
+from servers.execution.context import Around, cannot_call
+from servers.execution.contract import Ask, Context, GoesOn, Offered, Outcome
 from servers.models import Task
 from servers.services.principals import identity_of
 from servers.services.reading import look_up
@@ -73,6 +73,14 @@ class Beginning(Around):
     async def go_on(self, *, keep: str = "") -> None:
         """See ``Context``."""
         raise GoesOn(keep)
+
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
+        """See ``Context``."""
+        raise cannot_call()
+
+    def tool(self, name: str) -> Offered | None:
+        """See ``Context``."""
+        return None
 
 
 async def accept(

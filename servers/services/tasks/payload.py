@@ -151,7 +151,7 @@ def error_from_json(told: Mapping[str, Any]) -> MarinaError:
     MarinaError.__init__(
         error,
         str(told["message"]),
-        code=told["code"],
+        code=None if told["code"] == kind.code else told["code"],
         data=dict(told["data"]),
         retryable=bool(told["retryable"]),
     )

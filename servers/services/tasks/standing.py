@@ -54,5 +54,5 @@ def _now(caller: Caller) -> Caller | None:
             return None
         kept = within_role(sorted(caller.scopes), Role(behind.role))
         return replace(caller, scopes=kept | {each for each in caller.scopes if each.startswith("server:")})
-    member = Membership.objects.filter(lasting(), user_id=caller.user_id).first()
+    member = Membership.objects.filter(lasting(), user_id=caller.user_id or 0).first()
     return None if member is None else replace(caller, role=Role(member.role))

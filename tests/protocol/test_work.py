@@ -135,7 +135,7 @@ def test_what_runs_is_stopped_itself_and_the_log_says_by_whom(
 def test_a_task_run_again_is_a_call_of_its_own_by_who_asks(
     tasker: TaskClient, workers: Workers, lasters: Team, records: Records
 ) -> None:
-    first = tasker.begin("quick", {"x": 1}, **{"marina/idempotencyKey": "once"})["taskId"]
+    first = tasker.begin("quick", {"x": 1}, {"marina/idempotencyKey": "once"})["taskId"]
     until(lasters, first)
     member = lasters.member(Role.EDITOR)
     begun = post(lasters, first, "run-again", Rest(email=email_of(member)))
@@ -201,7 +201,7 @@ def test_what_it_asks_is_shown_without_answers(tasker: TaskClient, workers: Work
 def test_the_list_is_filtered_and_goes_on_page_by_page(
     tasker: TaskClient, workers_later: Workers, lasters: Team
 ) -> None:
-    begun = [tasker.begin(tool)["taskId"] for tool in ("quick", "hold", "quick", "quick")]
+    begun = [tasker.begin(tool)["taskId"] for tool in ("quick", "fail", "quick", "quick")]
     rest, path = Rest.admin(lasters), f"/tenants/{lasters.slug}/tasks"
 
     def ids(query: str) -> list[str]:
@@ -210,7 +210,7 @@ def test_the_list_is_filtered_and_goes_on_page_by_page(
         return [each["id"] for each in answer.body["results"]]
 
     assert ids("") == begun[::-1]
-    assert ids("tool=hold") == [begun[1]]
+    assert ids("tool=fail") == [begun[1]]
     assert ids("status=open&tool=quick&limit=2") == [begun[3], begun[2]]
     assert ids("status=completed") == []
     seen: list[str] = []
@@ -234,12 +234,12 @@ def test_the_list_is_filtered_and_goes_on_page_by_page(
 def test_a_narrowed_key_sees_the_tasks_of_its_tools_alone(
     tasker: TaskClient, workers_later: Workers, lasters: Team
 ) -> None:
-    quick, hold = (tasker.begin(tool)["taskId"] for tool in ("quick", "hold"))
-    for scope, seen in (("tool:hold", [hold]), ("server:other", []), ("server:default", [hold, quick])):
+    quick, fail = (tasker.begin(tool)["taskId"] for tool in ("quick", "fail"))
+    for scope, seen in (("tool:fail", [fail]), ("server:other", []), ("server:default", [fail, quick])):
         rest = Rest(lasters.key("tasks:manage", scope))
         listed = rest.get(f"/tenants/{lasters.slug}/tasks").body["results"]
         assert [each["id"] for each in listed] == seen
-        statuses = {rest.get(f"/tenants/{lasters.slug}/tasks/{each}").status for each in (quick, hold)}
+        statuses = {rest.get(f"/tenants/{lasters.slug}/tasks/{each}").status for each in (quick, fail)}
         assert statuses == ({200, 404} if len(seen) == 1 else {200} if seen else {404})
     without = Rest(lasters.key("tools:read", "tools:execute"))
     assert without.get(f"/tenants/{lasters.slug}/tasks").status == 403

@@ -51,7 +51,7 @@ def test_the_list_is_live_while_something_waits_and_filters_are_in_its_url(
 ) -> None:
     client = client_of(lasters)
     task_id = tasker.begin("quick")["taskId"]
-    tasker.begin("hold")
+    tasker.begin("fail")
     page = client.get(url_of(lasters, "?tool=quick")).content.decode()
     assert "place 1 in line" in page
     assert f'hx-get="{url_of(lasters, "part")}?tool=quick"' in page

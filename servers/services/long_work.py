@@ -1,7 +1,7 @@
 """A team's tasks, as its members and its credentials see them: listed, shown, cancelled, run again. Runs none itself.
 
 What a task was called with and what it gave is data of the team's sources: shown to who may manage tasks, masked as in
-the log, and to nobody else.
+the log, and to nobody else. What its tool says, and why it failed, is shown to readers of the log, too: it is there.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ MAX_LIMIT: Final = 200
 
 MAX_PLACES: Final = 1_000
 """Places in the line are told up to this one."""
+
+_WITHHELD: Final = "Why is shown to who may manage tasks, or read the log."
 
 _CANCEL_SECONDS: Final = 15.0
 
@@ -191,7 +193,7 @@ def list_work(
                 Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, id__gt=last.id)
             )
         found = list(rows.order_by("-created_at", "id")[: limit + 1])
-        items = _items(found[:limit])
+        items = _items(found[:limit], caller)
     return WorkPage(items, items[-1].id if len(found) > limit else None)
 
 
@@ -200,7 +202,7 @@ def get_work(task_id: UUID, *, caller: Caller) -> WorkDetail:
     caller.require(Action.TASKS_READ)
     with tenant_scope(caller.tenant_id):
         task = _access(task_id, caller)
-        item = _items([task])[0]
+        item = _items([task], caller)[0]
     ended = _ended(task)
     error = None if ended is None else ended.raised()
     return WorkDetail(
@@ -210,7 +212,7 @@ def get_work(task_id: UUID, *, caller: Caller) -> WorkDetail:
         size=None if ended is None or ended.produced is None else ended.size,
         truncated=ended is not None and ended.truncated,
         duration_us=None if ended is None else ended.duration_us,
-        error=None if error is None else Failure(error.code, mask_text(error.message)),
+        error=None if error is None else Failure(error.code, _words(error.message, caller) or _WITHHELD),
         given=_given(task, ended) if caller.may(Action.TASKS_MANAGE) else None,
     )
 
@@ -316,7 +318,7 @@ def _access(task_id: UUID, caller: Caller) -> Task:
     return task
 
 
-def _items(tasks: Sequence[Task]) -> list[WorkItem]:
+def _items(tasks: Sequence[Task], caller: Caller) -> list[WorkItem]:
     """In the scope of their tenant."""
     places: dict[UUID, int] = {}
     turns: dict[UUID, tuple[bool, bool]] = {}
@@ -329,19 +331,24 @@ def _items(tasks: Sequence[Task]) -> list[WorkItem]:
         line = Turn.objects.filter(of_tenant=tasks[0].tenant_id, claim__isnull=True)
         ahead = line.order_by("-priority", "since").values_list("task_id", flat=True)[:MAX_PLACES]
         places = {task_id: place for place, task_id in enumerate(ahead, 1)}
-    return [_item(task, places.get(task.id), *turns.get(task.id, (False, False))) for task in tasks]
+    return [_item(task, caller, places.get(task.id), *turns.get(task.id, (False, False))) for task in tasks]
 
 
-def _item(task: Task, place: int | None, waiting: bool, cancelling: bool) -> WorkItem:
+def _item(task: Task, caller: Caller, place: int | None, waiting: bool, cancelling: bool) -> WorkItem:
     copied = {name: getattr(task, name) for name in _SAME}
     return WorkItem(
         **copied,
         status=str(task.status),
-        message=mask_text(task.message),
+        message=_words(task.message, caller),
         cancelling=cancelling and not task.ended,
         place=None if task.ended else place,
         waiting=waiting and not task.ended,
     )
+
+
+def _words(text: str, caller: Caller) -> str:
+    readable = caller.may(Action.TASKS_MANAGE) or caller.may(Action.AUDIT_READ)
+    return mask_text(text) if readable else ""
 
 
 _SAME: Final = (

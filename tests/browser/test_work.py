@@ -28,7 +28,9 @@ SLOW = "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1,
 
 def make_busy_team() -> tuple[Team, str, str]:
     team = make_team("Busy")
-    create_source("db", "postgres", {"dsn": make_database("SELECT 1")}, caller=team.owner)
+    create_source(
+        "db", "postgres", {"dsn": make_database("SELECT 1"), "statement_timeout": 30}, caller=team.owner
+    )
     tool = next(each for each in list_tools(caller=team.owner) if each.name == "query_database")
     return team, str(tool.pk), team.key(*ALL_SCOPES)
 

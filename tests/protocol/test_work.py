@@ -77,10 +77,17 @@ def test_who_only_reads_sees_how_it_stands_and_none_of_its_data(
     assert get(lasters, task_id, editor)["result"]["text"] == "quick 1"
 
 
-def test_a_failed_task_says_why(tasker: TaskClient, workers: Workers, lasters: Team) -> None:
+def test_a_failed_task_says_why_to_those_who_may_read_that_in_the_log(
+    tasker: TaskClient, workers: Workers, lasters: Team
+) -> None:
     shown = until(lasters, tasker.begin("fail")["taskId"])
-    assert shown["error"] == {"code": "source_unreachable", "message": "It failed, as it was told to."}
-    assert shown["result"] is None
+    why = "It failed, as it was told to."
+    assert shown["error"] == {"code": "source_unreachable", "message": why}
+    assert (shown["message"], shown["result"]) == (why, None)
+    assert get(lasters, shown["id"], as_member(lasters, Role.AUDITOR))["error"]["message"] == why
+    viewed = get(lasters, shown["id"], as_member(lasters, Role.VIEWER))
+    assert viewed["error"]["code"] == "source_unreachable"
+    assert why not in str(viewed)
 
 
 def test_what_waits_says_its_place_and_what_is_cancelled_there_never_runs(

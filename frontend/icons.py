@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 ICONS: Final[dict[str, str]] = {
+    "clock": '<circle cx="8" cy="8" r="5.6"/><path d="M8 4.8V8l2.3 1.6"/>',
     "home": '<path d="M2.5 7.5 8 2.8l5.5 4.7"/><path d="M4 6.6v6.6h8V6.6"/><path d="M6.7 13.2V9.6h2.6v3.6"/>',
     "database": (
         '<ellipse cx="8" cy="3.9" rx="5" ry="1.9"/><path d="M3 3.9v8.2c0 1 2.2 1.9 5 1.9s5-.9 5-1.9V3.9"/>'

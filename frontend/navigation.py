@@ -59,8 +59,9 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
         ),
     ),
     (
-        "Audit",
+        "Activity",
         (
+            Item("work", "Work", "clock", "frontend:work", Action.TASKS_READ),
             Item("log", "Log", "list", "frontend:log", Action.AUDIT_READ),
             Item("exports", "Exports", "download", "frontend:exports", Action.AUDIT_READ),
         ),

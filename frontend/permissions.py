@@ -25,6 +25,8 @@ ACTION_WORDS: Final[dict[Action, str]] = {
     Action.SERVERS_READ: "See servers and connect to them",
     Action.SERVERS_CHANGE: "Make and change servers",
     Action.SERVERS_PUBLISH: "Open a server to the public",
+    Action.TASKS_READ: "See tasks and how far they are",
+    Action.TASKS_MANAGE: "See tasks' results, cancel tasks and run them again",
     Action.AUDIT_READ: "Search and export the log",
 }
 

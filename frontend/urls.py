@@ -36,6 +36,7 @@ from frontend.views import (
     team_sign_in,
     tool_versions,
     tools,
+    work,
 )
 
 app_name = "frontend"
@@ -83,6 +84,7 @@ _TENANT = [
     path("tools/<uuid:tool_id>/delete", tools.tool_delete, name="tool_delete"),
     path("tools/<uuid:tool_id>/cache", sharing.tool_cache, name="tool_cache"),
     path("tools/<uuid:tool_id>/cache/clear", sharing.tool_cache_clear, name="tool_cache_clear"),
+    path("tools/<uuid:tool_id>/running", sharing.tool_running, name="tool_running"),
     path("resources/", resources.resource_list, name="resources"),
     path("resources/new", resources.resource_new, name="resource_new"),
     path("resources/<uuid:resource_id>/", resources.resource_page, name="resource"),
@@ -157,6 +159,12 @@ _TENANT = [
         single_sign_on.identity_forget,
         name="identity_forget",
     ),
+    path("work/", work.work, name="work"),
+    path("work/part", work.work_part, name="work_part"),
+    path("work/<uuid:task_id>/", work.task, name="task"),
+    path("work/<uuid:task_id>/part", work.task_part, name="task_part"),
+    path("work/<uuid:task_id>/cancel", work.task_cancel, name="task_cancel"),
+    path("work/<uuid:task_id>/run-again", work.task_again, name="task_again"),
     path("log/", log.log, name="log"),
     path("log/news", log.log_news, name="log_news"),
     path("log/<int:seq>", log.record, name="record"),

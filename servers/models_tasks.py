@@ -58,6 +58,8 @@ class Task(TenantOwned):
     sealed_answers = models.BinaryField(null=True)
     sealed_result = models.BinaryField(null=True)
     """What the last run came to, from before it is in the log. It counts once the status says so."""
+    cancel_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
+    """Why it is being cancelled, and by whom, for whoever ends it."""
     ttl_ms = models.BigIntegerField()
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now)

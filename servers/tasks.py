@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
 from kombu.exceptions import OperationalError
 from redis import RedisError
@@ -29,6 +29,9 @@ _EXPIRES_SECONDS = 55
 
 _UNHINTED = timedelta(seconds=3)
 """What waits for longer was perhaps never hinted, or its hint was lost."""
+
+TASKS_QUEUE = "tasks"
+"""What the workers that run tasks consume; see ``CELERY_TASK_ROUTES``."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +87,19 @@ def hint_workers() -> None:
         _log.warning("workers not hinted: the queue did not take it")
 
 
+def _start_runner(sender: Any, **_: Any) -> None:
+    # In the workers that run tasks alone, and before the first one comes: so they say at once that they are there.
+    if TASKS_QUEUE in sender.app.amqp.queues.consume_from:
+        threading.Thread(target=_start, name="start-runner", daemon=True).start()
+
+
+def _start() -> None:
+    try:
+        run_async(get_runner().start())
+    except MarinaError:
+        _log.warning("the runner is started by the first hint: the database or the log is away")
+
+
 def _stop_runner(**_: Any) -> None:
     runner = find_runner()
     if runner is not None:
@@ -92,4 +108,5 @@ def _stop_runner(**_: Any) -> None:
         threading.Thread(target=run_async, args=(stopping,), name="stop-runner").start()
 
 
+worker_ready.connect(_start_runner)
 worker_shutting_down.connect(_stop_runner)

@@ -38,6 +38,8 @@ class Action(StrEnum):
     SERVERS_READ = "servers.read"
     SERVERS_CHANGE = "servers.change"
     SERVERS_PUBLISH = "servers.publish"
+    TASKS_READ = "tasks.read"
+    TASKS_MANAGE = "tasks.manage"
     AUDIT_READ = "audit.read"
 
 
@@ -49,6 +51,7 @@ _READ: Final = frozenset(
         Action.RESOURCES_READ,
         Action.PROMPTS_READ,
         Action.SERVERS_READ,
+        Action.TASKS_READ,
     }
 )
 
@@ -62,10 +65,13 @@ ALLOWED: Final[dict[Role, frozenset[Action]]] = {
         Action.TOOLS_CHANGE,
         Action.TOOLS_CALL,
         Action.SERVERS_CHANGE,
+        Action.TASKS_MANAGE,
         Action.MEMBERS_READ,
     },
     Role.VIEWER: _READ | {Action.TOOLS_CALL},
-    Role.AUDITOR: frozenset({Action.TENANT_READ, Action.AUDIT_READ, Action.MEMBERS_READ, Action.KEYS_READ}),
+    Role.AUDITOR: frozenset(
+        {Action.TENANT_READ, Action.AUDIT_READ, Action.TASKS_READ, Action.MEMBERS_READ, Action.KEYS_READ}
+    ),
 }
 """Role → actions. Default deny: what is not listed is refused."""
 
@@ -74,7 +80,7 @@ SCOPES: Final[dict[str, str]] = {
     "tools:execute": "Call any tool of this team's servers.",
     "resources:read": "List and read the resources of this team's servers.",
     "prompts:read": "List and get the prompts of this team's servers.",
-    "tasks:manage": "See and cancel long-running work.",
+    "tasks:manage": "See tasks and their results, cancel them and run them again.",
     "audit:read": "Search the log and download exports.",
     "admin": "Everything, including configuration through REST.",
 }
@@ -85,6 +91,7 @@ SCOPE_ACTIONS: Final[dict[str, frozenset[Action]]] = {
     "tools:execute": frozenset({Action.TOOLS_CALL}),
     "resources:read": frozenset({Action.RESOURCES_READ}),
     "prompts:read": frozenset({Action.PROMPTS_READ}),
+    "tasks:manage": frozenset({Action.TASKS_READ, Action.TASKS_MANAGE}),
     "audit:read": frozenset({Action.AUDIT_READ}),
     "admin": frozenset(Action),
 }

@@ -13,6 +13,7 @@ from servers.services.prompts import list_prompts, set_prompt_enabled
 from servers.services.resources import list_resources, set_resource_enabled
 from servers.services.servers import create_server, list_servers, update_server
 from servers.services.sources import create_source
+from servers.services.tool_running import change_running
 from servers.services.tools import change_tool, create_tool, list_tools
 from tests.factories import Team, make_database, make_team
 from tests.farside import FarSide, reply
@@ -106,6 +107,8 @@ def _add_tools(team: Team) -> None:
     change_tool(tools["calculate"], enabled=False, caller=team.owner)
     change_caching(tools["z_airport"], seconds=60, caller=team.owner)
     change_caching(tools["list_tables"], seconds=30, collapses=False, caller=team.owner)
+    change_running(tools["get_order"], runs="worker", deadline=90, caller=team.owner)
+    change_running(tools["describe_table"], deadline=5, caller=team.owner)
     document_tool = next(name for name in tools if name.startswith("read_item"))
     change_tool(tools[document_tool], title="An item", caller=team.owner)
 

@@ -31,6 +31,11 @@ _TONES: Final = {
     "cancelled": "warn",
     "no outcome yet": "warn",
     "outcome unknown": "bad",
+    "completed": "ok",
+    "waiting": "off",
+    "asks its client": "warn",
+    "being cancelled": "warn",
+    "runs as a task": "warn",
     "connected": "ok",
     "stopped": "warn",
     "under way": "warn",
@@ -128,6 +133,12 @@ def duration(microseconds: int | None) -> str:
 def tone(state: str) -> str:
     """The colour of a state: ``ok``, ``warn``, ``bad`` or ``off``."""
     return _TONES.get(state, "off")
+
+
+@register.filter
+def words(state: str) -> str:
+    """A state as people write it."""
+    return state.replace("_", " ")
 
 
 @register.filter

@@ -25,8 +25,16 @@ from tenants.models import ApiKey
 from tenants.roles import SCOPE_ACTIONS, SCOPES, Action
 from tenants.services.keys import get_key, issue_key, list_keys, restrict_key, revoke_key, roll_key
 
-_SHOWN_SCOPES = ("tools:read", "tools:execute", "resources:read", "prompts:read", "audit:read", "admin")
-"""Scopes that open something today; tasks join the picker with what they open."""
+_SHOWN_SCOPES = (
+    "tools:read",
+    "tools:execute",
+    "resources:read",
+    "prompts:read",
+    "tasks:manage",
+    "audit:read",
+    "admin",
+)
+"""The scopes that the picker offers, in this order."""
 
 
 UNKNOWN_MAKER = "not known"

@@ -1,4 +1,4 @@
-"""How a tool's calls share results, on the tool's page: set, and cleared. The page itself is in ``tools``."""
+"""Where a tool's calls run and how they share results, on the tool's page. The page itself is in ``tools``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
 from frontend.access import tenant_page
+from frontend.forms.running import RunningForm
 from frontend.forms.sharing import SharingForm
 from frontend.views.tools import show_tool
 from servers.services.caching import change_caching, clear_cache, get_caching
+from servers.services.tool_running import change_running, get_running
 from tenants.access import Caller
 from tenants.roles import Action
 
@@ -39,3 +41,19 @@ def tool_cache_clear(request: HttpRequest, caller: Caller, tool_id: UUID) -> Htt
     clear_cache(tool_id, caller=caller)
     messages.success(request, "The cache is cleared. The next call of each kind runs.")
     return redirect("frontend:tool", caller.tenant_slug, tool_id)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@tenant_page(Action.TOOLS_CHANGE)
+def tool_running(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
+    """Set where calls run, and how long a run may take."""
+    if request.method != "POST":
+        return show_tool(request, caller, tool_id)
+    form = RunningForm(request.POST, running=get_running(tool_id, caller=caller))
+    if form.is_valid():
+        with form.refusals():
+            wanted = form.cleaned_data
+            change_running(tool_id, runs=wanted["runs"], deadline=wanted["deadline"] or 0, caller=caller)
+            messages.success(request, "Saved. It holds for the next call.")
+            return redirect("frontend:tool", caller.tenant_slug, tool_id)
+    return show_tool(request, caller, tool_id, running_form=form)

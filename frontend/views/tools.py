@@ -18,6 +18,7 @@ from frontend.access import tenant_page
 from frontend.arguments import argument_fields
 from frontend.confirm import confirmed
 from frontend.forms.building import PARAMETER_TYPES, Parameter, ToolForm, parameters_of
+from frontend.forms.running import RunningForm
 from frontend.forms.sharing import SharingForm
 from frontend.listing import filtered_list, offering_servers
 from frontend.pages import form_status, fragment, page
@@ -40,6 +41,7 @@ from servers.services.previews import preview_tool
 from servers.services.served_versions import list_served_of
 from servers.services.servers import list_servers
 from servers.services.sources import list_sources
+from servers.services.tool_running import get_running
 from servers.services.tool_versions import list_versions, rollback_target
 from servers.services.tools import (
     delete_tool,
@@ -168,13 +170,21 @@ def tool_page(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRespon
 
 
 def show_tool(
-    request: HttpRequest, caller: Caller, tool_id: UUID, form: SharingForm | None = None
+    request: HttpRequest,
+    caller: Caller,
+    tool_id: UUID,
+    form: SharingForm | None = None,
+    *,
+    running_form: RunningForm | None = None,
 ) -> HttpResponse:
-    """The page of a tool; with a ``form`` that was refused, with what is wrong in it."""
+    """The page of a tool; with a form that was refused, with what is wrong in it."""
     tool = get_tool(tool_id, caller=caller)
     caching = get_caching(tool_id, caller=caller)
-    if form is None and caller.may(Action.TOOLS_CHANGE):
-        form = SharingForm(caching=caching)
+    running = get_running(tool_id, caller=caller)
+    refused = form_status(form or running_form)
+    if caller.may(Action.TOOLS_CHANGE):
+        form = form or SharingForm(caching=caching)
+        running_form = running_form or RunningForm(running=running)
     schema = tool.current.input_schema if tool.current else {}
     versions = list_versions(tool_id, caller=caller)
     context = {
@@ -190,8 +200,10 @@ def show_tool(
         "delete_url": reverse("frontend:tool_delete", args=[caller.tenant_slug, tool.id]),
         "caching": caching,
         "form": form,
+        "running": running,
+        "running_form": running_form,
     }
-    return page(request, caller, "tool.html", "tools", context, status=form_status(form))
+    return page(request, caller, "tool.html", "tools", context, status=refused)
 
 
 @require_POST

@@ -1,4 +1,4 @@
-"""``/health`` (the process lives) and ``/ready`` (it can serve: database, Redis, log writer, workers)."""
+"""``/health`` (the process lives) and ``/ready`` (it can serve: database, Redis, log writer, workers, tasks)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from redis.retry import Retry
 from config.celery import app as celery_app
 from core.shutdown import draining
 from servers.services.runtime import get_runtime
+from servers.services.tasks.line import count_waiting
+from servers.services.tasks.running import SIGN
 
 READY_SECONDS: Final = 4.0
 """A part that has not answered by then does not answer."""
@@ -35,7 +37,7 @@ def health(request: HttpRequest) -> JsonResponse:
 def ready(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served, else 503; each part with its state and, when bad, the reason.
 
-    Workers missing is ``degraded``: calls are answered, exports wait. A process that ends asks nobody any more.
+    Workers missing is ``degraded``: calls are answered, exports and tasks wait. A process that ends asks nobody.
     """
     if draining():
         return JsonResponse({"status": "draining", "parts": {}}, status=503)
@@ -111,11 +113,15 @@ def _log(database: Part) -> Part:
     return _unhealthy("The log cannot be written, so calls are refused.")
 
 
+def _client() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.ENV.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+    )
+
+
 def _redis() -> Part:
     try:
-        with redis.Redis.from_url(
-            settings.ENV.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-        ) as client:
+        with _client() as client:
             client.ping()
     except redis.RedisError:
         return _unhealthy("Redis does not answer.")
@@ -130,8 +136,25 @@ def _workers() -> Part:
     return _healthy() if answers else _unhealthy("No worker answers: exports and checks wait.")
 
 
+def _tasks() -> Part:
+    try:
+        with _client() as client:
+            about = client.exists(SIGN)
+    except redis.RedisError:
+        return _unhealthy(_NOT_TOLD)
+    try:
+        waiting = count_waiting()
+    except Error:
+        return _unhealthy("PostgreSQL does not answer.")
+    part = _healthy() if about else _unhealthy("No worker for tasks gave a sign for a while: tasks wait.")
+    return {**part, "waiting": waiting}
+
+
+_NOT_TOLD: Final = "Redis does not answer, so nobody knows of workers for tasks."
+
 _PROBES: Final = {
     "database": Probe(_database, "PostgreSQL does not answer."),
     "redis": Probe(_redis, "Redis does not answer."),
     "workers": Probe(_workers, "Redis does not answer, so workers cannot be asked."),
+    "tasks": Probe(_tasks, _NOT_TOLD),
 }

@@ -11,6 +11,7 @@ from servers.api.doctor import SelfTestView, TimelinesView, TimelineView
 from servers.api.named_secrets import SecretReadView, SecretsView, SecretView
 from servers.api.prompts import PromptsView, PromptView
 from servers.api.resources import ResourcesView, ResourceView
+from servers.api.running import ToolRunningView
 from servers.api.served_versions import ServedVersionsView, ServedVersionView
 from servers.api.servers import ServersView, ServerView
 from servers.api.sources import (
@@ -24,6 +25,7 @@ from servers.api.sources import (
     SourceTestView,
     SourceView,
 )
+from servers.api.tasks import TaskAgainView, TaskCancelView, TasksView, TaskView
 from servers.api.tool_versions import (
     ToolComparisonView,
     ToolPublishView,
@@ -69,8 +71,13 @@ urlpatterns = [
     path("tenants/<str:tenant>/tools/<str:tool>/enable", ToolEnableView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/disable", ToolDisableView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/call", ToolCallView.as_view()),
+    path("tenants/<str:tenant>/tools/<str:tool>/running", ToolRunningView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/cache", ToolCacheView.as_view()),
     path("tenants/<str:tenant>/tools/<str:tool>/cache/clear", ToolCacheClearView.as_view()),
+    path("tenants/<str:tenant>/tasks", TasksView.as_view()),
+    path("tenants/<str:tenant>/tasks/<str:task>", TaskView.as_view()),
+    path("tenants/<str:tenant>/tasks/<str:task>/cancel", TaskCancelView.as_view()),
+    path("tenants/<str:tenant>/tasks/<str:task>/run-again", TaskAgainView.as_view()),
     path("tenants/<str:tenant>/resources", ResourcesView.as_view()),
     path("tenants/<str:tenant>/resources/<str:resource>", ResourceView.as_view()),
     path("tenants/<str:tenant>/prompts", PromptsView.as_view()),

@@ -88,6 +88,7 @@ async def call_tool(
     A failure of the tool itself is a ``CallResult``, because who called needs to see it.
     """
     runtime = _runtime()
+    at_worker = record is not None
     record = record or CallRecord(
         runtime,
         KIND_CALL,
@@ -108,6 +109,9 @@ async def call_tool(
     if hand is not None and (begun := waited_for(context.kept)) is not None:
         return await _end_of(runtime, caller.tenant_id, begun, context, hand)
     record.version = tool.version
+    if tool.deadline is not None and not at_worker:
+        # At a worker it is the one that the task was accepted with.
+        timeout = min(timeout, tool.deadline)
     context.precede(record.intend)
     task: Task | None = None
     around = context

@@ -51,7 +51,7 @@ def try_tool(
 
     ``version``: this one, in place of what the server offers, such as a draft: for who may change tools.
     """
-    return _waited(
+    return waited(
         partial(call_tool, tool_name=tool_name, arguments=arguments, hand=HandOver(patience=INLINE_SECONDS)),
         KIND_CALL,
         Action.TOOLS_CALL,
@@ -66,7 +66,7 @@ def try_tool(
 
 def try_resource(uri: str, *, caller: Caller, server_slug: str = "default", client: str = CLIENT) -> Outcome:
     """Read a resource on one of the tenant's servers and wait. Raises as ``read_resource`` does, and ``NotFound``."""
-    return _waited(
+    return waited(
         partial(read_resource, uri=uri),
         KIND_READ,
         Action.RESOURCES_READ,
@@ -87,7 +87,7 @@ def try_prompt(
     client: str = CLIENT,
 ) -> Outcome:
     """Get a prompt on one of the tenant's servers and wait. Raises as ``get_prompt`` does, and ``NotFound``."""
-    return _waited(
+    return waited(
         partial(get_prompt, name=name, arguments=arguments),
         KIND_PROMPT,
         Action.PROMPTS_READ,
@@ -99,7 +99,7 @@ def try_prompt(
     )
 
 
-def _waited(
+def waited(
     run: Callable[..., Awaitable[Done]],
     kind: str,
     action: Action,
@@ -111,7 +111,7 @@ def _waited(
     client: str,
     version: int | None = None,
 ) -> Done:
-    """Try what takes ``action``, of this kind of record, and wait."""
+    """Try what takes ``action``, of this kind of record, and wait. ``run`` gets the server's surface, and who calls."""
     work = _try(
         run, kind, action, subject, arguments, caller, server_slug, client, version, current_request_id()
     )

@@ -60,6 +60,8 @@ class SurfaceTool:
     """How its calls share results; ``None`` where each runs for itself."""
     long: Long | None = None
     """How its calls run at a worker; ``None`` where they run within their requests."""
+    deadline: int | None = None
+    """Seconds that its team lets a call take; ``None``: it says nothing."""
 
     @property
     def only_reads(self) -> bool:
@@ -343,6 +345,7 @@ def _snapshot(row: Tool, current: ToolVersion | None, opened: _Sources) -> Surfa
         icons=current.icons,
         shared=plan_sharing(row, current, source, opened.find_backend, opened.sealer),
         long=plan_running(row, current, source, opened.find_backend),
+        deadline=row.deadline,
     )
 
 

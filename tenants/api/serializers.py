@@ -274,8 +274,10 @@ class RecordSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="Of a call that another call made: the number of that one's intent."
     )
     served_from = serializers.CharField(
-        help_text="Of a call that did not run itself: cache, or same_run (another call's, made at the same time)."
+        help_text="Of a call that did not run itself: cache, same_run (another call's, made at the same time), or task "
+        "(the one of the same idempotency key)."
     )
+    task = serializers.CharField(help_text="The id of the task that the call goes on as, or empty.")
     outcome_unknown = serializers.BooleanField(
         help_text="An intent whose outcome is not there: the call runs still, or its process ended before it."
     )

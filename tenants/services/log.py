@@ -62,7 +62,8 @@ class LogRecord:
     A call that may change something leaves two records: its intent, and an outcome that names the intent's number in
     ``intent_seq``. ``outcome_seq`` of the intent is the number of that outcome. ``parent_seq`` is the intent
     of the call that made this one. ``served_from`` says of a call that did not run itself where its result came from:
-    ``cache``, or ``same_run``, the run of another call made at the same time.
+    ``cache``; ``same_run``, the run of another call made at the same time; or ``task``, the one of the same idempotency
+    key. ``task`` is the id of the task that the call goes on as.
     """
 
     seq: int
@@ -88,6 +89,7 @@ class LogRecord:
     outcome_seq: int | None
     parent_seq: int | None
     served_from: str
+    task: str
 
     @property
     def is_call(self) -> bool:
@@ -104,6 +106,9 @@ class LogRecord:
         """The outcome in words for a person. Only age tells a call that runs from one whose process was killed."""
         if not self.outcome_unknown:
             return self.outcome.replace("_", " ")
+        if self.task:
+            # It may take a day, and what became of it is asked of the task.
+            return "runs as a task"
         return "outcome unknown" if timezone.now() - self.at > SETTLED_AFTER else "no outcome yet"
 
 
@@ -332,6 +337,7 @@ def _readable(rows: Iterable[AuditRecord]) -> list[LogRecord]:
             outcome_seq=outcomes.get(row.seq),
             parent_seq=body.get("parent"),
             served_from=body.get("served_from", ""),
+            task=body.get("task", ""),
         )
         for row, body in bodies
     ]

@@ -43,6 +43,7 @@ EXAMPLES = {
     "secrets.md": "servers/named_secrets/test_docs_page.py",
     "sql-tools.md": "servers/test_database_docs.py",
     "sqlite.md": "servers/test_sqlite_docs.py",
+    "tasks.md": "protocol/test_tasks_docs.py",
     "toolkit.md": "servers/execution/toolkit/test_guide.py",
     "upstream-servers.md": "servers/test_upstream_docs.py",
     "versions.md": "servers/test_versions_docs.py",

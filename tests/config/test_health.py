@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from time import monotonic
+from uuid import uuid4
 
 import pytest
 from django.test import Client, override_settings
@@ -18,6 +19,8 @@ from config.env import get_env
 from config.health import Probe
 from core.loop import run_async
 from servers.services.runtime import get_runtime
+from servers.services.tasks.line import join_line, leave_line
+from tenants.changes import redis_client
 from tenants.tasks import run_export
 from tests.factories import make_team
 from tests.rest import Rest
@@ -89,7 +92,26 @@ def test_a_redis_that_hangs_is_reported_for_itself_and_for_the_workers(
         "log": "healthy",
         "redis": "unhealthy",
         "workers": "unhealthy",
+        "tasks": "unhealthy",
     }
+
+
+def test_without_a_worker_for_tasks_marina_serves_and_says_how_many_wait(
+    started_runtime: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign, team = f"test:{uuid4()}", make_team()
+    monkeypatch.setattr(health, "SIGN", sign)
+    before = Client().get("/ready").json()["parts"]["tasks"]["waiting"]
+    task = uuid4()
+    join_line(team.tenant_id, task)
+    answer = Client().get("/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    tasks = answer.json()["parts"]["tasks"]
+    assert (tasks["state"], tasks["waiting"]) == ("unhealthy", before + 1)
+    assert "No worker for tasks" in tasks["reason"]
+    redis_client().set(sign, "worker-1", ex=60)
+    assert Client().get("/ready").json()["parts"]["tasks"] == {"state": "healthy", "waiting": before + 1}
+    leave_line([task])
 
 
 def test_an_export_is_accepted_while_the_queue_hangs(

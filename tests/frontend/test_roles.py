@@ -31,6 +31,7 @@ SECTIONS = (
     "Outside issuers",
     "Members",
     "Single sign-on",
+    "Work",
     "Log",
     "Exports",
 )
@@ -50,6 +51,7 @@ SEEN = {
         "Connected apps",
         "Members",
         "Single sign-on",
+        "Work",
     ),
     Role.VIEWER: (
         "Overview",
@@ -61,6 +63,7 @@ SEEN = {
         "Configuration",
         "Connect",
         "Connected apps",
+        "Work",
     ),
     Role.AUDITOR: (
         "API keys",
@@ -69,6 +72,7 @@ SEEN = {
         "Outside issuers",
         "Members",
         "Single sign-on",
+        "Work",
         "Log",
         "Exports",
     ),

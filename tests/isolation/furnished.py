@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from config.isolation.teams import make_ended_task
 from servers.services.named_secrets import create_secret
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
@@ -76,6 +77,7 @@ def furnish() -> Furnished:
     )
     with tenant_scope(team.tenant_id):
         identity = ProviderIdentity.objects.create(provider=provider, user_id=member.user_id, subject="s")
+        task = make_ended_task(caller, "default", "query_database")
     ids = {
         "issuer": issuer.pk,
         "secret": secret.pk,
@@ -89,6 +91,7 @@ def furnish() -> Furnished:
         "key": list_keys(caller=caller)[0].pk,
         "seq": 1,
         "export": export.pk,
+        "task": task.pk,
         "source": source.pk,
         "tool": list_tools(caller=caller)[0].pk,
         "resource": list_resources(caller=caller)[0].pk,

@@ -27,6 +27,7 @@ IDS = {
     "membership_id": "member",
     "invitation_id": "invitation",
     "export_id": "export",
+    "task_id": "task",
     "issuer_id": "issuer",
     "secret_id": "secret",
     "seq": "seq",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from config.isolation.teams import make_ended_task
 from servers.api.urls import urlpatterns as servers_urls
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from servers.services.named_secrets import create_secret
@@ -57,6 +58,7 @@ UNKNOWN = {
                 "server",
             ),
             *("connection", "client", "issuer", "secret", "timeline", "provider", "identity", "served"),
+            "task",
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
@@ -118,6 +120,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
             "key": str(ApiKey.objects.all()[0].pk),
             "export": str(AuditExport.objects.get().pk),
             "verification": str(AuditVerification.objects.get().pk),
+            "task": str(make_ended_task(other.owner, "default", "query_database").pk),
             "source": str(DataSource.objects.all()[0].pk),
             "tool": str(Tool.objects.all()[0].pk),
             "resource": str(Resource.objects.get(uri="shelf://readme").pk),

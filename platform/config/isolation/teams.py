@@ -14,18 +14,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 
 from config.isolation.holdings import Holdings, begun_in_session, hold, let_go
 from frontend.sessions import name_person
-from servers.models import DataSource, Prompt, Resource, Secret, ServedVersion, Server, Tool
+from servers.models import DataSource, Prompt, Resource, Secret, ServedVersion, Server, Task, Tool
 from servers.services.named_secrets import create_secret
 from servers.services.onboarding import found_tenant
+from servers.services.principals import identity_of
 from servers.services.served_versions import serve_version
 from servers.services.servers import create_server
 from servers.services.sources import create_source
+from servers.services.tasks.line import leave_line
+from servers.services.tasks.payload import Answers, Work
+from servers.services.tasks.plans import Long
+from servers.services.tasks.rows import create_task
 from servers.services.tools import create_tool
 from tenants.access import Caller, caller_of_member
 from tenants.models import (
@@ -136,6 +141,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         export = AuditExport.objects.first() or start_export(
             "jsonl", None, datetime.now(UTC), {}, caller=caller
         )
+        task = Task.objects.first() or make_ended_task(caller, names["server"], names["tool"])
         issued = issue_key("isolation check", ["admin"], expires_in_days=1, caller=caller)
         # Made by hand: nobody is to get a letter.
         invitation = Invitation.objects.first() or Invitation.objects.create(
@@ -200,6 +206,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "secret": secret.pk,
         "seq": seq,
         "export": export.pk,
+        "task": task.pk,
         "source": source.pk,
         "tool": tool.pk,
         "resource": resource.pk,
@@ -221,6 +228,34 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         marks=(*unmistakable, invitation.email, owner.email, member.email, word),
     )
     return team, caller
+
+
+def make_ended_task(caller: Caller, server: str, tool: str) -> Task:
+    """A task of the caller's that has ended and never ran. In the scope of their team."""
+    work = Work(
+        caller=caller,
+        server=server,
+        tool=tool,
+        version=1,
+        arguments={},
+        client="",
+        request_id="",
+        trace=None,
+        capabilities={},
+        log_level=None,
+    )
+    task = create_task(
+        work,
+        task_id=uuid4(),
+        principal=identity_of(caller),
+        long=Long(seconds=30.0),
+        intent_seq=1,
+        answers=Answers(),
+    )
+    # Before anybody sees it in the line: this is one transaction.
+    leave_line([task.pk])
+    Task.objects.filter(pk=task.pk).update(status=Task.Status.CANCELLED, finished_at=task.created_at)
+    return task
 
 
 def _engine() -> Any:

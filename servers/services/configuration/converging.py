@@ -41,6 +41,7 @@ from servers.services.prompts import set_prompt_enabled
 from servers.services.resources import set_resource_enabled
 from servers.services.servers import create_server, delete_server, update_server
 from servers.services.sources import create_source, delete_source, update_source
+from servers.services.tool_running import set_running
 from servers.services.tools import change_tool, compile_tool, create_tool, current_of, delete_tool
 from tenants.access import Caller
 from tenants.oauth_addresses import DEFAULT_SERVER
@@ -199,13 +200,16 @@ class Convergence:
             enabled=entry.get("enabled", True),
             caller=self.caller,
         )
-        self._share(tool, entry)
+        self._place(tool, entry)
 
-    def _share(self, tool: Tool, entry: Entry) -> None:
-        """Have a tool's calls share results as the entry says."""
+    def _place(self, tool: Tool, entry: Entry) -> None:
+        """Have a tool's calls run where the entry says, and share results so."""
         seconds, collapses = entry.get("cache_seconds", 0), entry.get("collapses", True)
         if (tool.cache_seconds, tool.collapses) != (seconds, collapses):
             set_caching(tool.pk, seconds=seconds, collapses=collapses, caller=self.caller)
+        runs, deadline = entry.get("runs", Tool.Runs.AUTOMATIC), entry.get("deadline")
+        if (tool.runs, tool.deadline) != (runs, deadline):
+            set_running(tool.pk, runs=runs, deadline=deadline or 0, caller=self.caller)
 
     def _tools_in_order(self) -> Sequence[str]:
         """The tools of the file, those that others call before them."""
@@ -265,7 +269,7 @@ class Convergence:
                     change_tool(
                         made.pk, title=title, description=description, enabled=enabled, caller=self.caller
                     )
-                self._share(made, entry)
+                self._place(made, entry)
             elif self._stays(
                 "tools", name, entry, {"source": tool.source.name, "kind": current_of(tool).kind}
             ):
@@ -279,7 +283,7 @@ class Convergence:
                     enabled=enabled,
                     caller=self.caller,
                 )
-                self._share(tool, entry)
+                self._place(tool, entry)
 
     def _stays(self, section: Section, name: str, entry: Entry, fixed: Mapping[str, str]) -> bool:
         """Whether what cannot be changed is as it was."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from servers.models import MAX_CACHE_SECONDS
+from servers.models import MAX_CACHE_SECONDS, MAX_DEADLINE, Tool
 
 VERSION: Final = 1
 """Stands in each file as ``marina``. It grows when what is there changes its meaning, not when something is added."""
@@ -59,6 +59,20 @@ _SHARING: Final[Mapping[str, Any]] = {
         "description": "false: the same call, made several times at once, runs each time.",
     },
 }
+_RUNNING: Final[Mapping[str, Any]] = {
+    "runs": {
+        "type": "string",
+        "enum": list(Tool.Runs.values),
+        "default": "automatic",
+        "description": "Where its calls run: within their requests (inline), or at a worker, as tasks.",
+    },
+    "deadline": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_DEADLINE,
+        "description": "Seconds that a run may take. Left out: as long as one of its way of running may.",
+    },
+}
 _ON: Final = _text("The name of the data source that it stands on.")
 _TITLE: Final = _text("What people read. Left out: none, or what the definition says.")
 _DESCRIPTION: Final = _text("What models read. Left out: none, or what the definition says.")
@@ -76,6 +90,7 @@ _BROUGHT: Final = _entry(
                     "title": _TITLE,
                     "description": _DESCRIPTION,
                     **_SHARING,
+                    **_RUNNING,
                     "definition": _OBJECT,
                 },
             ),
@@ -127,6 +142,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
                     "description": _DESCRIPTION,
                     "enabled": _ENABLED,
                     **_SHARING,
+                    **_RUNNING,
                     "definition": {**_OBJECT, "description": "As the editor and the REST API have it."},
                 },
             ),

@@ -116,7 +116,14 @@ def describe_tool(tool: Tool) -> dict[str, Any]:
     words = {word: getattr(version, word) for word in _WORDS}
     said = {word: text for word, text in words.items() if text or version.definition.get(word)}
     kind = {"source": tool.source.name, "kind": version.kind}
-    return {**kind, **said, **_switched(tool), **_sharing(tool), "definition": version.definition}
+    return {
+        **kind,
+        **said,
+        **_switched(tool),
+        **_sharing(tool),
+        **_running(tool),
+        "definition": version.definition,
+    }
 
 
 def describe_resource(row: Resource) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def offered_tools(row: DataSource) -> Mapping[str, Offered] | None:
 def changed_tool(tool: Tool, offered: Mapping[str, Offered] | None) -> dict[str, Any]:
     """What of a tool that came with its source is not as it came."""
     version = current_of(tool)
-    changed = {**_switched(tool), **_sharing(tool)}
+    changed = {**_switched(tool), **_sharing(tool), **_running(tool)}
     came = None if offered is None else offered.get(tool.name)
     if came is not None:
         changed |= {
@@ -194,6 +201,12 @@ def _sharing(tool: Tool) -> dict[str, Any]:
     """How a tool's calls share results, where that is not as of a new tool."""
     kept = {"cache_seconds": tool.cache_seconds} if tool.cache_seconds else {}
     return kept if tool.collapses else {**kept, "collapses": False}
+
+
+def _running(tool: Tool) -> dict[str, Any]:
+    """Where a tool's calls run, where that is not as of a new tool."""
+    set_by_hand = {} if tool.runs == Tool.Runs.AUTOMATIC else {"runs": str(tool.runs)}
+    return set_by_hand if tool.deadline is None else {**set_by_hand, "deadline": tool.deadline}
 
 
 def _sorted(rows: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -131,7 +131,7 @@ async def cancel(tenant_id: int, task_id: UUID, *, why: str = "The task was canc
     Raises ``Unavailable`` when the database or the log is away.
     """
     runtime = get_runtime()
-    found = await look_up(ask_to_cancel, tenant_id, task_id, WORKER)
+    found = await look_up(ask_to_cancel, tenant_id, task_id, WORKER, why)
     if isinstance(found, bool):
         if found:
             await tell_workers(runtime.bus, task_id)
@@ -164,7 +164,7 @@ async def settle(claim: Claim) -> None:
     if run.ended is not None:
         await _finish(run, run.ended)
     elif run.cancelled:
-        await end_unrun(run, "cancelled", MarinaError("The task was cancelled.", code="cancelled"))
+        await end_unrun(run, "cancelled", MarinaError(run.cancel_reason, code="cancelled"))
     elif run.runs >= MAX_RUNS:
         logger.error(
             "a task was given up: its workers ended each time",

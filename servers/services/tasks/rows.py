@@ -36,6 +36,9 @@ KEPT_AFTER_END: Final = timedelta(hours=1)
 
 MESSAGE_CHARACTERS: Final = 500
 KEY_CHARACTERS: Final = 200
+REASON_CHARACTERS: Final = 300
+
+CANCELLED: Final = "The task was cancelled."
 
 _OPEN: Final = (Task.Status.WORKING, Task.Status.INPUT_REQUIRED)
 
@@ -54,6 +57,7 @@ class Run:
     intent_seq: int | None
     cancelled: bool
     ended: Ended | None
+    cancel_reason: str = ""
     disowned: bool = False
     """Whether its caller was told that the call failed: its row was made when nobody waited for that any more."""
 
@@ -244,8 +248,10 @@ def answer(tenant_id: int, task_id: UUID, responses: Mapping[str, Any]) -> bool:
     return ready
 
 
-def ask_to_cancel(tenant_id: int, task_id: UUID, worker: str) -> Claim | bool:
+def ask_to_cancel(tenant_id: int, task_id: UUID, worker: str, why: str = "") -> Claim | bool:
     """Have a task cancelled. Of one that nobody runs, its turn: who asked ends it. ``True``: its worker is told.
+
+    Its end says ``why``; of several, the first that was given.
 
     ``False``: there is no such task, or it has ended.
     """
@@ -254,6 +260,8 @@ def ask_to_cancel(tenant_id: int, task_id: UUID, worker: str) -> Claim | bool:
         task = Task.objects.select_for_update().filter(id=task_id).first()
         if task is None or task.ended:
             return False
+        if why and not task.cancel_reason:
+            Task.objects.filter(id=task_id).update(cancel_reason=why[:REASON_CHARACTERS])
         if turn is not None and turn.claim is not None:
             Turn.objects.filter(task_id=task_id).update(cancelled=True)
             return True
@@ -269,6 +277,13 @@ def ask_to_cancel(tenant_id: int, task_id: UUID, worker: str) -> Claim | bool:
             },
         )
     return claim
+
+
+def why_cancelled(claim: Claim) -> str:
+    """Why a task is being cancelled."""
+    with tenant_scope(claim.tenant_id):
+        found = Task.objects.filter(id=claim.task_id).values_list("cancel_reason", flat=True).first()
+    return found or CANCELLED
 
 
 def has_outcome(tenant_id: int, intent_seq: int) -> bool:
@@ -315,6 +330,7 @@ def _run_of(task: Task, turn: Turn, claim: Claim) -> Run:
         runs=task.runs,
         intent_seq=task.intent_seq,
         cancelled=turn.cancelled,
+        cancel_reason=task.cancel_reason or CANCELLED,
         ended=open_ended(task) if task.sealed_result else None,
     )
 

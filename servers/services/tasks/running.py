@@ -10,9 +10,11 @@ import contextlib
 import logging
 import threading
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from django.conf import settings
+from redis.exceptions import RedisError
 
 from core.errors import Forbidden, MarinaError, NotFound, Unauthenticated, Unavailable
 from servers.execution.contract import InputRequired
@@ -23,9 +25,22 @@ from servers.services.tasks.context import TaskContext
 from servers.services.tasks.ending import WORKER, TaskRecord, conclude_run, disowned, end_unrun
 from servers.services.tasks.hints import hint_soon
 from servers.services.tasks.line import LEASE, RENEW_SECONDS, Claim, TurnLost, claim_next, renew
-from servers.services.tasks.rows import Run, begin_run, mark_begun, release
+from servers.services.tasks.rows import (
+    CANCELLED,
+    Run,
+    begin_run,
+    mark_begun,
+    release,
+    why_cancelled,
+)
 from servers.services.tasks.standing import standing_of
 from servers.services.tasks.telling import CANCEL
+
+SIGN: Final = "marina:task-worker"
+"""The key in Redis that says that a worker for tasks is about; the last of them to say so is its value."""
+
+SIGN_SECONDS: Final = 15
+"""How long a sign holds."""
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +136,7 @@ class Runner:
                 await conclude_run(run, disowned())
                 return
             if run.cancelled:
-                await end_unrun(run, "cancelled", MarinaError("The task was cancelled.", code="cancelled"))
+                await end_unrun(run, "cancelled", MarinaError(run.cancel_reason, code="cancelled"))
                 return
             record = TaskRecord(self.runtime, run)
             running = self._running[claim.task_id]
@@ -180,6 +195,9 @@ class Runner:
 
     async def _keep_turns(self) -> None:
         while True:
+            if not self._over:
+                with contextlib.suppress(RedisError, OSError):
+                    await self.runtime.bus.redis.set(SIGN, WORKER, ex=SIGN_SECONDS)
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 await self._renew()
@@ -206,7 +224,13 @@ class Runner:
             if task_id not in held:
                 each.leave()
             elif held[task_id]:
-                each.stop(MarinaError("The task was cancelled.", code="cancelled"))
+                each.stop(MarinaError(await self._why(each.claim), code="cancelled"))
+
+    async def _why(self, claim: Claim) -> str:
+        try:
+            return await look_up(why_cancelled, claim)
+        except Unavailable:
+            return CANCELLED
 
     def _heard(self, message: bytes) -> None:
         with contextlib.suppress(ValueError):

@@ -63,6 +63,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
         (
             Item("log", "Log", "list", "frontend:log", Action.AUDIT_READ),
             Item("exports", "Exports", "download", "frontend:exports", Action.AUDIT_READ),
+            Item("streams", "Streams", "arrow", "frontend:streams", Action.AUDIT_READ),
         ),
     ),
 )

@@ -365,6 +365,7 @@ from tenants.models_oauth import (  # noqa: E402 - their own module, of this app
     OAuthRefreshToken,
 )
 from tenants.models_sso import IdentityProvider, ProviderIdentity  # noqa: E402 - as above
+from tenants.models_streams import LogStream, StreamDelivery  # noqa: E402 - as above
 
 __all__ = [
     "SLUG_PATTERN",
@@ -374,6 +375,7 @@ __all__ = [
     "AuditRecord",
     "IdentityProvider",
     "Invitation",
+    "LogStream",
     "Membership",
     "OAuthAccessToken",
     "OAuthAuthorization",
@@ -382,6 +384,7 @@ __all__ = [
     "OAuthRefreshToken",
     "ProviderIdentity",
     "SignIn",
+    "StreamDelivery",
     "Tenant",
     "TrustedIssuer",
     "User",

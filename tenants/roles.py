@@ -39,6 +39,7 @@ class Action(StrEnum):
     SERVERS_CHANGE = "servers.change"
     SERVERS_PUBLISH = "servers.publish"
     AUDIT_READ = "audit.read"
+    STREAMS_CHANGE = "streams.change"
 
 
 _READ: Final = frozenset(

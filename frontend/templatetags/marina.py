@@ -35,6 +35,7 @@ _TONES: Final = {
     "stopped": "warn",
     "under way": "warn",
     "at fault": "bad",
+    "retrying": "warn",
 }
 
 _FAILURES: Final = {

@@ -127,6 +127,13 @@ KINDS: Final = (
     "operator.entered",
     "export.created",
     "export.downloaded",
+    "stream.created",
+    "stream.changed",
+    "stream.paused",
+    "stream.resumed",
+    "stream.tested",
+    "stream.redelivered",
+    "stream.deleted",
 )
 """What the kind filter suggests; any other kind can be typed."""
 

@@ -27,6 +27,8 @@ IDS = {
     "membership_id": "member",
     "invitation_id": "invitation",
     "export_id": "export",
+    "stream_id": "stream",
+    "delivery_id": "delivery",
     "issuer_id": "issuer",
     "secret_id": "secret",
     "seq": "seq",

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from tenants.access import Caller
 from tenants.audit.records import decode
-from tenants.models import AuditRecord
+from tenants.models import AuditRecord, LogStream
 from tenants.scoping import tenant_scope
 from tenants.services.streams import (
     change_stream,
@@ -308,3 +308,12 @@ def test_a_name_that_came_to_lead_inside_is_not_connected_to(
     found = turn(caller, row.pk)
     assert "it is an http address" in found.error
     assert far.connections == 0
+
+
+def test_in_the_clear_nothing_leaves_the_networks_that_the_operator_named(
+    caller: Caller, far: FarSide
+) -> None:
+    row = stream_to(caller, far.serve("/in", reply())).standing.row
+    with tenant_scope(caller.tenant_id):
+        LogStream.objects.filter(pk=row.pk).update(settings={"url": "http://8.8.8.8:9/in"})
+    assert "it is an http address" in turn(caller, row.pk).error

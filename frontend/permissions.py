@@ -26,6 +26,7 @@ ACTION_WORDS: Final[dict[Action, str]] = {
     Action.SERVERS_CHANGE: "Make and change servers",
     Action.SERVERS_PUBLISH: "Open a server to the public",
     Action.AUDIT_READ: "Search and export the log",
+    Action.STREAMS_CHANGE: "Send the log to other places",
 }
 
 

@@ -33,6 +33,7 @@ SECTIONS = (
     "Single sign-on",
     "Log",
     "Exports",
+    "Streams",
 )
 SEEN = {
     Role.OWNER: SECTIONS,
@@ -71,6 +72,7 @@ SEEN = {
         "Single sign-on",
         "Log",
         "Exports",
+        "Streams",
     ),
 }
 
@@ -105,6 +107,7 @@ def test_auditors_start_at_the_log(team: Team) -> None:
         (Role.VIEWER, "members/", "members.read"),
         (Role.AUDITOR, "tools/", "tools.read"),
         (Role.AUDITOR, "keys/new", "keys.change"),
+        (Role.AUDITOR, "streams/new", "streams.change"),
     ],
 )
 def test_what_a_role_may_not_open_names_the_role_that_may(

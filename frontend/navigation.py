@@ -64,6 +64,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
             Item("work", "Work", "clock", "frontend:work", Action.TASKS_READ),
             Item("log", "Log", "list", "frontend:log", Action.AUDIT_READ),
             Item("exports", "Exports", "download", "frontend:exports", Action.AUDIT_READ),
+            Item("streams", "Streams", "arrow", "frontend:streams", Action.AUDIT_READ),
         ),
     ),
 )

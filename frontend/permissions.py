@@ -28,6 +28,7 @@ ACTION_WORDS: Final[dict[Action, str]] = {
     Action.TASKS_READ: "See tasks and how far they are",
     Action.TASKS_MANAGE: "See tasks' results, cancel tasks and run them again",
     Action.AUDIT_READ: "Search and export the log",
+    Action.STREAMS_CHANGE: "Send the log to other places",
 }
 
 

@@ -372,6 +372,7 @@ from tenants.models_oauth import (  # noqa: E402 - their own module, of this app
     OAuthRefreshToken,
 )
 from tenants.models_sso import IdentityProvider, ProviderIdentity  # noqa: E402 - as above
+from tenants.models_streams import LogStream, StreamDelivery  # noqa: E402 - as above
 
 __all__ = [
     "SLUG_PATTERN",
@@ -386,6 +387,7 @@ __all__ = [
     "IdentityProvider",
     "Invitation",
     "LogKey",
+    "LogStream",
     "Membership",
     "OAuthAccessToken",
     "OAuthAuthorization",
@@ -394,6 +396,7 @@ __all__ = [
     "OAuthRefreshToken",
     "ProviderIdentity",
     "SignIn",
+    "StreamDelivery",
     "Tenant",
     "TrustedIssuer",
     "User",

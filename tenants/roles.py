@@ -41,6 +41,7 @@ class Action(StrEnum):
     TASKS_READ = "tasks.read"
     TASKS_MANAGE = "tasks.manage"
     AUDIT_READ = "audit.read"
+    STREAMS_CHANGE = "streams.change"
 
 
 _READ: Final = frozenset(

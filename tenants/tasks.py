@@ -1,5 +1,5 @@
-"""Celery's side of exports and of sweeping: hints in, work out. The row is the truth; a lost or doubled hint harms
-nothing.
+"""Celery's side of exports, of streams and of sweeping: hints in, work out. The row is the truth; a lost or doubled
+hint harms nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from kombu.exceptions import OperationalError
 from redis import RedisError
 
 from tenants import checkpoint_tasks
+from core.loop import run_async
 from tenants.exports import find_unclaimed, make_export
 from tenants.models import AuditExport, Tenant
+from tenants.streams.claims import find_due
+from tenants.streams.pump import LONGEST, Seat, pump
 from tenants.sweeping import sweep_people, sweep_tenant
 
 # Older than that, a run is pointless: the next is due.
 _EXPIRES_SECONDS = 540
+_PUMP_EXPIRES_SECONDS = 5
 
 # Celery finds tasks in modules of this name alone.
 __all__ = ["checkpoint_tasks", "enqueue_export", "run_export", "sweep_expired", "sweep_exports"]
@@ -48,6 +52,19 @@ def sweep_exports() -> None:
     for tenant_id in Tenant.objects.order_by("id").values_list("id", flat=True):
         for export_id in find_unclaimed(tenant_id):
             _hint(tenant_id, export_id)
+
+
+@shared_task(name="tenants.tasks.pump_streams", expires=_PUMP_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+def pump_streams() -> None:
+    """Hand over what streams have to hand over, unless another worker does already. At rest, one look at the
+    database.
+    """
+    seat = Seat()
+    if find_due(1) and seat.take():
+        try:
+            run_async(pump(seat), timeout=LONGEST)
+        finally:
+            seat.leave()
 
 
 @shared_task(name="tenants.tasks.sweep_expired", expires=_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]

@@ -40,6 +40,7 @@ _TONES: Final = {
     "stopped": "warn",
     "under way": "warn",
     "at fault": "bad",
+    "retrying": "warn",
 }
 
 _FAILURES: Final = {

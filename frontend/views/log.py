@@ -131,6 +131,13 @@ KINDS: Final = (
     "export.created",
     "export.downloaded",
     "log.verified",
+    "stream.created",
+    "stream.changed",
+    "stream.paused",
+    "stream.resumed",
+    "stream.tested",
+    "stream.redelivered",
+    "stream.deleted",
 )
 """What the kind filter suggests; any other kind can be typed."""
 

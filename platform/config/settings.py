@@ -238,6 +238,8 @@ SPECTACULAR_SETTINGS = {
         "GivenRole": "tenants.api.single_sign_on.GIVEN_ROLE_NAMES",
         "KeyStatus": "tenants.api.serializers.KEY_STATUSES",
         "ExportStatus": "tenants.models.AuditExport.Status",
+        "StreamState": "tenants.api.streams.STREAM_STATES",
+        "StreamKind": "tenants.api.streams.STREAM_KINDS",
         "SecretState": "servers.api.named_secrets.SECRET_STATES",
         "StateEnum": "servers.api.serializers.HEALTH_STATES",
         "VersionState": "servers.models.ToolVersion.State",
@@ -268,6 +270,8 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-tasks": {"task": "servers.tasks.sweep_tasks", "schedule": 5.0},
     "sweep-old-tasks": {"task": "servers.tasks.sweep_old_tasks", "schedule": 60.0},
     "sweep-exports": {"task": "tenants.tasks.sweep_exports", "schedule": 15.0},
+    # At rest a look at the database of a millisecond: this is how soon a record leaves for a team's own receivers.
+    "pump-streams": {"task": "tenants.tasks.pump_streams", "schedule": 1.0},
     "sweep-expired": {"task": "tenants.tasks.sweep_expired", "schedule": 600.0},
     "make-checkpoints": {"task": "tenants.tasks.make_checkpoints", "schedule": 5.0},
     "publish-checkpoints": {"task": "tenants.tasks.publish_checkpoints", "schedule": 5.0},

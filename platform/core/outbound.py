@@ -87,11 +87,19 @@ class AddressRule:
             parsed = ip_address(address)
         except ValueError:
             return False
-        if any(parsed.version == network.version and parsed in network for network in self._allowed):
+        if self.names(address):
             return True
         if isinstance(parsed, IPv6Address):
             return parsed in _IPV6_GLOBAL and not any(parsed in network for network in _IPV6_SPECIAL)
         return not any(parsed in network for network in _IPV4_SPECIAL)
+
+    def names(self, address: str) -> bool:
+        """Whether an address is in one of the networks that the operator allows: what may be spoken to in the clear."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed.version == network.version and parsed in network for network in self._allowed)
 
 
 async def resolve(host: str, port: int, *, allow: AllowAddress, lookups: Lookups = OF_SOURCES) -> list[str]:

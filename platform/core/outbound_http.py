@@ -236,7 +236,7 @@ class _Door(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        addresses = (await self._resolve(host, port))[:MAX_ADDRESSES]
+        addresses = await judged_addresses(host, port, allow=self._allow, lookups=self._lookups)
         for address in addresses[:-1]:
             try:
                 return await self._network.connect_tcp(address, port, timeout=ADDRESS_SECONDS)
@@ -244,19 +244,28 @@ class _Door(httpcore2.AsyncNetworkBackend):
                 continue
         return await self._network.connect_tcp(addresses[-1], port)
 
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        try:
-            return await resolve(host, port, allow=self._allow, lookups=self._lookups)
-        except Crowded:
-            raise OutboundRefused(
-                "its host was not looked up: too many are just now. Try again shortly", "crowded"
-            ) from None
-        except Unresolved:
-            raise OutboundRefused("its host has no address", "unresolved") from None
-        except Denied:
-            raise OutboundRefused(
-                "its host is at an address that Marina does not connect to", "denied"
-            ) from None
+
+async def judged_addresses(
+    host: str, port: int, *, allow: AllowAddress, lookups: Lookups = OF_SOURCES
+) -> list[str]:
+    """The addresses of a host to try one after the other, all allowed. Raises ``OutboundRefused`` with the reason."""
+    try:
+        return (await resolve(host, port, allow=allow, lookups=lookups))[:MAX_ADDRESSES]
+    except Crowded:
+        raise OutboundRefused(
+            "its host was not looked up: too many are just now. Try again shortly", "crowded"
+        ) from None
+    except Unresolved:
+        raise OutboundRefused("its host has no address", "unresolved") from None
+    except Denied:
+        raise OutboundRefused("its host is at an address that Marina does not connect to", "denied") from None
+
+
+def read_target(url: str, headers: Headers = ()) -> tuple[str, str, int]:
+    """Scheme, host and port that a request would go to. Raises ``OutboundRefused`` for one that would not be sent."""
+    scheme, host, port, netloc, _ = _parse(url)
+    _check_headers(headers, netloc)
+    return scheme, host.decode("ascii"), port
 
 
 class _Answering:

@@ -17,6 +17,16 @@ from tenants.api.single_sign_on import (
     ProviderView,
     SingleSignOnView,
 )
+from tenants.api.streams import (
+    DeliveriesView,
+    RedeliveryView,
+    StreamPauseView,
+    StreamResumeView,
+    StreamRollView,
+    StreamsView,
+    StreamTestView,
+    StreamView,
+)
 from tenants.api.teams import (
     KeyRollView,
     KeysView,
@@ -66,4 +76,15 @@ urlpatterns = [
     path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),
     path("tenants/<str:tenant>/audit/exports/<str:export>", ExportView.as_view()),
     path("tenants/<str:tenant>/audit/exports/<str:export>/download", DownloadView.as_view()),
+    path("tenants/<str:tenant>/audit/streams", StreamsView.as_view()),
+    path("tenants/<str:tenant>/audit/streams/<str:stream>", StreamView.as_view()),
+    path("tenants/<str:tenant>/audit/streams/<str:stream>/pause", StreamPauseView.as_view()),
+    path("tenants/<str:tenant>/audit/streams/<str:stream>/resume", StreamResumeView.as_view()),
+    path("tenants/<str:tenant>/audit/streams/<str:stream>/roll", StreamRollView.as_view()),
+    path("tenants/<str:tenant>/audit/streams/<str:stream>/test", StreamTestView.as_view()),
+    path("tenants/<str:tenant>/audit/streams/<str:stream>/deliveries", DeliveriesView.as_view()),
+    path(
+        "tenants/<str:tenant>/audit/streams/<str:stream>/deliveries/<str:delivery>/redeliver",
+        RedeliveryView.as_view(),
+    ),
 ]

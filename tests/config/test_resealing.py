@@ -28,11 +28,13 @@ from servers.models import DataSource, Secret
 from servers.services.named_secrets import create_secret
 from servers.services.sealed import open_secret as open_named
 from servers.services.sources import create_source, execution_source
-from tenants.models import IdentityProvider, LogKey, TrustedIssuer
+from tenants.models import IdentityProvider, LogKey, LogStream, TrustedIssuer
 from tenants.scoping import TenantOwned, tenant_scope
 from tenants.services.factors import new_totp_secret, show_totp_secret
 from tenants.services.outside_issuers import create_issuer
 from tenants.services.sso_providers import ProviderSettings, create_provider, open_secret
+from tenants.services.stream_settings import open_secrets
+from tenants.services.streams import create_stream
 from tests.factories import Team, make_team, make_user
 from tests.plugins.own_cluster import ROOT, Cluster, running_cluster
 
@@ -78,6 +80,7 @@ def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
         domains=("acme.example",),
     )
     create_provider(provider, caller=team.owner)
+    create_stream("webhook", {"name": "siem", "url": "https://127.0.0.1:9/"}, caller=team.owner)
     yield team
     with keys(monkeypatch, OLD, NEW):
         list(reseal_rows(write=True))
@@ -95,10 +98,11 @@ def opened(team: Team) -> list[object]:
         secret = sealer().open(bytes(issuer.sealed), context=issuer.seal_context)
         provider = IdentityProvider.objects.get()
         named = open_named(Secret.objects.get(), sealer())
-    return [*sources, secret, named, open_secret(provider)]
+        stream = open_secrets(LogStream.objects.get())
+    return [*sources, secret, named, open_secret(provider), stream]
 
 
-ALL = {"DataSource": 4, "Secret": 1, "TrustedIssuer": 1, "IdentityProvider": 1}
+ALL = {"DataSource": 4, "Secret": 1, "TrustedIssuer": 1, "IdentityProvider": 1, "LogStream": 1}
 
 
 def test_all_that_a_team_has_is_sealed_anew_and_stays_what_it_was(
@@ -119,7 +123,7 @@ def test_all_that_a_team_has_is_sealed_anew_and_stays_what_it_was(
 def test_a_check_changes_nothing(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     with keys(monkeypatch, NEW, OLD):
         list(reseal_rows(write=False))
-    assert len(opened(team)) == 7
+    assert len(opened(team)) == 8
 
 
 def test_a_run_that_was_cut_off_is_gone_on_with(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +146,7 @@ def test_a_run_that_was_cut_off_is_gone_on_with(team: Team, monkeypatch: pytest.
         left = of(team, list(reseal_rows(write=True)))
         assert 0 < sum(left.values()) < sum(ALL.values())
     with keys(monkeypatch, NEW):
-        assert len(opened(team)) == 7
+        assert len(opened(team)) == 8
 
 
 def test_a_value_that_no_key_opens_is_named_and_left(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:

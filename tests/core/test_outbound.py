@@ -50,6 +50,13 @@ def test_the_operator_allows_networks_and_nothing_beside_them() -> None:
     assert not rule.allows("127.0.0.1")
 
 
+def test_only_what_the_operator_named_is_named_whether_public_or_not() -> None:
+    rule = AddressRule(parse_networks(["10.1.0.0/16", "8.8.8.8"]))
+    assert [rule.names(each) for each in ("10.1.2.3", "8.8.8.8", "8.8.4.4", "10.2.0.1", "::1", "x")] == [
+        *(True, True, False, False, False, False)
+    ]
+
+
 def test_a_word_that_is_no_network_is_named() -> None:
     with pytest.raises(ValueError, match=r"'db\.internal' is not an IP address or network"):
         parse_networks(["10.0.0.0/8", "db.internal"])

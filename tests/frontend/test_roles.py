@@ -34,6 +34,7 @@ SECTIONS = (
     "Work",
     "Log",
     "Exports",
+    "Streams",
 )
 SEEN = {
     Role.OWNER: SECTIONS,
@@ -75,6 +76,7 @@ SEEN = {
         "Work",
         "Log",
         "Exports",
+        "Streams",
     ),
 }
 
@@ -109,6 +111,7 @@ def test_auditors_start_at_the_log(team: Team) -> None:
         (Role.VIEWER, "members/", "members.read"),
         (Role.AUDITOR, "tools/", "tools.read"),
         (Role.AUDITOR, "keys/new", "keys.change"),
+        (Role.AUDITOR, "streams/new", "streams.change"),
     ],
 )
 def test_what_a_role_may_not_open_names_the_role_that_may(

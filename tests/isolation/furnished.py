@@ -25,6 +25,7 @@ from tenants.services.oauth_apps import list_connections
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
 from tenants.services.sso_providers import ProviderSettings, create_provider
+from tenants.services.streams import create_stream, send_test
 from tests.factories import Team, make_database, make_team
 from tests.oauth.flows import make_app
 from tests.shelf import add_shelf_kind, fill_shelf
@@ -78,7 +79,13 @@ def furnish() -> Furnished:
     with tenant_scope(team.tenant_id):
         identity = ProviderIdentity.objects.create(provider=provider, user_id=member.user_id, subject="s")
         task = make_ended_task(caller, "default", "query_database")
+    stream = create_stream(
+        "webhook", {"name": "siem", "url": "https://127.0.0.1:9/"}, caller=caller
+    ).standing.row
+    delivery = send_test(stream.pk, caller=caller)
     ids = {
+        "stream": stream.pk,
+        "delivery": delivery.pk,
         "issuer": issuer.pk,
         "secret": secret.pk,
         "provider": provider.pk,

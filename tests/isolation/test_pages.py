@@ -28,6 +28,8 @@ IDS = {
     "invitation_id": "invitation",
     "export_id": "export",
     "task_id": "task",
+    "stream_id": "stream",
+    "delivery_id": "delivery",
     "issuer_id": "issuer",
     "secret_id": "secret",
     "seq": "seq",

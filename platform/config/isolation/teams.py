@@ -38,10 +38,12 @@ from tenants.models import (
     AuditHead,
     IdentityProvider,
     Invitation,
+    LogStream,
     Membership,
     OAuthAuthorization,
     OAuthClient,
     ProviderIdentity,
+    StreamDelivery,
     Tenant,
     TrustedIssuer,
     User,
@@ -184,6 +186,16 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         identity = ProviderIdentity.objects.first() or ProviderIdentity.objects.create(
             provider=provider, user=member, subject=word
         )
+        stream = LogStream.objects.first() or LogStream.objects.create(
+            name=word,
+            kind=LogStream.Kind.WEBHOOK,
+            settings={"url": f"https://{slug}.{_DOMAIN}/"},
+            cursor=0,
+            enabled=False,
+        )
+        delivery = StreamDelivery.objects.filter(stream=stream).first() or StreamDelivery.objects.create(
+            stream=stream, number=1, cause=StreamDelivery.Cause.TEST, taken=False
+        )
         held = hold(slug, owner, client)
         begun = begun_in_session(slug, held, owner, provider)
         tool = Tool.objects.get(name=names["tool"])
@@ -207,6 +219,8 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "seq": seq,
         "export": export.pk,
         "task": task.pk,
+        "stream": stream.pk,
+        "delivery": delivery.pk,
         "source": source.pk,
         "tool": tool.pk,
         "resource": resource.pk,

@@ -1,0 +1,166 @@
+"""The pump: streams side by side, none held up by another's receiver; killed in the middle, it loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from core.loop import run_async
+from tenants import tasks
+from tenants.access import Caller
+from tenants.changes import redis_client
+from tenants.services.streams import delete_stream
+from tenants.streams import pump as pumping
+from tenants.streams.claims import Claim, claim_stream
+from tenants.streams.pump import Seat, pump
+from tests.farside import Asked, FarSide, Send, far_side, reply
+from tests.plugins.own_cluster import ROOT
+from tests.tenants.streams.flows import deliveries_of, make_owner, ripen, row_of, stream_to, write
+from tests.tenants.streams.receivers import seqs_in, verified
+
+PROGRAM = Path(__file__).with_name("pumping_process.py")
+
+
+@pytest.fixture
+def far() -> Iterator[FarSide]:
+    with far_side() as server:
+        yield server
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seat of this test process's own: others share the Redis."""
+    monkeypatch.setattr(pumping, "_SEAT", f"marina:streams:pump:{os.getpid()}")
+    redis_client().delete(pumping._SEAT)
+
+
+def test_a_receiver_that_hangs_holds_up_no_other(far: FarSide, alone: None) -> None:
+    slow, quick = make_owner(), make_owner()
+    others_first: list[bool] = []
+    others_done = threading.Event()
+
+    def hang(asked: Asked, send: Send) -> None:
+        others_first.append(others_done.wait(8))
+        send(reply())
+
+    def take(asked: Asked, send: Send) -> None:
+        send(reply())
+        if {asked.path for asked in far.asked} >= {"/quick", "/same"}:
+            others_done.set()
+
+    for path, route in {"/hang": hang, "/quick": take, "/same": take}.items():
+        far.serve(path, route)
+    hung = stream_to(slow, f"{far.origin}/hang").standing.row
+    same_team = stream_to(slow, f"{far.origin}/same", name="second").standing.row
+    other = stream_to(quick, f"{far.origin}/quick").standing.row
+    write(quick, 5)
+    run_async(pump(Seat(), seconds=6), timeout=40)
+    assert others_first[0], "they were served while the first hung"
+    assert [row_of(slow, hung.pk).cursor, row_of(slow, same_team.pk).cursor] == [2, 2]
+    assert row_of(quick, other.pk).cursor == 6
+
+
+def test_what_is_written_meanwhile_goes_in_the_same_run(far: FarSide, alone: None) -> None:
+    caller = make_owner()
+    busy, idle = make_owner(), stream_to(caller, far.serve("/idle", reply())).standing.row
+
+    def slowly(asked: Asked, send: Send) -> None:
+        if len([each for each in far.asked if each.path == "/slow"]) == 1:
+            write(caller, 1, "late")
+            far.over.wait(2)
+        send(reply())
+
+    stream_to(busy, far.serve("/slow", slowly))
+    run_async(pump(Seat(), seconds=10), timeout=40)
+    assert row_of(caller, idle.pk).cursor == 2
+
+
+def test_the_scheduled_task_hands_over_and_at_rest_does_nothing(far: FarSide, alone: None) -> None:
+    caller = make_owner()
+    row = stream_to(caller, far.serve("/in", reply())).standing.row
+    tasks.pump_streams()
+    assert row_of(caller, row.pk).cursor == 1
+    assert redis_client().get(pumping._SEAT) is None, "the seat is free again"
+    write(caller, 1)
+    held = Seat()
+    assert held.take()
+    tasks.pump_streams()
+    assert row_of(caller, row.pk).cursor == 1, "another pump has the seat"
+    held.leave()
+    tasks.pump_streams()
+    assert row_of(caller, row.pk).cursor == 2
+
+
+def test_a_fault_in_one_turn_ends_no_other(
+    far: FarSide, alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, sound = make_owner(), make_owner()
+    bad = stream_to(broken, far.serve("/bad", reply())).standing.row
+    good = stream_to(sound, far.serve("/good", reply())).standing.row
+
+    def failing(tenant_id: int, stream_id: UUID) -> Claim | None:
+        if stream_id == bad.pk:
+            raise RuntimeError("a fault of ours")
+        return claim_stream(tenant_id, stream_id)
+
+    monkeypatch.setattr(pumping, "claim_stream", failing)
+    run_async(pump(Seat(), seconds=0.5), timeout=40)
+    assert row_of(sound, good.pk).cursor == 1
+    delete_stream(bad.pk, caller=broken)
+
+
+@pytest.mark.timeout(120)
+def test_killed_in_the_middle_of_batches_it_loses_nothing_and_doubles_are_whole_batches(
+    far: FarSide,
+) -> None:
+    caller: Caller = make_owner()
+    arrived = threading.Event()
+    answering = threading.Event()
+
+    def take(asked: Asked, send: Send) -> None:
+        arrived.set()
+        if not answering.is_set():
+            far.over.wait(0.2)  # killed before the answer, or while it is on its way
+        send(reply())
+
+    row = stream_to(caller, far.serve("/in", take)).standing.row
+    for _ in range(6):
+        write(caller, 700)
+        arrived.clear()
+        with _pumping_process() as process:
+            assert arrived.wait(30)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(10) == -signal.SIGKILL
+        ripen(caller, row.pk)
+    answering.set()
+    with _pumping_process() as process:
+        deadline = time.monotonic() + 60
+        while row_of(caller, row.pk).cursor < 4201 and time.monotonic() < deadline:
+            far.over.wait(0.1)
+        process.kill()
+    batches = [(asked.headers["webhook-id"], seqs_in(asked)) for asked in far.asked]
+    once = dict(batches)
+    assert len(once) < len(batches), "something came twice, or the test killed nothing"
+    assert all(once[name] == seqs for name, seqs in batches), "a double is the very same batch"
+    assert [seq for seqs in once.values() for seq in seqs] == list(range(1, 4202)), "in order, all of them"
+    by_name = {asked.headers["webhook-id"]: json.loads(asked.body)["records"] for asked in far.asked}
+    assert verified([line for lines in by_name.values() for line in lines]) == 4201
+    assert deliveries_of(caller, row.pk)[-1].taken
+
+
+def _pumping_process() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM)],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "platform")))},
+    )

@@ -161,7 +161,13 @@ _TENANT = [
     path("log/<int:seq>", log.record, name="record"),
     path("exports/", exports.exports, name="exports"),
     path("exports/part", exports.exports_part, name="exports_part"),
+    path("exports/<uuid:export_id>/", exports.export, name="export"),
+    path("exports/<uuid:export_id>/part", exports.export_part, name="export_part"),
+    path("exports/<uuid:export_id>/cancel", exports.export_cancel, name="export_cancel"),
+    path("exports/<uuid:export_id>/run-again", exports.export_again, name="export_again"),
+    path("exports/<uuid:export_id>/link", exports.export_link, name="export_link"),
     path("exports/<uuid:export_id>/download", exports.export_download, name="export_download"),
+    path("exports/<uuid:export_id>/manifest", exports.export_manifest, name="export_manifest"),
 ]
 
 urlpatterns = [

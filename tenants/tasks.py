@@ -12,7 +12,9 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
-from tenants.exports import find_unclaimed, make_export
+from tenants.exports.claiming import find_unclaimed
+from tenants.exports.expiring import expire_files
+from tenants.exports.making import make_export
 from tenants.models import AuditExport, Tenant
 from tenants.sweeping import sweep_people, sweep_tenant
 
@@ -53,6 +55,10 @@ def sweep_expired() -> None:
         gone = sweep_tenant(tenant_id)
         if gone:
             _log.info("expired rows deleted", extra={"tenant_id": tenant_id, "rows": gone})
+        try:
+            expire_files(tenant_id)
+        except OSError as fault:
+            _log.error("files of exports not deleted", extra={"tenant_id": tenant_id, "errno": fault.errno})
     sweep_people()
 
 

@@ -126,6 +126,8 @@ KINDS: Final = (
     "tenant.changed",
     "operator.entered",
     "export.created",
+    "export.cancelled",
+    "export.linked",
     "export.downloaded",
 )
 """What the kind filter suggests; any other kind can be typed."""

@@ -127,6 +127,8 @@ class Env:
     files_roots: tuple[Path, ...]
     """Folders below which teams may have data sources of files, each team in a folder of its own."""
     secrets: SecretPlaces
+    exports_days: int
+    """How long the file of a finished export is kept."""
     max_body_bytes: int
     public_body_bytes: int
     streams_per_process: int
@@ -193,6 +195,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         outbound_allow=_networks(environ, "MARINA_OUTBOUND_ALLOW"),
         files_roots=files_roots,
         secrets=_secrets(environ, home, files_roots),
+        exports_days=_integer(environ, "MARINA_EXPORTS_DAYS", default=30, low=1, high=3650),
         max_body_bytes=_integer(
             environ, "MARINA_MAX_BODY_BYTES", default=4 * 1024 * 1024, low=1024, high=1 << 30
         ),

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tenants.api.audit import DownloadView, ExportsView, ExportView, RecordsView, RecordView
+from tenants.api.audit import RecordsView, RecordView
+from tenants.api.exports import (
+    ExportAgainView,
+    ExportCancelView,
+    ExportDownloadView,
+    ExportLinksView,
+    ExportManifestView,
+    ExportsView,
+    ExportView,
+    LinkedDownloadView,
+    LinkedManifestView,
+)
 from tenants.api.invitations import InvitationsView, InvitationView, ResendView
 from tenants.api.issuers import OutsideIssuersView, OutsideIssuerTestView, OutsideIssuerView
 from tenants.api.oauth import ConnectionsView, ConnectionView, OAuthClientsView, OAuthClientView
@@ -61,5 +72,11 @@ urlpatterns = [
     path("tenants/<str:tenant>/audit/records/<str:seq>", RecordView.as_view()),
     path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),
     path("tenants/<str:tenant>/audit/exports/<str:export>", ExportView.as_view()),
-    path("tenants/<str:tenant>/audit/exports/<str:export>/download", DownloadView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/cancel", ExportCancelView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/run-again", ExportAgainView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/download", ExportDownloadView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/manifest", ExportManifestView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/links", ExportLinksView.as_view()),
+    path("exports/<str:token>", LinkedDownloadView.as_view()),
+    path("exports/<str:token>/manifest", LinkedManifestView.as_view()),
 ]

@@ -17,9 +17,9 @@ from tenants.models import Membership, ProviderIdentity
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
+from tenants.services.exports import start_export
 from tenants.services.invitations import invite
 from tenants.services.keys import list_keys
-from tenants.services.log import start_export
 from tenants.services.oauth_apps import list_connections
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer

@@ -44,8 +44,8 @@ from tenants.models import (
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
+from tenants.services.exports import start_export
 from tenants.services.keys import issue_key, revoke_key
-from tenants.services.log import start_export
 from tenants.services.members import add_member
 from tenants.services.oauth_steps import Noted, keep_steps
 

@@ -322,6 +322,7 @@ from tenants.models_oauth import (  # noqa: E402 - their own module, of this app
     OAuthCode,
     OAuthRefreshToken,
 )
+from tenants.models_schedules import ExportSchedule  # noqa: E402 - as above
 from tenants.models_sso import IdentityProvider, ProviderIdentity  # noqa: E402 - as above
 
 __all__ = [
@@ -330,6 +331,7 @@ __all__ = [
     "AuditExport",
     "AuditHead",
     "AuditRecord",
+    "ExportSchedule",
     "IdentityProvider",
     "Invitation",
     "Membership",

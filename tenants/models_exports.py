@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
 from tenants.scoping import TenantOwned
+
+if TYPE_CHECKING:
+    from tenants.models_schedules import ExportSchedule
 
 
 class AuditExport(TenantOwned):
@@ -22,6 +25,9 @@ class AuditExport(TenantOwned):
     What is exported is fixed when it is claimed first: ``head_seq`` and ``head_hash`` are the end of the log then,
     ``first_seq`` and ``last_seq`` the records to look at, of which there are none where the first is the greater.
     While it runs, ``looked_at``, ``records`` and ``size`` say how far it is.
+
+    What a ``schedule`` made is put into a bucket: ``delivery`` says whether it is there, under ``delivery_key``, and
+    ``deliver_at`` when the next of the ``delivery_tries`` may begin. A composite key holds it to its schedule's tenant.
     """
 
     class Status(models.TextChoices):
@@ -31,6 +37,11 @@ class AuditExport(TenantOwned):
         FAILED = "failed"
         CANCELLED = "cancelled"
         EXPIRED = "expired"
+
+    class Delivery(models.TextChoices):
+        WAITING = "waiting"
+        DELIVERED = "delivered"
+        FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
@@ -54,6 +65,16 @@ class AuditExport(TenantOwned):
     sha256 = models.CharField(max_length=64, blank=True)
     path = models.CharField(max_length=200, blank=True)
     error = models.CharField(max_length=300, blank=True)
+    schedule: models.ForeignKey[ExportSchedule | None, ExportSchedule | None] = models.ForeignKey(
+        "tenants.ExportSchedule", on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    delivery = models.CharField(
+        max_length=16, choices=Delivery.choices, blank=True, default="", db_default=""
+    )
+    delivery_tries = models.IntegerField(default=0, db_default=0)
+    deliver_at = models.DateTimeField(null=True)
+    delivery_error = models.CharField(max_length=300, blank=True, default="", db_default="")
+    delivery_key = models.CharField(max_length=800, blank=True, default="", db_default="")
 
     class Meta(TenantOwned.Meta):
         ordering = ["-created_at", "id"]

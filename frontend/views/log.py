@@ -129,6 +129,12 @@ KINDS: Final = (
     "export.cancelled",
     "export.linked",
     "export.downloaded",
+    "export.delivered",
+    "export.undelivered",
+    "export.redelivered",
+    "schedule.created",
+    "schedule.changed",
+    "schedule.deleted",
 )
 """What the kind filter suggests; any other kind can be typed."""
 

@@ -359,6 +359,12 @@ class ExportSerializer(serializers.Serializer[Any]):
     size = serializers.IntegerField(allow_null=True, help_text="Bytes; so far, while it is written.")
     sha256 = serializers.CharField(help_text="Of the file, as 64 hexadecimal digits.")
     message = serializers.SerializerMethodField(help_text="Where it stands, in a sentence.")
+    schedule = serializers.UUIDField(source="schedule_id", allow_null=True, help_text="Which one made it.")
+    delivery = serializers.CharField(
+        help_text="Of what a schedule made: waiting, delivered or failed; empty of all others."
+    )
+    delivery_error = serializers.CharField(help_text="Why the newest try to put it into its bucket failed.")
+    delivery_key = serializers.CharField(help_text="Its name in the bucket.")
     download_url = serializers.SerializerMethodField()
     manifest_url = serializers.SerializerMethodField()
 

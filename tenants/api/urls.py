@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from tenants.api.audit import RecordsView, RecordView
+from tenants.api.export_schedules import DeliverView, ScheduleRunsView, SchedulesView, ScheduleView
 from tenants.api.exports import (
     ExportAgainView,
     ExportCancelView,
@@ -77,6 +78,10 @@ urlpatterns = [
     path("tenants/<str:tenant>/audit/exports/<str:export>/download", ExportDownloadView.as_view()),
     path("tenants/<str:tenant>/audit/exports/<str:export>/manifest", ExportManifestView.as_view()),
     path("tenants/<str:tenant>/audit/exports/<str:export>/links", ExportLinksView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/deliver", DeliverView.as_view()),
+    path("tenants/<str:tenant>/audit/export-schedules", SchedulesView.as_view()),
+    path("tenants/<str:tenant>/audit/export-schedules/<str:schedule>", ScheduleView.as_view()),
+    path("tenants/<str:tenant>/audit/export-schedules/<str:schedule>/runs", ScheduleRunsView.as_view()),
     path("exports/<str:token>", LinkedDownloadView.as_view()),
     path("exports/<str:token>/manifest", LinkedManifestView.as_view()),
 ]

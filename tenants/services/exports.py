@@ -91,9 +91,28 @@ def start_export(
 
 
 def repeat_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
-    """Start a new export of the same range, filters and format. Raises ``NotFound``."""
+    """Start a new export of the same range, filters and format. Raises ``NotFound``.
+
+    Of one that a schedule made it is of the same records, and for the same bucket.
+    """
     export = get_export(export_id, caller=caller)
-    return start_export(export.format, export.from_at, export.to_at, export.filters, caller=caller)
+    if export.schedule_id is None:
+        return start_export(export.format, export.from_at, export.to_at, export.filters, caller=caller)
+    with tenant_scope(caller.tenant_id):
+        again = AuditExport.objects.create(
+            format=export.format,
+            filters=export.filters,
+            requested_by=export.requested_by,
+            schedule_id=export.schedule_id,
+            head_seq=export.head_seq,
+            head_hash=export.head_hash,
+            first_seq=export.first_seq,
+            last_seq=export.last_seq,
+            delivery=AuditExport.Delivery.WAITING,
+            deliver_at=timezone.now(),
+        )
+        record_change("export.created", caller=caller, after={**shown(again), "again": str(export.id)})
+    return again
 
 
 def cancel_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
@@ -110,6 +129,9 @@ def cancel_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
             lease_until=None,
             records=None,
             size=None,
+        )
+        AuditExport.objects.filter(id=export.id, delivery=AuditExport.Delivery.WAITING).update(
+            delivery=AuditExport.Delivery.FAILED, delivery_error="The export was cancelled.", deliver_at=None
         )
         export.refresh_from_db(from_queryset=AuditExport.objects.all())
         if ended != 1:

@@ -27,6 +27,7 @@ IDS = {
     "membership_id": "member",
     "invitation_id": "invitation",
     "export_id": "export",
+    "schedule_id": "schedule",
     "issuer_id": "issuer",
     "secret_id": "secret",
     "seq": "seq",

@@ -18,6 +18,7 @@ from tenants.models import ApiKey, AuditExport, Membership, OAuthAuthorization, 
 from tenants.models_sso import ProviderIdentity
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.scoping import tenant_scope
+from tenants.services.export_schedules import create_schedule
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
 from tenants.services.sso_providers import ProviderSettings, create_provider
@@ -38,7 +39,7 @@ UNKNOWN = {
     "other": "1",
     **dict.fromkeys(
         (
-            *("key", "export", "invitation", "source", "tool", "resource", "prompt", "server"),
+            *("key", "export", "schedule", "invitation", "source", "tool", "resource", "prompt", "server"),
             *("connection", "client", "issuer", "secret", "timeline", "provider", "identity", "served"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
@@ -80,6 +81,10 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     pinned = serve_version(
         list_servers(caller=other.owner)[0].pk, "query_database", 1, "pin", caller=other.owner
     )
+    schedule = create_schedule(
+        {"name": "Archive", "bucket": "archive", "access_key": "AKID", "secret_key": "of-this-team"},
+        caller=other.owner,
+    )
     step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=other.slug))
     keep_steps([Noted(other.tenant_id, step)])
     with tenant_scope(other.tenant_id):
@@ -98,6 +103,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
             "invitation": invitation,
             "member": str(Membership.objects.get().pk),
             "key": str(ApiKey.objects.all()[0].pk),
+            "schedule": str(schedule.pk),
             "export": str(AuditExport.objects.get().pk),
             "source": str(DataSource.objects.all()[0].pk),
             "tool": str(Tool.objects.all()[0].pk),

@@ -31,6 +31,7 @@ from tenants.access import Caller, caller_of_member
 from tenants.models import (
     AuditExport,
     AuditHead,
+    ExportSchedule,
     IdentityProvider,
     Invitation,
     Membership,
@@ -44,6 +45,7 @@ from tenants.models import (
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
+from tenants.services.export_schedules import create_schedule
 from tenants.services.exports import start_export
 from tenants.services.keys import issue_key, revoke_key
 from tenants.services.members import add_member
@@ -136,6 +138,17 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         export = AuditExport.objects.first() or start_export(
             "jsonl", None, datetime.now(UTC), {}, caller=caller
         )
+        schedule = ExportSchedule.objects.first() or create_schedule(
+            # Switched off: nothing is to leave.
+            {
+                "name": f"schedule-of-{slug}",
+                "bucket": "isolation-check",
+                "access_key": "none",
+                "secret_key": secrets.token_urlsafe(24),
+                "enabled": False,
+            },
+            caller=caller,
+        )
         issued = issue_key("isolation check", ["admin"], expires_in_days=1, caller=caller)
         # Made by hand: nobody is to get a letter.
         invitation = Invitation.objects.first() or Invitation.objects.create(
@@ -200,6 +213,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "secret": secret.pk,
         "seq": seq,
         "export": export.pk,
+        "schedule": schedule.pk,
         "source": source.pk,
         "tool": tool.pk,
         "resource": resource.pk,

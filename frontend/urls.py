@@ -13,6 +13,7 @@ from frontend.views import (
     configuration,
     connect,
     doctor,
+    export_schedules,
     exports,
     factors,
     issuers,
@@ -187,7 +188,23 @@ _TENANT = [
     ),
     path("exports/", exports.exports, name="exports"),
     path("exports/part", exports.exports_part, name="exports_part"),
+    path("exports/schedules/", export_schedules.schedules, name="schedules"),
+    path("exports/schedules/new", export_schedules.schedule_new, name="schedule_new"),
+    path("exports/schedules/<uuid:schedule_id>/", export_schedules.schedule, name="schedule"),
+    path("exports/schedules/<uuid:schedule_id>/run", export_schedules.schedule_run, name="schedule_run"),
+    path(
+        "exports/schedules/<uuid:schedule_id>/delete",
+        export_schedules.schedule_delete,
+        name="schedule_delete",
+    ),
+    path("exports/<uuid:export_id>/deliver", export_schedules.export_deliver, name="export_deliver"),
+    path("exports/<uuid:export_id>/", exports.export, name="export"),
+    path("exports/<uuid:export_id>/part", exports.export_part, name="export_part"),
+    path("exports/<uuid:export_id>/cancel", exports.export_cancel, name="export_cancel"),
+    path("exports/<uuid:export_id>/run-again", exports.export_again, name="export_again"),
+    path("exports/<uuid:export_id>/link", exports.export_link, name="export_link"),
     path("exports/<uuid:export_id>/download", exports.export_download, name="export_download"),
+    path("exports/<uuid:export_id>/manifest", exports.export_manifest, name="export_manifest"),
 ]
 
 urlpatterns = [

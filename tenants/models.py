@@ -313,49 +313,6 @@ class AuditRecord(TenantOwned):
         return f"record {self.seq} of {self.tenant_id}"
 
 
-class AuditExport(TenantOwned):
-    """A download of the log, made by a worker. The row is the truth; the queue is only a hint.
-
-    ``fence`` grows with each claim: a worker whose fence is no longer the row's has lost its lease and
-    must not finish the row.
-    """
-
-    class Status(models.TextChoices):
-        QUEUED = "queued"
-        RUNNING = "running"
-        DONE = "done"
-        FAILED = "failed"
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
-    format = models.CharField(max_length=16, default="jsonl")
-    from_at = models.DateTimeField(null=True)
-    to_at = models.DateTimeField(null=True)
-    filters = models.JSONField(default=dict)
-    requested_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    finished_at = models.DateTimeField(null=True)
-    lease_until = models.DateTimeField(null=True)
-    fence = models.IntegerField(default=0)
-    records = models.BigIntegerField(null=True)
-    size = models.BigIntegerField(null=True)
-    sha256 = models.CharField(max_length=64, blank=True)
-    path = models.CharField(max_length=200, blank=True)
-    error = models.CharField(max_length=300, blank=True)
-
-    class Meta(TenantOwned.Meta):
-        ordering = ["-created_at", "id"]
-        constraints = [
-            models.CheckConstraint(
-                condition=models.Q(status__in=["queued", "running", "done", "failed"]),
-                name="tenants_auditexport_status_valid",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"export {self.id} ({self.status})"
-
-
 from tenants.models_checkpoints import (  # noqa: E402 - as below
     AuditCheckpoint,
     AuditVerification,
@@ -363,6 +320,7 @@ from tenants.models_checkpoints import (  # noqa: E402 - as below
     CheckpointState,
     LogKey,
 )
+from tenants.models_exports import AuditExport  # noqa: E402 - likewise
 from tenants.models_issuers import TrustedIssuer  # noqa: E402 - likewise
 from tenants.models_oauth import (  # noqa: E402 - their own module, of this app; they point at the models above
     OAuthAccessToken,
@@ -371,6 +329,7 @@ from tenants.models_oauth import (  # noqa: E402 - their own module, of this app
     OAuthCode,
     OAuthRefreshToken,
 )
+from tenants.models_schedules import ExportSchedule  # noqa: E402 - as above
 from tenants.models_sso import IdentityProvider, ProviderIdentity  # noqa: E402 - as above
 from tenants.models_streams import LogStream, StreamDelivery  # noqa: E402 - as above
 
@@ -384,6 +343,7 @@ __all__ = [
     "AuditVerification",
     "CheckpointCursor",
     "CheckpointState",
+    "ExportSchedule",
     "IdentityProvider",
     "Invitation",
     "LogKey",

@@ -1,37 +1,48 @@
-"""Pages of exports: start one, watch it, download it with its checksum."""
+"""Pages of exports: start one, watch it, end it, run it again, download it, give it away by a link that ends."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from core.errors import InvalidInput
-from core.threads import run_sync
+from core.errors import Conflict, Gone, InvalidInput, NotFound
 from frontend.access import tenant_page
 from frontend.pages import fragment, page
 from frontend.views.log import filter_choices, labelled_faults, read_query
 from tenants.access import Caller
+from tenants.api.exports import file_response, manifest_response
+from tenants.api.serializers import link_path, public_url
 from tenants.models import AuditExport
+from tenants.models_exports import UNFINISHED
 from tenants.roles import Action
-from tenants.services.log import (
+from tenants.services.exports import (
+    Link,
+    cancel_export,
     describe_export,
     get_export,
     list_exports,
-    name_export,
+    make_link,
     open_export,
+    open_manifest,
+    repeat_export,
     start_export,
 )
 from tenants.tasks import enqueue_export
 
-_CHUNK: Final = 256 * 1024
-_UNFINISHED: Final = (AuditExport.Status.QUEUED, AuditExport.Status.RUNNING)
+FORMATS: Final = (
+    ("jsonl", "JSON Lines, which can be verified"),
+    ("csv", "CSV, for spreadsheets"),
+    ("parquet", "Parquet, for analysis"),
+)
+LINK_MINUTES: Final = (("15", "15 minutes"), ("60", "1 hour"), ("1440", "1 day"), ("10080", "7 days"))
+_SECTION: Final = "exports"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -45,7 +56,8 @@ def exports(request: HttpRequest, caller: Caller) -> HttpResponse:
                 query = asdict(read_query(request.POST))
                 from_at, to_at = query.pop("from_at"), query.pop("to_at")
                 chosen = {name: value for name, value in query.items() if value}
-                export = start_export("jsonl", from_at, to_at, chosen, caller=caller)
+                wanted = request.POST.get("format", FORMATS[0][0])
+                export = start_export(wanted, from_at, to_at, chosen, caller=caller)
         except InvalidInput as refusal:
             error = refusal
         else:
@@ -55,11 +67,13 @@ def exports(request: HttpRequest, caller: Caller) -> HttpResponse:
     context = {
         "rows": rows,
         "unfinished": _any_unfinished(rows),
+        "formats": FORMATS,
+        "days": settings.ENV.exports_days,
         **filter_choices(caller),
         "given": request.POST or request.GET,
         "error": error,
     }
-    return page(request, caller, "exports.html", "exports", context, status=200 if error is None else 400)
+    return page(request, caller, "exports.html", _SECTION, context, status=200 if error is None else 400)
 
 
 @require_safe
@@ -72,29 +86,110 @@ def exports_part(request: HttpRequest, caller: Caller) -> HttpResponse:
 
 @require_safe
 @tenant_page(Action.AUDIT_READ)
+def export(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpResponse:
+    """One export: how far it is, its file, and what can be done with it."""
+    return _export_page(request, caller, get_export(export_id, caller=caller))
+
+
+@require_safe
+@tenant_page(Action.AUDIT_READ)
+def export_part(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpResponse:
+    """Its state alone, asked for again until it has ended; then the whole page is."""
+    row = get_export(export_id, caller=caller)
+    answer = fragment(request, caller, "export_state.html", _state(row))
+    if row.status not in UNFINISHED:
+        answer["HX-Refresh"] = "true"
+    return answer
+
+
+@require_POST
+@tenant_page(Action.AUDIT_READ)
+def export_cancel(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpResponse:
+    """End an export that waits or is being written."""
+    try:
+        cancel_export(export_id, caller=caller)
+    except Conflict as late:
+        messages.error(request, late.message)
+    else:
+        messages.success(request, "The export is cancelled, and what was written of it is deleted.")
+    return redirect("frontend:export", caller.tenant_slug, export_id)
+
+
+@require_POST
+@tenant_page(Action.AUDIT_READ)
+def export_again(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpResponse:
+    """Start a new export of the same."""
+    row = repeat_export(export_id, caller=caller)
+    enqueue_export(row)
+    messages.success(request, "A new export of the same range, filters and format is started.")
+    return redirect("frontend:export", caller.tenant_slug, row.id)
+
+
+@require_POST
+@tenant_page(Action.AUDIT_READ)
+def export_link(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpResponse:
+    """Make a link, which is shown this once."""
+    row = get_export(export_id, caller=caller)
+    given = request.POST.get("minutes", "")
+    try:
+        link = make_link(row.id, int(given) if given.isdecimal() and len(given) < 9 else 0, caller=caller)
+    except (InvalidInput, Conflict, Gone) as refusal:
+        return _export_page(request, caller, row, error=refusal, status=400)
+    return _export_page(request, caller, row, link=link)
+
+
+@require_safe
+@tenant_page(Action.AUDIT_READ)
 def export_download(request: HttpRequest, caller: Caller, export_id: UUID) -> StreamingHttpResponse:
     """The file, in pieces: an export can be larger than memory."""
-    export = get_export(export_id, caller=caller)
-    path = open_export(export_id, caller=caller)
-    response = StreamingHttpResponse(_pieces(path), content_type="application/x-ndjson")
-    response["Content-Length"] = str(path.stat().st_size)
-    name = name_export(export, caller.tenant_slug)
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    row = get_export(export_id, caller=caller)
+    return file_response(row, caller.tenant_slug, open_export(export_id, caller=caller))
+
+
+@require_safe
+@tenant_page(Action.AUDIT_READ)
+def export_manifest(request: HttpRequest, caller: Caller, export_id: UUID) -> StreamingHttpResponse:
+    """The manifest, as a file."""
+    row = get_export(export_id, caller=caller)
+    return manifest_response(row, caller.tenant_slug, open_manifest(export_id, caller=caller))
+
+
+def _export_page(
+    request: HttpRequest,
+    caller: Caller,
+    row: AuditExport,
+    *,
+    link: Link | None = None,
+    error: Exception | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    context = {
+        **_state(row),
+        "manifest": _has_manifest(row, caller),
+        "minutes": LINK_MINUTES,
+        "link": link,
+        "link_url": public_url(link_path(link)) if link else "",
+        "error": error,
+    }
+    return page(request, caller, "export.html", _SECTION, context, status=status)
+
+
+def _state(row: AuditExport) -> dict[str, Any]:
+    return {"export": row, "words": describe_export(row), "unfinished": row.status in UNFINISHED}
+
+
+def _has_manifest(row: AuditExport, caller: Caller) -> bool:
+    """Whether there is one: exports of former releases have none."""
+    try:
+        open_manifest(row.id, caller=caller)
+    except (NotFound, Conflict, Gone):
+        return False
+    return True
 
 
 def _rows(caller: Caller) -> list[tuple[AuditExport, str]]:
-    return [(export, describe_export(export)) for export in list_exports(caller=caller)]
+    return [(row, describe_export(row)) for row in list_exports(caller=caller)]
 
 
 def _any_unfinished(rows: list[tuple[AuditExport, str]]) -> bool:
-    return any(export.status in _UNFINISHED for export, _ in rows)
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    file = await run_sync(path.open, "rb")
-    try:
-        while piece := await run_sync(file.read, _CHUNK):
-            yield piece
-    finally:
-        file.close()
+    return any(row.status in UNFINISHED for row, _ in rows)

@@ -129,6 +129,8 @@ KINDS: Final = (
     "tenant.changed",
     "operator.entered",
     "export.created",
+    "export.cancelled",
+    "export.linked",
     "export.downloaded",
     "log.verified",
     "stream.created",
@@ -138,6 +140,12 @@ KINDS: Final = (
     "stream.tested",
     "stream.redelivered",
     "stream.deleted",
+    "export.delivered",
+    "export.undelivered",
+    "export.redelivered",
+    "schedule.created",
+    "schedule.changed",
+    "schedule.deleted",
 )
 """What the kind filter suggests; any other kind can be typed."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from config.envparts import LongWork, Mail, Rate, SecretPlaces, Web
 from core.crypto import derive_text
 from core.notetargets import FolderTarget, Target, parse_targets
 from core.outbound import Network, parse_networks
@@ -51,65 +52,6 @@ class BadEnvironment(SystemExit):
 
 
 @dataclass(frozen=True, slots=True)
-class Web:
-    """How the web process listens: how many there are, and how long and how many of anything may be."""
-
-    processes: int = 1
-    max_connections: int = 8192
-    header_seconds: int = 10
-    idle_seconds: int = 5
-    write_seconds: int = 30
-    drain_seconds: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """How mail leaves: by SMTP, into files of ``folder``, or onto the console where neither is named."""
-
-    sender: str
-    host: str = ""
-    port: int = 0
-    user: str = ""
-    password: str = field(default="", repr=False)
-    tls: str = ""
-    """``starttls``, ``implicit``, or nothing: in the clear."""
-    folder: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many requests in so many seconds."""
-
-    requests: int
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class SecretPlaces:
-    """Where teams' secrets may come from besides Marina's database, and how often they are read there."""
-
-    prefix: str = ""
-    """Of variables that hold one; none: no variable does."""
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Those with the prefix. No other variable can be asked for."""
-    folder: Path | None = None
-    vault: VaultAccess | None = None
-    seconds: int = 60
-    stale_seconds: int = 3600
-    """How long what was read stays in use while its place cannot be asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class LongWork:
-    """How much long work there may be at once: of a worker process, of a team; and how long tasks are kept."""
-
-    slots: int = 16
-    per_team: int = 8
-    open_per_team: int = 1000
-    ttl_seconds: int = 86_400
-
-
-@dataclass(frozen=True, slots=True)
 class Env:
     """What the environment says. See ``.env.example`` for each variable's meaning.
 
@@ -140,6 +82,8 @@ class Env:
     secrets: SecretPlaces
     checkpoints: tuple[Target, ...]
     """Where checkpoints of teams' logs are put, outside of the database."""
+    exports_days: int
+    """How long the file of a finished export is kept."""
     max_body_bytes: int
     public_body_bytes: int
     streams_per_process: int
@@ -208,6 +152,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         files_roots=files_roots,
         secrets=_secrets(environ, home, files_roots),
         checkpoints=_checkpoints(environ, files_roots),
+        exports_days=_integer(environ, "MARINA_EXPORTS_DAYS", default=30, low=1, high=3650),
         max_body_bytes=_integer(
             environ, "MARINA_MAX_BODY_BYTES", default=4 * 1024 * 1024, low=1024, high=1 << 30
         ),

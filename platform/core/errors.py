@@ -6,6 +6,7 @@
     ├── Forbidden               403  forbidden            rule=<which rule refused>
     ├── NotFound                404  not_found            same for foreign and unknown ids
     ├── Conflict                409  conflict
+    ├── Gone                    410  gone                 it was there, and is not any more
     ├── TooSlow                 408  too_slow             retryable
     ├── TooLarge                413  too_large
     ├── RateLimited             429  rate_limited         retryable, after retry_after seconds
@@ -121,6 +122,14 @@ class Conflict(MarinaError):
     code = "conflict"
     status = 409
     title = "Conflict"
+
+
+class Gone(MarinaError):
+    """What was asked for had its time, and is not there any more."""
+
+    code = "gone"
+    status = 410
+    title = "Not there any more"
 
 
 class TooSlow(MarinaError):

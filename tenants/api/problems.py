@@ -202,6 +202,7 @@ _REASONS: Final = {
     403: "The role or the scopes do not allow it; `data.rule` names the rule.",
     404: "There is no such thing for this caller.",
     409: "It does not fit the present state.",
+    410: "It was there for its time, and is not any more.",
     413: "The body is too large.",
     429: "Too often; `Retry-After` says when to come back.",
     502: "The data source failed.",

@@ -16,8 +16,9 @@ from tenants.keyrights import bound_of, reduced_scopes, successor_of
 from tenants.models import ApiKey, AuditExport, Membership, Tenant
 from tenants.oauth_addresses import base_url, resource
 from tenants.roles import Role
+from tenants.services.exports import DEFAULT_LINK_MINUTES, FORMATS, MAX_LINK_MINUTES, Link, describe_export
 from tenants.services.keys import DEFAULT_DAYS, MAX_DAYS, MAX_OVERLAP_HOURS, OVERLAP_HOURS
-from tenants.services.log import DEFAULT_LIMIT, MAX_LIMIT, describe_export
+from tenants.services.log import DEFAULT_LIMIT, MAX_LIMIT
 from tenants.services.networks import MAX_NETWORKS
 
 ROLES: Final = [role.value for role in Role]
@@ -316,7 +317,7 @@ class RecordQuery(StrictSerializer):
 class ExportInput(StrictSerializer):
     """A download of the log to make."""
 
-    format = serializers.CharField(default="jsonl", max_length=16)
+    format = serializers.CharField(default="jsonl", max_length=16, help_text=f"One of {', '.join(FORMATS)}.")
     filters = serializers.DictField(
         child=serializers.CharField(max_length=200),
         required=False,
@@ -335,20 +336,39 @@ class ExportInput(StrictSerializer):
         }
 
 
+class ExportProgressSerializer(serializers.Serializer[Any]):
+    """How far an export is."""
+
+    looked_at = serializers.IntegerField(help_text="Records looked at so far.")
+    in_all = serializers.IntegerField(
+        allow_null=True, help_text="Records to look at; null before it is begun."
+    )
+
+
 class ExportSerializer(serializers.Serializer[Any]):
-    """A download of the log. ``download_url`` is there once it is done."""
+    """A download of the log. ``download_url`` and ``manifest_url`` are there once it is done, until ``expires_at``."""
 
     id = serializers.UUIDField()
     status = serializers.ChoiceField(choices=AuditExport.Status.values)
     format = serializers.CharField()
+    filters = serializers.DictField(child=serializers.CharField())
     requested_by = serializers.CharField()
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
-    records = serializers.IntegerField(allow_null=True)
-    size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
+    expires_at = serializers.DateTimeField(allow_null=True, help_text="When the file is deleted.")
+    progress = ExportProgressSerializer(source="*")
+    records = serializers.IntegerField(allow_null=True, help_text="In the file; so far, while it is written.")
+    size = serializers.IntegerField(allow_null=True, help_text="Bytes; so far, while it is written.")
     sha256 = serializers.CharField(help_text="Of the file, as 64 hexadecimal digits.")
     message = serializers.SerializerMethodField(help_text="Where it stands, in a sentence.")
+    schedule = serializers.UUIDField(source="schedule_id", allow_null=True, help_text="Which one made it.")
+    delivery = serializers.CharField(
+        help_text="Of what a schedule made: waiting, delivered or failed; empty of all others."
+    )
+    delivery_error = serializers.CharField(help_text="Why the newest try to put it into its bucket failed.")
+    delivery_key = serializers.CharField(help_text="Its name in the bucket.")
     download_url = serializers.SerializerMethodField()
+    manifest_url = serializers.SerializerMethodField()
 
     def get_fields(self) -> dict[str, Any]:
         return {
@@ -362,10 +382,50 @@ class ExportSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
     def get_download_url(self, export: AuditExport) -> str | None:
+        return self._below(export, "download")
+
+    @extend_schema_field({"type": "string", "format": "uri", "nullable": True})
+    def get_manifest_url(self, export: AuditExport) -> str | None:
+        return self._below(export, "manifest")
+
+    def _below(self, export: AuditExport, what: str) -> str | None:
         if export.status != AuditExport.Status.DONE:
             return None
         slug: str = self.context["tenant"]
-        return public_url(f"/api/v1/tenants/{slug}/audit/exports/{export.id}/download")
+        return public_url(f"/api/v1/tenants/{slug}/audit/exports/{export.id}/{what}")
+
+
+class LinkInput(StrictSerializer):
+    """A link to make."""
+
+    expires_in_minutes = serializers.IntegerField(
+        default=DEFAULT_LINK_MINUTES,
+        min_value=1,
+        max_value=MAX_LINK_MINUTES,
+        help_text="From one minute to seven days.",
+    )
+
+
+class LinkSerializer(serializers.Serializer[Any]):
+    """A link that downloads an export without a key or a session. Whoever has it may use it until it ends."""
+
+    id = serializers.CharField(help_text="How the log names the link where it is used.")
+    expires_at = serializers.DateTimeField()
+    url = serializers.SerializerMethodField()
+    manifest_url = serializers.SerializerMethodField()
+
+    @extend_schema_field({"type": "string", "format": "uri"})
+    def get_url(self, link: Link) -> str:
+        return public_url(link_path(link))
+
+    @extend_schema_field({"type": "string", "format": "uri"})
+    def get_manifest_url(self, link: Link) -> str:
+        return public_url(f"{link_path(link)}/manifest")
+
+
+def link_path(link: Link) -> str:
+    """Where a link leads, below the base."""
+    return f"/api/v1/exports/{link.token}"
 
 
 TenantList = list_of(TenantSerializer, "TenantList")

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tenants.api.audit import DownloadView, ExportsView, ExportView, RecordsView, RecordView
+from tenants.api.audit import RecordsView, RecordView
 from tenants.api.checkpoints import CheckpointsView, VerificationsView, VerificationView
+from tenants.api.export_schedules import DeliverView, ScheduleRunsView, SchedulesView, ScheduleView
+from tenants.api.exports import (
+    ExportAgainView,
+    ExportCancelView,
+    ExportDownloadView,
+    ExportLinksView,
+    ExportManifestView,
+    ExportsView,
+    ExportView,
+    LinkedDownloadView,
+    LinkedManifestView,
+)
 from tenants.api.invitations import InvitationsView, InvitationView, ResendView
 from tenants.api.issuers import OutsideIssuersView, OutsideIssuerTestView, OutsideIssuerView
 from tenants.api.oauth import ConnectionsView, ConnectionView, OAuthClientsView, OAuthClientView
@@ -75,7 +87,6 @@ urlpatterns = [
     path("tenants/<str:tenant>/audit/verifications/<str:verification>", VerificationView.as_view()),
     path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),
     path("tenants/<str:tenant>/audit/exports/<str:export>", ExportView.as_view()),
-    path("tenants/<str:tenant>/audit/exports/<str:export>/download", DownloadView.as_view()),
     path("tenants/<str:tenant>/audit/streams", StreamsView.as_view()),
     path("tenants/<str:tenant>/audit/streams/<str:stream>", StreamView.as_view()),
     path("tenants/<str:tenant>/audit/streams/<str:stream>/pause", StreamPauseView.as_view()),
@@ -87,4 +98,15 @@ urlpatterns = [
         "tenants/<str:tenant>/audit/streams/<str:stream>/deliveries/<str:delivery>/redeliver",
         RedeliveryView.as_view(),
     ),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/cancel", ExportCancelView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/run-again", ExportAgainView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/download", ExportDownloadView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/manifest", ExportManifestView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/links", ExportLinksView.as_view()),
+    path("tenants/<str:tenant>/audit/exports/<str:export>/deliver", DeliverView.as_view()),
+    path("tenants/<str:tenant>/audit/export-schedules", SchedulesView.as_view()),
+    path("tenants/<str:tenant>/audit/export-schedules/<str:schedule>", ScheduleView.as_view()),
+    path("tenants/<str:tenant>/audit/export-schedules/<str:schedule>/runs", ScheduleRunsView.as_view()),
+    path("exports/<str:token>", LinkedDownloadView.as_view()),
+    path("exports/<str:token>/manifest", LinkedManifestView.as_view()),
 ]

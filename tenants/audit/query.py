@@ -98,8 +98,13 @@ def clean_period(start: datetime | None, end: datetime | None) -> Period:
     return Period(start, end)
 
 
-def matching_records(filters: Filters, period: Period) -> TenantQuerySet[AuditRecord]:
-    """The records of the tenant in scope that match, in no order yet."""
+def matching_records(
+    filters: Filters, period: Period, *, as_of: int | None = None
+) -> TenantQuerySet[AuditRecord]:
+    """The records of the tenant in scope that match, in no order yet.
+
+    ``as_of`` is a record's number: an outcome that came after it does not count, so what matched then matches for good.
+    """
     records: Any = AuditRecord.objects.all()
     exact = {
         name: value
@@ -107,7 +112,7 @@ def matching_records(filters: Filters, period: Period) -> TenantQuerySet[AuditRe
         if (value := getattr(filters, name))
     }
     if exact.get("outcome") == UNKNOWN:
-        records = records.filter(without_outcome())
+        records = records.filter(without_outcome(as_of))
         del exact["outcome"]
     if exact:
         records = records.filter(**exact)
@@ -124,9 +129,11 @@ def matching_records(filters: Filters, period: Period) -> TenantQuerySet[AuditRe
     return found
 
 
-def without_outcome() -> Q:
-    """Matches the intents whose outcome is not in the log."""
+def without_outcome(as_of: int | None = None) -> Q:
+    """Matches the intents whose outcome is not in the log; with ``as_of``, was not in it up to that record."""
     outcomes = AuditRecord.objects.filter(intent_seq=OuterRef("seq"))
+    if as_of is not None:
+        outcomes = outcomes.filter(seq__lte=as_of)
     return Q(~Exists(outcomes), outcome=INTENT)
 
 

@@ -1,24 +1,18 @@
-"""Reading a tenant's log: search, one record, exports. Writes nothing but the record that someone exported.
-
-Making an export is a worker's job (``tenants.tasks``); a surface calls ``tenants.tasks.enqueue_export`` with the
-row that ``start_export`` gives.
-"""
+"""Reading a tenant's log: search, one record, the calls that a call made. Writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from django.conf import settings
 from django.db import OperationalError, connection
 from django.db.models import Q
 from django.utils import timezone
 
-from core.errors import Conflict, InvalidInput, NotFound
+from core.errors import InvalidInput, NotFound
 from tenants.access import Caller
 from tenants.audit.query import (
     Filters,
@@ -29,19 +23,15 @@ from tenants.audit.query import (
     without_outcome,
 )
 from tenants.audit.records import CALL_KINDS, INTENT, columns_of, decode
-from tenants.models import AuditExport, AuditRecord
+from tenants.models import AuditRecord
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import one_of, refuse
-from tenants.services.recording import record_change
+from tenants.services.inputs import refuse
 
-FORMATS: Final = ("jsonl",)
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 500
 LISTED_CALLS: Final = 200
 """Of the calls that one call made, so many are shown beside it."""
-
-LISTED_EXPORTS: Final = 100
 
 SEARCH_SECONDS: Final = 5
 """A search that takes longer is ended, with the advice to narrow it."""
@@ -180,110 +170,6 @@ def list_calls_within(record: LogRecord, *, caller: Caller) -> list[LogRecord]:
         rows = rows.filter(~Q(outcome=INTENT) | without_outcome())
         found = _readable(rows.order_by("seq")[:LISTED_CALLS])
     return [each for each in found if each.parent_seq == first]
-
-
-def start_export(
-    format: str = "jsonl",  # noqa: A002 - the word of the REST API
-    from_at: datetime | None = None,
-    to_at: datetime | None = None,
-    filters: Mapping[str, object] | None = None,
-    *,
-    caller: Caller,
-) -> AuditExport:
-    """Accept an export: its row, ``queued``. The surface then calls ``tenants.tasks.enqueue_export``.
-
-    ``filters`` are those of ``search_records`` by name. Raises ``InvalidInput``.
-    """
-    caller.require(Action.AUDIT_READ)
-    wanted_format = one_of(format, "format", FORMATS)
-    period = clean_period(from_at, to_at)
-    wanted = clean_filters(filters or {})
-    with tenant_scope(caller.tenant_id):
-        export = AuditExport.objects.create(
-            format=wanted_format,
-            from_at=period.start,
-            to_at=period.end,
-            filters=wanted.to_json(),
-            requested_by=caller.actor[:200],
-        )
-        record_change(
-            "export.created",
-            caller=caller,
-            after={
-                "id": str(export.id),
-                "format": wanted_format,
-                "from": period.start and period.start.isoformat(),
-                "to": period.end and period.end.isoformat(),
-                "filters": export.filters,
-            },
-        )
-    return export
-
-
-def list_exports(*, caller: Caller) -> list[AuditExport]:
-    """The tenant's newest exports."""
-    caller.require(Action.AUDIT_READ)
-    with tenant_scope(caller.tenant_id):
-        return list(AuditExport.objects.all()[:LISTED_EXPORTS])
-
-
-def get_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
-    """One export. Raises ``NotFound``."""
-    caller.require(Action.AUDIT_READ)
-    with tenant_scope(caller.tenant_id):
-        return _access_export(export_id)
-
-
-def open_export(export_id: UUID | str, *, caller: Caller) -> Path:
-    """The finished file of an export, whose download is recorded.
-
-    Raises ``NotFound``, also when the file was removed since, and ``Conflict`` while it is not finished.
-    """
-    caller.require(Action.AUDIT_READ)
-    with tenant_scope(caller.tenant_id):
-        export = _access_export(export_id)
-        if export.status != AuditExport.Status.DONE:
-            raise Conflict(describe_export(export), code="export_not_done")
-        path = Path(settings.ENV.home) / export.path
-        if not path.is_file():
-            raise NotFound(
-                "The file of this export was removed from the server. Start a new export of the same range.",
-                code="export_removed",
-            )
-        record_change(
-            "export.downloaded", caller=caller, after={"id": str(export.id), "sha256": export.sha256}
-        )
-    return path
-
-
-def name_export(export: AuditExport, tenant_slug: str) -> str:
-    """What an export's file is called wherever it is downloaded."""
-    return f"marina-{tenant_slug}-{export.created_at:%Y%m%d-%H%M%S}-{str(export.id)[:8]}.{export.format}"
-
-
-def describe_export(export: AuditExport) -> str:
-    """Where an export stands, as a sentence for a person."""
-    match export.status:
-        case AuditExport.Status.QUEUED:
-            return "The export waits for a worker. Ask again in a few seconds."
-        case AuditExport.Status.RUNNING:
-            return "The export is being written. Ask again in a few seconds."
-        case AuditExport.Status.FAILED:
-            return export.error or "The export failed. Start a new one."
-    if not export.records:
-        return "No record matches this range and these filters, so the file is empty. That is a valid result."
-    return f"{export.records} record{'' if export.records == 1 else 's'} exported."
-
-
-def _access_export(export_id: UUID | str) -> AuditExport:
-    try:
-        wanted = export_id if isinstance(export_id, UUID) else UUID(export_id)
-    except ValueError:
-        wanted = None
-    export = AuditExport.objects.filter(id=wanted).first() if wanted is not None else None
-    if export is None:
-        raise NotFound("There is no such export in this team.", code="export_not_found")
-    return export
 
 
 def _search(

@@ -17,6 +17,7 @@ from config.env import wants_compiled
 from config.local.failure import StartError
 from config.local.options import read_options
 from tests.bench.document import OPERATIONS
+from tests.bench.export_works import EXPORT, format_exports, measure_exports
 from tests.bench.load import Load, find_wrk, run_load
 from tests.bench.machine import allow_files, choose_cores, describe_machine, find_other_load
 from tests.bench.report import (
@@ -49,7 +50,7 @@ _WARM_SECONDS = 1
 def main(arguments: list[str]) -> int:
     """Start, verify, measure, report. 0 where every answer was right."""
     chosen = _parse(arguments)
-    program = find_wrk()
+    program = find_wrk() if chosen.works else ""
     environ = inherited_environment()
     options = read_options(environ)
     home = options.home / "bench"
@@ -64,13 +65,13 @@ def main(arguments: list[str]) -> int:
         # Before anything else runs here.
         print()
         report_stages(measure_stages(cores, environ, options), home)
-    if not chosen.works and not chosen.streams:
+    if not chosen.works and not chosen.streams and not chosen.exports:
         return 0
     results: list[Result] = []
     try:
         print("\nStarting the systems …", flush=True)
         environment = stage.start_storage()
-        systems = _start(stage, environment, chosen)
+        systems = _start(stage, environment, chosen) if chosen.works or chosen.streams else []
         if chosen.works:
             print(f"Medians of {chosen.rounds} runs of {chosen.seconds} s, interleaved.\n", flush=True)
             results = _measure(program, systems, chosen, stage)
@@ -84,6 +85,10 @@ def main(arguments: list[str]) -> int:
         if chosen.streams:
             results.append(_measure_streams(stage.start_for_streams(environment)))
             print(f"\n{format_streams(results[-1])}")
+        if chosen.exports:
+            exports = measure_exports(environment)
+            results += exports
+            print(f"\n{format_exports(exports)}")
     except (StartError, WrongAnswer) as refusal:
         print(f"The bench stopped: {refusal}", file=sys.stderr)
         return 1
@@ -193,7 +198,7 @@ def _run(program: str, system: System, work: Work, connections: int, seconds: in
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     works = {work.name: work for work in WORKS}
-    known = [STAGES, *works, _STREAMS_WORK]
+    known = [STAGES, *works, _STREAMS_WORK, EXPORT]
     parser.add_argument("--works", default=",".join(known), help="some of: %(default)s")
     parser.add_argument("--connections", default=",".join(map(str, CONNECTIONS)), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs, of which medians are taken")
@@ -205,6 +210,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"unknown work {', '.join(unknown)}; known: {', '.join(known)}")
     chosen.stages = STAGES in named
     chosen.streams = _STREAMS_WORK in named
+    chosen.exports = EXPORT in named
     chosen.works = [works[name] for name in named if name in works]
     chosen.connections = [int(number) for number in chosen.connections.split(",")]
     return chosen

@@ -10,6 +10,7 @@ import pytest
 from config.local.options import read_options
 from servers.execution.backends.http import HttpBackend
 from tests.bench.document import OPERATIONS, make_document
+from tests.bench.export_works import describe_export, format_exports
 from tests.bench.load import Load
 from tests.bench.machine import Cores, pick_cores
 from tests.bench.neighbour import bad_requests
@@ -176,3 +177,13 @@ def test_two_processes_have_cores_of_their_own_where_there_are_enough(
     cores = pick_cores(usable)
     assert cores == Cores(server, rest, pair)
     assert words in cores.describe_pair()
+
+
+def test_an_export_that_was_killed_and_differs_is_said_to() -> None:
+    told = {"seconds": 20.0, "records": 1_000_000, "rss_mb": 120.04, "child_rss_mb": 90.0, "cpu_seconds": 9.0}
+    whole, killed = (describe_export("jsonl", told, errors=0), describe_export("killed", told, errors=1))
+    assert (whole.work, whole.per_second, whole.rss_mb) == ("export-jsonl", 50_000.0, 120.0)
+    lines = format_exports([whole, killed]).splitlines()
+    assert "50,000 records/s" in lines[0]
+    assert "other bytes" in lines[1]
+    assert "the bytes of" in format_exports([describe_export("killed", told, errors=0)])

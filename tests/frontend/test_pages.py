@@ -15,10 +15,11 @@ from tenants.access import caller_for_key
 from tenants.audit.append import append_entry
 from tenants.audit.query import OUTCOME_FILTERS
 from tenants.audit.records import Entry, now_us, to_microseconds
-from tenants.exports import make_export
+from tenants.exports.making import make_export
 from tenants.scoping import tenant_scope
+from tenants.services.exports import start_export
 from tenants.services.keys import issue_key, list_keys
-from tenants.services.log import search_records, start_export
+from tenants.services.log import search_records
 from tests.factories import Team, make_database, make_user
 
 HTMX = {"HX-Request": "true"}

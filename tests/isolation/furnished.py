@@ -18,9 +18,10 @@ from tenants.models import Membership, ProviderIdentity
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
+from tenants.services.export_schedules import create_schedule
+from tenants.services.exports import start_export
 from tenants.services.invitations import invite
 from tenants.services.keys import list_keys
-from tenants.services.log import start_export
 from tenants.services.oauth_apps import list_connections
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
@@ -60,6 +61,10 @@ def furnish() -> Furnished:
     create_source("books", "shelf", {"shelf": "isolation"}, caller=caller)
     server = create_server("extra", "Extra", "private", ["airports"], caller=caller)
     export = start_export("jsonl", None, datetime.now(UTC), {}, caller=caller)
+    schedule = create_schedule(
+        {"name": "Archive", "bucket": "archive", "access_key": "AKID", "secret_key": "of-this-team"},
+        caller=caller,
+    )
     served = serve_version(server.pk, "query_database", 1, "pin", caller=caller)
     member = team.member(Role.VIEWER)
     invitation = invite(f"guest-of-{team.slug}@example.com", "viewer", caller=caller)
@@ -99,6 +104,7 @@ def furnish() -> Furnished:
         "seq": 1,
         "export": export.pk,
         "task": task.pk,
+        "schedule": schedule.pk,
         "source": source.pk,
         "tool": list_tools(caller=caller)[0].pk,
         "resource": list_resources(caller=caller)[0].pk,

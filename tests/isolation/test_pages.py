@@ -30,6 +30,7 @@ IDS = {
     "task_id": "task",
     "stream_id": "stream",
     "delivery_id": "delivery",
+    "schedule_id": "schedule",
     "issuer_id": "issuer",
     "secret_id": "secret",
     "seq": "seq",

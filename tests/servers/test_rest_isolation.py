@@ -26,6 +26,7 @@ from tenants.models import (
 from tenants.models_sso import ProviderIdentity
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.scoping import tenant_scope
+from tenants.services.export_schedules import create_schedule
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
 from tenants.services.sso_providers import ProviderSettings, create_provider
@@ -49,6 +50,7 @@ UNKNOWN = {
             *(
                 "key",
                 "export",
+                "schedule",
                 "verification",
                 "invitation",
                 "source",
@@ -100,6 +102,10 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
     pinned = serve_version(
         list_servers(caller=other.owner)[0].pk, "query_database", 1, "pin", caller=other.owner
     )
+    schedule = create_schedule(
+        {"name": "Archive", "bucket": "archive", "access_key": "AKID", "secret_key": "of-this-team"},
+        caller=other.owner,
+    )
     step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=other.slug))
     keep_steps([Noted(other.tenant_id, step)])
     with tenant_scope(other.tenant_id):
@@ -118,6 +124,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
             "invitation": invitation,
             "member": str(Membership.objects.get().pk),
             "key": str(ApiKey.objects.all()[0].pk),
+            "schedule": str(schedule.pk),
             "export": str(AuditExport.objects.get().pk),
             "verification": str(AuditVerification.objects.get().pk),
             "task": str(make_ended_task(other.owner, "default", "query_database").pk),

@@ -11,10 +11,10 @@ import pytest
 from django.conf import settings
 
 from config.celery import app
-from tenants.exports import find_unclaimed
+from tenants.exports.claiming import find_unclaimed
 from tenants.models import AuditExport
 from tenants.scoping import TenantScopeMissing, tenant_scope
-from tenants.services.log import start_export
+from tenants.services.exports import start_export
 from tenants.tasks import run_export
 from tests.factories import Team, make_team
 

@@ -13,10 +13,12 @@ from django.test import AsyncClient
 from core.threads import run_sync
 from tenants.audit.append import append_entry
 from tenants.audit.records import Entry
-from tenants.exports import make_export
+from tenants.exports.claiming import claim_export
+from tenants.exports.formats import FORMATS
+from tenants.exports.making import make_export
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.log import open_export, start_export
+from tenants.services.exports import open_export, start_export
 from tests.factories import Team, email_of, make_team
 from tests.rest import API, Rest
 
@@ -170,3 +172,35 @@ def test_the_log_is_for_those_who_may_read_it(team: Team, role: Role, status: in
     rest = Rest(email=email_of(team.member(role)))
     assert rest.get(f"/tenants/{team.slug}/audit/records").status == status
     assert rest.get(f"/tenants/{team.slug}/audit/exports").status == status
+
+
+def test_an_export_says_how_far_it_is_and_is_cancelled(team: Team) -> None:
+    rest = Rest.admin(team)
+    started = start_export("csv", caller=team.owner)
+    path = f"/tenants/{team.slug}/audit/exports/{started.id}"
+    assert rest.get(path).body["progress"] == {"looked_at": 0, "in_all": None}
+    assert claim_export(team.tenant_id, started.id) is not None
+    running = rest.get(path).body
+    assert (running["status"], running["format"], running["progress"]["looked_at"]) == ("running", "csv", 0)
+    assert running["progress"]["in_all"] > 1
+    cancelled = rest.post(f"{path}/cancel")
+    assert (cancelled.status, cancelled.body["status"]) == (200, "cancelled")
+    again = rest.post(f"{path}/cancel")
+    assert (again.status, again.body["code"]) == (409, "export_over")
+    repeated = rest.post(f"{path}/run-again")
+    assert (repeated.status, repeated.body["format"]) == (202, "csv")
+    assert repeated.body["id"] != str(started.id)
+
+
+def test_an_export_can_be_downloaded_in_each_format_with_its_type(team: Team) -> None:
+    rest = Rest.admin(team)
+    for name, form in FORMATS.items():
+        export = start_export(name, caller=team.owner)
+        make_export_of(team, str(export.id))
+        told = rest.get(f"/tenants/{team.slug}/audit/exports/{export.id}").body
+        assert told["expires_at"] > told["finished_at"]
+        answer = rest.client.get(f"{API}{told['download_url'].partition(API)[2]}", headers=rest.headers)
+        assert answer["Content-Type"] == form.media_type
+        assert answer["Content-Disposition"].endswith(f'.{name}"')
+        manifest = rest.client.get(f"{API}{told['manifest_url'].partition(API)[2]}", headers=rest.headers)
+        assert manifest["Content-Type"] == "application/json"

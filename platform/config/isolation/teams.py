@@ -36,6 +36,7 @@ from tenants.access import Caller, caller_of_member
 from tenants.models import (
     AuditExport,
     AuditHead,
+    ExportSchedule,
     IdentityProvider,
     Invitation,
     LogStream,
@@ -51,8 +52,9 @@ from tenants.models import (
 from tenants.oauth_steps import Kind, Step, sealed
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
+from tenants.services.export_schedules import create_schedule
+from tenants.services.exports import start_export
 from tenants.services.keys import issue_key, revoke_key
-from tenants.services.log import start_export
 from tenants.services.members import add_member
 from tenants.services.oauth_steps import Noted, keep_steps
 
@@ -144,6 +146,17 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             "jsonl", None, datetime.now(UTC), {}, caller=caller
         )
         task = Task.objects.first() or make_ended_task(caller, names["server"], names["tool"])
+        schedule = ExportSchedule.objects.first() or create_schedule(
+            # Switched off: nothing is to leave.
+            {
+                "name": f"schedule-of-{slug}",
+                "bucket": "isolation-check",
+                "access_key": "none",
+                "secret_key": secrets.token_urlsafe(24),
+                "enabled": False,
+            },
+            caller=caller,
+        )
         issued = issue_key("isolation check", ["admin"], expires_in_days=1, caller=caller)
         # Made by hand: nobody is to get a letter.
         invitation = Invitation.objects.first() or Invitation.objects.create(
@@ -221,6 +234,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "task": task.pk,
         "stream": stream.pk,
         "delivery": delivery.pk,
+        "schedule": schedule.pk,
         "source": source.pk,
         "tool": tool.pk,
         "resource": resource.pk,

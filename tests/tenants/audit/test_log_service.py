@@ -18,14 +18,8 @@ from tenants.audit.append import append_entry
 from tenants.audit.records import Entry, Reason, to_microseconds
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.log import (
-    get_export,
-    get_record,
-    list_exports,
-    open_export,
-    search_records,
-    start_export,
-)
+from tenants.services.exports import get_export, list_exports, open_export, start_export
+from tenants.services.log import get_record, search_records
 from tests.tenants.audit.places import make_place
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -13,12 +13,12 @@ from functools import partial
 from typing import Final, TypeVar
 
 from core.errors import SourceError
+from core.objectstorage import sign, url_of
 from core.outbound_http import Answer, OutboundClient, OutboundRefused
 from servers.execution.backends.files.answers import BadAnswer, Page, moment_of, read_code, read_page
 from servers.execution.backends.files.faults import refused_by, unanswered, unreadable
 from servers.execution.backends.files.paths import is_sayable, mime_type_of, shown_name
 from servers.execution.backends.files.settings import Bucket
-from servers.execution.backends.files.signing import sign, url_of
 from servers.execution.backends.files.storage import (
     MAX_SEEN,
     EntryType,

@@ -10,22 +10,32 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from core.errors import Conflict, InvalidInput, NotFound
-from tenants import exports, tasks
+from tenants import exportfiles, tasks
 from tenants.access import Caller
 from tenants.audit.append import append_entry
 from tenants.audit.chain import GENESIS, Head, Link, verify
 from tenants.audit.records import Entry, to_microseconds
-from tenants.exports import claim_export, find_unclaimed, make_export
+from tenants.exportfiles import manifest_of
+from tenants.exports.claiming import claim_export, find_unclaimed
+from tenants.exports.making import make_export
 from tenants.models import AuditExport
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.log import describe_export, get_export, open_export, search_records, start_export
+from tenants.services.exports import (
+    cancel_export,
+    describe_export,
+    get_export,
+    open_export,
+    repeat_export,
+    start_export,
+)
+from tenants.services.log import search_records
 from tests.tenants.audit.places import make_place
+from tests.tenants.exports.small import make_small
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -95,7 +105,7 @@ def test_an_export_is_readable_and_verifies_without_us(caller: Caller) -> None:
     assert first["record"]["arguments"] == {"n": 0, "ü": '"\n'}
     assert json.loads(content.splitlines()[-1])["record"]["kind"] == "export.created"
     assert path.stat().st_mode & 0o077 == 0
-    assert not list(path.parent.glob("*.part"))
+    assert set(path.parent.iterdir()) == {path, manifest_of(path)}
 
 
 def test_a_range_begins_at_from_and_ends_before_to(caller: Caller) -> None:
@@ -123,12 +133,11 @@ def test_a_filtered_export_holds_only_what_matches_and_each_line_can_be_checked(
 
 
 def test_an_export_over_many_windows_is_complete(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "WINDOW_RECORDS", 4)
-    monkeypatch.setattr(exports, "FETCH_RECORDS", 3)
-    _write(caller, 17)
+    make_small(monkeypatch.setattr)
+    _write(caller, 117)
     export = start_export(caller=caller)
     make_export(caller.tenant_id, export.id)
-    assert _verified_offline(open_export(export.id, caller=caller)).seq == 18
+    assert _verified_offline(open_export(export.id, caller=caller)).seq == 118
 
 
 def test_an_empty_range_gives_an_empty_file_and_says_so(caller: Caller) -> None:
@@ -212,55 +221,11 @@ def test_an_export_whose_worker_died_is_made_by_the_next(caller: Caller) -> None
     assert _verified_offline(open_export(export.id, caller=caller)).seq == 4
 
 
-def test_a_worker_that_lost_its_lease_neither_finishes_nor_touches_its_successors_file(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _write(caller, 3)
-    export = start_export(caller=caller)
-    write_file = exports.write_file
-
-    def overtaken(claim: exports.Claim) -> exports.Written:
-        written = write_file(claim)
-        monkeypatch.setattr(exports, "write_file", write_file)
-        _age(caller, export, lease_until=timezone.now() - timedelta(seconds=1))
-        assert make_export(caller.tenant_id, export.id), "the successor makes it meanwhile"
-        return written
-
-    monkeypatch.setattr(exports, "write_file", overtaken)
-    assert not make_export(caller.tenant_id, export.id)
-    done = get_export(export.id, caller=caller)
-    assert (done.status, done.fence) == ("done", 2)
-    path = open_export(export.id, caller=caller)
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == done.sha256
-    assert list(path.parent.iterdir()) == [path], "the loser's file is gone"
-
-
-def test_a_lease_lost_half_way_ends_the_work(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "WINDOW_RECORDS", 2)
-    _write(caller, 5)
-    export = start_export(caller=caller)
-    claim = claim_export(caller.tenant_id, export.id)
-    assert claim is not None
-    _age(caller, export, fence=9)
-    with pytest.raises(exports.LeaseLost):
-        exports.write_file(claim)
-    assert not list((settings.ENV.home / "exports" / str(caller.tenant_id)).iterdir())
-
-
-def test_an_export_that_ends_every_worker_is_given_up_with_a_reason(caller: Caller) -> None:
-    export = start_export(caller=caller)
-    _age(caller, export, fence=exports.MAX_CLAIMS)
-    assert not make_export(caller.tenant_id, export.id)
-    failed = get_export(export.id, caller=caller)
-    assert failed.status == "failed"
-    assert "tried 5 times" in describe_export(failed)
-
-
 def test_a_disk_that_refuses_fails_the_export_with_a_reason(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "exports").write_text("a file where the folder should be")
-    monkeypatch.setattr(exports, "_home", lambda: tmp_path)
+    monkeypatch.setattr(exportfiles, "home", lambda: tmp_path)
     export = start_export(caller=caller)
     assert make_export(caller.tenant_id, export.id)
     failed = get_export(export.id, caller=caller)
@@ -312,4 +277,43 @@ def test_a_queue_that_is_down_loses_no_export(caller: Caller, monkeypatch: pytes
     monkeypatch.setattr(tasks.run_export, "apply_async", down)
     export = start_export(caller=caller)
     tasks.enqueue_export(export)
+    assert get_export(export.id, caller=caller).status == "queued"
+
+
+def test_a_cancelled_export_has_no_file_and_is_recorded(caller: Caller, hints: list[tuple[int, str]]) -> None:
+    export = start_export(caller=caller)
+    assert cancel_export(export.id, caller=caller).status == "cancelled"
+    assert not make_export(caller.tenant_id, export.id)
+    assert find_unclaimed(caller.tenant_id) == []
+    with pytest.raises(Conflict, match="was cancelled"):
+        open_export(export.id, caller=caller)
+    with pytest.raises(Conflict, match="has ended already: it is cancelled"):
+        cancel_export(export.id, caller=caller)
+    [newest] = search_records(caller=caller, limit=1).records
+    assert (newest.kind, newest.arguments) == ("export.cancelled", {"after": {"id": str(export.id)}})
+
+
+def test_a_finished_export_is_not_cancelled(caller: Caller) -> None:
+    export = start_export(caller=caller)
+    make_export(caller.tenant_id, export.id)
+    with pytest.raises(Conflict, match="it is done"):
+        cancel_export(export.id, caller=caller)
+    assert open_export(export.id, caller=caller).is_file()
+
+
+def test_an_export_run_again_is_of_the_same(caller: Caller) -> None:
+    filters: dict[str, object] = {"tool": "one"}
+    export = start_export("csv", NOON, NOON + timedelta(days=1), filters, caller=caller)
+    again = repeat_export(export.id, caller=caller)
+    assert again.id != export.id
+    assert (again.format, again.from_at, again.to_at, again.filters) == ("csv", NOON, export.to_at, filters)
+
+
+@pytest.mark.parametrize("act", [cancel_export, repeat_export, get_export, open_export])
+def test_an_export_of_another_team_is_an_unknown_one(caller: Caller, act: Any) -> None:
+    place = make_place()
+    outsider = Caller(place.tenant_id, place.slug, actor="user:b", role=Role.OWNER)
+    export = start_export(caller=caller)
+    with pytest.raises(NotFound, match="no such export"):
+        act(export.id, caller=outsider)
     assert get_export(export.id, caller=caller).status == "queued"

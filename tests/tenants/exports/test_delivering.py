@@ -1,0 +1,237 @@
+"""Exports of schedules in a bucket of a real server of S3's protocol: whole, tried again, given up in words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from core import objectstorage
+from core.outbound import parse_networks
+from tenants import tasks
+from tenants.access import Caller
+from tenants.exportfiles import manifest_of
+from tenants.exports import delivering
+from tenants.exports.delivering import deliver_export, find_undelivered
+from tenants.exports.making import make_export
+from tenants.models import AuditExport
+from tenants.roles import Role
+from tenants.scoping import tenant_scope
+from tenants.services.export_schedules import create_schedule, delete_schedule, deliver_again, run_schedule
+from tenants.services.exports import get_export, open_export
+from tenants.services.log import search_records
+from tests.objectstorage import KEYS, object_storage, storage_client
+from tests.tenants.audit.places import make_place
+from tests.tenants.exports.filling import fill_log
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[str]:
+    with object_storage() as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = replace(settings.ENV, outbound_allow=parse_networks(["127.0.0.1"]))
+    monkeypatch.setattr(settings, "ENV", env)
+    monkeypatch.setattr(objectstorage, "PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def caller() -> Caller:
+    place = make_place()
+    return Caller(place.tenant_id, place.slug, actor="user:admin@example.com", role=Role.ADMIN)
+
+
+def made_run(caller: Caller, endpoint: str, bucket: str, **given: Any) -> AuditExport:
+    row = create_schedule(
+        {
+            "name": "Archive",
+            "endpoint": endpoint,
+            "bucket": bucket,
+            "prefix": "audit/marina",
+            **KEYS,
+            **given,
+        },
+        caller=caller,
+    )
+    run = run_schedule(row.id, caller=caller)
+    assert find_undelivered(caller.tenant_id) == []
+    assert make_export(caller.tenant_id, run.id)
+    assert find_undelivered(caller.tenant_id) == [run.id]
+    return get_export(run.id, caller=caller)
+
+
+def new_bucket(storage: str) -> tuple[Any, str]:
+    client = storage_client(storage)
+    name = f"audit-{hashlib.sha256(str(timezone.now()).encode()).hexdigest()[:20]}"
+    client.create_bucket(Bucket=name)
+    return client, name
+
+
+def let_it_be_due(caller: Caller, run: AuditExport) -> None:
+    with tenant_scope(caller.tenant_id):
+        AuditExport.objects.filter(id=run.id).update(deliver_at=timezone.now())
+
+
+def test_a_run_is_in_the_bucket_with_its_manifest_and_recorded(caller: Caller, storage: str) -> None:
+    client, bucket = new_bucket(storage)
+    run = made_run(caller, storage, bucket)
+    assert deliver_export(caller.tenant_id, run.id)
+    run = get_export(run.id, caller=caller)
+    assert (run.delivery, run.delivery_error, run.deliver_at) == ("delivered", "", None)
+    path = open_export(run.id, caller=caller)
+    assert run.delivery_key.startswith(f"audit/marina/{caller.tenant_slug}-2")
+    assert run.delivery_key.endswith(f"-1-1-{str(run.id)[:8]}.jsonl")
+    stored = client.get_object(Bucket=bucket, Key=run.delivery_key)
+    assert (stored["Body"].read(), stored["ContentType"]) == (path.read_bytes(), "application/x-ndjson")
+    manifest = client.get_object(Bucket=bucket, Key=run.delivery_key.replace(".jsonl", ".manifest.json"))
+    assert manifest["Body"].read() == manifest_of(path).read_bytes()
+    [record] = search_records(caller=caller, kind="export.delivered").records
+    assert record.actor == "marina"
+    assert record.arguments is not None
+    assert record.arguments["after"]["key"] == run.delivery_key
+    assert KEYS["secret_key"] not in str(record.arguments)
+    assert find_undelivered(caller.tenant_id) == []
+    assert not deliver_export(caller.tenant_id, run.id)
+
+
+def test_a_large_file_goes_in_parts_and_no_upload_is_left(
+    caller: Caller, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The protocol takes no part below five MiB but the last.
+    monkeypatch.setattr(objectstorage, "PART_BYTES", 5 * 1024 * 1024)
+    fill_log(caller.tenant_id, 20_000)
+    client, bucket = new_bucket(storage)
+    run = made_run(caller, storage, bucket)
+    assert run.size is not None
+    assert run.size > 10 * 1024 * 1024
+    assert deliver_export(caller.tenant_id, run.id)
+    key = get_export(run.id, caller=caller).delivery_key
+    stored = client.get_object(Bucket=bucket, Key=key)
+    assert stored["ETag"].rstrip('"').endswith("-3"), "made of three parts"
+    assert hashlib.sha256(stored["Body"].read()).hexdigest() == run.sha256
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_behind(
+    caller: Caller, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectstorage, "PART_BYTES", 5 * 1024 * 1024)
+    fill_log(caller.tenant_id, 20_000)
+    client, bucket = new_bucket(storage)
+    run = made_run(caller, storage, bucket)
+    renewed: list[int] = []
+
+    def break_off(_: object) -> None:
+        renewed.append(1)
+        if len(renewed) == 2:
+            raise OSError(5, "the disk broke")
+
+    monkeypatch.setattr(delivering._Hold, "renew", break_off)
+    assert not deliver_export(caller.tenant_id, run.id)
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+    assert "Contents" not in client.list_objects_v2(Bucket=bucket)
+    waiting = get_export(run.id, caller=caller)
+    assert (waiting.delivery, waiting.delivery_tries) == ("waiting", 1)
+
+
+def test_a_storage_that_is_away_is_tried_again_later_and_later(caller: Caller, storage: str) -> None:
+    _, bucket = new_bucket(storage)
+    run = made_run(caller, "http://127.0.0.1:9", bucket)
+    pauses = []
+    for tries in (1, 2, 3):
+        before = timezone.now()
+        assert not deliver_export(caller.tenant_id, run.id)
+        waiting = get_export(run.id, caller=caller)
+        assert (waiting.delivery, waiting.delivery_tries) == ("waiting", tries)
+        assert "could not be connected to" in waiting.delivery_error
+        assert waiting.deliver_at is not None
+        pauses.append((waiting.deliver_at - before) // timedelta(minutes=1))
+        assert find_undelivered(caller.tenant_id) == []
+        let_it_be_due(caller, run)
+    assert pauses == [1, 2, 4]
+
+
+def test_after_many_tries_it_is_given_up_in_words_and_may_be_tried_again(
+    caller: Caller, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "MAX_TRIES", 1)
+    client, bucket = new_bucket(storage)
+    run = made_run(caller, storage, "no-such-bucket")
+    assert not deliver_export(caller.tenant_id, run.id)
+    failed = get_export(run.id, caller=caller)
+    assert (failed.delivery, failed.deliver_at) == ("failed", None)
+    assert "There is no bucket no-such-bucket" in failed.delivery_error
+    [record] = search_records(caller=caller, kind="export.undelivered").records
+    assert record.arguments is not None
+    assert record.arguments["after"]["reason"] == failed.delivery_error
+    client.create_bucket(Bucket="no-such-bucket")
+    deliver_again(run.id, caller=caller)
+    assert deliver_export(caller.tenant_id, run.id)
+    assert get_export(run.id, caller=caller).delivery == "delivered"
+    assert bucket
+
+
+def test_an_address_that_is_not_connected_to_is_told(
+    caller: Caller, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bucket = new_bucket(storage)
+    run = made_run(caller, storage, bucket)
+    monkeypatch.setattr(settings, "ENV", replace(settings.ENV, outbound_allow=()))
+    assert not deliver_export(caller.tenant_id, run.id)
+    assert "Marina does not connect to" in get_export(run.id, caller=caller).delivery_error
+
+
+def test_one_whose_making_failed_is_made_again(caller: Caller, storage: str) -> None:
+    _, bucket = new_bucket(storage)
+    run = made_run(caller, storage, bucket)
+    with tenant_scope(caller.tenant_id):
+        AuditExport.objects.filter(id=run.id).update(status=AuditExport.Status.FAILED, error="no space")
+    assert not deliver_export(caller.tenant_id, run.id)
+    assert get_export(run.id, caller=caller).status == "queued"
+    assert make_export(caller.tenant_id, run.id)
+    let_it_be_due(caller, run)
+    assert deliver_export(caller.tenant_id, run.id)
+
+
+def test_one_of_a_deleted_schedule_is_given_up(caller: Caller, storage: str) -> None:
+    _, bucket = new_bucket(storage)
+    run = made_run(caller, storage, bucket)
+    assert run.schedule_id is not None
+    delete_schedule(run.schedule_id, caller=caller)
+    assert not deliver_export(caller.tenant_id, run.id)
+    assert "was deleted" in get_export(run.id, caller=caller).delivery_error
+
+
+def test_a_worker_makes_and_delivers_in_one_go_and_the_sweep_does_what_was_lost(
+    caller: Caller, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hinted: list[tuple[str, tuple[int, str]]] = []
+    for task in (tasks.run_export, tasks.deliver_export):
+        monkeypatch.setattr(
+            task, "apply_async", lambda args, retry, name=task.name: hinted.append((name, args))
+        )
+    client, bucket = new_bucket(storage)
+    row = create_schedule({"name": "A", "endpoint": storage, "bucket": bucket, **KEYS}, caller=caller)
+    with tenant_scope(caller.tenant_id):
+        type(row).objects.filter(id=row.id).update(next_at=timezone.now())
+    tasks.sweep_exports()
+    [run_hint] = [
+        args for name, args in hinted if name.endswith("run_export") and args[0] == caller.tenant_id
+    ]
+    tasks.run_export(*run_hint)
+    assert (f"{tasks.deliver_export.name}", run_hint) in hinted
+    hinted.clear()
+    tasks.sweep_exports()
+    assert (f"{tasks.deliver_export.name}", run_hint) in hinted
+    tasks.deliver_export(*run_hint)
+    assert len(client.list_objects_v2(Bucket=bucket)["Contents"]) == 2

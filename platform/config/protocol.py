@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from config.env import Web
+from config.envparts import Web
 from config.wholes import WholeCycle
 from core.extensions import WHOLE
 

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from config.env import SecretPlaces
+from config.envparts import SecretPlaces
 from servers.services.named_secrets import create_secret, list_secrets
 from servers.services.sources import create_source, execution_source, list_sources
 from tenants.roles import Role

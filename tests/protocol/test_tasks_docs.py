@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from config.env import LongWork
+from config.envparts import LongWork
 from servers.models import MAX_DEADLINE
 from servers.services.long_work import STATUSES
 from servers.services.tasks import rows, running

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from config.env import SecretPlaces
+from config.envparts import SecretPlaces
 from tests.farside import Asked, FarSide, Send, far_side, reply
 from tests.plugins.vault import VaultServer, running_vault
 from tests.servers.named_secrets.desk import OTHER, VALUE

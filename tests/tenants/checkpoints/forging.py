@@ -16,11 +16,11 @@ from tenants.access import Caller
 from tenants.audit.chain import GENESIS, Head, link
 from tenants.audit.notes import NOTHING_BEFORE, digest_of, join_notes, key_name, read_statement, sign
 from tenants.audit.records import to_microseconds
-from tenants.exports import make_export
+from tenants.exports.making import make_export
 from tenants.models import AuditRecord
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.log import open_export, start_export
+from tenants.services.exports import open_export, start_export
 from tenants.services.log_keys import base_host, open_keys, public_keys
 from tests.tenants.audit.places import Place
 from tests.tenants.checkpoints.logs import notes_of, sign_off, signed_log, tamper, write

@@ -1,0 +1,37 @@
+"""The manifest of an export holds what the verifiers take: the notes about its records, and the keys that signed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tenants.access import Caller
+from tenants.exports.making import make_export
+from tenants.roles import Role
+from tenants.services.exports import open_export, open_manifest, start_export
+from tests.tenants.checkpoints.logs import notes_of, sign_off, signed_log
+from tests.tenants.checkpoints.test_verifiers import PROGRAMS, verify
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_export_and_its_manifest_are_verified_together(program: str, tmp_path: Path) -> None:
+    place = signed_log(3, 2)
+    caller = Caller(place.tenant_id, place.slug, actor="user:auditor@example.com", role=Role.AUDITOR)
+    export = start_export("jsonl", caller=caller)
+    # That the export was asked for is a record, too.
+    sign_off(place)
+    assert make_export(place.tenant_id, export.id)
+    manifest = json.loads(open_manifest(export.id, caller=caller).read_bytes())
+    assert manifest["checkpoints"] == [note.decode() for note in notes_of(place)]
+    (tmp_path / "log.notes").write_text("".join(f"{note}\n" for note in manifest["checkpoints"]))
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": manifest["public_keys"]}))
+    checked = ("--checkpoints", tmp_path / "log.notes", "--keys", tmp_path / "keys.json")
+    content = open_export(export.id, caller=caller)
+    code, said = verify(program, content, *checked)
+    assert code == 0, said
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b"".join(content.read_bytes().splitlines(keepends=True)[:-1]))
+    code, said = verify(program, cut, *checked)
+    assert code == 1, said

@@ -226,6 +226,9 @@ def test_an_admin_gets_from_sign_in_to_a_first_call_and_finds_it_in_the_log(
     content = download.value.path().read_bytes()
     assert hashlib.sha256(content).hexdigest() in done.inner_text()
     assert b"airports_of_country" in content
+    done.get_by_role("rowheader").get_by_role("link").click()
+    expect(page.get_by_role("link", name="Manifest")).to_be_visible()
+    export_url = page.url
 
     pages = {
         "overview": live_marina.app_url(slug),
@@ -239,6 +242,9 @@ def test_an_admin_gets_from_sign_in_to_a_first_call_and_finds_it_in_the_log(
         "log": live_marina.app_url(slug, "log/"),
         "record": record_url,
         "exports": live_marina.app_url(slug, "exports/"),
+        "export": export_url,
+        "schedules": live_marina.app_url(slug, "exports/schedules/"),
+        "schedule-new": live_marina.app_url(slug, "exports/schedules/new"),
     }
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -155,17 +155,18 @@ def change_stream(stream_id: UUID, given: Mapping[str, Any], *, caller: Caller) 
         _require_reachable(row)
     with tenant_scope(caller.tenant_id):
         row = _stream(stream_id, lock=True)
-        before = shown(row)
+        before, held = shown(row), open_secrets(row)
         put_settings(row, given)
         if set(_WHERE) & set(given):
             row.fence, row.lease_until, row.pending = row.fence + 1, None, None
             row.next_try_at = None
         with name_taken("tenants_logstream_name_unique", _NAME_TAKEN):
             row.save()
-        after = shown(row)
-        if given.get("headers") is not None:
-            after["header_values"] = "changed"
-        if after != before or "url" in given:
+        after, holds = shown(row), open_secrets(row)
+        for secret, words in (("headers", "header_values"), ("query", "url_query")):
+            if held.get(secret) != holds.get(secret):
+                after[words] = "changed"
+        if after != before:
             record_change("stream.changed", caller=caller, before=before, after=after)
         return Standing(row, _head())
 

@@ -59,22 +59,26 @@ def test_every_change_is_recorded_with_before_and_after_and_without_secrets(call
     made = create_stream("webhook", {"name": "siem", **secrets}, caller=caller)
     row = made.standing.row
     change_stream(row.pk, {"name": "other", "filters": {"kind": "tools/call"}}, caller=caller)
+    change_stream(row.pk, {"name": "other", "url": f"{URL}?…"}, caller=caller)  # nothing is other than it was
     pause_stream(row.pk, caller=caller)
     pause_stream(row.pk, caller=caller)
     resume_stream(row.pk, caller=caller)
+    change_stream(row.pk, {"url": f"{URL}?sig=othersecret", "headers": {"a": "othersecret"}}, caller=caller)
     rolled = roll_secret(row.pk, caller=caller)
     send_test(row.pk, caller=caller)
     delete_stream(row.pk, caller=caller)
     records = log_of(caller)
     assert [record["kind"].removeprefix("stream.") for record in records] == [
-        *("created", "changed", "paused", "resumed", "changed", "tested", "deleted"),
+        *("created", "changed", "paused", "resumed", "changed", "changed", "tested", "deleted"),
     ]
     changed = records[1]["arguments"]
     assert (changed["before"]["name"], changed["after"]["name"]) == ("siem", "other")
     assert changed["after"]["filters"] == {"kind": "tools/call"}
     assert changed["before"]["url"] == f"{URL}?…"
     assert changed["before"]["headers"] == ["authorization"]
-    for secret in ("topsecret", made.secret, rolled.secret):
+    other = records[4]["arguments"]["after"]
+    assert (other["header_values"], other["url_query"]) == ("changed", "changed")
+    for secret in ("topsecret", "othersecret", made.secret, rolled.secret):
         assert secret not in str(records)
 
 

@@ -17,7 +17,6 @@ from tests.browser.conftest import NARROW, WIDE, aside, visitor_of
 from tests.factories import PASSWORD, Team, make_database, make_team
 from tests.faults.worker import running_worker
 from tests.plugins.live_marina import LiveMarina
-from tests.protocol.conftest import ALL_SCOPES
 from tests.protocol.tasks import TaskClient
 from tests.protocol.wireclient import Endpoint
 
@@ -32,7 +31,7 @@ def make_busy_team() -> tuple[Team, str, str]:
         "db", "postgres", {"dsn": make_database("SELECT 1"), "statement_timeout": 30}, caller=team.owner
     )
     tool = next(each for each in list_tools(caller=team.owner) if each.name == "query_database")
-    return team, str(tool.pk), team.key(*ALL_SCOPES)
+    return team, str(tool.pk), team.key("tools:read", "tools:execute")
 
 
 def say(team: Team, task_id: str) -> None:

@@ -30,6 +30,7 @@ from tenants.services.export_schedules import create_schedule
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
 from tenants.services.sso_providers import ProviderSettings, create_provider
+from tenants.services.streams import create_stream, send_test
 from tests.factories import Team, make_team
 from tests.oauth.flows import make_app
 from tests.rest import Rest
@@ -60,7 +61,7 @@ UNKNOWN = {
                 "server",
             ),
             *("connection", "client", "issuer", "secret", "timeline", "provider", "identity", "served"),
-            "task",
+            *("task", "stream", "delivery"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
@@ -106,6 +107,10 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
         {"name": "Archive", "bucket": "archive", "access_key": "AKID", "secret_key": "of-this-team"},
         caller=other.owner,
     )
+    stream = create_stream(
+        "webhook", {"name": "siem", "url": "https://127.0.0.1:9/"}, caller=other.owner
+    ).standing.row
+    delivery = send_test(stream.pk, caller=other.owner)
     step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=other.slug))
     keep_steps([Noted(other.tenant_id, step)])
     with tenant_scope(other.tenant_id):
@@ -125,6 +130,8 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
             "member": str(Membership.objects.get().pk),
             "key": str(ApiKey.objects.all()[0].pk),
             "schedule": str(schedule.pk),
+            "stream": str(stream.pk),
+            "delivery": str(delivery.pk),
             "export": str(AuditExport.objects.get().pk),
             "verification": str(AuditVerification.objects.get().pk),
             "task": str(make_ended_task(other.owner, "default", "query_database").pk),

@@ -31,6 +31,7 @@ from tenants.access import Caller, caller_of_member
 from tenants.models import (
     AuditExport,
     AuditHead,
+    AuditVerification,
     IdentityProvider,
     Invitation,
     Membership,
@@ -48,6 +49,7 @@ from tenants.services.keys import issue_key, revoke_key
 from tenants.services.log import start_export
 from tenants.services.members import add_member
 from tenants.services.oauth_steps import Noted, keep_steps
+from tenants.services.verifications import start_verification
 
 PAIR: Final = "isolation-check"
 """What the slugs of the two teams begin with, where nothing else is said."""
@@ -136,6 +138,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         export = AuditExport.objects.first() or start_export(
             "jsonl", None, datetime.now(UTC), {}, caller=caller
         )
+        verification = AuditVerification.objects.first() or start_verification(caller=caller)
         issued = issue_key("isolation check", ["admin"], expires_in_days=1, caller=caller)
         # Made by hand: nobody is to get a letter.
         invitation = Invitation.objects.first() or Invitation.objects.create(
@@ -200,6 +203,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "secret": secret.pk,
         "seq": seq,
         "export": export.pk,
+        "verification": verification.pk,
         "source": source.pk,
         "tool": tool.pk,
         "resource": resource.pk,

@@ -31,6 +31,7 @@ from servers.services.sources import create_source, execution_source
 from tenants.models import IdentityProvider, LogKey, LogStream, TrustedIssuer
 from tenants.scoping import TenantOwned, tenant_scope
 from tenants.services.factors import new_totp_secret, show_totp_secret
+from tenants.services.log_keys import KeysDoNotOpen, open_keys
 from tenants.services.outside_issuers import create_issuer
 from tenants.services.sso_providers import ProviderSettings, create_provider, open_secret
 from tenants.services.stream_settings import open_secrets
@@ -180,6 +181,21 @@ def test_second_factors_are_sealed_anew_each_for_its_person(monkeypatch: pytest.
             show_totp_secret(make_user(), row.data["secret"])
     with keys(monkeypatch, OLD, NEW):
         list(reseal_rows(write=True))
+
+
+def test_the_keys_of_the_log_are_sealed_anew_and_sign_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = open_keys().public
+    with keys(monkeypatch, NEW, OLD):
+        assert open_keys().public == before
+        found = {each.kind: each.former for each in reseal_rows(write=True)}
+        assert found["LogKey"] == len(before)
+    with keys(monkeypatch, NEW):
+        assert open_keys().public == before
+    with pytest.raises(KeysDoNotOpen):
+        open_keys()
+    with keys(monkeypatch, OLD, NEW):
+        list(reseal_rows(write=True))
+    assert open_keys().public == before
 
 
 def test_every_sealed_column_is_among_what_is_sealed_anew() -> None:

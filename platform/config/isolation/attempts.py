@@ -36,13 +36,15 @@ _OWN_VALUES: Final[Mapping[str, str]] = {"name": "stats", "number": "1", "other"
 
 _PARAMETER: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _ROOTS: Final = ("api/v1/tenants/<str:tenant>", "app/<str:tenant>/", DOORS, DOCUMENTS, ENDPOINTS)
+_OF_NO_TEAM: Final = {".well-known/marina-log-keys"}
 REST_METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 PAGE_METHODS: Final = ("GET", "POST")
 
 
 def covered_routes() -> list[str]:
     """Every route below a team's address: in REST, in the dashboard, at its door, and of its issuer."""
-    return [route for route in _walk(get_resolver().url_patterns) if route.startswith(_ROOTS)]
+    routes = _walk(get_resolver().url_patterns)
+    return [route for route in routes if route.startswith(_ROOTS) and route not in _OF_NO_TEAM]
 
 
 def make_attempts(asking: CheckedTeam, other: CheckedTeam, session: str) -> Iterator[Attempt]:

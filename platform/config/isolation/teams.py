@@ -36,7 +36,11 @@ from tenants.access import Caller, caller_of_member
 from tenants.models import (
     AuditExport,
     AuditHead,
+<<<<<<< HEAD
     ExportSchedule,
+=======
+    AuditVerification,
+>>>>>>> checkpoints
     IdentityProvider,
     Invitation,
     LogStream,
@@ -57,6 +61,7 @@ from tenants.services.exports import start_export
 from tenants.services.keys import issue_key, revoke_key
 from tenants.services.members import add_member
 from tenants.services.oauth_steps import Noted, keep_steps
+from tenants.services.verifications import start_verification
 
 PAIR: Final = "isolation-check"
 """What the slugs of the two teams begin with, where nothing else is said."""
@@ -145,6 +150,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         export = AuditExport.objects.first() or start_export(
             "jsonl", None, datetime.now(UTC), {}, caller=caller
         )
+<<<<<<< HEAD
         task = Task.objects.first() or make_ended_task(caller, names["server"], names["tool"])
         schedule = ExportSchedule.objects.first() or create_schedule(
             # Switched off: nothing is to leave.
@@ -157,6 +163,9 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             },
             caller=caller,
         )
+=======
+        verification = AuditVerification.objects.first() or start_verification(caller=caller)
+>>>>>>> checkpoints
         issued = issue_key("isolation check", ["admin"], expires_in_days=1, caller=caller)
         # Made by hand: nobody is to get a letter.
         invitation = Invitation.objects.first() or Invitation.objects.create(
@@ -231,10 +240,14 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "secret": secret.pk,
         "seq": seq,
         "export": export.pk,
+<<<<<<< HEAD
         "task": task.pk,
         "stream": stream.pk,
         "delivery": delivery.pk,
         "schedule": schedule.pk,
+=======
+        "verification": verification.pk,
+>>>>>>> checkpoints
         "source": source.pk,
         "tool": tool.pk,
         "resource": resource.pk,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -114,3 +116,16 @@ def test_a_file_of_notes_gives_each_as_it_was() -> None:
     assert split_notes(b"") == []
     with pytest.raises(NotANote):
         split_notes(join_notes(notes) + SAID.text())
+
+
+def test_the_note_in_the_guide_is_signed_by_the_key_in_the_guide() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "log.md").read_text(encoding="utf-8")
+    found = re.search(r"^```\n(mcp\.example\.com/marina-log/demo\n.*?\n)```$", page, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    note = found[1].encode()
+    assert read_statement(note).number == 12
+    listed = re.search(r'"key_id": "(\w+)",\s+"public_key": "([^"]+)",\s+"vkey": "([^"]+)"', page)
+    assert listed is not None
+    public = base64.b64decode(listed[2])
+    assert is_signed_by(note, public)
+    assert (key_id(NAME, public).hex(), verifier_key(NAME, public)) == (listed[1], listed[3])

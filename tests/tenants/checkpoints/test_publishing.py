@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.utils import timezone
 
 from core.notetargets import Target, parse_targets
@@ -19,6 +20,7 @@ from tenants.access import Caller
 from tenants.audit.notes import digest_of, join_notes, read_statement, split_notes
 from tenants.checkpoint_tasks import publish_checkpoints
 from tenants.models import CheckpointCursor
+from tenants.notesenders import send_notes
 from tenants.publishing import publish_tenant
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
@@ -188,6 +190,27 @@ def test_what_a_place_took_before_it_failed_is_not_sent_again(
     far.asked.clear()
     assert publish(place, target) == (2, "")
     assert [asked.body for asked in far.asked] == notes_of(place)[2:]
+
+
+def test_a_worker_that_dies_before_it_noted_what_arrived_sends_it_again_and_no_verdict_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (target,) = use(monkeypatch, f"file://{tmp_path}")
+    place = signed_log(1, 1)
+
+    def die(sent_to: Target, notes: Any) -> Any:
+        send_notes(sent_to, notes)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(publishing, "send_notes", die)
+        with pytest.raises(KeyboardInterrupt):
+            publish(place, target)
+    assert publish(place, target) == (2, "")
+    file = tmp_path / f"{place.slug}.notes"
+    assert split_notes(file.read_bytes()) == [*notes_of(place), *notes_of(place)]
+    call_command("verify_log", place.slug, checkpoints=tmp_path)
+    assert "Published notes that fit: 4." in capsys.readouterr().out
 
 
 def test_a_webhook_that_hangs_up_and_one_that_is_away_are_said(

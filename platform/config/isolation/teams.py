@@ -36,11 +36,8 @@ from tenants.access import Caller, caller_of_member
 from tenants.models import (
     AuditExport,
     AuditHead,
-<<<<<<< HEAD
-    ExportSchedule,
-=======
     AuditVerification,
->>>>>>> checkpoints
+    ExportSchedule,
     IdentityProvider,
     Invitation,
     LogStream,
@@ -150,7 +147,6 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         export = AuditExport.objects.first() or start_export(
             "jsonl", None, datetime.now(UTC), {}, caller=caller
         )
-<<<<<<< HEAD
         task = Task.objects.first() or make_ended_task(caller, names["server"], names["tool"])
         schedule = ExportSchedule.objects.first() or create_schedule(
             # Switched off: nothing is to leave.
@@ -163,9 +159,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             },
             caller=caller,
         )
-=======
         verification = AuditVerification.objects.first() or start_verification(caller=caller)
->>>>>>> checkpoints
         issued = issue_key("isolation check", ["admin"], expires_in_days=1, caller=caller)
         # Made by hand: nobody is to get a letter.
         invitation = Invitation.objects.first() or Invitation.objects.create(
@@ -240,14 +234,11 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "secret": secret.pk,
         "seq": seq,
         "export": export.pk,
-<<<<<<< HEAD
         "task": task.pk,
         "stream": stream.pk,
         "delivery": delivery.pk,
         "schedule": schedule.pk,
-=======
         "verification": verification.pk,
->>>>>>> checkpoints
         "source": source.pk,
         "tool": tool.pk,
         "resource": resource.pk,

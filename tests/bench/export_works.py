@@ -19,6 +19,7 @@ from tests.plugins.own_cluster import ROOT
 EXPORT: Final = "export"
 RECORDS: Final = int(os.environ.get("BENCH_EXPORT_RECORDS") or 1_000_000)
 FORMS: Final = ("jsonl", "csv", "parquet")
+KILLED: Final = "killed"
 KILLS: Final = (0.25, 0.5, 0.75)
 """How far the export is when its worker is killed."""
 
@@ -36,19 +37,22 @@ def measure_exports(environment: Mapping[str, str], records: int = RECORDS) -> l
     for part in KILLS:
         _kill_at(environment, team, export, int(part * records))
     told = _run(environment, "make", str(team), export)
-    results.append(describe_export("killed", told, errors=int(told["sha256"] != digest)))
+    results.append(describe_export(KILLED, told, errors=int(told["sha256"] != digest)))
     return results
 
 
 def describe_export(form: str, told: Mapping[str, Any], *, errors: int) -> Result:
-    """An export as a row of ``results.json``: ``per_second`` are records, ``p50_ms`` is how long all of it took."""
+    """An export as a row of ``results.json``: ``per_second`` are records, ``p50_ms`` is how long its last process took.
+
+    One that was killed has no rate: that process did a part of the work only.
+    """
     milliseconds = round(told["seconds"] * 1_000, 3)
     rss = round(max(told["rss_mb"], told["child_rss_mb"]), 1)
     return Result(
         system="marina",
         work=f"{EXPORT}-{form}",
         connections=1,
-        per_second=round(told["records"] / told["seconds"], 1),
+        per_second=0.0 if form == KILLED else round(told["records"] / told["seconds"], 1),
         p50_ms=milliseconds,
         p99_ms=milliseconds,
         rss_mb=rss,
@@ -61,7 +65,7 @@ def format_exports(results: list[Result]) -> str:
     """A line each."""
     lines = []
     for result in results:
-        if result.work == f"{EXPORT}-killed":
+        if result.work == f"{EXPORT}-{KILLED}":
             same = "other bytes than" if result.errors else "the bytes of"
             lines.append(
                 f"{result.work:<15}killed {len(KILLS)} times, it has {same} the one that nobody disturbed"

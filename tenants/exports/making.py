@@ -180,10 +180,6 @@ def _leaves_nothing_out(claim: Claim) -> bool:
 
 
 def _give_up(claim: Claim, error: OSError | ConversionFailed) -> bool:
-    _log.error(
-        "export not written",
-        extra={"export_id": str(claim.export_id), "errno": getattr(error, "errno", None)},
-    )
     words = (
         "The file could not be written on the server: an operator should check the space and the rights of Marina's "
         "state folder. Then start the export again."
@@ -191,6 +187,11 @@ def _give_up(claim: Claim, error: OSError | ConversionFailed) -> bool:
         else "The records could not be made into this format. Start an export in another format, and tell an operator."
     )
     ended = finish(claim, status=AuditExport.Status.FAILED, error=words)
+    if ended:  # or it was cancelled, and its file deleted, which is no fault
+        _log.error(
+            "export not written",
+            extra={"export_id": str(claim.export_id), "errno": getattr(error, "errno", None)},
+        )
     _leave(claim)
     return ended
 

@@ -53,6 +53,10 @@ def keys(monkeypatch: pytest.MonkeyPatch, master: bytes, *readable: bytes) -> It
     sealer.cache_clear()
 
 
+# All teams of all tests are gone through, several times.
+pytestmark = pytest.mark.timeout(400)
+
+
 @pytest.fixture
 def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
     """A team with each kind of sealed value. What is left under the new key goes back: the tests share a database."""

@@ -121,7 +121,11 @@ def test_unknown_method_is_404_and_names_what_is_served(endpoint: Endpoint, meth
 def test_discover_names_versions_capabilities_and_identity(endpoint: Endpoint) -> None:
     result = endpoint.modern("server/discover").result
     assert result["supportedVersions"] == [MODERN]
-    assert result["capabilities"] == {"tools": {"listChanged": True}, "logging": {}}
+    assert result["capabilities"] == {
+        "tools": {"listChanged": True},
+        "logging": {},
+        "extensions": {"io.modelcontextprotocol/tasks": {}},
+    }
     assert result["resultType"] == "complete"
     assert result["_meta"][SERVER_KEY]["name"] == "marina"
     assert result["ttlMs"] >= 0

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from servers.endpoint import updates
 from servers.endpoint.load import Load
 from servers.endpoint.subscribers import Hub
+from servers.services import updates as kept_updates
 from tenants.services.keys import issue_key, revoke_key
 from tests.factories import Team, switch_tool
 from tests.protocol.conftest import ALL_SCOPES
@@ -103,7 +103,7 @@ def test_update_that_no_stream_was_open_for_is_told_by_the_next_one_once(
 
 
 def test_updates_that_are_kept_are_bounded_by_number(talk: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(updates, "MAX_UPDATED", 2)
+    monkeypatch.setattr(kept_updates, "MAX_UPDATED", 2)
     session = begin(talk)
     for number in range(3):
         assert session.request("resources/subscribe", {"uri": f"talk://item/{number}"}).result == {}

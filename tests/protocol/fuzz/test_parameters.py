@@ -10,7 +10,7 @@ import pytest
 
 from servers.endpoint.methods import METHODS
 from tests.protocol.fuzz.judge import Secrets, check
-from tests.protocol.fuzz.wire import Connection, Target
+from tests.protocol.fuzz.wire import NAMED, Connection, Target
 
 ANY: tuple[Any, ...] = (None, True, 5, 1.5, "x", [], {})
 TYPES: dict[str, tuple[type, ...]] = {
@@ -49,6 +49,11 @@ REF = {"type": "ref/prompt", "name": "test_prompt_with_arguments"}
 ROUNDS = (p("requestState", "string", optional=True), p("inputResponses", "object", optional=True))
 LIST: tuple[dict[str, Any], tuple[Parameter, ...]] = ({}, (p("cursor", "string", optional=True),))
 URI = ({"uri": "test://watched-resource"}, (p("uri", "string"),))
+DECLARED = {f"{META}clientCapabilities": {"extensions": {f"{META}tasks": {}}}}
+TASK: tuple[dict[str, Any], tuple[Parameter, ...]] = (
+    {"taskId": "none", "_meta": DECLARED},
+    (p("taskId", "string"),),
+)
 CASES: dict[str, tuple[dict[str, Any], tuple[Parameter, ...]]] = {
     "initialize": (
         {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "f", "version": "1"}},
@@ -104,6 +109,12 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Parameter, ...]]] = {
             p("notifications resourceSubscriptions", "strings", optional=True),
         ),
     ),
+    "tasks/get": TASK,
+    "tasks/update": (
+        {**TASK[0], "inputResponses": {}},
+        (*TASK[1], p("inputResponses", "object")),
+    ),
+    "tasks/cancel": TASK,
 }
 EVERY = (p("_meta progressToken", "token", optional=True),)
 EVERY_MODERN = (
@@ -161,9 +172,6 @@ def refused(
         return
     assert answer.error["code"] == -32602, shown
     assert parameter.path[-1] in answer.error["message"], shown
-
-
-NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 
 def with_value(params: Any, path: tuple[str, ...], value: Any) -> Any:

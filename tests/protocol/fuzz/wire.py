@@ -13,7 +13,12 @@ from typing import Any
 from tests.protocol.wireclient import MODERN, modern_meta
 
 SECONDS = 20.0
-NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId"),
+}
 
 Headers = list[tuple[str, bytes]]
 

@@ -304,7 +304,7 @@ async def _cancel(tenant_id: int, task_id: UUID, why: str) -> bool:
 
 
 def _visible(caller: Caller) -> QuerySet[Task]:
-    rows = Task.objects.all()
+    rows = Task.objects.defer(*Task.sealed_columns)
     tools, servers = tools_left(caller), servers_left(caller)
     if tools is not None:
         rows = rows.filter(tool__in=tools)

@@ -118,7 +118,8 @@ def describe_task(incoming: Incoming, task: Task) -> dict[str, Any]:
         members["inputRequests"] = task.asks
     elif task.ended and task.status != Task.Status.CANCELLED:
         try:
-            result = result_members(incoming, result_of(task, open_ended(task)))
+            given = result_of(task, open_ended(task))
+            result = result_members(incoming, given)
         except MarinaError as error:
             told = translate(error)
             members["error"] = {"code": told.code, "message": told.message, "data": told.data}
@@ -126,7 +127,9 @@ def describe_task(incoming: Incoming, task: Task) -> dict[str, Any]:
             # What each answer of ours has, the answer that this stands in has.
             del result["resultType"]
             if not result["isError"]:
-                result.pop("_meta", None)
+                result.pop("_meta")
+                if given.meta is not None:
+                    result["_meta"] = dict(given.meta)
             members["result"] = orjson.Fragment(orjson.dumps(result, default=str))
     return members
 
@@ -171,7 +174,10 @@ def _members(task: Task) -> dict[str, Any]:
         "ttlMs": task.ttl_ms,
         "pollIntervalMs": POLL_MS,
     }
-    if task.message:
+    if task.status == Task.Status.CANCELLED:
+        # Who of the team cancelled it is in its log.
+        members["statusMessage"] = "The task was cancelled."
+    elif task.message:
         members["statusMessage"] = task.message
     return members
 

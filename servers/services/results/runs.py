@@ -97,7 +97,9 @@ class SharedRuns:
         (outcome, origin), joined = await self.flights.join(
             tenant_id,
             key,
-            lambda company: self._find_or_run(shared, tenant_id, key, produce, DEFAULT_TIMEOUT, company),
+            lambda company: self._find_or_run(
+                shared, tenant_id, key, produce, max(timeout, DEFAULT_TIMEOUT), company
+            ),
             context=context,
             timeout=timeout,
         )

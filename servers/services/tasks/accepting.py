@@ -12,7 +12,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from core.bus import Bus
-from core.errors import Conflict, MarinaError, NotFound, Unavailable
+from core.errors import Conflict, MarinaError, NotFound, SourceError, Unavailable
 from core.shutdown import draining
 from servers.execution.context import Around, cannot_call
 from servers.execution.contract import Ask, Context, GoesOn, Offered, Outcome
@@ -99,7 +99,15 @@ async def accept(
     caller = record.caller
     principal = hand.principal or identity_of(caller)
     if hand.idempotency_key is not None:
-        known = await look_up(find_by_key, caller.tenant_id, principal, hand.idempotency_key)
+        known = await look_up(
+            find_by_key,
+            caller.tenant_id,
+            principal,
+            hand.idempotency_key,
+            record.server,
+            record.subject,
+            arguments,
+        )
         if known is not None:
             return await _same(record, known)
     task_id = uuid4()
@@ -133,7 +141,10 @@ async def accept(
         )
     except Conflict:
         # The same call came twice at once.
-        known = await look_up(find_by_key, caller.tenant_id, principal, hand.idempotency_key or "")
+        key = hand.idempotency_key or ""
+        known = await look_up(
+            find_by_key, caller.tenant_id, principal, key, record.server, record.subject, arguments
+        )
         if known is None:
             raise
         return await _same(record, known)
@@ -167,6 +178,11 @@ async def wait_for_end(
     try:
         ends = asyncio.get_running_loop().time() + patience
         return await _until_ended(bus, tenant_id, task_id, context, said, woken, ends)
+    except SourceError as fault:
+        # The client cannot be asked, or does not answer: nobody else could.
+        with contextlib.suppress(MarinaError):
+            await cancel(tenant_id, task_id, why=fault.message)
+        raise
     except asyncio.CancelledError:
         # Whoever waits alone for a result that nobody else can fetch has it stopped with them.
         if not draining():

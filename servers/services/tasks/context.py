@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 from redis.exceptions import RedisError
 
 from core.bus import Bus
+from core.errors import Unavailable
 from servers.execution.context import CAPABILITY, cannot_ask, cannot_call, covers, fits
 from servers.execution.contract import (
     Ask,
@@ -86,7 +87,9 @@ class TaskContext(Context):
         )
         if monotonic() - self._kept_at >= KEPT_EVERY:
             self._kept_at = monotonic()
-            await look_up(note_progress, self._run.claim, progress, total, message)
+            # The work is not to end for want of a note about it.
+            with contextlib.suppress(Unavailable):
+                await look_up(note_progress, self._run.claim, progress, total, message)
 
     async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
         """See ``Context``."""

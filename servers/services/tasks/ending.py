@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from typing import Final
 from uuid import UUID
 
-from core.errors import Forbidden, MarinaError, NotFound, Unavailable
+from core.errors import MarinaError, Unavailable
 from servers.execution.contract import Ask, InputRequired, Outcome
 from servers.models import Task
 from servers.services.reading import look_up
@@ -45,7 +45,7 @@ class TaskRecord(CallRecord):
     So whoever takes over from a worker that ended in between finds it. ``ended`` is that, once it is recorded.
     """
 
-    __slots__ = ("_asks", "_claim", "_kept", "ended", "silent")
+    __slots__ = ("_asks", "_claim", "_kept", "_refused", "ended", "silent")
 
     def __init__(self, runtime: Runtime, run: Run) -> None:
         work = run.work
@@ -65,11 +65,17 @@ class TaskRecord(CallRecord):
         self._claim = run.claim
         self._asks: Mapping[str, Ask] = {}
         self._kept = ""
+        self._refused = False
         self.ended: Ended | None = None
         self.silent = False
         """Whether the run is stopped for another worker to have it: then it comes to nothing here."""
         if run.intent_seq is not None:
             self.resume(run.intent_seq)
+
+    async def refuse(self, refusal: MarinaError) -> None:
+        """See ``CallRecord``."""
+        self._refused = True
+        await super().refuse(refusal)
 
     async def end_early(self, end: BaseException) -> None:
         """See ``CallRecord``."""
@@ -90,7 +96,7 @@ class TaskRecord(CallRecord):
         """See ``CallRecord``. Raises ``TurnLost``: then nothing is recorded, for it is another worker's run now."""
         ended = Ended(
             outcome=outcome,
-            status=_status_of(outcome, error),
+            status=_status_of(outcome, error, refused=self._refused),
             structured=None if produced is None else produced.structured,
             text="" if produced is None else produced.text,
             content=None if produced is None else produced.content,
@@ -109,13 +115,13 @@ class TaskRecord(CallRecord):
         self.ended = ended
 
 
-def _status_of(outcome: str, error: MarinaError | None) -> str:
+def _status_of(outcome: str, error: MarinaError | None, *, refused: bool) -> str:
     """MCP's word for it: ``failed`` is what would have been a JSON-RPC error (SEP-2663, "Task Status")."""
     if outcome == "input_required":
         return Task.Status.INPUT_REQUIRED
     if outcome == "cancelled":
         return Task.Status.CANCELLED
-    if isinstance(error, Forbidden | NotFound | Unavailable) or (error and error.code in PROTOCOL_FAULTS):
+    if refused or isinstance(error, Unavailable) or (error and error.code in PROTOCOL_FAULTS):
         return Task.Status.FAILED
     return Task.Status.COMPLETED
 
@@ -136,16 +142,20 @@ async def cancel(tenant_id: int, task_id: UUID, *, why: str = "The task was canc
         if found:
             await tell_workers(runtime.bus, task_id)
         return found
-    run = await look_up(look_at, found)
-    if run is not None:
-        await end_unrun(run, "cancelled", MarinaError(why, code="cancelled"))
+    try:
+        run = await look_up(look_at, found)
+        if run is not None:
+            await end_unrun(run, "cancelled", MarinaError(why, code="cancelled"))
+    except TurnLost:
+        # Somebody else ends it, or had begun to run it.
+        await tell_workers(runtime.bus, task_id)
     return True
 
 
 async def end_overdue(tenant_id: int, task_id: UUID) -> None:
     """End a task whose client was asked and did not answer in time. Raises ``Unavailable``."""
     await get_runtime().start()
-    found = await look_up(ask_to_cancel, tenant_id, task_id, WORKER)
+    found = await look_up(ask_to_cancel, tenant_id, task_id, WORKER, asking=True)
     run = None if isinstance(found, bool) else await look_up(look_at, found)
     if run is not None:
         await end_unrun(run, "error", _expired())

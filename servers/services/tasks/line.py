@@ -14,6 +14,8 @@ from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from core.errors import MarinaError
@@ -81,18 +83,24 @@ def claim_next(worker: str, *, most_of_team: int) -> Claim | None:
 
     A team with ``most_of_team`` running has to wait. ``None``: there is nothing to run now.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        cursor.execute(_NEXT, [most_of_team])
-        found = cursor.fetchone()
-        if found is None:
-            return None
-        task_id, tenant_id = found
-        token = uuid4()
-        Turn.objects.filter(task_id=task_id).update(
-            claim=token, worker=worker[:80], lease_until=timezone.now() + LEASE
-        )
-    return Claim(tenant_id, task_id, token)
+    token = uuid4()
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            cursor.execute(_NEXT, [most_of_team])
+            found = cursor.fetchone()
+            if found is None:
+                return None
+            task_id, tenant_id = found
+            # Who cancels it takes it, too, and does not wait for those who claim.
+            waiting = Turn.objects.filter(task_id=task_id, claim__isnull=True)
+            if waiting.update(claim=token, worker=worker[:80], lease_until=lease_end()):
+                return Claim(tenant_id, task_id, token)
+
+
+def lease_end() -> CombinedExpression:
+    """When a turn that is taken now is lost without a sign, by the database's clock: workers' may differ."""
+    return Now() + LEASE
 
 
 def hold(claim: Claim) -> Turn:
@@ -106,7 +114,7 @@ def hold(claim: Claim) -> Turn:
 def renew(claims: Sequence[Claim]) -> Mapping[UUID, bool]:
     """Keep these turns for another while. By task, those that are still held, and whether each is to be cancelled."""
     held = Turn.objects.filter(claim__in=[claim.token for claim in claims])
-    held.update(lease_until=timezone.now() + LEASE)
+    held.update(lease_until=lease_end())
     return dict(held.values_list("task_id", "cancelled"))
 
 
@@ -119,7 +127,7 @@ def give_back(claim: Claim) -> None:
 
 def find_abandoned(most: int = 1_000) -> list[Claim]:
     """Turns whose worker gave no sign for too long."""
-    rows = Turn.objects.filter(claim__isnull=False, lease_until__lt=timezone.now())
+    rows = Turn.objects.filter(claim__isnull=False, lease_until__lt=Now())
     return [
         Claim(row.of_tenant, row.task_id, row.claim)
         for row in rows.order_by("lease_until")[:most]
@@ -130,9 +138,8 @@ def find_abandoned(most: int = 1_000) -> list[Claim]:
 def take_over(claim: Claim, worker: str) -> Claim | None:
     """Take an abandoned turn, to find out what became of its task; ``None`` where somebody was faster."""
     token = uuid4()
-    now = timezone.now()
-    abandoned = Turn.objects.filter(task_id=claim.task_id, claim=claim.token, lease_until__lt=now)
-    if not abandoned.update(claim=token, worker=worker[:80], lease_until=now + LEASE):
+    abandoned = Turn.objects.filter(task_id=claim.task_id, claim=claim.token, lease_until__lt=Now())
+    if not abandoned.update(claim=token, worker=worker[:80], lease_until=lease_end()):
         return None
     return Claim(claim.tenant_id, claim.task_id, token)
 

@@ -15,16 +15,17 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from core.crypto import Sealer
 from core.errors import Conflict, Unavailable
 from core.sealing import sealer
 from servers.models import Task, Turn
-from servers.services.tasks.line import LEASE, Claim, hold, join_line, leave_line
+from servers.services.tasks.line import Claim, hold, join_line, lease_end, leave_line
 from servers.services.tasks.payload import Answers, Ended, Work
 from servers.services.tasks.plans import Long
-from tenants.audit.records import ACTOR_CHARACTERS, CLIENT_CHARACTERS, REQUEST_ID_CHARACTERS
+from tenants.audit.records import ACTOR_CHARACTERS, CLIENT_CHARACTERS, REQUEST_ID_CHARACTERS, column
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 
@@ -117,10 +118,22 @@ def create_task(
     return task
 
 
-def find_by_key(tenant_id: int, principal: str, idempotency_key: str) -> Task | None:
-    """The principal's task with this idempotency key."""
+def find_by_key(
+    tenant_id: int, principal: str, idempotency_key: str, server: str, tool: str, arguments: Mapping[str, Any]
+) -> Task | None:
+    """The principal's task with this idempotency key. Raises ``Conflict`` where that was of another call."""
     with tenant_scope(tenant_id):
-        return Task.objects.filter(principal=principal, idempotency_key=idempotency_key).first()
+        task = Task.objects.filter(principal=principal, idempotency_key=idempotency_key).first()
+    if task is None:
+        return None
+    work = Work.from_bytes(_sealer().open(bytes(task.sealed), context=task.seal_context))
+    if (work.server, work.tool) != (server, tool) or work.arguments != arguments:
+        raise Conflict(
+            "This idempotency key stands for another call already. Use a new one for each call, and the same one only "
+            "to send a call again.",
+            code="idempotency_key_reused",
+        )
+    return task
 
 
 def begin_run(claim: Claim) -> Run | None:
@@ -170,7 +183,10 @@ def note_progress(claim: Claim, progress: float, total: float | None, message: s
     """Say how far the run is. Raises ``TurnLost``."""
     with _held(claim):
         Task.objects.filter(id=claim.task_id).update(
-            progress=progress, total=total, message=message[:MESSAGE_CHARACTERS], updated_at=timezone.now()
+            progress=progress,
+            total=total,
+            message=column(message, MESSAGE_CHARACTERS),
+            updated_at=timezone.now(),
         )
 
 
@@ -195,7 +211,7 @@ def conclude(claim: Claim, ended: Ended) -> None:
             error = ended.raised()
             task.status = Task.Status(ended.status)
             task.asks = {}
-            task.message = "" if error is None else error.message[:MESSAGE_CHARACTERS]
+            task.message = "" if error is None else column(error.message, MESSAGE_CHARACTERS)
             task.sealed_result = _sealer().seal(ended.to_bytes(), context=task.seal_context)
             task.sealed_answers = None
             task.finished_at = now
@@ -206,11 +222,16 @@ def conclude(claim: Claim, ended: Ended) -> None:
 
 
 def release(claim: Claim) -> None:
-    """Let another worker run the task, from its beginning. Raises ``TurnLost``."""
+    """Let another worker run the task, from its beginning. Raises ``TurnLost``.
+
+    Where it had come to something that was kept, that counts: somebody is to look after it at once.
+    """
     with _held(claim) as turn:
-        Task.objects.filter(id=claim.task_id).update(begun=False, sealed_result=None)
-        turn.claim, turn.worker, turn.lease_until = None, "", None
-        turn.save()
+        if Task.objects.filter(id=claim.task_id, sealed_result__isnull=True).update(begun=False):
+            turn.claim, turn.worker, turn.lease_until = None, "", None
+            turn.save()
+        else:
+            Turn.objects.filter(task_id=claim.task_id).update(lease_until=Now())
 
 
 def answer(tenant_id: int, task_id: UUID, responses: Mapping[str, Any]) -> bool:
@@ -248,18 +269,32 @@ def answer(tenant_id: int, task_id: UUID, responses: Mapping[str, Any]) -> bool:
     return ready
 
 
-def ask_to_cancel(tenant_id: int, task_id: UUID, worker: str, why: str = "") -> Claim | bool:
+def ask_to_cancel(
+    tenant_id: int, task_id: UUID, worker: str, why: str = "", *, asking: bool = False
+) -> Claim | bool:
     """Have a task cancelled. Of one that nobody runs, its turn: who asked ends it. ``True``: its worker is told.
 
     Its end says ``why``; of several, the first that was given.
 
-    ``False``: there is no such task, or it has ended.
+    ``False``: there is no such task, or it has ended; with ``asking``, or it waits for no answer.
     """
+    while True:
+        found = _ask_to_cancel(tenant_id, task_id, worker, why, asking=asking)
+        if found is not None:
+            return found
+
+
+def _ask_to_cancel(
+    tenant_id: int, task_id: UUID, worker: str, why: str, *, asking: bool
+) -> Claim | bool | None:
+    """``None``: it joined the line meanwhile."""
     with tenant_scope(tenant_id):
         turn = Turn.objects.select_for_update().filter(task_id=task_id).first()
         task = Task.objects.select_for_update().filter(id=task_id).first()
-        if task is None or task.ended:
+        if task is None or task.ended or (asking and task.status != Task.Status.INPUT_REQUIRED):
             return False
+        if turn is None and Turn.objects.filter(task_id=task_id).exists():
+            return None
         if why and not task.cancel_reason:
             Task.objects.filter(id=task_id).update(cancel_reason=why[:REASON_CHARACTERS])
         if turn is not None and turn.claim is not None:
@@ -272,7 +307,7 @@ def ask_to_cancel(tenant_id: int, task_id: UUID, worker: str, why: str = "") -> 
                 "of_tenant": tenant_id,
                 "claim": claim.token,
                 "worker": worker[:80],
-                "lease_until": timezone.now() + LEASE,
+                "lease_until": lease_end(),
                 "cancelled": True,
             },
         )
@@ -293,9 +328,13 @@ def has_outcome(tenant_id: int, intent_seq: int) -> bool:
 
 
 def find_task(tenant_id: int, task_id: UUID) -> Task | None:
-    """A task of this team."""
+    """A task of this team; of what it holds sealed its result alone, once it has ended. The rest may be megabytes."""
     with tenant_scope(tenant_id):
-        return Task.objects.filter(id=task_id).first()
+        task = Task.objects.defer(*Task.sealed_columns).filter(id=task_id).first()
+        if task is not None and task.ended:
+            kept = Task.objects.filter(id=task_id).values_list("sealed_result", flat=True)
+            task.sealed_result = kept.first()
+    return task
 
 
 def find_overdue(tenant_id: int, now: datetime) -> list[UUID]:
@@ -357,9 +396,18 @@ def _mint(ended: Ended, answers: Answers) -> tuple[dict[str, Any], dict[str, str
         while key in used or key in asks:
             number += 1
             key = f"{name}-{number}"
-        asks[key] = {"method": ask.method, "params": dict(ask.params)}
+        asks[key] = {"method": ask.method, "params": _storable(dict(ask.params))}
         names[key] = name
     return asks, names
+
+
+def _storable(value: Any) -> Any:
+    """JSON without what PostgreSQL's has no room for: NUL and lone surrogates."""
+    if isinstance(value, str):
+        return column(value, len(value))
+    if isinstance(value, Mapping):
+        return {_storable(str(name)): _storable(each) for name, each in value.items()}
+    return [_storable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _context(claim: Claim) -> str:

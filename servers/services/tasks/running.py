@@ -55,15 +55,22 @@ class _Running:
     given_back: bool = False
     """Whether it is stopped for this process to end, and is to run elsewhere."""
 
+    stopping: bool = False
+    """Whether it is being stopped: once, for what it writes of its end is not to be stopped."""
+
     def leave(self) -> None:
         """Stop it, and write nothing of it: it is another worker's, or is to be."""
-        if self.record is not None:
-            self.record.silent = True
-        self.task.cancel()
+        if not self.stopping:
+            self.stopping = True
+            if self.record is not None:
+                self.record.silent = True
+            self.task.cancel()
 
     def stop(self, why: MarinaError) -> None:
         """Stop it for good."""
-        self.task.cancel(why)
+        if not self.stopping:
+            self.stopping = True
+            self.task.cancel(why)
 
 
 class Runner:
@@ -169,7 +176,6 @@ class Runner:
         intent = record.intent
         if intent is None:
             raise AssertionError("a task's run has an intent")
-        await look_up(mark_begun, run.claim, intent)
         try:
             record.caller = caller = await look_up(standing_of, work.caller)
         except Unauthenticated as ended:
@@ -181,6 +187,7 @@ class Runner:
             await record.refuse(gone)
             raise gone
         surface = await self.runtime.surfaces.as_begun(surface.seen_by(caller), work.tool, work.version)
+        await look_up(mark_begun, run.claim, intent)
         await call_tool(
             caller=caller,
             surface=surface,
@@ -223,7 +230,7 @@ class Runner:
             each.heard = now
             if task_id not in held:
                 each.leave()
-            elif held[task_id]:
+            elif held[task_id] and not each.stopping:
                 each.stop(MarinaError(await self._why(each.claim), code="cancelled"))
 
     async def _why(self, claim: Claim) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime
 
-from core.errors import MarinaError
+from core.errors import MarinaError, Unavailable
 from core.loop import run_async
 from servers.services.runtime import get_runtime
 from servers.services.tasks.ending import end_overdue, settle
@@ -24,6 +24,11 @@ async def settle_all(abandoned: Iterable[Claim]) -> None:
             await settle(claim)
         except TurnLost:
             _log.info("a task was taken over by somebody else", extra={"task_id": str(claim.task_id)})
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - written down; the others go on
+            # One that cannot be settled is no other's fault.
+            _log.exception("a task of a lost worker was not settled", extra={"task_id": str(claim.task_id)})
 
 
 def sweep_tasks_of(tenant_id: int, now: datetime) -> int:

@@ -49,7 +49,7 @@ REF = {"type": "ref/prompt", "name": "test_prompt_with_arguments"}
 ROUNDS = (p("requestState", "string", optional=True), p("inputResponses", "object", optional=True))
 LIST: tuple[dict[str, Any], tuple[Parameter, ...]] = ({}, (p("cursor", "string", optional=True),))
 URI = ({"uri": "test://watched-resource"}, (p("uri", "string"),))
-DECLARED = {f"{META}clientCapabilities": {"extensions": {f"{META}tasks": {}}}}
+DECLARED: dict[str, Any] = {f"{META}clientCapabilities": {"extensions": {f"{META}tasks": {}}}}
 TASK: tuple[dict[str, Any], tuple[Parameter, ...]] = (
     {"taskId": "none", "_meta": DECLARED},
     (p("taskId", "string"),),

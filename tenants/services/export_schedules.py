@@ -206,6 +206,7 @@ def _begin(row: ExportSchedule, caller: Caller) -> AuditExport:
         head_hash=head.hash,
         first_seq=row.covered_seq + 1,
         last_seq=head.seq,
+        by_numbers=True,
         delivery=AuditExport.Delivery.WAITING,
         deliver_at=timezone.now(),
     )

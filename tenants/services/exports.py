@@ -91,25 +91,30 @@ def start_export(
 
 
 def repeat_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
-    """Start a new export of the same range, filters and format. Raises ``NotFound``.
+    """Start a new export of the same range, filters and format. Raises ``NotFound`` and as ``start_export`` does.
 
-    Of one that a schedule made it is of the same records, and for the same bucket.
+    Of one that a schedule made it is of the same records, and for the same bucket: that takes the right to keep
+    secrets, too. Where the schedule was deleted, there is no bucket.
     """
     export = get_export(export_id, caller=caller)
-    if export.schedule_id is None:
+    if not export.by_numbers:
         return start_export(export.format, export.from_at, export.to_at, export.filters, caller=caller)
+    to_bucket = export.schedule_id is not None
+    if to_bucket:
+        caller.require(Action.SECRETS_CHANGE)
     with tenant_scope(caller.tenant_id):
         again = AuditExport.objects.create(
             format=export.format,
             filters=export.filters,
-            requested_by=export.requested_by,
+            requested_by=caller.actor[:200],
             schedule_id=export.schedule_id,
             head_seq=export.head_seq,
             head_hash=export.head_hash,
             first_seq=export.first_seq,
             last_seq=export.last_seq,
-            delivery=AuditExport.Delivery.WAITING,
-            deliver_at=timezone.now(),
+            by_numbers=True,
+            delivery=AuditExport.Delivery.WAITING if to_bucket else "",
+            deliver_at=timezone.now() if to_bucket else None,
         )
         record_change("export.created", caller=caller, after={**shown(again), "again": str(export.id)})
     return again
@@ -118,11 +123,14 @@ def repeat_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
 def cancel_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
     """End an export that is not finished. Its worker notices within a second; its files are deleted.
 
+    One that is for a schedule's bucket then does not come there, so that takes the right to keep secrets, too.
     Raises ``NotFound``, and ``Conflict`` where it has ended already.
     """
     caller.require(Action.AUDIT_READ)
     with tenant_scope(caller.tenant_id):
         export = _access_export(export_id)
+        if export.schedule_id is not None:
+            caller.require(Action.SECRETS_CHANGE)
         ended = AuditExport.objects.filter(id=export.id, status__in=UNFINISHED).update(
             status=AuditExport.Status.CANCELLED,
             finished_at=timezone.now(),

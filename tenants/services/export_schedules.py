@@ -28,7 +28,7 @@ from tenants.models import AuditExport, AuditHead, ExportSchedule, Tenant
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
 from tenants.services.export_times import next_due
-from tenants.services.exports import FORMATS, shown
+from tenants.services.exports import BY_SCHEDULE, FORMATS, shown
 from tenants.services.inputs import clean_text, name_taken, one_of, refuse, whole_number
 from tenants.services.recording import record_change
 
@@ -211,7 +211,7 @@ def _begin(row: ExportSchedule, caller: Caller) -> AuditExport:
     export = AuditExport.objects.create(
         format=row.format,
         filters=row.filters,
-        requested_by=f"schedule {row.name}",
+        requested_by=f"{BY_SCHEDULE}{row.name}",
         schedule=row,
         head_seq=head.seq,
         head_hash=head.hash,

@@ -35,6 +35,12 @@ from tenants.services.recording import record_change
 
 FORMATS: Final = ("jsonl", "csv", "parquet")
 LISTED_EXPORTS: Final = 100
+MAX_UNFINISHED: Final = 5
+"""Exports of a team that somebody asked for, and that are not finished. Those that schedules begin come on top."""
+
+BY_SCHEDULE: Final = "schedule "
+"""Who asked for what a schedule began, with its name behind. No actor is called so."""
+
 DEFAULT_LINK_MINUTES: Final = 60
 MAX_LINK_MINUTES: Final = 7 * 24 * 60
 
@@ -72,13 +78,15 @@ def start_export(
 ) -> AuditExport:
     """Accept an export: its row, ``queued``. The surface then calls ``tenants.tasks.enqueue_export``.
 
-    ``filters`` are those of ``search_records`` by name. Raises ``InvalidInput``.
+    ``filters`` are those of ``search_records`` by name. Raises ``InvalidInput``, and ``Conflict`` while too many are
+    unfinished.
     """
     caller.require(Action.AUDIT_READ)
     wanted_format = one_of(format, "format", FORMATS)
     period = clean_period(from_at, to_at)
     wanted = clean_filters(filters or {})
     with tenant_scope(caller.tenant_id):
+        _require_room(caller)
         export = AuditExport.objects.create(
             format=wanted_format,
             from_at=period.start,
@@ -103,6 +111,7 @@ def repeat_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
     if to_bucket:
         caller.require(Action.SECRETS_CHANGE)
     with tenant_scope(caller.tenant_id):
+        _require_room(caller)
         again = AuditExport.objects.create(
             format=export.format,
             filters=export.filters,
@@ -273,6 +282,17 @@ def shown(export: AuditExport) -> dict[str, object]:
         "to": export.to_at and export.to_at.isoformat(),
         "filters": export.filters,
     }
+
+
+def _require_room(caller: Caller) -> None:
+    # One after the other, or two requests at the same time would both find room.
+    Tenant.objects.select_for_update(no_key=True).get(pk=caller.tenant_id)
+    asked_for = AuditExport.objects.exclude(requested_by__startswith=BY_SCHEDULE)
+    if asked_for.filter(status__in=UNFINISHED).count() >= MAX_UNFINISHED:
+        raise Conflict(
+            f"{MAX_UNFINISHED} exports of this team are not finished yet. Wait until one is, or cancel one.",
+            code="too_many_exports",
+        )
 
 
 def _stem(export: AuditExport, tenant_slug: str) -> str:

@@ -26,10 +26,10 @@ from tenants.services.exports import (
     Link,
     cancel_export,
     describe_export,
+    download_export,
     get_export,
     list_exports,
     make_link,
-    open_export,
     open_manifest,
     repeat_export,
     start_export,
@@ -146,8 +146,8 @@ def export_link(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpRe
 @tenant_page(Action.AUDIT_READ)
 def export_download(request: HttpRequest, caller: Caller, export_id: UUID) -> StreamingHttpResponse:
     """The file, in pieces: an export can be larger than memory."""
-    row = get_export(export_id, caller=caller)
-    return file_response(row, caller.tenant_slug, open_export(export_id, caller=caller))
+    opened = download_export(export_id, caller=caller)
+    return file_response(opened.export, caller.tenant_slug, opened.path)
 
 
 @require_safe

@@ -112,8 +112,8 @@ class ExportDownloadView(TenantView):
     )
     def get(self, request: Request, tenant: str, export: str) -> StreamingHttpResponse:
         """Download a finished export. `Repr-Digest` (RFC 9530) carries its SHA-256."""
-        row = exports.get_export(uuid_of(export), caller=self.caller)
-        return file_response(row, tenant, exports.open_export(row.id, caller=self.caller))
+        opened = exports.download_export(uuid_of(export), caller=self.caller)
+        return file_response(opened.export, tenant, opened.path)
 
 
 class ExportManifestView(TenantView):

@@ -79,11 +79,11 @@ def deliver_export(tenant_id: int, export_id: UUID) -> bool:
     marina = Caller(tenant_id, slug, actor="marina")
     schedule = export.schedule
     if schedule is None:
-        _give_up(export, marina, _DELETED)
+        give_up(export, marina, _DELETED)
         return False
     if export.delivery_tries > MAX_TRIES:
         # Those who tried ended without a word: they were killed.
-        _give_up(export, marina, export.delivery_error or f"{MAX_TRIES} tries ended without a result.")
+        give_up(export, marina, export.delivery_error or f"{MAX_TRIES} tries ended without a result.")
         return False
     if export.status != _Status.DONE:
         _make_again(export, marina)
@@ -94,10 +94,10 @@ def deliver_export(tenant_id: int, export_id: UUID) -> bool:
         _put_off(export, marina, str(refusal))
         return False
     except _Unwanted:
-        _give_up(export, marina, _DELETED)
+        give_up(export, marina, _DELETED)
         return False
     except FileNotFoundError:
-        _give_up(export, marina, "The file was removed from the server. Run the export again.")
+        give_up(export, marina, "The file was removed from the server. Run the export again.")
         return False
     except (OSError, SealError) as fault:
         _log.error("export not delivered", extra={"export_id": str(export_id), "kind": type(fault).__name__})
@@ -235,7 +235,7 @@ def _waiting(export: AuditExport) -> QuerySet[AuditExport]:
 
 def _put_off(export: AuditExport, marina: Caller, why: str) -> None:
     if export.delivery_tries >= MAX_TRIES:
-        _give_up(export, marina, why)
+        give_up(export, marina, why)
         return
     pause = min(FIRST_PAUSE * 2 ** (export.delivery_tries - 1), LONGEST_PAUSE)
     with tenant_scope(export.tenant_id):
@@ -244,7 +244,7 @@ def _put_off(export: AuditExport, marina: Caller, why: str) -> None:
 
 def _make_again(export: AuditExport, marina: Caller) -> None:
     if export.delivery_tries >= MAX_TRIES:
-        _give_up(export, marina, export.error or "The file could not be made.")
+        give_up(export, marina, export.error or "The file could not be made.")
         return
     pause = min(FIRST_PAUSE * 2 ** (export.delivery_tries - 1), LONGEST_PAUSE)
     with tenant_scope(export.tenant_id):
@@ -253,7 +253,8 @@ def _make_again(export: AuditExport, marina: Caller) -> None:
         )
 
 
-def _give_up(export: AuditExport, marina: Caller, why: str) -> None:
+def give_up(export: AuditExport, marina: Caller, why: str) -> None:
+    """End a delivery that waits, and record it."""
     with tenant_scope(export.tenant_id):
         given_up = _waiting(export).update(
             delivery=_Delivery.FAILED, delivery_error=why[:300], deliver_at=None

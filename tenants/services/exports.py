@@ -178,13 +178,18 @@ def get_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
 
 
 def open_export(export_id: UUID | str, *, caller: Caller) -> Path:
-    """The finished file of an export, whose download is recorded.
+    """Where the file is that ``download_export`` opens."""
+    return download_export(export_id, caller=caller).path
+
+
+def download_export(export_id: UUID | str, *, caller: Caller) -> Opened:
+    """The finished file of an export, whose download is recorded, and the row that it is the file of.
 
     Raises ``NotFound``, also when the file was removed since, ``Gone`` once it expired, and ``Conflict`` while it is
     not finished.
     """
     caller.require(Action.AUDIT_READ)
-    return _open(export_id, caller, {}).path
+    return _open(export_id, caller, {})
 
 
 def open_manifest(export_id: UUID | str, *, caller: Caller) -> Path:

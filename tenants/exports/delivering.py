@@ -24,6 +24,7 @@ from core.objectstorage import StorageRefused, Target, put_file, url_of
 from core.outbound import AddressRule
 from core.outbound_http import OutboundClient, OutboundRefused, judged_addresses, read_target
 from core.sealing import sealer
+from core.threads import run_sync
 from tenants.access import Caller
 from tenants.exportfiles import home, manifest_of
 from tenants.exports.formats import FORMATS
@@ -184,7 +185,7 @@ async def _put_each(
     client: OutboundClient, target: Target, files: list[tuple[str, Path, str]], hold: _Hold
 ) -> None:
     for key, path, media_type in files:
-        await asyncio.to_thread(hold.renew)
+        await run_sync(hold.renew)
         await put_file(client, target, key, path, media_type, hold.renew)
 
 
@@ -209,7 +210,7 @@ class _Hold:
         """Say that it goes on, again and again: one request may take long. Ends with ``_Unwanted`` alone."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            await asyncio.to_thread(self.renew)
+            await run_sync(self.renew)
 
     def renew(self) -> None:
         """Say that it goes on, where that was not said just now. Raises ``_Unwanted``."""

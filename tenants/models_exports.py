@@ -24,6 +24,7 @@ class AuditExport(TenantOwned):
 
     What is exported is fixed when it is claimed first: ``head_seq`` and ``head_hash`` are the end of the log then,
     ``first_seq`` and ``last_seq`` the records to look at, of which there are none where the first is the greater.
+    Of what a schedule began that is so from its beginning, which ``by_numbers`` says, also of the same run again.
     While it runs, ``looked_at``, ``records`` and ``size`` say how far it is.
 
     What a ``schedule`` made is put into a bucket: ``delivery`` says whether it is there, under ``delivery_key``, and
@@ -59,6 +60,7 @@ class AuditExport(TenantOwned):
     head_hash = models.BinaryField(null=True)
     first_seq = models.BigIntegerField(null=True)
     last_seq = models.BigIntegerField(null=True)
+    by_numbers = models.BooleanField(default=False, db_default=False)
     looked_at = models.BigIntegerField(default=0, db_default=0)
     records = models.BigIntegerField(null=True)
     size = models.BigIntegerField(null=True)

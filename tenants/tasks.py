@@ -28,6 +28,7 @@ from tenants.sweeping import sweep_people, sweep_tenant
 # Older than that, a run is pointless: the next is due.
 _EXPIRES_SECONDS = 540
 _PUMP_EXPIRES_SECONDS = 5
+_EXPORTS_EXPIRES_SECONDS = 15
 
 # Celery finds tasks in modules of this name alone.
 __all__ = ["checkpoint_tasks", "enqueue_export", "run_export", "sweep_expired", "sweep_exports"]
@@ -66,15 +67,14 @@ def deliver_export(tenant_id: int, export_id: str) -> None:
         _log.info("export not delivered here", extra={"tenant_id": tenant_id, "export_id": export_id})
 
 
-@shared_task(name="tenants.tasks.sweep_exports")  # type: ignore[untyped-decorator]
+@shared_task(name="tenants.tasks.sweep_exports", expires=_EXPORTS_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
 def sweep_exports() -> None:
     """Begin what is due by a schedule, and hint again at every tenant's exports that nobody works on."""
     for tenant_id in Tenant.objects.order_by("id").values_list("id", flat=True):
-        begun = [export.id for export in begin_due_runs(tenant_id)]
-        for export_id in [*begun, *find_unclaimed(tenant_id)]:
-            _hint(run_export, tenant_id, export_id)
-        for export_id in delivering.find_undelivered(tenant_id):
-            _hint(deliver_export, tenant_id, export_id)
+        try:
+            _sweep_exports_of(tenant_id)
+        except Exception as fault:  # noqa: BLE001 - it is that team's: the others' exports go on
+            _log.error("exports not swept", extra={"tenant_id": tenant_id, "kind": type(fault).__name__})
 
 
 @shared_task(name="tenants.tasks.pump_streams", expires=_PUMP_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
@@ -102,6 +102,14 @@ def sweep_expired() -> None:
         except OSError as fault:
             _log.error("files of exports not deleted", extra={"tenant_id": tenant_id, "errno": fault.errno})
     sweep_people()
+
+
+def _sweep_exports_of(tenant_id: int) -> None:
+    begun = [export.id for export in begin_due_runs(tenant_id)]
+    for export_id in [*begun, *find_unclaimed(tenant_id)]:
+        _hint(run_export, tenant_id, export_id)
+    for export_id in delivering.find_undelivered(tenant_id):
+        _hint(deliver_export, tenant_id, export_id)
 
 
 def _hint(task: Any, tenant_id: int, export_id: UUID) -> None:

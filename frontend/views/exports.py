@@ -26,10 +26,10 @@ from tenants.services.exports import (
     Link,
     cancel_export,
     describe_export,
+    download_export,
     get_export,
     list_exports,
     make_link,
-    open_export,
     open_manifest,
     repeat_export,
     start_export,
@@ -49,7 +49,7 @@ _SECTION: Final = "exports"
 @tenant_page(Action.AUDIT_READ)
 def exports(request: HttpRequest, caller: Caller) -> HttpResponse:
     """The list, and the form that starts an export of what the filters match."""
-    error = None
+    error: InvalidInput | Conflict | None = None
     if request.method == "POST":
         try:
             with labelled_faults():
@@ -58,7 +58,7 @@ def exports(request: HttpRequest, caller: Caller) -> HttpResponse:
                 chosen = {name: value for name, value in query.items() if value}
                 wanted = request.POST.get("format", FORMATS[0][0])
                 export = start_export(wanted, from_at, to_at, chosen, caller=caller)
-        except InvalidInput as refusal:
+        except (InvalidInput, Conflict) as refusal:
             error = refusal
         else:
             enqueue_export(export)
@@ -119,7 +119,11 @@ def export_cancel(request: HttpRequest, caller: Caller, export_id: UUID) -> Http
 @tenant_page(Action.AUDIT_READ)
 def export_again(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpResponse:
     """Start a new export of the same."""
-    row = repeat_export(export_id, caller=caller)
+    try:
+        row = repeat_export(export_id, caller=caller)
+    except Conflict as refusal:
+        messages.error(request, refusal.message)
+        return redirect("frontend:export", caller.tenant_slug, export_id)
     enqueue_export(row)
     messages.success(request, "A new export of the same range, filters and format is started.")
     return redirect("frontend:export", caller.tenant_slug, row.id)
@@ -142,8 +146,8 @@ def export_link(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpRe
 @tenant_page(Action.AUDIT_READ)
 def export_download(request: HttpRequest, caller: Caller, export_id: UUID) -> StreamingHttpResponse:
     """The file, in pieces: an export can be larger than memory."""
-    row = get_export(export_id, caller=caller)
-    return file_response(row, caller.tenant_slug, open_export(export_id, caller=caller))
+    opened = download_export(export_id, caller=caller)
+    return file_response(opened.export, caller.tenant_slug, opened.path)
 
 
 @require_safe

@@ -43,11 +43,14 @@ class ExportsView(TenantView):
     @extend_schema(
         operation_id="start_audit_export",
         request=ExportInput,
-        responses={202: ExportSerializer, **problems(400)},
+        responses={202: ExportSerializer, **problems(400, 409)},
         tags=_TAGS,
     )
     def post(self, request: Request, tenant: str) -> Response:
-        """Start an export. A worker writes the file; ask for the export until it is done, failed or cancelled."""
+        """Start an export. A worker writes the file; ask for the export until it is done, failed or cancelled.
+
+        At most five of a team are unfinished at a time.
+        """
         given = self.read_input(ExportInput)
         export = exports.start_export(
             format=given["format"],
@@ -91,7 +94,7 @@ class ExportAgainView(TenantView):
     @extend_schema(
         operation_id="repeat_audit_export",
         request=None,
-        responses={202: ExportSerializer, **problems()},
+        responses={202: ExportSerializer, **problems(409)},
         tags=_TAGS,
     )
     def post(self, request: Request, tenant: str, export: str) -> Response:
@@ -109,8 +112,8 @@ class ExportDownloadView(TenantView):
     )
     def get(self, request: Request, tenant: str, export: str) -> StreamingHttpResponse:
         """Download a finished export. `Repr-Digest` (RFC 9530) carries its SHA-256."""
-        row = exports.get_export(uuid_of(export), caller=self.caller)
-        return file_response(row, tenant, exports.open_export(row.id, caller=self.caller))
+        opened = exports.download_export(uuid_of(export), caller=self.caller)
+        return file_response(opened.export, tenant, opened.path)
 
 
 class ExportManifestView(TenantView):

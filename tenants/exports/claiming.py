@@ -55,6 +55,14 @@ class Claim:
     head: Head
     asked_at: datetime
 
+    @property
+    def whole(self) -> bool:
+        """Whether every record from ``first`` to ``last`` is wanted: nothing is filtered.
+
+        Its period then only said where the range begins and ends: times do not grow with the numbers everywhere.
+        """
+        return self.filters == Filters()
+
 
 class Pulse:
     """Keeps the lease, and the row's progress, while a worker is at it."""
@@ -160,7 +168,7 @@ def _fix(claim: Claim) -> Claim | None:
 
 def _bounds(claim: Claim, newest: int) -> tuple[int, int]:
     """The first and the last record to look at. Of the whole log these are its ends, whatever is there."""
-    if claim.filters == Filters() and claim.period == Period():
+    if claim.whole and claim.period == Period():
         return 1, newest
     # Without the text, which no index helps to find.
     indexed = replace(claim.filters, text="")

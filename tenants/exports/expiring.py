@@ -9,21 +9,33 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
+from tenants.access import Caller
 from tenants.exportfiles import folder_of, remove_files
-from tenants.models import AuditExport
+from tenants.exports.delivering import give_up
+from tenants.models import AuditExport, Tenant
 from tenants.scoping import tenant_scope
 
 _Status = AuditExport.Status
+_WAITING: Final = AuditExport.Delivery.WAITING
+_TOO_LATE: Final = "The file was deleted after its time, before it was in the bucket. Run the export again."
 _FILELESS: Final = (_Status.CANCELLED, _Status.FAILED, _Status.EXPIRED)
 
 
 def expire_files(tenant_id: int) -> int:
-    """End the exports of a team whose files were kept for their time. How many that were. Raises ``OSError``."""
+    """End the exports of a team whose files were kept for their time. How many that were. Raises ``OSError``.
+
+    What was still on its way to a bucket does not come there any more, which is recorded.
+    """
     oldest = timezone.now() - timedelta(days=settings.ENV.exports_days)
     with tenant_scope(tenant_id):
         ended = AuditExport.objects.filter(status=_Status.DONE, finished_at__lt=oldest).update(
             status=_Status.EXPIRED, path=""
         )
+        too_late = list(AuditExport.objects.filter(status=_Status.EXPIRED, delivery=_WAITING))
+    if too_late:
+        slug = Tenant.objects.values_list("slug", flat=True).get(pk=tenant_id)
+        for export in too_late:
+            give_up(export, Caller(tenant_id, slug, actor="marina"), _TOO_LATE)
     _remove_unwanted(tenant_id)
     return ended
 

@@ -16,7 +16,6 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError
 
 from tenants.audit.chain import EMPTY, Head
-from tenants.audit.query import Filters
 from tenants.exportfiles import folder_of, home, manifest_of, remove_files, sync_folder
 from tenants.exports.claiming import Claim, LeaseLost, Pulse, claim_export, finish, note_part
 from tenants.exports.converting import ConversionFailed, convert
@@ -144,7 +143,7 @@ def _count(tally: Tally, rows: list[Row], claim: Claim) -> Tally:
     first, last = rows[0], rows[-1]
     expected = tally.last + 1 if tally.records else claim.first
     whole = first.seq == expected and last.seq - first.seq + 1 == len(rows)
-    if not whole and _leaves_nothing_out(claim):
+    if not whole and claim.whole:
         for row in rows:
             if row.seq != expected:
                 tally = _with_gap(tally, expected, row.seq - 1)
@@ -162,7 +161,7 @@ def _count(tally: Tally, rows: list[Row], claim: Claim) -> Tally:
 def _end(tally: Tally, claim: Claim) -> Tally:
     """The tally at the end, where records may be missing too."""
     reached = tally.last if tally.records else claim.first - 1
-    if reached < claim.last and _leaves_nothing_out(claim):
+    if reached < claim.last and claim.whole:
         return _with_gap(tally, reached + 1, claim.last)
     return tally
 
@@ -173,10 +172,6 @@ def _with_gap(tally: Tally, first: int, last: int) -> Tally:
     if len(tally.gaps) >= MAX_GAPS:
         return replace(tally, more_gaps=tally.more_gaps + 1)
     return replace(tally, gaps=(*tally.gaps, (first, last)))
-
-
-def _leaves_nothing_out(claim: Claim) -> bool:
-    return claim.filters == Filters()
 
 
 def _give_up(claim: Claim, error: OSError | ConversionFailed) -> bool:

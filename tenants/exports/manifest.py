@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import orjson
 
-from tenants.audit.query import Filters
 from tenants.exportfiles import manifest_of, private, sync_folder
 from tenants.exports.claiming import Claim
 from tenants.exports.formats import moment
@@ -38,7 +37,6 @@ def write_manifest(claim: Claim, path: Path, size: int, sha256: str, tally: Tall
 def describe(claim: Claim, size: int, sha256: str, tally: Tally) -> dict[str, Any]:
     """What a manifest says."""
     period, filters = claim.period, claim.filters
-    whole = filters == Filters()
     said: dict[str, Any] = {
         "manifest": VERSION,
         "export": str(claim.export_id),
@@ -59,7 +57,7 @@ def describe(claim: Claim, size: int, sha256: str, tally: Tally) -> dict[str, An
         "head": {"seq": claim.head.seq, "hash": claim.head.hash.hex()},
         **proofs_of(claim.tenant_id, tally.first, tally.last),
     }
-    if whole:
+    if claim.whole:
         said["gaps"] = [list(gap) for gap in tally.gaps]
         if tally.more_gaps:
             said["more_gaps"] = tally.more_gaps

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from tenants.audit.chain import GENESIS, Head
-from tenants.audit.query import matching_records
+from tenants.audit.query import Period, matching_records
 from tenants.exports.claiming import Claim
 from tenants.models import AuditRecord
 
@@ -33,7 +33,7 @@ def read_rows(claim: Claim, window: range, before: Head) -> Iterator[list[Row]]:
     changed, and an outcome that came after the end of the export does not count.
     """
     rows = (
-        matching_records(claim.filters, claim.period, as_of=claim.head.seq)
+        matching_records(claim.filters, Period() if claim.whole else claim.period, as_of=claim.head.seq)
         .filter(seq__gte=window.start, seq__lt=window.stop)
         .order_by("seq")
         .values_list("seq", "at", "hash", "body")

@@ -131,9 +131,11 @@ class Spool:
     def _copy(self, source: Path, marks: list[Mark], beat: Callable[[], None]) -> list[Mark]:
         """Copy parts for as long as they are what their marks say. What is not is cut off again."""
         good: list[Mark] = []
-        if not source.is_file():
-            return good
-        with source.open("rb") as given:
+        try:
+            given = source.open("rb")
+        except FileNotFoundError:
+            return good  # there is nothing to take over, or its writer has just deleted it
+        with given:
             for mark in marks:
                 digest = self._digest.copy()
                 wanted = mark.size - self.size

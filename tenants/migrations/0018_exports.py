@@ -2,6 +2,13 @@
 
 from django.db import migrations, models
 
+# The former table knows neither status. Its rows are seen whole by their owner only while they are not kept from it.
+KNOWN_BEFORE = """
+ALTER TABLE "tenants_auditexport" NO FORCE ROW LEVEL SECURITY;
+UPDATE "tenants_auditexport" SET status = 'failed' WHERE status IN ('cancelled', 'expired');
+ALTER TABLE "tenants_auditexport" FORCE ROW LEVEL SECURITY
+"""
+
 STATUSES = ["queued", "running", "done", "failed", "cancelled", "expired"]
 
 
@@ -29,4 +36,5 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status__in", STATUSES)), name="tenants_auditexport_status_valid"
             ),
         ),
+        migrations.RunSQL(migrations.RunSQL.noop, KNOWN_BEFORE),
     ]

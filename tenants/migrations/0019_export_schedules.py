@@ -107,6 +107,9 @@ class Migration(migrations.Migration):
             "delivery_key",
             models.CharField(blank=True, db_default="", default="", max_length=800),
         ),
+        migrations.AddField(
+            "auditexport", "by_numbers", models.BooleanField(db_default=False, default=False)
+        ),
         row_security("tenants_exportschedule"),
         grant("SELECT, INSERT, UPDATE, DELETE", "tenants_exportschedule", "marina_app"),
         nameable("tenants_exportschedule"),

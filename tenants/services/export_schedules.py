@@ -14,9 +14,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.conf import settings
 from django.utils import timezone
 
 from core.errors import Conflict, NotFound
+from core.loop import run_async
+from core.outbound import AddressRule
+from core.outbound_http import OutboundRefused, judged_addresses, read_target
 from core.sealing import sealer
 from tenants.access import Caller
 from tenants.audit.query import clean_filters
@@ -24,7 +28,7 @@ from tenants.models import AuditExport, AuditHead, ExportSchedule, Tenant
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
 from tenants.services.export_times import next_due
-from tenants.services.exports import FORMATS, shown
+from tenants.services.exports import BY_SCHEDULE, FORMATS, shown
 from tenants.services.inputs import clean_text, name_taken, one_of, refuse, whole_number
 from tenants.services.recording import record_change
 
@@ -33,6 +37,11 @@ MAX_SECRET: Final = 256
 LISTED_RUNS: Final = 50
 DEFAULT_REGION: Final = "us-east-1"
 
+CLEAR_TEXT: Final = (
+    "in the clear Marina sends only into networks that the operator allows "
+    "(MARINA_OUTBOUND_ALLOW). Use https."
+)
+_LOOK_UP_SECONDS: Final = 5.0
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,64}")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
@@ -99,6 +108,7 @@ def list_runs(schedule_id: UUID, *, caller: Caller) -> list[AuditExport]:
 def create_schedule(given: Mapping[str, Any], *, caller: Caller) -> ExportSchedule:
     """Set a schedule up. Its first run is of the whole log so far. Raises ``InvalidInput`` and ``Conflict``."""
     _require(caller)
+    _require_no_clear_text(given)
     with tenant_scope(caller.tenant_id):
         Tenant.objects.select_for_update().get(pk=caller.tenant_id)
         if ExportSchedule.objects.count() >= MAX_SCHEDULES:
@@ -119,6 +129,7 @@ def change_schedule(schedule_id: UUID, given: Mapping[str, Any], *, caller: Call
     ``Conflict``.
     """
     _require(caller)
+    _require_no_clear_text(given)
     with tenant_scope(caller.tenant_id):
         row = _row(schedule_id, lock=True)
         before = shown_schedule(row)
@@ -200,12 +211,13 @@ def _begin(row: ExportSchedule, caller: Caller) -> AuditExport:
     export = AuditExport.objects.create(
         format=row.format,
         filters=row.filters,
-        requested_by=f"schedule {row.name}",
+        requested_by=f"{BY_SCHEDULE}{row.name}",
         schedule=row,
         head_seq=head.seq,
         head_hash=head.hash,
         first_seq=row.covered_seq + 1,
         last_seq=head.seq,
+        by_numbers=True,
         delivery=AuditExport.Delivery.WAITING,
         deliver_at=timezone.now(),
     )
@@ -218,6 +230,25 @@ def _begin(row: ExportSchedule, caller: Caller) -> AuditExport:
 def _require(caller: Caller) -> None:
     caller.require(Action.AUDIT_READ)
     caller.require(Action.SECRETS_CHANGE)
+
+
+def _require_no_clear_text(given: Mapping[str, Any]) -> None:
+    """Raise ``InvalidInput`` for an http address outside the networks that the operator named.
+
+    A name that has no address yet passes: each delivery looks again.
+    """
+    endpoint = given.get("endpoint")
+    if not endpoint or not (text := _endpoint(endpoint, "")).startswith("http:"):
+        return
+    rule = AddressRule(settings.ENV.outbound_allow)
+    try:
+        _, host, port = read_target(f"{text}/")
+        run_async(judged_addresses(host, port, allow=rule.names), timeout=_LOOK_UP_SECONDS)
+    except OutboundRefused as refused:
+        if refused.reason == "denied":
+            refuse("endpoint", f"is an http address: {CLEAR_TEXT}")
+    except TimeoutError:
+        return
 
 
 def _row(schedule_id: UUID, *, lock: bool = False) -> ExportSchedule:

@@ -35,6 +35,12 @@ from tenants.services.recording import record_change
 
 FORMATS: Final = ("jsonl", "csv", "parquet")
 LISTED_EXPORTS: Final = 100
+MAX_UNFINISHED: Final = 5
+"""Exports of a team that somebody asked for, and that are not finished. Those that schedules begin come on top."""
+
+BY_SCHEDULE: Final = "schedule "
+"""Who asked for what a schedule began, with its name behind. No actor is called so."""
+
 DEFAULT_LINK_MINUTES: Final = 60
 MAX_LINK_MINUTES: Final = 7 * 24 * 60
 
@@ -72,13 +78,15 @@ def start_export(
 ) -> AuditExport:
     """Accept an export: its row, ``queued``. The surface then calls ``tenants.tasks.enqueue_export``.
 
-    ``filters`` are those of ``search_records`` by name. Raises ``InvalidInput``.
+    ``filters`` are those of ``search_records`` by name. Raises ``InvalidInput``, and ``Conflict`` while too many are
+    unfinished.
     """
     caller.require(Action.AUDIT_READ)
     wanted_format = one_of(format, "format", FORMATS)
     period = clean_period(from_at, to_at)
     wanted = clean_filters(filters or {})
     with tenant_scope(caller.tenant_id):
+        _require_room(caller)
         export = AuditExport.objects.create(
             format=wanted_format,
             from_at=period.start,
@@ -91,25 +99,31 @@ def start_export(
 
 
 def repeat_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
-    """Start a new export of the same range, filters and format. Raises ``NotFound``.
+    """Start a new export of the same range, filters and format. Raises ``NotFound`` and as ``start_export`` does.
 
-    Of one that a schedule made it is of the same records, and for the same bucket.
+    Of one that a schedule made it is of the same records, and for the same bucket: that takes the right to keep
+    secrets, too. Where the schedule was deleted, there is no bucket.
     """
     export = get_export(export_id, caller=caller)
-    if export.schedule_id is None:
+    if not export.by_numbers:
         return start_export(export.format, export.from_at, export.to_at, export.filters, caller=caller)
+    to_bucket = export.schedule_id is not None
+    if to_bucket:
+        caller.require(Action.SECRETS_CHANGE)
     with tenant_scope(caller.tenant_id):
+        _require_room(caller)
         again = AuditExport.objects.create(
             format=export.format,
             filters=export.filters,
-            requested_by=export.requested_by,
+            requested_by=caller.actor[:200],
             schedule_id=export.schedule_id,
             head_seq=export.head_seq,
             head_hash=export.head_hash,
             first_seq=export.first_seq,
             last_seq=export.last_seq,
-            delivery=AuditExport.Delivery.WAITING,
-            deliver_at=timezone.now(),
+            by_numbers=True,
+            delivery=AuditExport.Delivery.WAITING if to_bucket else "",
+            deliver_at=timezone.now() if to_bucket else None,
         )
         record_change("export.created", caller=caller, after={**shown(again), "again": str(export.id)})
     return again
@@ -118,11 +132,14 @@ def repeat_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
 def cancel_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
     """End an export that is not finished. Its worker notices within a second; its files are deleted.
 
+    One that is for a schedule's bucket then does not come there, so that takes the right to keep secrets, too.
     Raises ``NotFound``, and ``Conflict`` where it has ended already.
     """
     caller.require(Action.AUDIT_READ)
     with tenant_scope(caller.tenant_id):
         export = _access_export(export_id)
+        if export.schedule_id is not None:
+            caller.require(Action.SECRETS_CHANGE)
         ended = AuditExport.objects.filter(id=export.id, status__in=UNFINISHED).update(
             status=AuditExport.Status.CANCELLED,
             finished_at=timezone.now(),
@@ -161,13 +178,18 @@ def get_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
 
 
 def open_export(export_id: UUID | str, *, caller: Caller) -> Path:
-    """The finished file of an export, whose download is recorded.
+    """Where the file is that ``download_export`` opens."""
+    return download_export(export_id, caller=caller).path
+
+
+def download_export(export_id: UUID | str, *, caller: Caller) -> Opened:
+    """The finished file of an export, whose download is recorded, and the row that it is the file of.
 
     Raises ``NotFound``, also when the file was removed since, ``Gone`` once it expired, and ``Conflict`` while it is
     not finished.
     """
     caller.require(Action.AUDIT_READ)
-    return _open(export_id, caller, {}).path
+    return _open(export_id, caller, {})
 
 
 def open_manifest(export_id: UUID | str, *, caller: Caller) -> Path:
@@ -265,6 +287,17 @@ def shown(export: AuditExport) -> dict[str, object]:
         "to": export.to_at and export.to_at.isoformat(),
         "filters": export.filters,
     }
+
+
+def _require_room(caller: Caller) -> None:
+    # One after the other, or two requests at the same time would both find room.
+    Tenant.objects.select_for_update(no_key=True).get(pk=caller.tenant_id)
+    asked_for = AuditExport.objects.exclude(requested_by__startswith=BY_SCHEDULE)
+    if asked_for.filter(status__in=UNFINISHED).count() >= MAX_UNFINISHED:
+        raise Conflict(
+            f"{MAX_UNFINISHED} exports of this team are not finished yet. Wait until one is, or cancel one.",
+            code="too_many_exports",
+        )
 
 
 def _stem(export: AuditExport, tenant_slug: str) -> str:

@@ -86,8 +86,14 @@ def test_one_is_deleted_when_its_name_is_typed(client: Client, team: Team) -> No
 def test_an_auditor_sees_them_and_has_no_form(team: Team) -> None:
     given = {name: ENTERED[name] for name in ("name", "bucket", "access_key", "secret_key")}
     row = create_schedule(given, caller=team.owner)
-    run_schedule(row.id, caller=team.owner)
+    run = run_schedule(row.id, caller=team.owner)
     auditor = client_of(team, Role.AUDITOR)
+    for path in ("", f"{run.id}/"):
+        page = auditor.get(f"/app/{team.slug}/exports/{path}").content.decode()
+        assert f"records {run.first_seq}" in page
+        assert f"{run.id}/cancel" not in page
+    for act in ("cancel", "run-again"):
+        assert auditor.post(f"/app/{team.slug}/exports/{run.id}/{act}").status_code == 403
     page = auditor.get(f"/app/{team.slug}/exports/schedules/{row.id}/")
     assert page.status_code == 200
     assert 'name="secret_key"' not in page.content.decode()

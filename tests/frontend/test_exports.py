@@ -9,7 +9,7 @@ from django.test import Client
 from tenants.exports.claiming import claim_export
 from tenants.exports.making import make_export
 from tenants.models import AuditExport
-from tenants.services.exports import get_export, list_exports, start_export
+from tenants.services.exports import MAX_UNFINISHED, get_export, list_exports, start_export
 from tenants.services.log import search_records
 from tests.factories import Team
 
@@ -63,6 +63,16 @@ def test_an_export_is_cancelled_and_run_again_by_its_buttons(client: Client, tea
     assert get_export(again, caller=team.owner).format == "parquet"
     late = client.post(f"/app/{team.slug}/exports/{export.id}/cancel", follow=True)
     assert "has ended already" in late.content.decode()
+
+
+def test_one_too_many_is_refused_in_words(client: Client, team: Team) -> None:
+    started = [start_export(caller=team.owner) for _ in range(MAX_UNFINISHED)]
+    refused = client.post(f"/app/{team.slug}/exports/", {"format": "csv"})
+    assert refused.status_code == 400
+    assert "or cancel one" in refused.content.decode()
+    again = client.post(f"/app/{team.slug}/exports/{started[0].id}/run-again", follow=True)
+    assert "or cancel one" in again.content.decode()
+    assert len(list_exports(caller=team.owner)) == MAX_UNFINISHED
 
 
 def test_a_link_is_shown_once_and_works_without_a_session(client: Client, team: Team) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -21,7 +26,7 @@ from tenants.exportfiles import manifest_of
 from tenants.exports import delivering
 from tenants.exports.delivering import deliver_export, find_undelivered
 from tenants.exports.making import make_export
-from tenants.models import AuditExport
+from tenants.models import AuditExport, ExportSchedule
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.export_schedules import create_schedule, delete_schedule, deliver_again, run_schedule
@@ -49,6 +54,25 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def caller() -> Caller:
     place = make_place()
     return Caller(place.tenant_id, place.slug, actor="user:admin@example.com", role=Role.ADMIN)
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[str, Event]]:
+    """A storage that takes a connection, and says nothing; and what happens when it was connected to."""
+    connected, taken = Event(), []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            with suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+                    connected.set()
+
+        Thread(target=take, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", connected
+        server.shutdown(socket.SHUT_RDWR)
+    for connection in taken:
+        connection.close()
 
 
 def made_run(caller: Caller, endpoint: str, bucket: str, **given: Any) -> AuditExport:
@@ -187,8 +211,77 @@ def test_an_address_that_is_not_connected_to_is_told(
     _, bucket = new_bucket(storage)
     run = made_run(caller, storage, bucket)
     monkeypatch.setattr(settings, "ENV", replace(settings.ENV, outbound_allow=()))
+    assert run.schedule_id is not None
+    # The first is a public one: it is the scheme that is at fault.
+    for endpoint, words in (("http://8.8.8.8", "in the clear"), ("https://127.0.0.1", "does not connect to")):
+        with tenant_scope(caller.tenant_id):
+            ExportSchedule.objects.filter(id=run.schedule_id).update(endpoint=endpoint)
+        let_it_be_due(caller, run)
+        assert not deliver_export(caller.tenant_id, run.id)
+        assert words in get_export(run.id, caller=caller).delivery_error
+
+
+def test_a_storage_that_says_nothing_is_left_after_a_while(
+    caller: Caller, silent: tuple[str, Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "DELIVER_SECONDS", 0.5)
+    run = made_run(caller, silent[0], "audit-logs")
+    begun = monotonic()
     assert not deliver_export(caller.tenant_id, run.id)
-    assert "Marina does not connect to" in get_export(run.id, caller=caller).delivery_error
+    assert monotonic() - begun < 10, "one request alone may take a minute"
+    waiting = get_export(run.id, caller=caller)
+    assert (waiting.delivery, waiting.delivery_tries) == ("waiting", 1)
+    assert "had not taken the file" in waiting.delivery_error
+
+
+def test_who_is_at_it_holds_it_by_time_and_stops_when_the_schedule_is_deleted(
+    caller: Caller, silent: tuple[str, Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "RENEW_SECONDS", 0.1)
+    run = made_run(caller, silent[0], "audit-logs")
+    assert run.schedule_id is not None
+    with ThreadPoolExecutor(1) as worker:
+        delivering_it = worker.submit(deliver_export, caller.tenant_id, run.id)
+        assert silent[1].wait(10), "the request is under way"
+        let_it_be_due(caller, run)
+        for _ in range(100):
+            if find_undelivered(caller.tenant_id) == []:
+                break
+            sleep(0.05)
+        assert find_undelivered(caller.tenant_id) == []
+        delete_schedule(run.schedule_id, caller=caller)
+        assert delivering_it.result(10) is False
+    ended = get_export(run.id, caller=caller)
+    assert ended.delivery == "failed"
+    assert "was deleted" in ended.delivery_error
+
+
+def test_what_nobody_foresaw_is_a_try_and_its_words_are_told_to_nobody(
+    caller: Caller, storage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, bucket = new_bucket(storage)
+    run = made_run(caller, storage, bucket)
+
+    async def fail(*_: object) -> None:
+        raise ValueError("words of somebody else")
+
+    monkeypatch.setattr(delivering, "put_file", fail)
+    assert not deliver_export(caller.tenant_id, run.id)
+    waiting = get_export(run.id, caller=caller)
+    assert (waiting.delivery, waiting.delivery_tries) == ("waiting", 1)
+    assert "unforeseen" in waiting.delivery_error
+    assert [record.__dict__.get("kind") for record in caplog.records] == ["ValueError"]
+    assert "somebody else" not in caplog.text + waiting.delivery_error
+
+
+def test_one_that_ends_its_workers_again_and_again_is_given_up(caller: Caller, storage: str) -> None:
+    client, bucket = new_bucket(storage)
+    run = made_run(caller, storage, bucket)
+    with tenant_scope(caller.tenant_id):
+        AuditExport.objects.filter(id=run.id).update(delivery_tries=delivering.MAX_TRIES)
+    assert not deliver_export(caller.tenant_id, run.id)
+    assert get_export(run.id, caller=caller).delivery == "failed"
+    assert "Contents" not in client.list_objects_v2(Bucket=bucket)
 
 
 def test_one_whose_making_failed_is_made_again(caller: Caller, storage: str) -> None:

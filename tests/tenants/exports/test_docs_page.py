@@ -19,7 +19,7 @@ from tests.plugins.own_cluster import ROOT
 from tests.tenants.audit.places import make_place
 from tests.tenants.exports.filling import START, fill_log
 
-PROGRAM, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "exports.md").read_text(), re.DOTALL)
+PROGRAM, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "exports.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -26,6 +29,7 @@ from tenants.models import AuditExport
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.exports import (
+    MAX_UNFINISHED,
     cancel_export,
     describe_export,
     get_export,
@@ -268,6 +272,49 @@ def test_the_sweeper_hints_at_what_was_lost_in_every_tenant_and_at_nothing_else(
     tasks.sweep_exports()
     ours = [hint for hint in hints if hint[0] in {caller.tenant_id, other.tenant_id}]
     assert ours == [(tenant_id, str(export_id)) for tenant_id, export_id in lost]
+
+
+def test_what_fails_for_one_team_is_swept_for_the_others(
+    caller: Caller,
+    hints: list[tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    place = make_place()
+    later = replace(caller, tenant_id=place.tenant_id, tenant_slug=place.slug)
+    export = start_export(caller=later)
+    _age(later, export, created_at=timezone.now() - timedelta(seconds=10))
+
+    def break_for_one(tenant_id: int) -> list[AuditExport]:
+        if tenant_id == caller.tenant_id:
+            raise ValueError("words of somebody else")
+        return []
+
+    assert caller.tenant_id < later.tenant_id
+    monkeypatch.setattr(tasks, "begin_due_runs", break_for_one)
+    tasks.sweep_exports()
+    assert (later.tenant_id, str(export.id)) in hints
+    [told] = [record for record in caplog.records if record.getMessage() == "exports not swept"]
+    assert (told.__dict__["tenant_id"], told.__dict__["kind"]) == (caller.tenant_id, "ValueError")
+
+
+def test_sweeps_do_not_pile_up() -> None:
+    every = settings.CELERY_BEAT_SCHEDULE["sweep-exports"]["schedule"]
+    assert 0 < tasks.sweep_exports.expires <= every
+
+
+def test_a_team_has_only_so_many_unfinished_and_a_schedule_takes_no_room(caller: Caller) -> None:
+    run = start_export(caller=caller)
+    _age(caller, run, requested_by="schedule Archive")
+    started = [start_export(caller=caller) for _ in range(MAX_UNFINISHED)]
+    for act in (start_export, partial(repeat_export, started[0].id)):
+        with pytest.raises(Conflict, match="or cancel one") as refusal:
+            act(caller=caller)
+        assert refusal.value.code == "too_many_exports"
+    cancel_export(started[0].id, caller=caller)
+    start_export(caller=caller)
+    place = make_place()
+    start_export(caller=replace(caller, tenant_id=place.tenant_id, tenant_slug=place.slug))
 
 
 def test_a_queue_that_is_down_loses_no_export(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

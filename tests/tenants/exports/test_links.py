@@ -12,6 +12,7 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
+from frontend.views import exports as pages
 from tenants.exportfiles import files_of, folder_of
 from tenants.exports.expiring import expire_files
 from tenants.exports.making import make_export
@@ -28,6 +29,7 @@ from tenants.services.exports import (
 )
 from tenants.services.log import search_records
 from tests.factories import Team, make_team
+from tests.frontend.visitor import client_of
 from tests.rest import API, Rest
 
 
@@ -150,6 +152,38 @@ def test_how_long_files_are_kept_is_the_operators_to_say(team: Team, monkeypatch
     assert expire_files(team.tenant_id) == 0
     monkeypatch.setattr(settings, "ENV", replace(settings.ENV, exports_days=2))
     assert expire_files(team.tenant_id) == 1
+
+
+def test_what_was_on_its_way_to_a_bucket_for_too_long_is_given_up_and_recorded(team: Team) -> None:
+    export = done_export(team)
+    age(team, export, settings.ENV.exports_days + 1)
+    with tenant_scope(team.tenant_id):
+        AuditExport.objects.filter(id=export.id).update(delivery="waiting", deliver_at=timezone.now())
+    assert expire_files(team.tenant_id) == 1
+    over = get_export(export.id, caller=team.owner)
+    assert (over.status, over.delivery, over.deliver_at) == ("expired", "failed", None)
+    assert "Run the export again" in over.delivery_error
+    [record] = search_records(caller=team.owner, kind="export.undelivered").records
+    assert record.actor == "marina"
+    expire_files(team.tenant_id)
+    assert len(search_records(caller=team.owner, kind="export.undelivered").records) == 1
+
+
+def test_a_download_names_the_digest_of_the_file_that_is_sent(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = done_export(team)
+
+    def look_earlier(*_: object, **__: object) -> AuditExport:
+        return AuditExport(id=export.id, format="jsonl", sha256="00" * 32)
+
+    # The row as it was a moment ago, before the file was made anew.
+    monkeypatch.setattr(service, "get_export", look_earlier)
+    monkeypatch.setattr(pages, "get_export", look_earlier)
+    client = client_of(team)
+    rest = client.get(f"{API}/tenants/{team.slug}/audit/exports/{export.id}/download")
+    page = client.get(f"/app/{team.slug}/exports/{export.id}/download")
+    assert [answer["X-Content-SHA256"] for answer in (rest, page)] == [export.sha256] * 2
 
 
 def test_what_a_cancelled_export_left_behind_is_deleted(team: Team) -> None:

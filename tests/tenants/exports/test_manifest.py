@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,14 +14,16 @@ from django.conf import settings
 
 from core.errors import Conflict, NotFound
 from tenants.access import Caller
+from tenants.audit.append import append_entry
 from tenants.audit.chain import GENESIS
-from tenants.audit.records import to_datetime
+from tenants.audit.records import Entry, to_datetime
 from tenants.exports.making import make_export
 from tenants.models import AuditExport
 from tenants.roles import Role
+from tenants.scoping import tenant_scope
 from tenants.services.exports import get_export, open_export, open_manifest, start_export
 from tests.tenants.audit.places import make_place
-from tests.tenants.exports.filling import START, fill_log
+from tests.tenants.exports.filling import SECOND, START, fill_log
 from tests.tenants.exports.small import make_small
 
 BEGIN = to_datetime(START)
@@ -86,6 +89,22 @@ def test_of_a_range_it_names_the_record_before_it(caller: Caller) -> None:
     assert told["records"]["first_prev"] == first["prev"] != GENESIS.hex()
     assert told["gaps"] == []
     assert told["head"]["seq"] == 121
+
+
+def test_a_record_whose_time_lies_outside_between_two_inside_is_no_gap(caller: Caller) -> None:
+    place = make_place()
+    other = replace(caller, tenant_id=place.tenant_id, tenant_slug=place.slug)
+    with tenant_scope(other.tenant_id):
+        # Times are taken before numbers are: the second was as late as the end, and got its number earlier.
+        for seconds in (10, 31, 29, 40):
+            entry = Entry("tools/call", "ok", "key:a", tool="query", at=START + seconds * SECOND)
+            append_entry(entry, tenant_id=other.tenant_id)
+    export, told = made(other, "jsonl", BEGIN, BEGIN + timedelta(seconds=30))
+    lines = open_export(export.id, caller=other).read_bytes().splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [1, 2, 3]
+    assert (told["gaps"], told["range"]) == ([], {"first_seq": 1, "last_seq": 3})
+    _, filtered = made(other, "jsonl", BEGIN, BEGIN + timedelta(seconds=30), {"tool": "query"})
+    assert (filtered["records"]["count"], filtered["left_out"]) == (2, 1)
 
 
 def test_of_what_filters_chose_it_says_how_many_were_left_out_between(caller: Caller) -> None:

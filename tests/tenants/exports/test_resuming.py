@@ -272,3 +272,19 @@ def test_a_claim_that_is_not_held_beats_no_more(caller: Caller) -> None:
     with pytest.raises(LeaseLost):
         Pulse(claim).beat()
     assert not claiming.finish(claim, status=AuditExport.Status.DONE)
+
+
+def test_a_spool_that_its_writer_has_just_deleted_is_nothing_to_take_over(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_small(monkeypatch.setattr)
+    export = start(caller, "jsonl")
+    run_and_be_killed(caller, export, "part", 3)
+    [left] = [path for path in files_of(caller.tenant_id, export.id) if path.suffix == SPOOL]
+    left.unlink()
+    # Whoever looked before has still seen it.
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert make_export(caller.tenant_id, export.id)
+    monkeypatch.undo()
+    done = get_export(export.id, caller=caller)
+    assert (done.status, done.records) == ("done", RECORDS)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from core.outbound import parse_networks
 from core.sealing import sealer
 from tenants.access import Caller
 from tenants.audit.append import append_entry
@@ -32,7 +34,7 @@ from tenants.services.export_schedules import (
     run_schedule,
 )
 from tenants.services.export_times import describe_times, next_due
-from tenants.services.exports import open_export, open_manifest
+from tenants.services.exports import cancel_export, get_export, open_export, open_manifest, repeat_export
 from tenants.services.log import search_records
 from tests.tenants.audit.places import make_place
 
@@ -214,6 +216,20 @@ def test_a_secret_key_does_not_go_to_another_place_by_itself(caller: Caller) -> 
     assert sealer().open(bytes(moved.sealed), context=moved.seal_context) == b"another"
 
 
+def test_http_in_the_clear_goes_only_into_networks_that_the_operator_named(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = replace(settings.ENV, outbound_allow=parse_networks(["127.0.0.1"]))
+    monkeypatch.setattr(settings, "ENV", env)
+    row = create_schedule({**GIVEN, "endpoint": "http://127.0.0.1:9000"}, caller=caller)
+    with pytest.raises(InvalidInput, match="in the clear") as refusal:
+        create_schedule({**GIVEN, "name": "B", "endpoint": "http://8.8.8.8"}, caller=caller)
+    assert [error["path"] for error in refusal.value.errors] == ["endpoint"]
+    with pytest.raises(InvalidInput, match="in the clear"):
+        change_schedule(row.id, {"endpoint": "HTTP://8.8.8.8", "secret_key": "x"}, caller=caller)
+    change_schedule(row.id, {"endpoint": "https://8.8.8.8", "secret_key": "x"}, caller=caller)
+
+
 def test_names_are_taken_once_and_there_are_not_too_many(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +251,35 @@ def test_a_deleted_one_leaves_its_exports(caller: Caller) -> None:
     assert open_export(run.id, caller=caller).is_file()
     with tenant_scope(caller.tenant_id):
         assert AuditExport.objects.get(id=run.id).schedule_id is None
+
+
+def test_a_run_again_is_of_the_same_records_also_when_its_schedule_is_gone(caller: Caller) -> None:
+    row = create_schedule(GIVEN, caller=caller)
+    run_schedule(row.id, caller=caller)
+    run = run_schedule(row.id, caller=caller)
+    delete_schedule(row.id, caller=caller)
+    auditor = replace(caller, actor="user:auditor@example.com", role=Role.AUDITOR)
+    again = repeat_export(repeat_export(run.id, caller=auditor).id, caller=auditor)
+    assert (again.first_seq, again.last_seq) == (run.first_seq, run.last_seq)
+    first, last = run.first_seq, run.last_seq
+    assert first is not None
+    assert last is not None
+    assert 1 < first <= last
+    assert (again.schedule_id, again.delivery, again.requested_by) == (None, "", auditor.actor)
+    assert make_export(caller.tenant_id, again.id)
+    lines = open_export(again.id, caller=auditor).read_bytes().splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(first, last + 1))
+
+
+def test_what_is_for_the_bucket_is_cancelled_and_run_again_by_those_who_set_it_up(caller: Caller) -> None:
+    run = run_schedule(create_schedule(GIVEN, caller=caller).id, caller=caller)
+    auditor = replace(caller, actor="user:auditor@example.com", role=Role.AUDITOR)
+    for act in (cancel_export, repeat_export):
+        with pytest.raises(Forbidden):
+            act(run.id, caller=auditor)
+    assert get_export(run.id, caller=auditor).status == "queued"
+    assert cancel_export(run.id, caller=caller).status == "cancelled"
+    assert repeat_export(run.id, caller=caller).delivery == "waiting"
 
 
 def test_an_auditor_sees_them_and_changes_none(caller: Caller) -> None:

@@ -263,7 +263,7 @@ def redeliver(stream_id: UUID, delivery_id: UUID, *, caller: Caller) -> StreamDe
         lines = read_lines(caller.tenant_id, clean_filters(delivery.filters), delivery.first, delivery.last)
         place = {"id": str(row.pk), "name": row.name, "first": delivery.first, "last": delivery.last}
         record_change("stream.redelivered", caller=caller, after=place)
-    batch = Batch(row.pk, delivery.first, delivery.last, tuple(lines))
+    batch = Batch(row.pk, delivery.first, delivery.last, tuple(lines), delivery.filters)
     return _send(row, batch, delivery.filters, StreamDelivery.Cause.AGAIN, caller)
 
 

@@ -130,7 +130,7 @@ def next_batch(claim: Claim) -> Batch | None:
             _held(claim).update(pending=last)
         else:
             _held(claim).update(cursor=last, pending=None)
-    return Batch(claim.stream_id, first, last, tuple(lines), row.failures + 1)
+    return Batch(claim.stream_id, first, last, tuple(lines), claim.filters.to_json(), row.failures + 1)
 
 
 def read_lines(tenant_id: int, filters: Filters, first: int, last: int) -> list[Line]:

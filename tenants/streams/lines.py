@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
+
+import orjson
 
 from tenants.audit.records import decode, to_microseconds
 
@@ -67,7 +70,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records ``first`` to ``last`` of a log, less what the filters left out. The same range is always the same batch.
+    """Records ``first`` to ``last`` of a log, less what ``filters`` left out. The same range by the same filters is
+    always the same batch.
 
     A test has a name of its own in place of a range, and holds no record.
     """
@@ -76,15 +80,20 @@ class Batch:
     first: int | None = None
     last: int | None = None
     lines: tuple[Line, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     test: UUID | None = None
 
     @property
     def name(self) -> str:
-        """The same each time that it is sent: by it a receiver knows a double."""
+        """The same each time that it is sent, and for no other records: by it a receiver knows a double."""
         if self.test is not None:
             return f"test_{self.test.hex}"
-        return f"msg_{self.stream_id.hex}_{self.first}_{self.last}"
+        name = f"msg_{self.stream_id.hex}_{self.first}_{self.last}"
+        if not self.filters:
+            return name
+        chosen = orjson.dumps(dict(self.filters), option=orjson.OPT_SORT_KEYS)
+        return f"{name}_{hashlib.sha256(chosen).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,25 @@ def test_filters_leave_records_out_and_the_cursor_goes_past_them(caller: Caller,
     assert len(far.asked) == 1
 
 
+def test_other_filters_make_other_batches_and_no_doubles(caller: Caller, far: FarSide) -> None:
+    url = far.serve("/in", reply(status=503))
+    write(caller, 1, "one")
+    write(caller, 1, "two")
+    row = stream_to(caller, url, filters={"tool": "one"}).standing.row
+    turn(caller, row.pk)
+    far.serve("/in", reply())
+    for filters in ({"tool": "two"}, {"tool": "two", "outcome": "ok"}, {}):
+        with tenant_scope(caller.tenant_id):
+            LogStream.objects.filter(pk=row.pk).update(filters=filters, cursor=0, next_try_at=None)
+        assert turn(caller, row.pk).cursor == 3
+    names = [asked.headers["webhook-id"] for asked in far.asked]
+    assert [seqs_in(asked) for asked in far.asked] == [[1], [2], [2], [1, 2, 3]]
+    assert len(set(names)) == 4
+    again = redeliver(row.pk, deliveries_of(caller, row.pk)[2].pk, caller=caller)
+    assert again.taken
+    assert far.asked[4].headers["webhook-id"] == names[2], "the same filters, the same name"
+
+
 def test_paused_it_sends_nothing_and_resumed_it_goes_on(caller: Caller, far: FarSide) -> None:
     url = far.serve("/in", reply())
     row = stream_to(caller, url).standing.row

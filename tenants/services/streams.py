@@ -47,7 +47,7 @@ MAX_LISTED: Final = 500
 NOW: Final = "now"
 
 _LOOK_UP_SECONDS: Final = 4.0
-_WHERE: Final = ("url", "host", "port", "server_name", "authorities", "headers", "filters", "sd_id")
+_WHERE: Final = ("url", "host", "port", "server_name", "authorities", "headers", "filters", "sd_id", "ends")
 """What changes what is sent or where to: an attempt that is under way with the old ones moves nothing."""
 
 _NAME_TAKEN: Final = "The team has a stream of this name already. Choose another name."

@@ -29,6 +29,7 @@ MAX_WAIT: Final = 3600.0
 
 _MOST_ANSWER: Final = 65_536
 _GONE: Final = 410
+_SET_ENDS: Final = " If it never sends that (rsyslog's gtls driver), set ends to connection."
 
 
 async def timed(receiver: Receiver, batch: Batch) -> tuple[Outcome, int]:
@@ -60,9 +61,11 @@ async def send(receiver: Receiver, batch: Batch) -> Outcome:
             authorities=chosen["authorities"],
             allow=AddressRule(settings.ENV.outbound_allow).allows,
             seconds=SEND_SECONDS,
+            answered=chosen["ends"] == "close_notify",
         )
     except OutboundRefused as refused:
-        return Outcome(taken=False, words=f"{refused}.", size=len(body))
+        hint = _SET_ENDS if refused.reason == "unanswered" else ""
+        return Outcome(taken=False, words=f"{refused}.{hint}", size=len(body))
     return Outcome(taken=True, size=len(body))
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from tenants.access import Caller
-from tenants.services.streams import create_stream, redeliver, send_test
+from tenants.services.streams import change_stream, create_stream, redeliver, send_test
 from tenants.streams import sending
 from tests.farside import FarSide, far_side, reply
 from tests.oauth.documents import certify
@@ -102,7 +102,56 @@ def test_syslog_that_ends_without_a_word_counts_as_not_taken(caller: Caller, tmp
         row = turn(caller, stream)
         assert len(rude.messages) == 1, "it read it, and Marina cannot know"
     assert row.cursor == 0
-    assert "close_notify" in row.error
+    assert "(close_notify)" in row.error
+    assert row.error.endswith("If it never sends that (rsyslog's gtls driver), set ends to connection.")
+
+
+def test_syslog_that_ends_without_a_word_has_taken_it_where_the_stream_says_so(
+    caller: Caller, tmp_path: Path
+) -> None:
+    write(caller, 40, arguments={"x": "y" * 12_000})
+    with syslog_receiver(tmp_path, says_nothing=True) as gnutls:
+        stream = syslog_to(caller, gnutls)
+        assert turn(caller, stream).cursor == 0
+        standing = change_stream(stream, {"ends": "connection"}, caller=caller)
+        assert standing.row.next_try_at is None, "it is tried at once"
+        assert send_test(stream, caller=caller).taken
+        gnutls.messages.clear()
+        row = turn(caller, stream)
+    assert (row.cursor, row.state) == (43, "healthy"), "with the records of the change and the test"
+    assert seqs_of(gnutls) == list(range(1, 44))
+
+
+@pytest.mark.parametrize("how", [{"cuts_after": 10_000}, {"leaves_after": 10_000}])
+def test_syslog_that_ends_before_the_end_has_taken_nothing(
+    caller: Caller, tmp_path: Path, how: dict[str, int]
+) -> None:
+    write(caller, 40, arguments={"x": "y" * 12_000})
+    with syslog_receiver(tmp_path, says_nothing=True, **how) as leaving:
+        stream = syslog_to(caller, leaving, ends="connection")
+        row = turn(caller, stream)
+    assert (row.cursor, row.state) == (0, "retrying")
+    assert "so nobody knows what it took." in row.error
+    assert leaving.messages == []
+
+
+def test_syslog_that_ends_over_bytes_that_its_system_did_not_acknowledge_has_taken_nothing(
+    caller: Caller, tmp_path: Path
+) -> None:
+    write(caller, 20, arguments={"x": "y" * 12_000})
+    with syslog_receiver(tmp_path, stalls_after=1) as leaving:
+        row = turn(caller, syslog_to(caller, leaving, ends="connection"))
+    assert (row.cursor, row.state) == (0, "retrying")
+    assert "so nobody knows what it took." in row.error
+
+
+def test_syslog_that_hangs_at_the_end_has_taken_nothing_either_way(
+    caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "SEND_SECONDS", 0.5)
+    with syslog_receiver(tmp_path, closes=False) as silent:
+        row = turn(caller, syslog_to(caller, silent, ends="connection"))
+    assert row.cursor == 0
 
 
 def test_syslog_certificate_is_verified_always(

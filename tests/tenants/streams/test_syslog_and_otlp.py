@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,9 @@ from uuid import UUID
 import pytest
 
 from tenants.access import Caller
-from tenants.services.streams import change_stream, create_stream, redeliver, send_test
-from tenants.streams import sending
+from tenants.services.streams import change_stream, create_stream, get_stream, redeliver, send_test
+from tenants.streams import claims, sending
+from tenants.streams.lines import Line
 from tests.farside import FarSide, far_side, reply
 from tests.oauth.documents import certify
 from tests.tenants.streams.flows import deliveries_of, make_owner, ripen, row_of, stream_to, turn, write
@@ -152,6 +154,38 @@ def test_syslog_that_hangs_at_the_end_has_taken_nothing_either_way(
     with syslog_receiver(tmp_path, closes=False) as silent:
         row = turn(caller, syslog_to(caller, silent, ends="connection"))
     assert row.cursor == 0
+
+
+@pytest.mark.parametrize("kind", ["syslog", "otlp"])
+def test_a_record_that_cannot_be_written_is_named_and_holds_the_stream_visibly(
+    caller: Caller, receiver: SyslogReceiver, far: FarSide, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    write(caller, 2)
+    if kind == "syslog":
+        stream = syslog_to(caller, receiver)
+    else:
+        url = far.serve("/v1/logs", reply(b"{}"))
+        stream = stream_to(caller, url, kind="otlp").standing.row.pk
+    sound = claims._line
+
+    def damaged(tenant_id: int, row: tuple[Any, ...]) -> Line:
+        line = sound(tenant_id, row)
+        return replace(line, body=b"no json") if line.seq == 2 else line
+
+    monkeypatch.setattr(claims, "_line", damaged)
+    row = turn(caller, stream)
+    assert (row.cursor, row.state, row.lease_until) == (0, "retrying", None)
+    words = get_stream(stream, caller=caller).words
+    assert (
+        "It was sent nothing: record 2 cannot be written in the form of this stream. Tell an operator"
+        in words
+    )
+    assert "3 records are kept for it." in words
+    (delivery,) = deliveries_of(caller, stream)
+    assert (delivery.taken, delivery.first, delivery.last) == (False, 1, 3)
+    monkeypatch.setattr(claims, "_line", sound)
+    ripen(caller, stream)
+    assert turn(caller, stream).cursor == 3
 
 
 def test_syslog_certificate_is_verified_always(

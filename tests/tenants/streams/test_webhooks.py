@@ -28,7 +28,7 @@ from tenants.services.streams import (
     send_test,
 )
 from tenants.streams import claims, sending
-from tenants.streams.claims import LeaseLost, claim_stream, find_due, next_batch, pause_after, settle
+from tenants.streams.claims import LeaseLost, claim_stream, find_due, next_batch, pause_after, release, settle
 from tenants.streams.lines import Outcome
 from tests.farside import Asked, FarSide, Route, Send, far_side, reply
 from tests.tenants.streams.flows import deliveries_of, make_owner, ripen, row_of, stream_to, turn, write
@@ -282,6 +282,28 @@ def test_only_what_is_due_is_found(caller: Caller, far: FarSide) -> None:
     assert mine in find_due(10_000)
     pause_stream(row.pk, caller=caller)
     assert mine not in find_due(10_000)
+
+
+def test_the_databases_clock_says_when_a_lease_and_a_pause_are_over(
+    caller: Caller, far: FarSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = stream_to(caller, far.serve("/in", reply(status=503))).standing.row
+    held = claim_stream(caller.tenant_id, row.pk)
+    assert held is not None
+    true, later = timezone.now(), timezone.now() + timedelta(hours=1)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: later)
+    assert claim_stream(caller.tenant_id, row.pk) is None, "a host whose clock is ahead takes no lease away"
+    batch = next_batch(held)
+    assert batch is not None
+    renewed = row_of(caller, row.pk).lease_until
+    assert renewed is not None
+    assert renewed < true + timedelta(minutes=5)
+    settle(held, batch, Outcome(taken=False, words="it failed."), 1)
+    release(held)
+    found = row_of(caller, row.pk)
+    assert found.next_try_at is not None
+    assert found.next_try_at < true + timedelta(minutes=5)
+    assert claim_stream(caller.tenant_id, row.pk) is None, "nor ends a pause"
 
 
 def test_a_rolled_secret_signs_beside_the_old_one_until_that_ends(caller: Caller, far: FarSide) -> None:

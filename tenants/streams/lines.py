@@ -12,7 +12,8 @@ from uuid import UUID
 
 import orjson
 
-from tenants.audit.records import decode, to_microseconds
+from tenants.audit.lines import line_of, moment
+from tenants.audit.records import decode
 
 SEVERITIES: Final[Mapping[str, tuple[int, int, str]]] = {
     "ok": (6, 9, "INFO"),
@@ -48,7 +49,7 @@ class Line:
     @property
     def moment(self) -> str:
         """When, to the microsecond (RFC 3339)."""
-        return self.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return moment(self.at)
 
     @property
     def severity(self) -> tuple[int, int, str]:
@@ -56,16 +57,8 @@ class Line:
         return SEVERITIES.get(self.fields["outcome"], NOTICE)
 
     def as_json(self) -> bytes:
-        """The line as an export has it, without the line's end: ``record`` comes last and is the stored body."""
-        return b'{"seq":%d,"at":"%s","at_us":%d,"tenant":%d,"prev":"%s","hash":"%s","record":%s}' % (
-            self.seq,
-            self.moment.encode(),
-            to_microseconds(self.at),
-            self.tenant_id,
-            self.prev.encode(),
-            self.hash.encode(),
-            self.body,
-        )
+        """The line as an export has it, without the line's end."""
+        return line_of(self.tenant_id, self.seq, self.at, self.prev, self.hash, self.body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tenants.services.stream_settings import (
     SYSLOG_PORT,
     shown_settings,
 )
-from tenants.streams.syslog import EXAMPLE_ID
+from tenants.streams.syslog import ENDS, EXAMPLE_ID
 
 KIND_WORDS: Final = {
     "webhook": "JSON over HTTPS, signed. For SIEMs with an HTTP collector, and for programs of your own.",
@@ -23,6 +23,10 @@ KIND_WORDS: Final = {
     "otlp": "OpenTelemetry logs over HTTPS. For collectors, and for what speaks OTLP itself.",
 }
 OVERLAPS: Final = ((0, "At once"), (1, "After an hour"), (24, "After a day"), (168, "After a week"))
+ENDS_WORDS: Final = (
+    (ENDS[0], "Its close_notify (TLS)"),
+    (ENDS[1], "The end of the connection"),
+)
 NO_HEADERS: Final = "-"
 
 _FILTERS: Final = ("tool", "outcome", "kind", "credential_id", "text")
@@ -142,6 +146,12 @@ class SyslogStreamForm(StreamForm):
         initial=EXAMPLE_ID,
         help_text="32473 is the number kept for examples; put your enterprise number there if you have one.",
         widget=forms.TextInput(attrs=mono()),
+    )
+    ends = forms.ChoiceField(
+        label="A batch was taken when there is (ends)",
+        choices=ENDS_WORDS,
+        initial=ENDS[0],
+        help_text="rsyslog closes without close_notify with its gtls driver, and with one with ossl.",
     )
 
 

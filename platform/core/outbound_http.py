@@ -33,6 +33,7 @@ Reason = Literal[
     "certificate",  # the server could not prove its name
     "timeout",
     "broken",  # the connection or the answer broke off, or is no HTTP
+    "unanswered",  # everything was sent, and the connection ended without the answer of TLS
     "encoding",  # the answer is encoded in a way that was not asked for
     "too_large",
 ]

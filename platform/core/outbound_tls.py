@@ -6,15 +6,18 @@ One call is one connection: resolved once and judged, connected to what was judg
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import struct
+import termios
 from collections.abc import Callable
 from functools import cache
 from typing import Final, TypeVar
 
 from core.lookups import OF_SOURCES, Lookups
 from core.outbound import AllowAddress
-from core.outbound_http import ADDRESS_SECONDS, OutboundRefused, judged_addresses
+from core.outbound_http import ADDRESS_SECONDS, OutboundRefused, Reason, judged_addresses
 
 T = TypeVar("T")
 
@@ -30,6 +33,7 @@ async def hand_over(
     authorities: str,
     allow: AllowAddress,
     seconds: float,
+    answered: bool = True,
     lookups: Lookups = OF_SOURCES,
 ) -> None:
     """Send ``data`` and know that it was read. Raises ``OutboundRefused``: then it was read wholly, partly or not.
@@ -38,6 +42,10 @@ async def hand_over(
     ``server_name``. TCP says of no byte that a program read it, so this closes the connection and waits: TLS carries
     records in order, so who answers our ``close_notify`` with theirs (RFC 8446, section 6.1) has read all before it.
     One that closed by itself before is noticed and refused, unless its word crossed ours on the way.
+
+    Without ``answered`` an orderly end of the connection after our ``close_notify`` is enough, for those who never
+    send theirs. No reset, for that is what TCP makes of a close over bytes that nobody read; and with all of ours
+    acknowledged, for a close that crossed them acknowledges less.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -48,7 +56,7 @@ async def hand_over(
                 await wire.shake_hands()
                 for start in range(0, len(data), _PIECE):
                     await wire.write(data[start : start + _PIECE])
-                await wire.part()
+                await wire.part(answered=answered)
     except TimeoutError:
         raise OutboundRefused(f"it did not take everything within {seconds:g} seconds", "timeout") from None
 
@@ -97,6 +105,8 @@ class _Wire:
         self._loop = asyncio.get_running_loop()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self._ended = False
+        """The far side has ended the connection in order."""
 
     async def shake_hands(self) -> None:
         try:
@@ -115,11 +125,17 @@ class _Wire:
         except OSError:
             raise _broken() from None
 
-    async def part(self) -> None:
-        """Close, and wait until the far side has closed in answer."""
+    async def part(self, *, answered: bool) -> None:
+        """Close, and wait until the far side has closed in answer: in TLS, or else with the connection alone."""
         try:
             self._require_open()
-            await self._step(self._tls.unwrap)
+            try:
+                await self._step(self._tls.unwrap)
+            except ssl.SSLError:
+                if not self._ended or self._unacknowledged():
+                    raise
+                if answered:
+                    raise _broken("unanswered") from None
             self._connection.shutdown(socket.SHUT_WR)
             while await self._loop.sock_recv(self._connection, _PIECE):
                 pass
@@ -140,6 +156,16 @@ class _Wire:
             return
         raise _broken()  # it says something, where there is nothing to say, or ends
 
+    def _unacknowledged(self) -> int:
+        """How many bytes of ours the far side's system has not acknowledged. Raises ``OSError`` after a reset."""
+        if fault := self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(fault, "the connection was reset")
+        try:
+            (count,) = struct.unpack("i", fcntl.ioctl(self._connection, termios.TIOCOUTQ, b"\0" * 4))
+        except OSError:
+            return 0  # a system that does not tell of sockets
+        return int(count)
+
     async def _step(self, step: Callable[[], T]) -> T:
         while True:
             try:
@@ -150,6 +176,7 @@ class _Wire:
                 if piece:
                     self._incoming.write(piece)
                 else:
+                    self._ended = True
                     self._incoming.write_eof()
             else:
                 await self._flush()
@@ -160,8 +187,8 @@ class _Wire:
             await self._loop.sock_sendall(self._connection, piece)
 
 
-def _broken() -> OutboundRefused:
+def _broken(reason: Reason = "broken") -> OutboundRefused:
     return OutboundRefused(
         "it did not answer the end of the connection with its own (close_notify), so nobody knows what it took",
-        "broken",
+        reason,
     )

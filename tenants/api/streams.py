@@ -26,7 +26,7 @@ from tenants.services.stream_settings import (
     shown_settings,
 )
 from tenants.services.streams import MadeStream, Standing
-from tenants.streams.syslog import EXAMPLE_ID
+from tenants.streams.syslog import ENDS, EXAMPLE_ID
 
 STREAM_STATES = ["healthy", "retrying", "paused"]
 STREAM_KINDS = LogStream.Kind.values
@@ -41,7 +41,7 @@ class StreamSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(source="row.kind", choices=STREAM_KINDS)
     settings = serializers.SerializerMethodField(
         help_text="Of the kind: `url`, and `headers` by their names; or `host`, `port`, `server_name`, `authorities`, "
-        "`sd_id`. A query of the URL is not shown."
+        "`sd_id`, `ends`. A query of the URL is not shown."
     )
     filters = serializers.DictField(source="row.filters", child=serializers.CharField())
     state = serializers.ChoiceField(source="row.state", choices=STREAM_STATES)
@@ -108,6 +108,12 @@ class StreamChange(StrictSerializer):
         max_length=32,
         required=False,
         help_text=f"Of `syslog`: the SD-ID of its structured data. `{EXAMPLE_ID}` has the number kept for examples.",
+    )
+    ends = serializers.ChoiceField(
+        choices=ENDS,
+        required=False,
+        help_text="Of `syslog`: what shows that a batch was taken. Its `close_notify` by default; `connection` for a "
+        "receiver that closes without one, as rsyslog's gtls driver does.",
     )
     filters = serializers.DictField(
         child=serializers.CharField(max_length=200, allow_blank=True),

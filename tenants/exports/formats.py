@@ -1,22 +1,15 @@
 """How records are written as text: JSON Lines, and CSV that a spreadsheet opens without running anything. Pure.
 
-JSON Lines are one object a line, oldest record first:
-
-    {"seq":7,"at":"2026-11-20T09:30:00.123456Z","at_us":1795339800123456,"tenant":3,
-     "prev":"<hex>","hash":"<hex>","record":{…}}
-
-``record`` comes last and is the stored body, byte for byte: from after ``"record":`` to before the line's closing brace
-are the bytes that were hashed. With ``tenant``, ``seq``, ``at_us`` and ``prev`` each line can be checked by itself
-without us (``tenants.audit.chain`` says how), and a range without filters also as a chain.
+JSON Lines are one object a line, oldest record first; ``tenants.audit.lines`` says what it holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
+from tenants.audit.lines import line_of, moment
 from tenants.audit.records import to_microseconds
 from tenants.exports.fields import COLUMNS, TEXTS, columns_of
 from tenants.exports.reading import Row
@@ -43,21 +36,8 @@ class Format:
 
 def json_lines(rows: Sequence[Row], tenant_id: int) -> bytes:
     """Records as JSON Lines."""
-    return b"".join(
-        [
-            b'{"seq":%d,"at":"%s","at_us":%d,"tenant":%d,"prev":"%s","hash":"%s","record":%s}\n'
-            % (
-                seq,
-                moment(at).encode(),
-                to_microseconds(at),
-                tenant_id,
-                prev.hex().encode(),
-                own.hex().encode(),
-                body,
-            )
-            for seq, at, prev, own, body in rows
-        ]
-    )
+    lines = [line_of(tenant_id, seq, at, prev.hex(), own.hex(), body) for seq, at, prev, own, body in rows]
+    return b"\n".join([*lines, b""])
 
 
 def csv_lines(rows: Sequence[Row], tenant_id: int) -> bytes:
@@ -83,11 +63,6 @@ def cell(value: Any) -> str:
     if '"' in text:
         text = text.replace('"', '""')
     return text.replace("\0", "\ufffd") if "\0" in text else text
-
-
-def moment(at: datetime) -> str:
-    """A time as exports write it: UTC, with six digits of its second."""
-    return f"{at.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def _plain(value: Any) -> str:

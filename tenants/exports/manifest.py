@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import orjson
 
+from tenants.audit.lines import moment
 from tenants.exportfiles import manifest_of, private, sync_folder
 from tenants.exports.claiming import Claim
-from tenants.exports.formats import moment
 from tenants.exports.spool import Tally
 from tenants.scoping import tenant_scope
 from tenants.services.checkpoints import covering

@@ -23,9 +23,9 @@ from core.outbound_tls import check_authorities
 from core.sealing import sealer
 from tenants.audit.query import UNKNOWN, clean_filters
 from tenants.models import LogStream
-from tenants.services.inputs import clean_text, faults_below, matching, refuse, whole_number
+from tenants.services.inputs import clean_text, faults_below, matching, one_of, refuse, whole_number
 from tenants.streams import otlp
-from tenants.streams.syslog import EXAMPLE_ID, SD_ID
+from tenants.streams.syslog import ENDS, EXAMPLE_ID, SD_ID
 
 HIDDEN_QUERY: Final = "?…"
 """What is shown of an address behind its path; given back so, it stays what it is."""
@@ -44,7 +44,7 @@ _OURS: Final = re.compile(r"(?i)webhook-.*|host|content-.*|accept-encoding")
 FIELDS_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = {
     LogStream.Kind.WEBHOOK.value: ("url", "headers"),
     LogStream.Kind.OTLP.value: ("url", "headers"),
-    LogStream.Kind.SYSLOG.value: ("host", "port", "server_name", "authorities", "sd_id"),
+    LogStream.Kind.SYSLOG.value: ("host", "port", "server_name", "authorities", "sd_id", "ends"),
 }
 
 
@@ -199,6 +199,7 @@ def _put_syslog(row: LogStream, given: Mapping[str, Any], faults: Faults) -> Non
         "server_name": "",
         "authorities": "",
         "sd_id": EXAMPLE_ID,
+        "ends": ENDS[0],
     }
     for name, clean in _CLEAN_SYSLOG.items():
         if name in given:
@@ -237,12 +238,17 @@ def _clean_sd_id(value: object, path: str) -> str:
     )
 
 
+def _clean_ends(value: object, path: str) -> str:
+    return one_of(value, path, ENDS)
+
+
 _CLEAN_SYSLOG: Final = {
     "host": _clean_host,
     "port": _clean_port,
     "server_name": _clean_server_name,
     "authorities": _clean_authorities,
     "sd_id": _clean_sd_id,
+    "ends": _clean_ends,
 }
 
 

@@ -47,7 +47,7 @@ MAX_LISTED: Final = 500
 NOW: Final = "now"
 
 _LOOK_UP_SECONDS: Final = 4.0
-_WHERE: Final = ("url", "host", "port", "server_name", "authorities", "headers", "filters", "sd_id")
+_WHERE: Final = ("url", "host", "port", "server_name", "authorities", "headers", "filters", "sd_id", "ends")
 """What changes what is sent or where to: an attempt that is under way with the old ones moves nothing."""
 
 _NAME_TAKEN: Final = "The team has a stream of this name already. Choose another name."
@@ -263,7 +263,7 @@ def redeliver(stream_id: UUID, delivery_id: UUID, *, caller: Caller) -> StreamDe
         lines = read_lines(caller.tenant_id, clean_filters(delivery.filters), delivery.first, delivery.last)
         place = {"id": str(row.pk), "name": row.name, "first": delivery.first, "last": delivery.last}
         record_change("stream.redelivered", caller=caller, after=place)
-    batch = Batch(row.pk, delivery.first, delivery.last, tuple(lines))
+    batch = Batch(row.pk, delivery.first, delivery.last, tuple(lines), delivery.filters)
     return _send(row, batch, delivery.filters, StreamDelivery.Cause.AGAIN, caller)
 
 

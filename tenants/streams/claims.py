@@ -3,7 +3,7 @@
 A worker that claims a stream gets a lease and a fence, a number that grows with each claim: only the holder of the
 newest moves the cursor. The cursor moves after a receiver took a batch, so a worker that dies in between leaves a
 batch that comes again. Its end is kept (``pending``) before it is sent: what comes again is the very same batch,
-under the same name.
+under the same name. When a lease or a pause is over, the database's clock says: hosts' clocks differ.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
-from django.utils import timezone
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Now
 
 from core.crypto import SealError
 from core.sealing import sealer
@@ -81,12 +80,11 @@ def find_due(most: int) -> list[tuple[int, UUID]]:
 
 def claim_stream(tenant_id: int, stream_id: UUID) -> Claim | None:
     """Take a stream that is due. ``None`` where it is not to be had."""
-    now = timezone.now()
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    ripe = Q(next_try_at__isnull=True) | Q(next_try_at__lte=now)
+    free = Q(lease_until__isnull=True) | Q(lease_until__lt=Now())
+    ripe = Q(next_try_at__isnull=True) | Q(next_try_at__lte=Now())
     with tenant_scope(tenant_id):
         claimed = LogStream.objects.filter(free & ripe, id=stream_id, enabled=True).update(
-            fence=F("fence") + 1, lease_until=now + LEASE, claimed_at=now
+            fence=F("fence") + 1, lease_until=Now() + LEASE, claimed_at=Now()
         )
         if claimed != 1:
             return None
@@ -113,7 +111,7 @@ def next_batch(claim: Claim) -> Batch | None:
     It has no lines where the filters let nothing of it through: the cursor is behind it already.
     """
     with tenant_scope(claim.tenant_id):
-        if _held(claim).filter(enabled=True).update(lease_until=timezone.now() + LEASE) != 1:
+        if _held(claim).filter(enabled=True).update(lease_until=Now() + LEASE) != 1:
             raise LeaseLost
         row = LogStream.objects.get(id=claim.stream_id)
         head = AuditHead.objects.values_list("seq", flat=True).get()
@@ -130,7 +128,7 @@ def next_batch(claim: Claim) -> Batch | None:
             _held(claim).update(pending=last)
         else:
             _held(claim).update(cursor=last, pending=None)
-    return Batch(claim.stream_id, first, last, tuple(lines), row.failures + 1)
+    return Batch(claim.stream_id, first, last, tuple(lines), claim.filters.to_json(), row.failures + 1)
 
 
 def read_lines(tenant_id: int, filters: Filters, first: int, last: int) -> list[Line]:
@@ -140,13 +138,12 @@ def read_lines(tenant_id: int, filters: Filters, first: int, last: int) -> list[
 
 def settle(claim: Claim, batch: Batch, outcome: Outcome, duration_us: int) -> bool:
     """Keep what became of a batch. Whether the stream may go on at once. Raises ``LeaseLost``."""
-    now = timezone.now()
     with tenant_scope(claim.tenant_id):
         if outcome.taken:
             moved = _held(claim).update(
                 cursor=batch.last,
                 pending=None,
-                taken_at=now,
+                taken_at=Now(),
                 attempts=F("attempts") + 1,
                 failures=0,
                 failing_since=None,
@@ -158,8 +155,8 @@ def settle(claim: Claim, batch: Batch, outcome: Outcome, duration_us: int) -> bo
             moved = _held(claim).update(
                 attempts=F("attempts") + 1,
                 failures=F("failures") + 1,
-                failing_since=Coalesce("failing_since", Value(now)),
-                next_try_at=now + timedelta(seconds=wait),
+                failing_since=Coalesce("failing_since", Now()),
+                next_try_at=Now() + timedelta(seconds=wait),
                 error=outcome.words[:300],
             )
         if moved != 1:

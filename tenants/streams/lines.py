@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,10 @@ from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
-from tenants.audit.records import decode, to_microseconds
+import orjson
+
+from tenants.audit.lines import line_of, moment
+from tenants.audit.records import decode
 
 SEVERITIES: Final[Mapping[str, tuple[int, int, str]]] = {
     "ok": (6, 9, "INFO"),
@@ -45,7 +49,7 @@ class Line:
     @property
     def moment(self) -> str:
         """When, to the microsecond (RFC 3339)."""
-        return self.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return moment(self.at)
 
     @property
     def severity(self) -> tuple[int, int, str]:
@@ -53,21 +57,14 @@ class Line:
         return SEVERITIES.get(self.fields["outcome"], NOTICE)
 
     def as_json(self) -> bytes:
-        """The line as an export has it, without the line's end: ``record`` comes last and is the stored body."""
-        return b'{"seq":%d,"at":"%s","at_us":%d,"tenant":%d,"prev":"%s","hash":"%s","record":%s}' % (
-            self.seq,
-            self.moment.encode(),
-            to_microseconds(self.at),
-            self.tenant_id,
-            self.prev.encode(),
-            self.hash.encode(),
-            self.body,
-        )
+        """The line as an export has it, without the line's end."""
+        return line_of(self.tenant_id, self.seq, self.at, self.prev, self.hash, self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records ``first`` to ``last`` of a log, less what the filters left out. The same range is always the same batch.
+    """Records ``first`` to ``last`` of a log, less what ``filters`` left out. The same range by the same filters is
+    always the same batch.
 
     A test has a name of its own in place of a range, and holds no record.
     """
@@ -76,15 +73,20 @@ class Batch:
     first: int | None = None
     last: int | None = None
     lines: tuple[Line, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     test: UUID | None = None
 
     @property
     def name(self) -> str:
-        """The same each time that it is sent: by it a receiver knows a double."""
+        """The same each time that it is sent, and for no other records: by it a receiver knows a double."""
         if self.test is not None:
             return f"test_{self.test.hex}"
-        return f"msg_{self.stream_id.hex}_{self.first}_{self.last}"
+        name = f"msg_{self.stream_id.hex}_{self.first}_{self.last}"
+        if not self.filters:
+            return name
+        chosen = orjson.dumps(dict(self.filters), option=orjson.OPT_SORT_KEYS)
+        return f"{name}_{hashlib.sha256(chosen).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,11 @@ from tenants.streams.sending import SEND_SECONDS, timed
 RUN_SECONDS: Final = 20.0
 """After that a run begins nothing more, and makes room for the next."""
 
-LOOK_SECONDS: Final = 1.0
-"""How often a run looks for streams that became due."""
+LOOK_SECONDS: Final = 0.5
+"""After that a run looks again for streams that became due, though nothing ended meanwhile."""
+
+LEAST_SECONDS: Final = 0.1
+"""Between two looks, however many turns end."""
 
 MAX_ACTIVE: Final = 100
 """Streams side by side."""
@@ -44,6 +47,11 @@ LONGEST: Final = RUN_SECONDS + SEND_SECONDS + 10.0
 
 _SEAT: Final = "marina:streams:pump"
 _SEAT_SECONDS: Final = 10
+_KEEP: Final = (
+    "local held = redis.call('get', KEYS[1]) "
+    "if held and held ~= ARGV[1] then return 0 end "
+    "redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) return 1"
+)
 _LET_GO: Final = (
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 )
@@ -64,12 +72,13 @@ class Seat:
         except RedisError:
             return True
 
-    def keep(self) -> None:
-        """Have it for some seconds more."""
+    def keep(self) -> bool:
+        """Have it for some seconds more. Not where another took it meanwhile, because this one stalled."""
         try:
-            redis_client().set(_SEAT, self._name, ex=_SEAT_SECONDS)
+            return bool(redis_client().eval(_KEEP, 1, _SEAT, self._name, _SEAT_SECONDS))
         except RedisError:
             _log.info("the pump's seat was not kept: Redis did not take it")
+            return True
 
     def leave(self) -> None:
         """Let the next one have it."""
@@ -80,30 +89,37 @@ class Seat:
 
 
 async def pump(seat: Seat, *, seconds: float = RUN_SECONDS) -> int:
-    """Hand over what is due, and what becomes due meanwhile. How many streams had a turn."""
+    """Hand over what is due, and what becomes due meanwhile, until a look finds nothing and nothing is under way. How
+    many turns there were. A stream whose turn ended by a fault has no other in this run.
+    """
     loop = asyncio.get_running_loop()
     ends = loop.time() + seconds
     working: dict[asyncio.Task[None], tuple[int, UUID]] = {}
+    faulty: set[UUID] = set()
     turns = 0
     try:
         while True:
-            await run_sync(seat.keep)
-            if loop.time() < ends:
-                for tenant_id, stream_id in await run_sync(find_due, MAX_ACTIVE - len(working)):
-                    task = asyncio.create_task(take_turn(tenant_id, stream_id, ends))
-                    working[task] = (tenant_id, stream_id)
-                    turns += 1
+            looked = loop.time()
+            ours, room = await run_sync(seat.keep), MAX_ACTIVE - len(working)
+            if ours and room and looked < ends:
+                # One whose turn has only just begun may be found once more: its claim is not stored yet.
+                under_way = {stream_id for _, stream_id in working.values()}
+                for tenant_id, stream_id in await run_sync(find_due, room):
+                    if stream_id not in under_way | faulty:
+                        task = asyncio.create_task(take_turn(tenant_id, stream_id, ends))
+                        working[task] = (tenant_id, stream_id)
+                        turns += 1
             if not working:
                 return turns
-            done, _ = await asyncio.wait(working, timeout=LOOK_SECONDS)
-            for task in done:
+            await asyncio.wait(working, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(looked + LEAST_SECONDS - loop.time())
+            for task in [task for task in working if task.done()]:
                 tenant_id, stream_id = working.pop(task)
                 if error := task.exception():
                     # Its lease runs out by itself, and then it has its turn again.
+                    faulty.add(stream_id)
                     extra = {"tenant_id": tenant_id, "stream_id": str(stream_id)}
                     _log.error("a stream's turn ended by a fault", extra=extra, exc_info=error)
-            if not working:
-                return turns
     finally:
         for task in working:
             task.cancel()

@@ -7,11 +7,13 @@ followed. HTTP in the clear reaches only networks that the operator named.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from django.conf import settings
 
@@ -29,6 +31,15 @@ MAX_WAIT: Final = 3600.0
 
 _MOST_ANSWER: Final = 65_536
 _GONE: Final = 410
+_SET_ENDS: Final = " If it never sends that (rsyslog's gtls driver), set ends to connection."
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class _NotWritten(Exception):
+    """A batch that cannot be written in its stream's form. The text says which of its records."""
 
 
 async def timed(receiver: Receiver, batch: Batch) -> tuple[Outcome, int]:
@@ -39,17 +50,47 @@ async def timed(receiver: Receiver, batch: Batch) -> tuple[Outcome, int]:
 
 
 async def send(receiver: Receiver, batch: Batch) -> Outcome:
-    """Hand the batch over. Never raises for what a receiver does."""
+    """Hand the batch over. Never raises for what a receiver does, nor for what a record holds."""
     if receiver.sealed:
         words = "its secrets do not open with this installation's key, so nothing was sent. Tell an operator."
         return Outcome(taken=False, words=words)
-    match receiver.kind:
-        case "webhook":
-            headers, body = webhook.encode(receiver, batch, time.time())
-            return await _post(receiver, headers, body)
-        case "otlp":
-            return await _post(receiver, otlp.HEADERS, otlp.encode(receiver, batch))
-    body = syslog.encode(receiver, batch)
+    try:
+        match receiver.kind:
+            case "webhook":
+                headers, body = _written(batch, lambda part: webhook.encode(receiver, part, time.time()))
+                return await _post(receiver, headers, body)
+            case "otlp":
+                body = _written(batch, lambda part: otlp.encode(receiver, part))
+                return await _post(receiver, otlp.HEADERS, body)
+        return await _over_tls(receiver, _written(batch, lambda part: syslog.encode(receiver, part)))
+    except _NotWritten as fault:
+        return Outcome(taken=False, words=str(fault))
+
+
+def _written(batch: Batch, encode: Callable[[Batch], T]) -> T:
+    """What ``encode`` makes of the batch. Raises ``_NotWritten`` for whatever it raises: it is to be seen where the
+    stream is, and waited with.
+    """
+    try:
+        return encode(batch)
+    except Exception as fault:
+        _log.exception("a batch of a stream cannot be written", extra={"batch": batch.name})
+        if batch.test is not None:
+            raise _NotWritten("it was sent nothing: the test cannot be written. Tell an operator.") from fault
+        which = f"its records {batch.first} to {batch.last}"
+        for line in batch.lines:
+            try:
+                encode(replace(batch, lines=(line,)))
+            except Exception:  # noqa: BLE001 - that it fails is what is asked
+                which = f"record {line.seq}"
+                break
+        raise _NotWritten(
+            f"it was sent nothing: {which} cannot be written in the form of this stream. Tell an operator; another "
+            "stream that begins behind goes on meanwhile."
+        ) from fault
+
+
+async def _over_tls(receiver: Receiver, body: bytes) -> Outcome:
     chosen = receiver.settings
     try:
         await hand_over(
@@ -60,9 +101,11 @@ async def send(receiver: Receiver, batch: Batch) -> Outcome:
             authorities=chosen["authorities"],
             allow=AddressRule(settings.ENV.outbound_allow).allows,
             seconds=SEND_SECONDS,
+            answered=chosen["ends"] == "close_notify",
         )
     except OutboundRefused as refused:
-        return Outcome(taken=False, words=f"{refused}.", size=len(body))
+        hint = _SET_ENDS if refused.reason == "unanswered" else ""
+        return Outcome(taken=False, words=f"{refused}.{hint}", size=len(body))
     return Outcome(taken=True, size=len(body))
 
 

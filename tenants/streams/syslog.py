@@ -23,6 +23,11 @@ EXAMPLE_ID: Final = "marina@32473"
 SD_ID: Final = re.compile(r"[!#-<>-\\^-~]{1,32}")
 """RFC 5424, section 6.3.2: SD-NAME, with none of = ] " and no space."""
 
+ENDS: Final = ("close_notify", "connection")
+"""What shows that a receiver has taken a batch: its ``close_notify``, or of one that never sends that, the end of the
+connection.
+"""
+
 _BOM: Final = b"\xef\xbb\xbf"
 _NOT_VISIBLE: Final = re.compile(r"[^\x21-\x7e]")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")

@@ -109,7 +109,14 @@ def test_what_is_wrong_stands_beside_its_field(team: Team) -> None:
     answer = client.post(f"{new}webhook", fields("ftp://x", headers="host: x"))
     assert answer.status_code == 400
     assert set(answer.context["form"].errors) == {"url", "headers"}
-    syslog = {"name": "s", "host": "10.0.0.1", "port": "6514", "sd_id": "a b", **FILTERS}
+    syslog = {
+        "name": "s",
+        "host": "10.0.0.1",
+        "port": "6514",
+        "sd_id": "a b",
+        "ends": "connection",
+        **FILTERS,
+    }
     answer = client.post(f"{new}syslog", {**syslog, "filter_credential_id": "x"})
     assert set(answer.context["form"].errors) == {"sd_id", "filter_credential_id"}
     answer = client.post(f"{new}syslog", {**syslog, "sd_id": "audit@4711"})

@@ -57,6 +57,10 @@ class SyslogReceiver:
     closes: bool = True
     says_nothing: bool = False
     """It closes its side of TCP without a word in TLS."""
+    leaves_after: int | None = None
+    """It closes the connection once so many bytes were read."""
+    stalls_after: int | None = None
+    """It reads no more once so many bytes were read, and a moment later ends the connection in order."""
     cuts_after: int | None = None
     """Reset the connection once so many bytes were read, this one time."""
     messages: list[bytes] = field(default_factory=list)
@@ -67,6 +71,8 @@ class SyslogReceiver:
 
     def __post_init__(self) -> None:
         certify(self.folder)
+        if self.stalls_after is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.folder / "server.pem", self.folder / "server.key")
 
@@ -97,6 +103,13 @@ class SyslogReceiver:
             self.connections += 1
             while piece := connection.recv(4096):
                 data += piece
+                if self.leaves_after is not None and len(data) >= self.leaves_after:
+                    return
+                if self.stalls_after is not None and len(data) >= self.stalls_after:
+                    threading.Event().wait(0.5)
+                    plain_end(connection)
+                    threading.Event().wait(2)
+                    return
                 if self.cuts_after is not None and len(data) >= self.cuts_after:
                     self.cuts_after = None
                     linger = struct.pack("ii", 1, 0)
@@ -109,6 +122,11 @@ class SyslogReceiver:
                 connection.unwrap()
             else:
                 threading.Event().wait(30)
+
+
+def plain_end(connection: ssl.SSLSocket) -> None:
+    """End our side of TCP, without a word in TLS; what comes can still be read."""
+    socket.socket.shutdown(connection, socket.SHUT_WR)
 
 
 def unframed(data: bytes) -> list[bytes]:

@@ -16,6 +16,8 @@ import pytest
 
 from tenants.audit.chain import GENESIS, link
 from tenants.audit.records import Entry, Reason, encode, to_microseconds
+from tenants.exports.formats import json_lines
+from tenants.exports.reading import Row
 from tenants.streams import otlp, syslog, webhook
 from tenants.streams.lines import Batch, Line, Receiver
 from tenants.streams.sending import read_wait
@@ -61,6 +63,13 @@ def test_a_webhook_holds_lines_of_an_export_and_is_signed() -> None:
     signed = f"{headers['webhook-id']}.1700000000.".encode() + body
     mac = base64.b64encode(hmac.new(b"k" * 32, signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{mac}"
+
+
+def test_a_line_is_an_exports_byte_for_byte() -> None:
+    one = line(7, arguments={"ü": '"\n'})
+    row = Row(7, AT, bytes.fromhex(one.prev), bytes.fromhex(one.hash), one.body)
+    assert json_lines([row, row], 7) == (one.as_json() + b"\n") * 2
+    assert json_lines([], 7) == b""
 
 
 def test_the_example_of_standard_webhooks_gives_its_signature() -> None:

@@ -70,6 +70,34 @@ def test_a_receiver_that_hangs_holds_up_no_other(far: FarSide, alone: None) -> N
     assert row_of(quick, other.pk).cursor == 6
 
 
+def test_one_that_hangs_among_many_does_not_slow_the_others(
+    far: FarSide, alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pumping, "MAX_ACTIVE", 4)
+    callers = [make_owner() for _ in range(24)]
+    taken_at: list[float] = []
+    all_taken = threading.Event()
+    hung: list[bool] = []
+
+    def take(asked: Asked, send: Send) -> None:
+        send(reply())
+        taken_at.append(time.monotonic())
+        if len(taken_at) == len(callers):
+            all_taken.set()
+
+    def hang(asked: Asked, send: Send) -> None:
+        hung.append(all_taken.wait(9))
+        send(reply())
+
+    stuck = stream_to(make_owner(), far.serve("/hang", hang)).standing.row
+    rows = [stream_to(caller, far.serve("/take", take)).standing.row for caller in callers]
+    begun = time.monotonic()
+    run_async(pump(Seat(), seconds=9), timeout=40)
+    assert hung == [True], f"the others had their records while {stuck.pk} hung"
+    assert [row_of(caller, row.pk).cursor for caller, row in zip(callers, rows, strict=True)] == [1] * 24
+    assert max(taken_at) - begun < 4, "with a look each second it took eight"
+
+
 def test_what_is_written_meanwhile_goes_in_the_same_run(far: FarSide, alone: None) -> None:
     caller = make_owner()
     busy, idle = make_owner(), stream_to(caller, far.serve("/idle", reply())).standing.row
@@ -99,6 +127,23 @@ def test_the_scheduled_task_hands_over_and_at_rest_does_nothing(far: FarSide, al
     held.leave()
     tasks.pump_streams()
     assert row_of(caller, row.pk).cursor == 2
+
+
+def test_a_pump_that_stalled_leaves_the_seat_to_who_took_it(far: FarSide, alone: None) -> None:
+    stalled, other = Seat(), Seat()
+    assert stalled.take()
+    redis_client().delete(pumping._SEAT)  # its time was over
+    assert other.take()
+    assert not stalled.keep()
+    caller = make_owner()
+    row = stream_to(caller, far.serve("/in", reply())).standing.row
+    assert run_async(pump(stalled, seconds=2), timeout=40) == 0
+    assert row_of(caller, row.pk).cursor == 0
+    stalled.leave()
+    assert other.keep()
+    assert not Seat().take()
+    other.leave()
+    assert stalled.keep(), "it is free"
 
 
 def test_a_fault_in_one_turn_ends_no_other(

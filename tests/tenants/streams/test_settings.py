@@ -171,6 +171,7 @@ def test_what_is_not_sound_is_refused_where_it_stands(
         ({"authorities": "not a certificate"}, "authorities"),
         ({"sd_id": "a b"}, "sd_id"),
         ({"sd_id": 'a"]'}, "sd_id"),
+        ({"ends": "reset"}, "ends"),
         ({"url": URL}, "url"),
     ],
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,9 @@ from uuid import UUID
 import pytest
 
 from tenants.access import Caller
-from tenants.services.streams import create_stream, redeliver, send_test
-from tenants.streams import sending
+from tenants.services.streams import change_stream, create_stream, get_stream, redeliver, send_test
+from tenants.streams import claims, sending
+from tenants.streams.lines import Line
 from tests.farside import FarSide, far_side, reply
 from tests.oauth.documents import certify
 from tests.tenants.streams.flows import deliveries_of, make_owner, ripen, row_of, stream_to, turn, write
@@ -102,7 +104,88 @@ def test_syslog_that_ends_without_a_word_counts_as_not_taken(caller: Caller, tmp
         row = turn(caller, stream)
         assert len(rude.messages) == 1, "it read it, and Marina cannot know"
     assert row.cursor == 0
-    assert "close_notify" in row.error
+    assert "(close_notify)" in row.error
+    assert row.error.endswith("If it never sends that (rsyslog's gtls driver), set ends to connection.")
+
+
+def test_syslog_that_ends_without_a_word_has_taken_it_where_the_stream_says_so(
+    caller: Caller, tmp_path: Path
+) -> None:
+    write(caller, 40, arguments={"x": "y" * 12_000})
+    with syslog_receiver(tmp_path, says_nothing=True) as gnutls:
+        stream = syslog_to(caller, gnutls)
+        assert turn(caller, stream).cursor == 0
+        standing = change_stream(stream, {"ends": "connection"}, caller=caller)
+        assert standing.row.next_try_at is None, "it is tried at once"
+        assert send_test(stream, caller=caller).taken
+        gnutls.messages.clear()
+        row = turn(caller, stream)
+    assert (row.cursor, row.state) == (43, "healthy"), "with the records of the change and the test"
+    assert seqs_of(gnutls) == list(range(1, 44))
+
+
+@pytest.mark.parametrize("how", [{"cuts_after": 10_000}, {"leaves_after": 10_000}])
+def test_syslog_that_ends_before_the_end_has_taken_nothing(
+    caller: Caller, tmp_path: Path, how: dict[str, int]
+) -> None:
+    write(caller, 40, arguments={"x": "y" * 12_000})
+    with syslog_receiver(tmp_path, says_nothing=True, **how) as leaving:
+        stream = syslog_to(caller, leaving, ends="connection")
+        row = turn(caller, stream)
+    assert (row.cursor, row.state) == (0, "retrying")
+    assert "so nobody knows what it took." in row.error
+    assert leaving.messages == []
+
+
+def test_syslog_that_ends_over_bytes_that_its_system_did_not_acknowledge_has_taken_nothing(
+    caller: Caller, tmp_path: Path
+) -> None:
+    write(caller, 20, arguments={"x": "y" * 12_000})
+    with syslog_receiver(tmp_path, stalls_after=1) as leaving:
+        row = turn(caller, syslog_to(caller, leaving, ends="connection"))
+    assert (row.cursor, row.state) == (0, "retrying")
+    assert "so nobody knows what it took." in row.error
+
+
+def test_syslog_that_hangs_at_the_end_has_taken_nothing_either_way(
+    caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "SEND_SECONDS", 0.5)
+    with syslog_receiver(tmp_path, closes=False) as silent:
+        row = turn(caller, syslog_to(caller, silent, ends="connection"))
+    assert row.cursor == 0
+
+
+@pytest.mark.parametrize("kind", ["syslog", "otlp"])
+def test_a_record_that_cannot_be_written_is_named_and_holds_the_stream_visibly(
+    caller: Caller, receiver: SyslogReceiver, far: FarSide, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    write(caller, 2)
+    if kind == "syslog":
+        stream = syslog_to(caller, receiver)
+    else:
+        url = far.serve("/v1/logs", reply(b"{}"))
+        stream = stream_to(caller, url, kind="otlp").standing.row.pk
+    sound = claims._line
+
+    def damaged(tenant_id: int, row: tuple[Any, ...]) -> Line:
+        line = sound(tenant_id, row)
+        return replace(line, body=b"no json") if line.seq == 2 else line
+
+    monkeypatch.setattr(claims, "_line", damaged)
+    row = turn(caller, stream)
+    assert (row.cursor, row.state, row.lease_until) == (0, "retrying", None)
+    words = get_stream(stream, caller=caller).words
+    assert (
+        "It was sent nothing: record 2 cannot be written in the form of this stream. Tell an operator"
+        in words
+    )
+    assert "3 records are kept for it." in words
+    (delivery,) = deliveries_of(caller, stream)
+    assert (delivery.taken, delivery.first, delivery.last) == (False, 1, 3)
+    monkeypatch.setattr(claims, "_line", sound)
+    ripen(caller, stream)
+    assert turn(caller, stream).cursor == 3
 
 
 def test_syslog_certificate_is_verified_always(

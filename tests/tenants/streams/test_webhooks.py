@@ -28,7 +28,7 @@ from tenants.services.streams import (
     send_test,
 )
 from tenants.streams import claims, sending
-from tenants.streams.claims import LeaseLost, claim_stream, find_due, next_batch, pause_after, settle
+from tenants.streams.claims import LeaseLost, claim_stream, find_due, next_batch, pause_after, release, settle
 from tenants.streams.lines import Outcome
 from tests.farside import Asked, FarSide, Route, Send, far_side, reply
 from tests.tenants.streams.flows import deliveries_of, make_owner, ripen, row_of, stream_to, turn, write
@@ -205,6 +205,25 @@ def test_filters_leave_records_out_and_the_cursor_goes_past_them(caller: Caller,
     assert len(far.asked) == 1
 
 
+def test_other_filters_make_other_batches_and_no_doubles(caller: Caller, far: FarSide) -> None:
+    url = far.serve("/in", reply(status=503))
+    write(caller, 1, "one")
+    write(caller, 1, "two")
+    row = stream_to(caller, url, filters={"tool": "one"}).standing.row
+    turn(caller, row.pk)
+    far.serve("/in", reply())
+    for filters in ({"tool": "two"}, {"tool": "two", "outcome": "ok"}, {}):
+        with tenant_scope(caller.tenant_id):
+            LogStream.objects.filter(pk=row.pk).update(filters=filters, cursor=0, next_try_at=None)
+        assert turn(caller, row.pk).cursor == 3
+    names = [asked.headers["webhook-id"] for asked in far.asked]
+    assert [seqs_in(asked) for asked in far.asked] == [[1], [2], [2], [1, 2, 3]]
+    assert len(set(names)) == 4
+    again = redeliver(row.pk, deliveries_of(caller, row.pk)[2].pk, caller=caller)
+    assert again.taken
+    assert far.asked[4].headers["webhook-id"] == names[2], "the same filters, the same name"
+
+
 def test_paused_it_sends_nothing_and_resumed_it_goes_on(caller: Caller, far: FarSide) -> None:
     url = far.serve("/in", reply())
     row = stream_to(caller, url).standing.row
@@ -263,6 +282,28 @@ def test_only_what_is_due_is_found(caller: Caller, far: FarSide) -> None:
     assert mine in find_due(10_000)
     pause_stream(row.pk, caller=caller)
     assert mine not in find_due(10_000)
+
+
+def test_the_databases_clock_says_when_a_lease_and_a_pause_are_over(
+    caller: Caller, far: FarSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = stream_to(caller, far.serve("/in", reply(status=503))).standing.row
+    held = claim_stream(caller.tenant_id, row.pk)
+    assert held is not None
+    true, later = timezone.now(), timezone.now() + timedelta(hours=1)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: later)
+    assert claim_stream(caller.tenant_id, row.pk) is None, "a host whose clock is ahead takes no lease away"
+    batch = next_batch(held)
+    assert batch is not None
+    renewed = row_of(caller, row.pk).lease_until
+    assert renewed is not None
+    assert renewed < true + timedelta(minutes=5)
+    settle(held, batch, Outcome(taken=False, words="it failed."), 1)
+    release(held)
+    found = row_of(caller, row.pk)
+    assert found.next_try_at is not None
+    assert found.next_try_at < true + timedelta(minutes=5)
+    assert claim_stream(caller.tenant_id, row.pk) is None, "nor ends a pause"
 
 
 def test_a_rolled_secret_signs_beside_the_old_one_until_that_ends(caller: Caller, far: FarSide) -> None:

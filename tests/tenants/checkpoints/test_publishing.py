@@ -17,6 +17,8 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from core.notetargets import Target, parse_targets
+from core.objectstorage import Target as StorageTarget
+from core.objectstorage import sign as storage_sign
 from tenants import publishing
 from tenants.access import Caller
 from tenants.audit.notes import digest_of, join_notes, read_statement, split_notes
@@ -357,3 +359,13 @@ def test_targets_in_words_hold_no_secret() -> None:
     for text in (repr(targets), *(target.label for target in targets), *(target.id for target in targets)):
         assert "hidden" not in text
         assert KEYS["secret_key"] not in text
+
+
+def test_every_put_into_a_storage_has_its_digest() -> None:
+    for place in (
+        StorageTarget("b", "https://x", "r", "", ""),
+        StorageTarget("b", "https://x", "r", "k", "s"),
+    ):
+        put = storage_sign(place, "PUT", "https://x/b/k", headers={}, content=b"abc")
+        assert put["Content-MD5"] == "kAFQmDzST7DWlj99KOF/cg=="
+        assert "Content-MD5" not in storage_sign(place, "POST", "https://x/b/k", headers={}, content=b"abc")

@@ -164,3 +164,14 @@ def test_a_record_is_written_in_one_way_only(
     export.write_bytes(changed)
     code, said = verify(program, export)
     assert (code, "line 1 is " in said.lower()) == (1, True)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_signature_is_written_in_one_way_only(program: str, evidence: Evidence, tmp_path: Path) -> None:
+    export, notes, keys = save(evidence, tmp_path)
+    note = evidence.notes[3]
+    assert note.endswith(b"=\n")
+    other = note[:-3] + bytes([note[-3] + 1]) + note[-2:]
+    assert base64.b64decode(other.split()[-1]) == base64.b64decode(note.split()[-1])
+    notes.write_bytes(join_notes([other]))
+    assert verify(program, export, "--checkpoints", notes, "--keys", keys)[0] == 2

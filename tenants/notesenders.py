@@ -20,9 +20,10 @@ from django.conf import settings
 
 from core.loop import run_async
 from core.notetargets import BucketTarget, FolderTarget, Target, WebhookTarget
+from core.objectstorage import md5_of
 from core.outbound import AddressRule
 from core.outbound_http import OutboundClient, OutboundRefused
-from tenants.audit.notes import digest_of, join_notes
+from tenants.audit.notes import digest_of, join_notes, read_statement
 
 SECONDS: Final = 10.0
 """How long a target may take over one note."""
@@ -166,9 +167,13 @@ def _headers(note: Note) -> dict[str, str]:
 
 
 def _object(target: BucketTarget, note: Note) -> str:
-    """A still takes the place of the former one: it says all that the former one did."""
+    """The address of a note's object. Another note of the same number never takes its place: the digest is in the name.
+
+    A still takes the place of the former one about the same checkpoint, since it says all that the former one did.
+    """
+    digest = read_statement(note.content).previous if note.still else digest_of(note.content)
     kind = "still.note" if note.still else "note"
-    key = f"{target.prefix}{note.tenant_slug}/{note.number:012d}.{kind}"
+    key = f"{target.prefix}{note.tenant_slug}/{note.number:012d}-{digest.hex()[:16]}.{kind}"
     return f"{target.endpoint}/{target.name}/{quote(key, safe='/-._~')}"
 
 
@@ -182,7 +187,8 @@ def _signed(target: BucketTarget, note: Note) -> dict[str, str]:
     request = AWSRequest(
         method="PUT",
         url=_object(target, note),
-        headers={"Content-Type": "text/plain; charset=utf-8"},
+        # A bucket with object lock takes nothing without a digest. This is the one that every storage knows.
+        headers={"Content-Type": "text/plain; charset=utf-8", "Content-MD5": md5_of(note.content)},
         data=note.content,
     )
     S3SigV4Auth(Credentials(target.access_key, target.secret_key), "s3", target.region).add_auth(request)

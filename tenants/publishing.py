@@ -57,7 +57,16 @@ def publish_due() -> int:
             slugs = dict(Tenant.objects.filter(pk__in=due).values_list("pk", "slug"))
             failures = 0
             for tenant_id in due:
-                sent, problem = publish_tenant(tenant_id, slugs[tenant_id], target)
+                try:
+                    sent, problem = publish_tenant(tenant_id, slugs[tenant_id], target)
+                except Exception:  # noqa: BLE001 - it is said, and others are due
+                    # Whatever is in one team's rows, the others' notes are published.
+                    _log.critical(
+                        "checkpoint not published: it failed",
+                        exc_info=True,
+                        extra={"tenant_id": tenant_id, "target": target.label},
+                    )
+                    continue
                 arrived += sent
                 failures += bool(problem)
                 if failures == MOST_FAILURES:

@@ -7,6 +7,8 @@ hold anything. Keeps no credential.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -81,10 +83,17 @@ def url_of(place: Place, key: str = "", query: Mapping[str, str] | None = None) 
     return f"{path}?{'&'.join(pairs)}"
 
 
+def md5_of(content: bytes) -> str:
+    """The header ``Content-MD5`` of a request with this content. A bucket with object lock takes no other PUT."""
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
 def sign(
     place: Place, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None
 ) -> dict[str, str]:
-    """The headers to send with a request: those given, and where the place has a key those that sign it."""
+    """The headers to send with a request: those given, a PUT's digest, and where there is a key those that sign it."""
+    if method == "PUT" and content is not None:
+        headers = {**headers, "Content-MD5": md5_of(content)}
     if not place.access_key:
         return dict(headers)
     # Loaded when it is first wanted: most processes never sign, and it takes a while and 20 MB.

@@ -6,6 +6,7 @@ into words. Memory is bounded: some hundred records at a time, whatever is in th
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -121,7 +122,12 @@ def _check(tenant_id: int, rows: list[_Row], start: Head, *, columns: bool) -> t
     for row in rows:
         seq += 1
         body = row[2]
-        digest = link(prev, tenant_id, seq, read(row[1], "big", signed=True) + _EPOCH_2000_US, body)
+        try:
+            digest = link(prev, tenant_id, seq, read(row[1], "big", signed=True) + _EPOCH_2000_US, body)
+        except struct.error:
+            return Head(seq - 1, prev), Broken(
+                seq, f"record {row[0]} was changed: its time is none that a record can have."
+            )
         if row[0] != seq or row[3] != digest:
             return Head(seq - 1, prev), _in_words(tenant_id, rows, start)
         # The chain is checked first: the body is known to be the recorded one.
@@ -137,16 +143,22 @@ def _columns_fit(row: _Row, body: bytes) -> bool:
     """Whether the columns say, letter by letter, what the body does. False: they may still, cut as columns are."""
     try:
         said = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return bool(
+            _said(said) == row[4:11] and said["credential_id"] == row[11] and said.get("intent") == row[12]
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError):
         return False
-    return bool(
-        _said(said) == row[4:11] and said["credential_id"] == row[11] and said.get("intent") == row[12]
-    )
 
 
 def _differing_column(row: _Row, body: bytes) -> Broken | None:
     stored = dict(zip((*_COLUMNS, "credential_id", "intent_seq"), row[4:], strict=True))
-    for name, value in columns_of(decode(body)).items():
+    try:
+        said = columns_of(decode(body))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Broken(
+            row[0], f"record {row[0]} was replaced, and its hash computed anew: what it holds is no record."
+        )
+    for name, value in said.items():
         found = stored[name]
         if found != (str(value) if name == "credential_id" and value is not None else value):
             return Broken(

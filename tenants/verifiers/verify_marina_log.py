@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 LINE = re.compile(
-    rb'\{"seq":([1-9][0-9]{0,18}),"at":"([0-9T:.Z-]{27})","at_us":(-?[0-9]{1,18}),"tenant":([1-9][0-9]{0,18}),'
+    rb'\{"seq":([1-9][0-9]{0,18}),"at":"([0-9T:.Z-]{27})","at_us":(0|-?[1-9][0-9]{0,17}),"tenant":([1-9][0-9]{0,18}),'
     rb'"prev":"([0-9a-f]{64})","hash":"([0-9a-f]{64})","record":(\{.*\})\}\n?'
 )
 HEAD = struct.Struct(">16sQQqQ")
@@ -34,8 +34,9 @@ NOTHING = bytes(32)
 EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - all times are UTC
 SIGNATURE = re.compile("\u2014 ([^ +]+) ([A-Za-z0-9+/]+={0,2})")
 NOTE = re.compile(
-    r"(?P<origin>[^\n]+)\n(?P<size>0|[1-9][0-9]*)\n(?P<root>[A-Za-z0-9+/]{43}=)\ntenant (?P<tenant>[1-9][0-9]*)\n"
-    r"(?P<kind>checkpoint|still) (?P<number>[1-9][0-9]*)\ntime (?P<time>0|[1-9][0-9]*)\n"
+    r"(?P<origin>[^\n]+)\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
+    r"tenant (?P<tenant>[1-9][0-9]{0,15})\n(?P<kind>checkpoint|still) (?P<number>[1-9][0-9]{0,15})\n"
+    r"time (?P<time>0|[1-9][0-9]{0,15})\n"
     r"previous (?P<previous>[A-Za-z0-9+/]{43}=)\n"
 )
 
@@ -51,6 +52,7 @@ class Unreadable(Exception):
 class Said(NamedTuple):
     """A statement of the installation about a log."""
 
+    origin: str
     kind: str
     number: int
     size: int
@@ -66,11 +68,11 @@ class Said(NamedTuple):
 
 
 class Checkpoints(NamedTuple):
-    """Statements about one log: the hash by number of record, with who says so; the newest of all."""
+    """Statements about one log, in the order of their numbers; by number of record, who says its hash; the newest."""
 
+    ours: list[Said]
     roots: dict[int, Said]
     newest: Said | None
-    total: int
 
 
 def main() -> int:
@@ -109,8 +111,10 @@ class Walk:
         self.statements = statements
         self.partly = partly
         self.filtered = filtered
-        self.known = Checkpoints({}, None, 0)
+        self.known = Checkpoints([], {}, None)
         self.tenant = self.first = self.seq = self.count = self.gaps = self.matched = 0
+        self.vouched = self.open = 0
+        self.held: set[int] = set()
         self.digest = NOTHING
 
     def take(self, number: int, line: bytes) -> None:
@@ -133,8 +137,11 @@ class Walk:
             raise Broken(f"Record {seq} was changed: its 'at' is another time than its 'at_us'.")
         if follows and prev != self.digest:
             raise Broken(f"Record {seq} does not follow the one before it: one of them was replaced.")
+        # A hash vouches for its own record and those that lead to it, not for who only names it as the one before.
+        self.open = self.open + 1 if follows else 1
         self.hold(seq - 1, prev)
-        self.hold(seq, own)
+        if self.hold(seq, own):
+            self.vouched, self.open = self.vouched + self.open, 0
         self.seq, self.digest, self.count = seq, own, self.count + 1
 
     def begin(self, seq: int, tenant: int) -> None:
@@ -160,22 +167,24 @@ class Walk:
         self.gaps += between
         return not between
 
-    def hold(self, size: int, root: bytes) -> None:
-        """Hold the hash of record ``size`` against what was signed."""
+    def hold(self, size: int, root: bytes) -> bool:
+        """Hold the hash of record ``size`` against what was signed, if anything was."""
         said = self.known.roots.get(size)
         if said is None:
-            return
+            return False
         if said.root != root:
             raise Broken(
                 f"Record {size} has another hash than {said.name} signed: {among(self.matched + 1, size)} "
                 "computed anew."
             )
         self.matched = size
+        self.held.add(size)
+        return True
 
     def end(self) -> list[str]:
         """After the last line: what to say of a file that is whole."""
-        if not self.count and len({said.tenant for said in self.statements}) == 1:
-            self.known = checkpoints_of(self.statements[0].tenant, self.statements)
+        if not self.count and self.statements:
+            self.begin_empty()
         newest = self.known.newest
         if newest is not None and newest.size > self.seq and not self.partly:
             raise Broken(
@@ -183,19 +192,63 @@ class Walk:
                 f"{named(self.seq + 1, newest.size)} cut off (or is it a --range?)."
             )
         if not self.count:
-            return ["WHOLE: the file is empty."]
+            told = ["WHOLE: the file is empty."]
+            if newest is not None and newest.size:
+                told.append("No checkpoint says that it should be: records could have been left out.")
+            return [*told, *self.whose()]
         told = [
             f"WHOLE: {self.count} records, from {self.first} to {self.seq}. Its last hash is {self.digest.hex()}."
         ]
+        if self.known.ours:
+            told.append(self.compared())
+        told.append(self.unvouched())
         if self.gaps:
             told.append(f"{self.gaps} records between them are not in this file, and cannot be checked.")
-        if newest is not None:
-            told.append(
-                f"{self.known.total} statements fit, the newest is {newest.name} and counts {newest.size} records."
+        return [*told, *self.whose()]
+
+    def begin_empty(self) -> None:
+        """Nothing but the statements says whose log an empty file is of."""
+        tenants = {said.tenant for said in self.statements}
+        if len(tenants) > 1:
+            raise Unreadable(
+                "The file is empty, and the checkpoints are of several logs: "
+                f"{', '.join(sorted({f'{said.origin} (tenant {said.tenant})' for said in self.statements}))}. "
+                "Say whose it is: give the checkpoints of that one alone."
             )
-            if newest.size < self.seq:
-                told.append(f"No statement given vouches for what came after record {newest.size}.")
-        return told
+        self.tenant = tenants.pop()
+        self.known = checkpoints_of(self.tenant, self.statements)
+
+    def compared(self) -> str:
+        """Which statements were held against a record of this file."""
+        total = len(self.known.ours)
+        held = [said for said in self.known.ours if said.size in self.held]
+        if not held:
+            return f"0 of {total} statements were compared: none is about a record in this file."
+        newest = max(held, key=lambda said: (said.size, said.time_us))
+        return (
+            f"{len(held)} of {total} statements were compared and fit, the newest of them is {newest.name} "
+            f"and counts {newest.size} records."
+        )
+
+    def unvouched(self) -> str:
+        """For which records nobody's signature stands."""
+        rest = self.count - self.vouched
+        if not rest:
+            return "Every record in this file is vouched for by a checkpoint."
+        if self.filtered:
+            return (
+                f"{self.vouched} of the {self.count} records stand at a checkpoint, or lead to one without a gap. "
+                f"{rest} are vouched for by no checkpoint: they could have been made up."
+            )
+        return (
+            f"{named(self.seq - rest + 1, self.seq)} vouched for by no checkpoint ({rest} of {self.count})."
+        )
+
+    def whose(self) -> list[str]:
+        if not self.known.ours:
+            return [f"It says to be the log of tenant {self.tenant}."] if self.count else []
+        origins = ", ".join(sorted({said.origin for said in self.known.ours}))
+        return [f"It is the log of tenant {self.tenant}, which its checkpoints call {origins}."]
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -260,7 +313,7 @@ def checkpoints_of(tenant: int, statements: list[Said]) -> Checkpoints:
         if other.root != said.root:
             raise Broken(f"{titled(said)} and the {other.name} name different hashes of record {said.size}.")
     newest = max(ours, key=lambda said: (said.size, said.time_us)) if ours else None
-    return Checkpoints(roots, newest, len(ours))
+    return Checkpoints(ours, roots, newest)
 
 
 def statements_of(places: list[Path], lists: list[Path]) -> list[Said]:
@@ -283,6 +336,7 @@ def statement_of(note: bytes, keys: dict[int, bytes]) -> Said:
     if found is None:
         raise Unreadable("One of the notes is not a checkpoint.")
     said = Said(
+        origin=found["origin"],
         kind=found["kind"],
         number=int(found["number"]),
         size=int(found["size"]),
@@ -310,6 +364,7 @@ def parts_of(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
 
 
 def signed(text: str, name: str, signature: bytes, key: bytes) -> bool:
+    """Whether the key, 32 bytes, made this signature."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -317,7 +372,7 @@ def signed(text: str, name: str, signature: bytes, key: bytes) -> bool:
         return False
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature[4:], text.encode())
-    except InvalidSignature:
+    except (InvalidSignature, ValueError):
         return False
     return True
 
@@ -354,8 +409,11 @@ def keys_of(paths: list[Path]) -> dict[int, bytes]:
                     decoded(entry["public_key"]),
                     entry["statement"].encode(),
                 )
-            except (KeyError, TypeError, AttributeError):
+            except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
                 raise Unreadable(f"{path} is not a list of keys as Marina publishes it.") from None
+            # Numbers are counted from 1, and only the first stands alone: any other needs the one before.
+            if type(number) is not int or number < 1 or len(key) != 32:
+                raise Unreadable(f"{path} holds a key that is none: its number, or its length, is wrong.")
             if keys.setdefault(number, key) != key:
                 raise Broken(
                     f"Key {number} in {path} is another one than in the other list: somebody exchanged it."
@@ -366,9 +424,11 @@ def keys_of(paths: list[Path]) -> dict[int, bytes]:
         lines = text.split("\n")
         if lines[1:3] != [f"key {number}", base64.b64encode(key).decode()]:
             raise Broken(f"The statement of key {number} is about another key.")
-        for who in (number, number - 1) if number > 1 else (number,):
-            vouching = keys.get(who, b"")
-            if not any(signed(text, name, signature, vouching) for name, signature in signatures):
+        for who in (number,) if number == 1 else (number, number - 1):
+            vouching = keys.get(who)
+            if vouching is None or not any(
+                signed(text, name, signature, vouching) for name, signature in signatures
+            ):
                 raise Broken(f"Key {number} is not signed by key {who}: nobody vouches for it.")
     return keys
 
@@ -378,7 +438,7 @@ def listed(path: Path) -> list[Any]:
         entries = json.loads(path.read_bytes())["keys"]
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror or 'it cannot be opened'}.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         entries = None
     if not isinstance(entries, list) or not entries:
         raise Unreadable(f"{path} is not a list of keys as Marina publishes it.")
@@ -387,9 +447,13 @@ def listed(path: Path) -> list[Any]:
 
 def decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        found = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Unreadable("What should be base64 is not.") from None
+        found = None
+    # One text for the same bytes: with other bits behind the last one, a note would have a second digest.
+    if found is None or base64.b64encode(found).decode() != text:
+        raise Unreadable("What should be base64 is not.")
+    return found
 
 
 def say(sentence: str) -> None:

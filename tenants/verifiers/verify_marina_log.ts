@@ -14,6 +14,7 @@ import { parseArgs } from "node:util";
 type Row = { seq: number; at: string; atUs: number; tenant: number; prev: string; hash: string; body: Buffer };
 type Key = { number: number; raw: Buffer; object: KeyObject; vouched: string };
 type Statement = {
+  origin: string;
   what: "checkpoint" | "still";
   n: number;
   size: number;
@@ -75,7 +76,8 @@ function rowOf(line: Buffer, lineNumber: number): Row {
   if (Object.keys(head).join() !== MEMBERS || JSON.stringify(head) !== text) throw none;
   const { seq, at, at_us: atUs, tenant, prev, hash } = head;
   const counted = [seq, tenant].every((each) => Number.isSafeInteger(each) && each > 0);
-  if (!counted || !Number.isSafeInteger(atUs) || !HEX.test(prev) || !HEX.test(hash)) throw none;
+  const texts = [prev, hash].every((each) => typeof each === "string" && HEX.test(each));
+  if (!counted || !Number.isSafeInteger(atUs) || !texts) throw none;
   return { seq, at, atUs, tenant, prev, hash, body };
 }
 
@@ -140,7 +142,7 @@ function isSignedBy(note: string, key: Key): boolean {
 
 function statementOf(note: string): Statement {
   const lines = note.slice(0, note.indexOf("\n\n")).split("\n");
-  const [, size, root, tenant, which, time, previous] = lines;
+  const [origin, size, root, tenant, which, time, previous] = lines;
   const value = (line: string | undefined, word: string) => {
     if (!line?.startsWith(`${word} `)) throw new Illegible("a note says something else than a checkpoint does");
     return line.slice(word.length + 1);
@@ -157,9 +159,10 @@ function statementOf(note: string): Statement {
     if (bytes.length !== 32) throw new Illegible("a hash in a note has not 32 bytes");
     return bytes.toString("hex");
   };
-  if (lines.length !== 7) throw new Illegible("a note has not the seven lines of a checkpoint");
+  if (lines.length !== 7 || !origin) throw new Illegible("a note has not the seven lines of a checkpoint");
   const what = which?.startsWith("still ") ? "still" : "checkpoint";
   return {
+    origin,
     what,
     n: whole(value(which, what)),
     size: whole(size),
@@ -228,7 +231,7 @@ function keysIn(paths: string[]): Key[] {
           key: { kty: "OKP", crv: "Ed25519", x: raw.toString("base64url") },
           format: "jwk",
         });
-        if (!Number.isSafeInteger(number) || typeof statement !== "string") throw new TypeError();
+        if (!Number.isSafeInteger(number) || number < 1 || raw.length !== 32 || typeof statement !== "string") throw new TypeError();
         if (known.get(number)?.raw.equals(raw) === false) throw new Fault(`${path} has another key ${number}`);
         known.set(number, { number, raw, object, vouched: statement });
       }
@@ -258,7 +261,10 @@ async function examine(path: string, all: Statement[], may: { endEarly: boolean;
   let lineNumber = 0;
   let next = 0;
   let sure = 0;
+  let leading = 0;
+  let vouched = 0;
   let statements: Statement[] = [];
+  const compared: Statement[] = [];
 
   /** Every statement up to the record `seq`, whose hash is `hash`. Those about records that are left out say nothing. */
   const compare = (seq: number, hash: string) => {
@@ -272,6 +278,7 @@ async function examine(path: string, all: Statement[], may: { endEarly: boolean;
         );
       }
       sure = seq;
+      compared.push(said);
     }
   };
 
@@ -299,23 +306,46 @@ async function examine(path: string, all: Statement[], may: { endEarly: boolean;
     }
     if (row.seq > 1) compare(row.seq - 1, row.prev);
     compare(row.seq, row.hash);
+    // Records that lead to a signed hash, one after another, are signed with it. After a gap nothing leads anywhere.
+    leading = last && last.seq === row.seq - 1 ? leading + 1 : 1;
+    if (sure === row.seq) {
+      vouched += leading;
+      leading = 0;
+    }
     last = row;
     rows++;
   }
 
-  const tenants = new Set(all.map((said) => said.tenant));
-  if (!last && tenants.size === 1) statements = agreed(all, all[0]!.tenant);
+  if (!last && all.length > 0) {
+    const others = all.filter((said) => said.tenant !== all[0]!.tenant);
+    if (others.length > 0) {
+      throw new Illegible("an empty file, and checkpoints of several logs: say whose it is, give only that one's");
+    }
+    statements = agreed(all, all[0]!.tenant);
+  }
   const newest = statements.at(-1);
   const end = last?.seq ?? 0;
   if (newest && newest.size > end && !may.endEarly) {
     throw new Fault(`the end is cut off: the last record here is ${end}, and ${nameOf(newest)} counts ${newest.size}`);
   }
-  if (!last) return ["whole: an empty file"];
+  const origins = [...new Set(statements.map((said) => said.origin))].sort().join(", ");
+  const whose = newest ? [`whose log: ${origins}, tenant ${newest.tenant}`] : [];
+  if (!last) {
+    const unsaid = newest && newest.size > 0 ? ["no checkpoint says that it has to be empty"] : [];
+    return ["whole: an empty file", ...unsaid, ...whose];
+  }
+  const reached = compared.at(-1);
+  const upTo = reached ? `, up to ${nameOf(reached)} over ${reached.size} records` : "";
+  const alone = rows - vouched;
+  const which = may.leaveOut
+    ? `${alone} of ${rows} records; they could have been made up. At a checkpoint, or leading to one: ${vouched}`
+    : `records ${end - alone + 1} to ${end}, ${alone} of ${rows}`;
   return [
     `whole: records ${begin} to ${end}, ${rows} of them; the hash of record ${end} is ${last.hash}`,
+    ...(newest ? [`${compared.length} of ${statements.length} signed statements were compared and fit${upTo}`] : []),
+    alone > 0 ? `vouched for by no checkpoint: ${which}` : "vouched for by a checkpoint: every record here",
     ...(left > 0 ? [`not in this file, and so not checked: ${left} records between them`] : []),
-    ...(newest ? [`${statements.length} signed statements fit, up to ${nameOf(newest)} over ${newest.size} records`] : []),
-    ...(newest && newest.size < end ? [`signed by nobody yet: records ${newest.size + 1} to ${end}`] : []),
+    ...(newest ? whose : [`whose log, as it says itself: tenant ${last.tenant}`]),
     ...(newest ? [] : ["without checkpoints nobody sees an end that was cut off, or a log that was written anew"]),
   ];
 }

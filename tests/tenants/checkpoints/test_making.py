@@ -196,6 +196,41 @@ def test_what_does_not_follow_is_never_signed_and_is_said(
     assert [line.levelname for line in caplog.records] == ["CRITICAL"]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tenants_auditrecord SET at = 'infinity' WHERE tenant_id = %s AND seq = 4",
+        "UPDATE tenants_auditcheckpoint SET at = 'infinity' WHERE tenant_id = %s",
+    ],
+)
+def test_what_is_in_one_teams_rows_stops_no_other_team(
+    statement: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, later = signed_log(3), make_place()
+    assert place.tenant_id < later.tenant_id
+    for each in (place, later):
+        write(each)
+    tamper((statement, (place.tenant_id,)))
+    _age(place, 61)
+    _only(monkeypatch, place, later)
+    make_checkpoints()
+    assert len(notes_of(later)) == 1
+    assert [(line.levelname, line.__dict__["tenant_id"]) for line in caplog.records] == [
+        ("CRITICAL", place.tenant_id)
+    ]
+    if "auditrecord" in statement:
+        assert "record 4 was changed: its time is none" in state_of(place).fault
+
+
+def test_a_look_that_lies_ahead_stops_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, fresh = signed_log(1), signed_log(1)
+    _age(place, -3600)
+    _only(monkeypatch, place, fresh)
+    make_checkpoints()
+    assert bytes(state_of(place).still)
+    assert not bytes(state_of(fresh).still)
+
+
 def test_what_was_mended_is_signed_again() -> None:
     place = signed_log(3)
     write(place, 1)
@@ -271,14 +306,20 @@ def test_another_tenants_checkpoints_are_not_there() -> None:
         cursor.execute("SELECT 1 FROM tenants_checkpointstate")
 
 
-def test_what_covers_a_range_begins_before_it_and_ends_behind_it() -> None:
+def test_what_covers_a_range_begins_before_it_and_ends_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
     place = signed_log(2, 2, 2, 2)
     notes = [note.decode() for note in notes_of(place)]
     with tenant_scope(place.tenant_id):
-        assert covering(3, 5) == notes[0:3]
+        assert covering(3, 5) == notes[0:2]
+        assert covering(5, 5) == notes[1:2]
+        assert covering(1, 1) == []
         assert covering(1, 8) == notes
         assert covering(1, 2) == notes[:1]
         assert covering(8, 100) == notes[2:]
+        monkeypatch.setattr(checkpoints, "MOST_NOTES", 3)
+        assert covering(1, 8) == notes[1::2]
+        assert covering(3, 8) == notes[1::2]
+        assert covering(1, 6) == notes[:3]
 
 
 def test_checkpoints_are_listed_newest_first_to_those_who_may_read_the_log() -> None:

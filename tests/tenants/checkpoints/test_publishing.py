@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +17,8 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from core.notetargets import Target, parse_targets
+from core.objectstorage import Target as StorageTarget
+from core.objectstorage import sign as storage_sign
 from tenants import publishing
 from tenants.access import Caller
 from tenants.audit.notes import digest_of, join_notes, read_statement, split_notes
@@ -28,7 +32,7 @@ from tenants.services.publication import read_standing
 from tests.farside import FarSide, far_side, reply
 from tests.objectstorage import KEYS, object_storage, storage_client
 from tests.tenants.audit.places import Place, make_place
-from tests.tenants.checkpoints.logs import notes_of, sign_off, signed_log, state_of, write
+from tests.tenants.checkpoints.logs import notes_of, sign_off, signed_log, state_of, tamper, write
 
 SECRET = "hook-secret"
 
@@ -270,13 +274,50 @@ def test_a_bucket_holds_an_object_a_checkpoint(monkeypatch: pytest.MonkeyPatch) 
             ].read()
             for each in s3.list_objects_v2(Bucket="checkpoints", Prefix=prefix)["Contents"]
         }
+        first, second = notes_of(place)
+        marks = [digest_of(note).hex()[:16] for note in (first, second)]
         assert found == {
-            "000000000001.note": notes_of(place)[0],
-            "000000000002.note": notes_of(place)[1],
-            "000000000002.still.note": bytes(state_of(place).still),
+            f"000000000001-{marks[0]}.note": first,
+            f"000000000002-{marks[1]}.note": second,
+            f"000000000002-{marks[1]}.still.note": bytes(state_of(place).still),
         }
         (away,) = use(monkeypatch, f"s3://not-there/?endpoint={storage}")
         assert publish(place, away) == (0, "It answered with status 404.")
+
+
+def test_in_a_bucket_another_note_of_the_same_number_takes_no_ones_place(
+    monkeypatch: pytest.MonkeyPatch, far: FarSide
+) -> None:
+    (target,) = use(monkeypatch, f"s3://checkpoints/?endpoint={far.serve('/', reply()).rstrip('/')}")
+    place, other = signed_log(1), signed_log(1)
+    for each in (place, other):
+        assert sign_off(each) is not None
+        far.serve(_path_of(each, place.slug), reply())
+        far.serve(_path_of(each, place.slug, "still."), reply())
+        assert publish_tenant(each.tenant_id, place.slug, target) == (2, "")
+    assert len({asked.path for asked in far.asked}) == 4
+    for asked in far.asked:
+        digest = base64.b64encode(hashlib.md5(asked.body, usedforsecurity=False).digest()).decode()
+        assert asked.headers["content-md5"] == digest
+        assert "content-md5" in asked.headers["authorization"]
+
+
+def _path_of(place: Place, slug: str, kind: str = "") -> str:
+    return f"/checkpoints/{slug}/000000000001-{digest_of(notes_of(place)[0]).hex()[:16]}.{kind}note"
+
+
+def test_what_is_in_one_teams_rows_stops_no_other_teams_notes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    use(monkeypatch, f"file://{tmp_path}")
+    place, later = signed_log(1), signed_log(1)
+    tamper(("UPDATE tenants_auditcheckpoint SET at = 'infinity' WHERE tenant_id = %s", (place.tenant_id,)))
+    only(monkeypatch, place, later)
+    publish_checkpoints()
+    assert split_notes((tmp_path / f"{later.slug}.notes").read_bytes()) == notes_of(later)
+    assert [(line.levelname, line.__dict__["tenant_id"]) for line in caplog.records] == [
+        ("CRITICAL", place.tenant_id)
+    ]
 
 
 def test_a_tenant_without_statements_has_nothing_to_publish(
@@ -318,3 +359,13 @@ def test_targets_in_words_hold_no_secret() -> None:
     for text in (repr(targets), *(target.label for target in targets), *(target.id for target in targets)):
         assert "hidden" not in text
         assert KEYS["secret_key"] not in text
+
+
+def test_every_put_into_a_storage_has_its_digest() -> None:
+    for place in (
+        StorageTarget("b", "https://x", "r", "", ""),
+        StorageTarget("b", "https://x", "r", "k", "s"),
+    ):
+        put = storage_sign(place, "PUT", "https://x/b/k", headers={}, content=b"abc")
+        assert put["Content-MD5"] == "kAFQmDzST7DWlj99KOF/cg=="
+        assert "Content-MD5" not in storage_sign(place, "POST", "https://x/b/k", headers={}, content=b"abc")

@@ -8,9 +8,10 @@ import pytest
 
 from tenants.audit import walking
 from tenants.audit.append import append_entry
-from tenants.audit.chain import EMPTY, Head
-from tenants.audit.records import Entry
+from tenants.audit.chain import EMPTY, Broken, Head, link
+from tenants.audit.records import Entry, to_microseconds
 from tenants.audit.walking import read_head, walk
+from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.tenants.audit.places import Place, make_place
 from tests.tenants.checkpoints.logs import tamper, write
@@ -102,6 +103,40 @@ def test_what_was_walked_before_a_break_is_told() -> None:
     assert walked.broken is not None
     assert walked.head.seq == 5
     assert sorted(walked.hashes) == [4, 5]
+
+
+@pytest.mark.parametrize("body", [b"{}", b"no JSON", b"[1]", b"\xff", b'{"actor":1}', b"[" * 5000])
+def test_a_body_that_is_no_records_is_said_though_its_hash_fits(body: bytes) -> None:
+    place = make_place()
+    write(place, 2)
+    with tenant_scope(place.tenant_id):
+        first, second = AuditRecord.objects.order_by("seq")
+    digest = link(bytes(first.hash), place.tenant_id, 2, to_microseconds(second.at), body)
+    tamper(
+        (
+            "UPDATE tenants_auditrecord SET body = %s, hash = %s WHERE seq = 2 AND tenant_id = %s",
+            (body, digest, place.tenant_id),
+        )
+    )
+    walked = walk(place.tenant_id, start=EMPTY, last=2, columns=True)
+    assert walked.broken == Broken(
+        2, "record 2 was replaced, and its hash computed anew: what it holds is no record."
+    )
+
+
+@pytest.mark.parametrize("at", ["infinity", "-infinity"])
+def test_a_time_that_is_none_is_said(at: str) -> None:
+    place = make_place()
+    write(place, 2)
+    tamper(
+        (
+            f"UPDATE tenants_auditrecord SET at = '{at}' WHERE seq = 2 AND tenant_id = %s",
+            (place.tenant_id,),
+        )
+    )
+    walked = walk(place.tenant_id, start=EMPTY, last=2, columns=True)
+    assert walked.broken is not None
+    assert walked.broken.problem.startswith("record 2 was changed")
 
 
 def test_another_tenants_records_are_not_walked() -> None:

@@ -32,6 +32,7 @@ TOOLS: Final[Mapping[str, tuple[Running, Mapping[str, Any]]]] = {
     "effect": (Running("worker"), {}),
     "name": (Running("worker"), AGAIN),
     "names": (Running("worker"), AGAIN),
+    "odd": (Running("worker"), AGAIN),
     "fail": (Running("worker"), READS),
     "break": (Running("worker"), READS),
     "only": (Running("worker", task_only=True), READS),
@@ -82,6 +83,9 @@ class LastingBackend(PlainKind):
             given["name"] = answers["name"]["content"]["name"]
             given["kept"] = context.kept
             await context.go_on(keep="later")
+        elif name == "odd":
+            await context.progress(1, None, "half\0way \ud800")
+            await context.ask({"name": _ask("Who\0 \ud800?")})
         elif name == "names":
             answers = await context.ask({"first": _ask("First?"), "second": _ask("Second?")})
             given["names"] = [answers[key]["content"]["name"] for key in ("first", "second")]

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -219,6 +220,38 @@ def test_the_same_call_with_its_idempotency_key_is_one_task(
     assert lasting_backend.runs[lasters.slug, "quick"] == 1
     wrong = tasker.endpoint.call("quick", meta={**declaring(), "marina/idempotencyKey": 7})
     assert wrong.error["code"] == -32602
+
+
+def test_many_that_are_cancelled_at_once_all_end(
+    tasker: TaskClient, workers: Workers, held: LastingBackend
+) -> None:
+    # Other arguments each, so that none shares another's run.
+    ids = [tasker.begin("hold", {"n": n})["taskId"] for n in range(6)]
+    for _ in ids:
+        # Each hint's workers take one after another, and these are held.
+        workers.hint()
+        assert held.entered.acquire(timeout=10)
+    with ThreadPoolExecutor(6) as together:
+        list(together.map(lambda task_id: tasker.ask("cancel", task_id), ids))
+    assert {tasker.until(task_id, seconds=5)["status"] for task_id in ids} == {"cancelled"}
+
+
+def test_a_task_is_cancelled_in_the_moment_in_which_it_is_claimed(
+    tasker: TaskClient, workers: Workers, lasters: Team
+) -> None:
+    for _ in range(30):
+        task_id = tasker.begin("quick")["taskId"]
+        assert tasker.ask("cancel", task_id).status == 200
+        assert tasker.until(task_id)["status"] in ("cancelled", "completed")
+
+
+def test_an_idempotency_key_is_of_one_call(tasker: TaskClient, workers: Workers) -> None:
+    key = {"marina/idempotencyKey": "order-8"}
+    tasker.begin("quick", {"n": 1}, meta=key)
+    for tool, arguments in (("quick", {"n": 2}), ("only", {"n": 1})):
+        other = tasker.endpoint.call(tool, arguments, meta={**declaring(), **key}).result
+        assert other["isError"] is True
+        assert other["_meta"]["marina/error"]["code"] == "idempotency_key_reused"
 
 
 def test_a_listener_is_told_of_its_tasks(tasker: TaskClient, workers: Workers, held: LastingBackend) -> None:

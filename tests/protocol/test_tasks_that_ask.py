@@ -44,6 +44,16 @@ def test_a_task_asks_and_goes_on_with_the_answer(
     assert {each["task"] for each in found} == {task_id}
 
 
+def test_a_question_that_no_row_can_hold_is_asked_without_what_it_cannot(
+    tasker: TaskClient, workers: Workers
+) -> None:
+    task_id = tasker.begin("odd")["taskId"]
+    asking = tasker.until(task_id, "input_required")
+    assert asking["inputRequests"]["name"]["params"]["message"].startswith("Who")
+    tasker.answer(task_id, name={"name": "Ada"})
+    assert tasker.until(task_id)["status"] == "completed"
+
+
 def test_answers_may_come_one_by_one(tasker: TaskClient, workers: Workers) -> None:
     task_id = tasker.begin("names")["taskId"]
     assert tasker.until(task_id, "input_required")["inputRequests"].keys() == {"first", "second"}

@@ -93,7 +93,20 @@ class TaskRecord(CallRecord):
         produced: Outcome | None = None,
         reason: Reason | None = None,
     ) -> None:
-        """See ``CallRecord``. Raises ``TurnLost``: then nothing is recorded, for it is another worker's run now."""
+        """See ``CallRecord``. Raises ``TurnLost``: then nothing is recorded, for it is another worker's run now.
+
+        Who is stopped meanwhile is stopped when it is written.
+        """
+        writing = asyncio.ensure_future(self._write(outcome, error, produced, reason))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
+
+    async def _write(
+        self, outcome: str, error: MarinaError | None, produced: Outcome | None, reason: Reason | None
+    ) -> None:
         ended = Ended(
             outcome=outcome,
             status=_status_of(outcome, error, refused=self._refused),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -38,12 +39,12 @@ class Work:
 
     def to_bytes(self) -> bytes:
         """As it is sealed."""
-        return orjson.dumps({**_plain(self), "caller": _caller_to_json(self.caller)}, default=_as_json)
+        return _dump({**_plain(self), "caller": _caller_to_json(self.caller)})
 
     @classmethod
     def from_bytes(cls, clear: bytes) -> Work:
         """The other direction of ``to_bytes``."""
-        given = orjson.loads(clear)
+        given = _load(clear)
         trace = given["trace"]
         return cls(
             **{
@@ -68,11 +69,11 @@ class Answers:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        return orjson.dumps(_plain(self), default=_as_json)
+        return _dump(_plain(self))
 
     @classmethod
     def from_bytes(cls, clear: bytes) -> Answers:
-        return cls(**orjson.loads(clear))
+        return cls(**_load(clear))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,11 @@ class Ended:
         return None if self.error is None else error_from_json(self.error)
 
     def to_bytes(self) -> bytes:
-        return orjson.dumps(_plain(self), default=_as_json)
+        return _dump(_plain(self))
 
     @classmethod
     def from_bytes(cls, clear: bytes) -> Ended:
-        given = orjson.loads(clear)
+        given = _load(clear)
         asks = {key: Ask(**ask) for key, ask in given["asks"].items()}
         return cls(**{**given, "asks": asks})
 
@@ -162,6 +163,21 @@ def error_from_json(told: Mapping[str, Any]) -> MarinaError:
     elif isinstance(error, RateLimited):
         error.retry_after = int(error.data.get("retry_after", 1))
     return error
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, default=_as_json)
+    except TypeError:
+        # orjson refuses integers beyond 64 bits and lone surrogates; json writes them.
+        return json.dumps(value, default=_as_json).encode()
+
+
+def _load(clear: bytes) -> Any:
+    try:
+        return orjson.loads(clear)
+    except orjson.JSONDecodeError:
+        return json.loads(clear)
 
 
 def _plain(value: Any) -> dict[str, Any]:

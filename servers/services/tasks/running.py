@@ -57,20 +57,36 @@ class _Running:
 
     stopping: bool = False
     """Whether it is being stopped: once, for what it writes of its end is not to be stopped."""
+    why: MarinaError | None = None
 
     def leave(self) -> None:
         """Stop it, and write nothing of it: it is another worker's, or is to be."""
-        if not self.stopping:
-            self.stopping = True
-            if self.record is not None:
-                self.record.silent = True
-            self.task.cancel()
+        self._stop(None)
 
     def stop(self, why: MarinaError) -> None:
         """Stop it for good."""
+        self._stop(why)
+
+    def begin(self, record: TaskRecord) -> None:
+        """It runs from now on, and can be stopped: what was to be before is, at its next step."""
+        self.record = record
+        if self.stopping:
+            self._cancel()
+
+    def end(self) -> None:
+        """Nothing stops it any more."""
+        self.stopping = True
+
+    def _stop(self, why: MarinaError | None) -> None:
         if not self.stopping:
-            self.stopping = True
-            self.task.cancel(why)
+            self.stopping, self.why = True, why
+            if self.record is not None:
+                self._cancel()
+
+    def _cancel(self) -> None:
+        if self.record is not None:
+            self.record.silent = self.why is None
+        self.task.cancel(self.why)
 
 
 class Runner:
@@ -147,7 +163,8 @@ class Runner:
                 return
             record = TaskRecord(self.runtime, run)
             running = self._running[claim.task_id]
-            running.repeatable, running.record = run.repeatable, record
+            running.repeatable = run.repeatable
+            running.begin(record)
             try:
                 await self._perform(run, record)
             except (InputRequired, Forbidden, NotFound, Unauthenticated):
@@ -158,14 +175,19 @@ class Runner:
                 logger.warning("a task's end waits for the database", extra={"task_id": str(claim.task_id)})
                 return
             except asyncio.CancelledError:
-                if running.given_back:
+                if running.given_back and record.ended is None:
                     await look_up(release, claim)
                     hint_soon()
                     return
+                if record.ended is None and running.why is not None:
+                    # It was stopped before it began.
+                    running.end()
+                    await record.write("cancelled", error=running.why)
             except MarinaError as fault:
                 logger.warning("a task ended in a fault", extra={"code": fault.code})
             except Exception:
                 logger.exception("a task failed", extra={"task_id": str(claim.task_id)})
+            running.end()
             if record.ended is not None:
                 await conclude_run(run, record.ended)
 

@@ -35,7 +35,11 @@ def channel_of(task_id: UUID) -> str:
 
 async def tell(bus: Bus, task_id: UUID, what: str, details: Mapping[str, Any] | None = None) -> None:
     """Say something of a task to whoever waits for it."""
-    message = orjson.dumps([what, details or {}], default=str)
+    try:
+        message = orjson.dumps([what, details or {}], default=str)
+    except TypeError:
+        # What no JSON can say (half of a pair) is left out: it is a hint.
+        message = orjson.dumps([CHANGED, {}])
     if len(message) <= MAX_BYTES:
         with contextlib.suppress(RedisError, OSError):
             if what == CHANGED:

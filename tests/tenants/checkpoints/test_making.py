@@ -265,15 +265,20 @@ def test_a_checkpoint_of_a_foreign_key_is_not_gone_on_with() -> None:
         tamper(("DELETE FROM tenants_logkey WHERE id = %s", (number,)))
 
 
-@pytest.mark.parametrize("role", ["app", "owner", "superuser"])
+KEPT = (
+    "UPDATE tenants_auditcheckpoint SET seq = 1",
+    "DELETE FROM tenants_auditcheckpoint",
+    "TRUNCATE tenants_auditcheckpoint",
+    "DELETE FROM tenants_logkey",
+)
+
+
 @pytest.mark.parametrize(
-    "statement",
+    ("role", "statement"),
     [
-        "UPDATE tenants_auditcheckpoint SET seq = 1",
-        "DELETE FROM tenants_auditcheckpoint",
-        "TRUNCATE tenants_auditcheckpoint",
-        "DELETE FROM tenants_logkey",
-        "UPDATE tenants_logkey SET public = 'x'",
+        *((role, statement) for role in ("app", "owner", "superuser") for statement in KEPT),
+        # Who owns the table may do that: such a key does not open, and is none of ours.
+        ("app", "UPDATE tenants_logkey SET public = 'x'"),
     ],
 )
 def test_checkpoints_and_keys_stay_as_they_are(role: str, statement: str) -> None:
@@ -282,8 +287,6 @@ def test_checkpoints_and_keys_stay_as_they_are(role: str, statement: str) -> Non
         "owner": settings.ENV.owner_database_url,
         "superuser": settings.ENV.database_url,
     }
-    if role != "app" and statement.startswith("UPDATE tenants_logkey"):
-        pytest.skip("who owns the table may: such a key does not open, and is none of ours")
     signed_log(1)
     with psycopg.connect(urls[role]) as database:
         database.execute("SELECT set_config('app.tenant', '1', true)")

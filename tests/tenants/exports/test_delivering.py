@@ -190,15 +190,15 @@ def test_after_many_tries_it_is_given_up_in_words_and_may_be_tried_again(
 ) -> None:
     monkeypatch.setattr(delivering, "MAX_TRIES", 1)
     client, bucket = new_bucket(storage)
-    run = made_run(caller, storage, "no-such-bucket")
+    run = made_run(caller, storage, "no-bucket-of-exports")
     assert not deliver_export(caller.tenant_id, run.id)
     failed = get_export(run.id, caller=caller)
     assert (failed.delivery, failed.deliver_at) == ("failed", None)
-    assert "There is no bucket no-such-bucket" in failed.delivery_error
+    assert "There is no bucket no-bucket-of-exports" in failed.delivery_error
     [record] = search_records(caller=caller, kind="export.undelivered").records
     assert record.arguments is not None
     assert record.arguments["after"]["reason"] == failed.delivery_error
-    client.create_bucket(Bucket="no-such-bucket")
+    client.create_bucket(Bucket="no-bucket-of-exports")
     deliver_again(run.id, caller=caller)
     assert deliver_export(caller.tenant_id, run.id)
     assert get_export(run.id, caller=caller).delivery == "delivered"

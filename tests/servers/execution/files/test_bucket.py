@@ -184,7 +184,7 @@ async def test_an_object_is_a_resource(files: Engine, call: Caller, bucket: str)
 
 async def test_health_says_what_is_wrong_with_a_bucket(files: Engine, settings: dict[str, Any]) -> None:
     assert (await files.check(source_of(**settings))).state == "healthy"
-    missing = await files.check(source_of(**{**settings, "bucket": f"{settings['bucket']}-not-there"}))
+    missing = await files.check(source_of(**{**settings, "bucket": "no-such-bucket"}))
     assert (missing.state, missing.code) == ("unhealthy", "source_missing")
     assert "no-such-bucket" in missing.reason
     nobody = await files.check(source_of(**{**settings, "endpoint": "http://127.0.0.1:1"}))
@@ -198,7 +198,7 @@ async def test_health_says_what_is_wrong_with_a_bucket(files: Engine, settings: 
 async def test_each_tool_says_that_the_bucket_is_not_there(
     caller_of: Callable[..., Caller], settings: dict[str, Any]
 ) -> None:
-    call = caller_of(**{**settings, "bucket": f"{settings['bucket']}-not-there"}, allow_writes=True)
+    call = caller_of(**{**settings, "bucket": "no-such-bucket"}, allow_writes=True)
     for tool, arguments in (
         ("list_directory", {}),
         ("read_file", {"path": "notes.txt"}),

@@ -15,15 +15,15 @@ PAGE_SOURCES := $(shell find frontend -name node_modules -prune -o -path fronten
 	\( -name '*.ts' -o -name '*.js' -o -name '*.mjs' -o -name '*.css' -o -name '*.svg' -o -name '*.woff2' \
 	-o -name 'package.json' -o -name 'package-lock.json' -o -name 'tsconfig*.json' \) -print)
 
-# Python clients of MCP that want another SDK than Marina's, or much that Marina has no use for.
-CLIENT_ENVIRONMENTS := fastmcp langchain
+# Python clients and servers of MCP that want another SDK than Marina's, or much that Marina has no use for.
+CLIENT_ENVIRONMENTS := fastmcp langchain servers
 
 # Tools that load Django's settings without a database (mypy's plugin, makemigrations) need values of the
 # right form. Nothing connects to them, and the key seals nothing.
 SETTINGS_ONLY := MARINA_MASTER_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:9/none REDIS_URL=redis://127.0.0.1:9/0
 
-.PHONY: help run test check bench lock setup pages compiled format clean reset test-clients
+.PHONY: help run test check bench lock setup pages compiled sandbox format clean reset test-clients
 .PHONY: check-style check-types check-imports check-migrations check-pages
 
 help: ## Show these lines
@@ -33,7 +33,7 @@ help: ## Show these lines
 run: setup pages compiled ## Run Marina here with a demo tenant; Ctrl-C stops all of it (PORT, WEB_CONCURRENCY, MARINA_HOME)
 	@exec $(PY) -m config.local
 
-test: setup pages compiled test-clients tests/conformance/node_modules/.installed tests/documents/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
+test: setup pages compiled sandbox test-clients tests/conformance/node_modules/.installed tests/documents/node_modules/.installed ## Run all tests, those in a browser included (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n 2 $(ARGS)
 
 check: check-style check-types check-imports check-migrations check-pages ## Check format, lint, types, imports, migrations, pages
@@ -112,6 +112,19 @@ frontend/node_modules/.installed: frontend/package-lock.json $(VENV)/.dependenci
 	@cd frontend && $(NODE) npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
+# What hosted commands run in, and what one of them runs, for their tests. Only root can install it.
+sandbox:
+	@command -v bwrap > /dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			echo "Installing bubblewrap, in which hosted commands run …"; \
+			apt-get install -y -qq bubblewrap > /dev/null 2>&1 || \
+				{ apt-get update -qq && apt-get install -y -qq bubblewrap > /dev/null; }; \
+		else \
+			echo "bubblewrap is not installed. Debian and Ubuntu: apt-get install bubblewrap." >&2; exit 1; \
+		fi; }
+	@command -v git > /dev/null || apt-get install -y -qq git > /dev/null || \
+		{ echo "git is not installed. Debian and Ubuntu: apt-get install git." >&2; exit 1; }
+
 tests/clients/node_modules/.installed: tests/clients/package-lock.json $(VENV)/.dependencies-installed
 	@echo "Installing the locked MCP clients that the tests drive …"
 	@cd tests/clients && $(NODE) npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
@@ -121,7 +134,7 @@ test-clients: tests/clients/node_modules/.installed $(CLIENT_ENVIRONMENTS:%=$(VE
 
 # A virtual environment of its own each, by uv: both take some five seconds.
 $(VENV)/clients/%/.installed: tests/clients/python/%.lock $(VENV)/.dependencies-installed
-	@echo "Installing the locked Python client $* that the tests drive …"
+	@echo "Installing the locked Python packages $* that the tests drive …"
 	@$(VENV)/bin/uv venv --quiet --clear --no-project --python $(PY) $(@D)
 	@$(VENV)/bin/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@

@@ -61,6 +61,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
     (
         "Activity",
         (
+            Item("audit", "Audit", "check", "frontend:audit", Action.AUDIT_READ),
             Item("work", "Work", "clock", "frontend:work", Action.TASKS_READ),
             Item("log", "Log", "list", "frontend:log", Action.AUDIT_READ),
             Item("exports", "Exports", "download", "frontend:exports", Action.AUDIT_READ),

@@ -15,6 +15,7 @@ ACTION_WORDS: Final[dict[Action, str]] = {
     Action.KEYS_CHANGE: "Issue and revoke API keys",
     Action.SOURCES_READ: "See data sources",
     Action.SOURCES_CHANGE: "Add and change data sources",
+    Action.SOURCES_APPROVE: "Take over what a data source describes otherwise than before",
     Action.SECRETS_READ: "See secrets' names and where they are used",
     Action.SECRETS_CHANGE: "Name and replace secrets, and put them into data sources",
     Action.TOOLS_READ: "See tools",
@@ -28,6 +29,8 @@ ACTION_WORDS: Final[dict[Action, str]] = {
     Action.TASKS_READ: "See tasks and how far they are",
     Action.TASKS_MANAGE: "See tasks' results, cancel tasks and run them again",
     Action.AUDIT_READ: "Search and export the log",
+    Action.AUDIT_PAYLOADS: "See in the log what calls were given and gave",
+    Action.AUDIT_REVEAL: "See that of one record, with a reason that is recorded",
     Action.STREAMS_CHANGE: "Send the log to other places",
 }
 

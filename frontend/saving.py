@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from frontend.forms.tools import ToolFields
+from frontend.numbers import read_number
 from servers.models import Tool, ToolVersion
 from servers.services.tool_versions import get_version, list_versions
 from servers.services.tools import change_tool, create_tool
@@ -58,7 +59,7 @@ def save_version(
                 definition=definition(),
                 title=form.cleaned_data["title"],
                 description=form.cleaned_data["description"],
-                based_on=_number(request.POST.get("based_on", "")),
+                based_on=read_number(request.POST.get("based_on", "")),
                 draft=draft,
             )
             if draft:
@@ -75,14 +76,10 @@ def save_version(
 
 def base_version(request: HttpRequest, caller: Caller, tool: Tool) -> ToolVersion | None:
     """The version that an editor begins with: the one that was asked for, else the current one. Raises ``NotFound``."""
-    given = _number(request.POST.get("based_on") or request.GET.get("version", ""))
+    given = read_number(request.POST.get("based_on") or request.GET.get("version", ""))
     return tool.current if given is None else get_version(tool.id, given, caller=caller)
 
 
 def next_number(caller: Caller, tool: Tool) -> int:
     """The number that the next version gets."""
     return list_versions(tool.id, caller=caller)[0].number + 1
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from datetime import datetime
 from typing import Any, Final
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 from django.contrib.sessions.backends.base import SessionBase
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from core.errors import NotFound
@@ -31,6 +33,9 @@ NOT_ALLOWED: Final = 4404
 
 MEMBERSHIP_SECONDS: Final = 5.0
 """How long a membership and a sign-in that were checked are trusted while the socket stays open."""
+
+LONGEST_SLEEP_SECONDS: Final = 3600.0
+"""So often an end that is far off is looked at again."""
 
 SEND_SECONDS: Final = 2.0
 
@@ -54,7 +59,10 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
 
     tenant_id: int | None = None
     checked_at: float = 0.0
+    ends_at: datetime | None = None
+    """When the membership ends, as far as is known: the socket does not outlast it."""
     presence: asyncio.Task[None] | None = None
+    ending: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         tenant_id = await self._membership()
@@ -65,10 +73,13 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
         await self.channel_layer.group_add(group_of(tenant_id), self.channel_name)
         await self.accept()
         self.presence = asyncio.create_task(_be_seen(tenant_id))
+        if self.ends_at is not None:
+            self.ending = asyncio.create_task(self._end())
 
     async def disconnect(self, code: int) -> None:
-        if self.presence is not None:
-            self.presence.cancel()
+        for task in (self.presence, self.ending):
+            if task is not None:
+                task.cancel()
         if self.tenant_id is not None:
             await self.channel_layer.group_discard(group_of(self.tenant_id), self.channel_name)
 
@@ -85,6 +96,15 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
             return
         await self.send_json({"type": "calls"})
 
+    async def _end(self) -> None:
+        """Close the socket when the membership ends, which may have been moved meanwhile."""
+        while self.ends_at is not None:
+            left = (self.ends_at - timezone.now()).total_seconds()
+            await asyncio.sleep(min(max(left, 0.0) + 0.01, LONGEST_SLEEP_SECONDS))
+            if await self._membership() != self.tenant_id:
+                await self.close(code=NOT_ALLOWED)
+                return
+
     async def _membership(self) -> int | None:
         user = self.scope.get("user")
         if user is None or not user.is_authenticated:
@@ -95,7 +115,10 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # Channel
         except (NotFound, SecondFactorNeeded, SignInNeeded):
             return None
         self.checked_at = time.monotonic()
-        return None if caller is None else caller.tenant_id
+        if caller is None:
+            return None
+        self.ends_at = caller.access_ends_at
+        return caller.tenant_id
 
 
 def _caller(session: SessionBase, user: User, slug: str) -> Caller | None:

@@ -6,20 +6,30 @@ Fields, constraints, pure properties.
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Value
 from django.utils import timezone
 
+from servers.models_quarantine import Quarantine
+from servers.models_schedules import ScheduledRun, ToolSchedule
 from servers.models_secrets import SECRET_NAME, Secret, SecretUse
 from servers.models_tasks import Task, Turn
+from servers.models_upstream import UpstreamClient, UpstreamSignIn
 from tenants.models import SLUG_PATTERN, User
 from tenants.oauth_addresses import RESERVED_SERVERS
 from tenants.scoping import TenantOwned
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 """A tool's, prompt's or data source's name, as MCP clients accept it everywhere."""
+
+CHECKED_EVERY = timedelta(seconds=60)
+"""How often each data source is checked."""
+
+HOSTED_RESTS = timedelta(minutes=15)
+"""How long a command that was well is not begun again only to look whether it still is."""
 
 MAX_CACHE_SECONDS = 86_400
 """A tool's result is kept for a day at most."""
@@ -39,6 +49,8 @@ class DataSource(TenantOwned):
         HEALTHY = "healthy"
         DEGRADED = "degraded"
         UNHEALTHY = "unhealthy"
+        QUARANTINED = "quarantined"
+        NEEDS_SIGN_IN = "needs_sign_in"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=64)
@@ -50,6 +62,10 @@ class DataSource(TenantOwned):
     health = models.CharField(max_length=16, choices=HealthState.choices, default=HealthState.UNKNOWN)
     health_reason = models.CharField(max_length=500, blank=True)
     health_checked_at = models.DateTimeField(null=True)
+    health_since = models.DateTimeField(null=True)
+    """When its health became what it is."""
+    health_parts = models.JSONField(default=list, db_default=[])
+    """What the last check found of each of the servers behind it, where there are several."""
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -64,6 +80,21 @@ class DataSource(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.kind})"
+
+    @property
+    def health_next_at(self) -> datetime | None:
+        """When it is checked again, about; ``None`` where it was not yet."""
+        if self.health_checked_at is None:
+            return None
+        rests = self.is_hosted and self.health == self.HealthState.HEALTHY
+        every = HOSTED_RESTS if rests else CHECKED_EVERY
+        # A check that is late is made with the next round.
+        return max(self.health_checked_at + every, timezone.now())
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether a command is run for it."""
+        return self.kind == "mcp" and "command" in self.settings
 
     @property
     def seal_context(self) -> str:
@@ -102,6 +133,8 @@ class Tool(TenantOwned):
     )
     deadline = models.IntegerField(null=True)
     """Seconds that a run may take; ``None``: as long as one of its way of running may."""
+    priority = models.SmallIntegerField(default=0, db_default=0)
+    """How urgent its calls are among the team's, where they say nothing: -1, 0 or 1."""
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta(TenantOwned.Meta):
@@ -122,6 +155,9 @@ class Tool(TenantOwned):
                 condition=models.Q(deadline__isnull=True)
                 | models.Q(deadline__gte=1, deadline__lte=MAX_DEADLINE),
                 name="servers_tool_deadline_valid",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(priority__range=(-1, 1)), name="servers_tool_priority_valid"
             ),
         ]
 
@@ -346,7 +382,9 @@ __all__ = [
     "SECRET_NAME",
     "DataSource",
     "Prompt",
+    "Quarantine",
     "Resource",
+    "ScheduledRun",
     "Secret",
     "SecretUse",
     "ServedVersion",
@@ -354,6 +392,9 @@ __all__ = [
     "ServerSource",
     "Task",
     "Tool",
+    "ToolSchedule",
     "ToolVersion",
     "Turn",
+    "UpstreamClient",
+    "UpstreamSignIn",
 ]

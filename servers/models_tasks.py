@@ -26,7 +26,7 @@ class Task(TenantOwned):
         FAILED = "failed"
         CANCELLED = "cancelled"
 
-    sealed_columns = ("sealed", "sealed_answers", "sealed_result")
+    sealed_columns = ("sealed", "sealed_answers", "sealed_result", "sealed_said")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.WORKING)
@@ -58,6 +58,12 @@ class Task(TenantOwned):
     sealed_answers = models.BinaryField(null=True)
     sealed_result = models.BinaryField(null=True)
     """What the last run came to, from before it is in the log. It counts once the status says so."""
+    sealed_said = models.BinaryField(null=True)
+    """What its tool reported and logged, the newest of it: see ``servers.services.tasks.saying``."""
+    priority = models.SmallIntegerField(default=0, db_default=0)
+    """How urgent it is among its team's: -1, 0 or 1."""
+    scheduled_run = models.UUIDField(null=True)
+    """The run of a schedule that it is."""
     cancel_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
     """Why it is being cancelled, and by whom, for whoever ends it."""
     ttl_ms = models.BigIntegerField()
@@ -74,6 +80,12 @@ class Task(TenantOwned):
                 fields=["tenant", "principal", "idempotency_key"],
                 condition=models.Q(idempotency_key__isnull=False),
                 name="servers_task_idempotency_unique",
+            ),
+            # Its schedule may be changed between two tries to begin it, and with it whose the task is.
+            models.UniqueConstraint(
+                fields=["tenant", "scheduled_run"],
+                condition=models.Q(scheduled_run__isnull=False),
+                name="servers_task_scheduled_run_unique",
             ),
             models.CheckConstraint(
                 condition=models.Q(

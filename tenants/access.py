@@ -18,7 +18,7 @@ from tenants.arrivals import Arrival, SignInNeeded, confined
 from tenants.factors import has_second_factor
 from tenants.keyrights import actions_of, actions_within, bound_of, end_of_maker, with_makers
 from tenants.models import ApiKey, Membership, ProviderIdentity, Tenant
-from tenants.roles import ALLOWED, SCOPE_ACTIONS, Action, Role
+from tenants.roles import ALLOWED, AUDITOR_WITH_PAYLOADS, SCOPE_ACTIONS, Action, Role
 from tenants.scoping import directory_scope, tenant_scope
 
 KEY_PREFIXES: Final = tuple(f"mcp_{mode}_" for mode in ApiKey.Mode.values)
@@ -36,6 +36,7 @@ class Caller:
     ``principal`` is whose sessions are, where that is not the credential: a client that asks its member for one more
     right goes on with another credential in the session that it has.
     ``issuer_id`` is the outside issuer that vouches for the caller, ``audience`` the one server that its token is for.
+    ``auditing``: each look of theirs at the log is recorded, as an auditor's, and that of a key which an auditor made.
     """
 
     tenant_id: int
@@ -53,6 +54,7 @@ class Caller:
     principal: str = ""
     issuer_id: UUID | None = None
     audience: str = ""
+    auditing: bool = False
 
     @property
     def anonymous(self) -> bool:
@@ -104,9 +106,24 @@ class Caller:
         )
 
 
+def marina_of(tenant_id: int) -> Caller:
+    """Marina itself in this team, for the log: of what nobody of the team did."""
+    slug = Tenant.objects.values_list("slug", flat=True).get(pk=tenant_id)
+    return Caller(tenant_id, slug, actor="marina")
+
+
 def tenant_not_found() -> NotFound:
     """The one answer for a tenant that is unknown and for one that the caller does not belong to."""
     return NotFound("There is no such team, or you are not a member of it.", code="tenant_not_found")
+
+
+def access_ended(membership: Membership) -> NotFound:
+    """The answer for a tenant that the caller was a member of for a time, which is over."""
+    ended = "" if membership.ends_at is None else f" on {membership.ends_at:%Y-%m-%d %H:%M} UTC"
+    return NotFound(
+        f"Your access to this team was for a time, and ended{ended}. An owner or admin of the team can give you more.",
+        code="access_ended",
+    )
 
 
 class SecondFactorNeeded(Forbidden):
@@ -143,8 +160,10 @@ def _membership(user_id: int, tenant_slug: str, *, factor: bool) -> Membership:
             .filter(user_id=user_id, tenant__slug=tenant_slug)
             .first()
         )
-    if membership is None or not membership.is_live(timezone.now()):
+    if membership is None:
         raise tenant_not_found()
+    if not membership.is_live(timezone.now()):
+        raise access_ended(membership)
     if factor and membership.tenant.require_second_factor and not has_second_factor(user_id):
         raise SecondFactorNeeded(
             f"The team {tenant_slug} asks for a second factor of all its members. Set one up on your account's page,"
@@ -163,8 +182,16 @@ def caller_of_membership(membership: Membership, email: str, tenant_slug: str) -
         actor=f"user:{email}",
         user_id=membership.user_id,
         role=Role(membership.role),
+        actions=own_actions(membership),
         access_ends_at=membership.ends_at,
+        auditing=membership.role == Role.AUDITOR,
     )
+
+
+def own_actions(membership: Membership) -> frozenset[Action] | None:
+    """What a membership allows where that is not just what its role does; else ``None``."""
+    given = membership.payloads and membership.role == Role.AUDITOR
+    return AUDITOR_WITH_PAYLOADS if given else None
 
 
 def _require_way(arrival: Arrival, caller: Caller, *, required: bool) -> None:
@@ -221,6 +248,15 @@ def tenants_of_user(user_id: int, *, arrival: Arrival | None = None) -> list[tup
         ]
 
 
+def ended_tenants_of_user(user_id: int) -> list[tuple[Tenant, datetime]]:
+    """The tenants that a person belonged to for a time which is over, by name, and when it ended."""
+    with directory_scope(user_id=user_id):
+        rows = Membership.directory.select_related("tenant").filter(
+            user_id=user_id, ends_at__lte=timezone.now()
+        )
+        return [(row.tenant, row.ends_at) for row in rows.order_by("tenant__name") if row.ends_at is not None]
+
+
 def key_digest(token: str) -> bytes:
     """What is stored of an API key: SHA-256 over its text."""
     return hashlib.sha256(token.encode()).digest()
@@ -272,6 +308,7 @@ def caller_of_key(key: ApiKey) -> Caller:
         bound=bound.reason,
         networks=tuple(ip_network(network) for network in key.networks) or None,
         access_ends_at=end_of_maker(key),
+        auditing=bound.auditing,
     )
 
 

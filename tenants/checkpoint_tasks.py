@@ -1,5 +1,6 @@
-"""Celery's side of checkpoints: looks when they are due, what is not published, and what is to be verified. A look that
-is missed is made up for by the next. The row is the truth; a lost or doubled hint harms nothing.
+"""Celery's side of checkpoints: looks when they are due, and what is to be published, to be verified, or to be removed.
+
+A look that is missed is made up for by the next. The row is the truth; a lost or doubled hint harms nothing.
 """
 
 from __future__ import annotations
@@ -12,24 +13,33 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
+from core.hints import EXPIRES_SECONDS
+from core.rounds import InRounds
 from tenants.models import AuditVerification
+from tenants.partitions import drop_empty_partitions, make_partitions
+from tenants.pruning import prune_due
 from tenants.publishing import publish_due
 from tenants.services import verifications
-from tenants.services.checkpoints import LOOK_SECONDS, make_due_checkpoints
-
-# Older than that, a run is pointless: the next is due.
-_EXPIRES_SECONDS = LOOK_SECONDS
+from tenants.services.checkpoints import make_due_checkpoints
 
 _log = logging.getLogger(__name__)
 
 
-@shared_task(name="tenants.tasks.make_checkpoints", expires=_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+@shared_task(name="tenants.tasks.make_checkpoints", expires=EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
 def make_checkpoints() -> None:
     """Make a checkpoint of each tenant's log that is due for one."""
     make_due_checkpoints()
 
 
-@shared_task(name="tenants.tasks.publish_checkpoints", expires=_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+@shared_task(name="tenants.tasks.prune_logs", base=InRounds, expires=EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+def prune_logs() -> None:
+    """Remove what teams' policies do not keep any more, and see to the months of the records' table."""
+    make_partitions()
+    if prune_due():
+        drop_empty_partitions()
+
+
+@shared_task(name="tenants.tasks.publish_checkpoints", expires=EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
 def publish_checkpoints() -> None:
     """Send every target the checkpoints that it lacks."""
     publish_due()
@@ -54,7 +64,7 @@ def run_verification(tenant_id: int, verification_id: str) -> None:
         )
 
 
-@shared_task(name="tenants.tasks.sweep_verifications")  # type: ignore[untyped-decorator]
+@shared_task(name="tenants.tasks.sweep_verifications", base=InRounds, expires=EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
 def sweep_verifications() -> None:
     """Hint again at verifications of all tenants that nobody works on."""
     for tenant_id, verification_id in verifications.find_unclaimed():

@@ -11,10 +11,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from tenants.models import ApiKey, Membership, lasting
-from tenants.roles import ALLOWED, SCOPE_ACTIONS, SCOPES, Action, Role
+from tenants.roles import ALLOWED, AUDITOR_WITH_PAYLOADS, SCOPE_ACTIONS, SCOPES, Action, Role
 
 _NARROWS: Final = "Narrows what the others allow."
 _NAMED: Final = {
@@ -28,10 +28,14 @@ _NAMED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How far a key's maker reaches now. ``reason`` says why that may be less than it was; it ends in no full stop."""
+    """How far a key's maker reaches now. ``reason`` says why that may be less than it was; it ends in no full stop.
+
+    ``auditing``: the maker is an auditor, whose looks at the log are recorded.
+    """
 
     actions: frozenset[Action]
     reason: str
+    auditing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,12 @@ _UNBOUND: Final = Bound(frozenset(Action), "")
 _NOBODY: Final = Bound(frozenset(), "It is not known who made this key")
 _CLOSED: Final = Bound(frozenset(), "The account of the key's maker is closed")
 _GONE: Final = Bound(frozenset(), "The key's maker is no longer a member of the team")
+_ENDED: Final = Bound(frozenset(), "The access of the key's maker to the team has ended")
 _BY_ROLE: Final = {
-    role: Bound(actions, f"The key's maker is now {_NAMED[role]}") for role, actions in ALLOWED.items()
+    role: Bound(actions, f"The key's maker is now {_NAMED[role]}", auditing=role is Role.AUDITOR)
+    for role, actions in ALLOWED.items()
 }
+_WITH_PAYLOADS: Final = Bound(AUDITOR_WITH_PAYLOADS, _BY_ROLE[Role.AUDITOR].reason, auditing=True)
 
 
 def with_makers(rows: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
@@ -59,7 +66,10 @@ def with_makers(rows: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
     own = Membership.directory.filter(tenant_id=OuterRef("tenant_id"), user_id=OuterRef("created_by_id"))
     live = own.filter(lasting())
     return rows.select_related("created_by").annotate(
-        maker_role=Subquery(live.values("role")[:1]), maker_ends_at=Subquery(live.values("ends_at")[:1])
+        maker_role=Subquery(live.values("role")[:1]),
+        maker_ends_at=Subquery(live.values("ends_at")[:1]),
+        maker_payloads=Exists(live.filter(payloads=True)),
+        maker_known=Exists(own),
     )
 
 
@@ -73,7 +83,11 @@ def bound_of(key: ApiKey) -> Bound:
     if not maker.is_active:
         return _CLOSED
     role: str | None = getattr(key, "maker_role")  # noqa: B009 - an annotation, of which the model knows nothing
-    return _GONE if role is None else _BY_ROLE[Role(role)]
+    if role is None:
+        return _ENDED if getattr(key, "maker_known", False) else _GONE
+    if role == Role.AUDITOR and getattr(key, "maker_payloads", False):
+        return _WITH_PAYLOADS
+    return _BY_ROLE[Role(role)]
 
 
 def end_of_maker(key: ApiKey) -> datetime | None:

@@ -10,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Collate, Lower
 from django.utils import timezone
 
 from tenants.roles import Role
@@ -18,6 +18,11 @@ from tenants.scoping import TenantManager, TenantOwned
 
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
 """A slug stands in URLs: lower-case letters, digits and inner hyphens, at most 40."""
+
+
+DEFAULT_PREVIEW = 500
+MAX_PREVIEW = 2_000
+"""Characters of a result's beginning that a new team's log keeps, and the most that it may."""
 
 
 class UserManager(BaseUserManager["User"]):
@@ -61,6 +66,7 @@ class Tenant(models.Model):
     """A team. ``surface_version`` grows with each change of what its servers offer.
 
     Where ``require_second_factor`` holds, a session opens nothing of it while its person has no second factor.
+    ``preview_characters``: so much of a result's beginning the log keeps; 0 of teams that were there before it did.
     ``sso_required``: its members, owners aside, act in it only when one of its identity providers vouched for them.
     """
 
@@ -69,12 +75,17 @@ class Tenant(models.Model):
     surface_version = models.BigIntegerField(default=1)
     require_second_factor = models.BooleanField(default=False, db_default=False)
     sso_required = models.BooleanField(default=False, db_default=False)
+    preview_characters = models.IntegerField(default=DEFAULT_PREVIEW, db_default=0)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(slug__regex=SLUG_PATTERN), name="tenants_tenant_slug_valid"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(preview_characters__range=(0, MAX_PREVIEW)),
+                name="tenants_tenant_preview_valid",
             ),
         ]
 
@@ -86,6 +97,7 @@ class Membership(TenantOwned):
     """A user's role in a tenant, for good or until ``ends_at``, from which on it opens nothing.
 
     ``visited_at`` is when its person last came with a new session; never, for whom somebody added and who has not come.
+    ``payloads``: an auditor sees what calls were given and gave, too. ``end_noted_at`` is when the log got its end.
     """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
@@ -93,6 +105,8 @@ class Membership(TenantOwned):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     ends_at = models.DateTimeField(null=True)
     visited_at = models.DateTimeField(null=True)
+    payloads = models.BooleanField(default=False, db_default=False)
+    end_noted_at = models.DateTimeField(null=True)
 
     class Meta(TenantOwned.Meta):
         constraints = [
@@ -270,6 +284,14 @@ class AuditHead(models.Model):
         return f"head of {self.tenant_id} at {self.seq}"
 
 
+PERSON = "user:"
+"""How the ``actor`` of a record begins that a person made."""
+
+ACTOR_BY_BYTES = Collate("actor", "C")
+"""The actor in an order in which all that begins alike stands together. Indexed, so a search must say it so; and as a
+column, since row-level security lets no function of our choice near an index."""
+
+
 class AuditRecord(TenantOwned):
     """One thing that happened. ``body`` is what was hashed, byte for byte; the columns are for searching.
 
@@ -300,12 +322,30 @@ class AuditRecord(TenantOwned):
         indexes = [
             models.Index(fields=["tenant", "at"], name="tenants_audit_at"),
             models.Index(fields=["tenant", "tool", "seq"], name="tenants_audit_tool"),
-            models.Index(fields=["tenant", "outcome", "seq"], name="tenants_audit_outcome"),
             models.Index(fields=["tenant", "credential_id", "seq"], name="tenants_audit_credential"),
             models.Index(
                 fields=["tenant", "intent_seq"],
                 name="tenants_audit_intent",
                 condition=models.Q(intent_seq__isnull=False),
+            ),
+            # Only of what went otherwise than well, of what people did, and of what was no call: calls of keys that
+            # worked, which are most, are in none of them.
+            models.Index(
+                fields=["tenant", "outcome", "seq"],
+                name="tenants_audit_not_ok",
+                condition=~models.Q(outcome="ok"),
+            ),
+            models.Index(
+                "tenant",
+                ACTOR_BY_BYTES,
+                "seq",
+                name="tenants_audit_person",
+                condition=models.Q(actor__startswith=PERSON),
+            ),
+            models.Index(
+                fields=["tenant", "kind", "seq"],
+                name="tenants_audit_kind",
+                condition=~models.Q(kind="tools/call"),
             ),
         ]
 
@@ -329,24 +369,33 @@ from tenants.models_oauth import (  # noqa: E402 - their own module, of this app
     OAuthCode,
     OAuthRefreshToken,
 )
+from tenants.models_originals import OriginalsKey  # noqa: E402 - as above
+from tenants.models_retention import AuditTombstone, LegalHold, LogRetention  # noqa: E402 - as above
 from tenants.models_schedules import ExportSchedule  # noqa: E402 - as above
 from tenants.models_sso import IdentityProvider, ProviderIdentity  # noqa: E402 - as above
 from tenants.models_streams import LogStream, StreamDelivery  # noqa: E402 - as above
 
 __all__ = [
+    "ACTOR_BY_BYTES",
+    "DEFAULT_PREVIEW",
+    "MAX_PREVIEW",
+    "PERSON",
     "SLUG_PATTERN",
     "ApiKey",
     "AuditCheckpoint",
     "AuditExport",
     "AuditHead",
     "AuditRecord",
+    "AuditTombstone",
     "AuditVerification",
     "CheckpointCursor",
     "CheckpointState",
     "ExportSchedule",
     "IdentityProvider",
     "Invitation",
+    "LegalHold",
     "LogKey",
+    "LogRetention",
     "LogStream",
     "Membership",
     "OAuthAccessToken",
@@ -354,6 +403,7 @@ __all__ = [
     "OAuthClient",
     "OAuthCode",
     "OAuthRefreshToken",
+    "OriginalsKey",
     "ProviderIdentity",
     "SignIn",
     "StreamDelivery",

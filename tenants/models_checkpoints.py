@@ -7,6 +7,7 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from tenants.scoping import TenantOwned
@@ -42,7 +43,8 @@ class LogKey(models.Model):
 class AuditCheckpoint(TenantOwned):
     """A checkpoint of a tenant's log. ``note`` is what was signed, byte for byte; the columns are for searching.
 
-    Append-only, like the records.
+    Append-only, like the records. ``at`` is what was signed; ``stored_at`` is the database's own time, whatever who
+    writes says: by it retention goes.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "number")
@@ -53,10 +55,14 @@ class AuditCheckpoint(TenantOwned):
     seq = models.BigIntegerField()
     at = models.DateTimeField()
     note = models.BinaryField()
+    stored_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta(TenantOwned.Meta):
         ordering = ["-number"]
-        indexes = [models.Index(fields=["tenant", "seq"], name="tenants_checkpoint_seq")]
+        indexes = [
+            models.Index(fields=["tenant", "seq"], name="tenants_checkpoint_seq"),
+            models.Index(fields=["tenant", "at"], name="tenants_checkpoint_at"),
+        ]
         constraints = [
             models.CheckConstraint(condition=models.Q(number__gte=1), name="tenants_checkpoint_counted")
         ]
@@ -90,13 +96,14 @@ class CheckpointState(TenantOwned):
 class CheckpointCursor(TenantOwned):
     """How far one tenant's checkpoints are published at one target. ``target`` is the digest of its address.
 
-    ``number`` is that of the newest checkpoint there, ``said_at`` the time of the newest statement. ``failures`` are
-    those since the last success, the first at ``failing_since``.
+    ``number`` is that of the newest checkpoint there, ``tombstone`` of the newest tombstone, ``said_at`` the time of
+    the newest statement. ``failures`` are those since the last success, the first at ``failing_since``.
     """
 
     target = models.CharField(max_length=32)
     label = models.CharField(max_length=200)
     number = models.BigIntegerField(default=0)
+    tombstone = models.BigIntegerField(default=0, db_default=0)
     said_at = models.DateTimeField(null=True)
     published_at = models.DateTimeField(null=True)
     failures = models.IntegerField(default=0)

@@ -27,6 +27,8 @@ class AuditExport(TenantOwned):
     Of what a schedule began that is so from its beginning, which ``by_numbers`` says, also of the same run again.
     While it runs, ``looked_at``, ``records`` and ``size`` say how far it is.
 
+    Without ``payloads`` it holds of each call what is not data: ``tenants.audit.payloads`` says what is left out.
+
     What a ``schedule`` made is put into a bucket: ``delivery`` says whether it is there, under ``delivery_key``, and
     ``deliver_at`` when the next of the ``delivery_tries`` may begin. A composite key holds it to its schedule's tenant.
     """
@@ -51,6 +53,7 @@ class AuditExport(TenantOwned):
     to_at = models.DateTimeField(null=True)
     filters = models.JSONField(default=dict)
     requested_by = models.CharField(max_length=200)
+    payloads = models.BooleanField(default=True, db_default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)

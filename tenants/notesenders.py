@@ -13,17 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote
+from typing import Final, Literal
 
 from django.conf import settings
 
 from core.loop import run_async
 from core.notetargets import BucketTarget, FolderTarget, Target, WebhookTarget
-from core.objectstorage import md5_of
+from core.objectstorage import sign, url_of
 from core.outbound import AddressRule
 from core.outbound_http import OutboundClient, OutboundRefused
 from tenants.audit.notes import digest_of, join_notes, read_statement
+from tenants.exportfiles import sync_folder
 
 SECONDS: Final = 10.0
 """How long a target may take over one note."""
@@ -38,11 +38,11 @@ _TAIL_BYTES: Final = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note to publish: whose, which checkpoint or still, and its bytes."""
+    """A note to publish: whose, which checkpoint, still or tombstone, and its bytes."""
 
     tenant_slug: str
     number: int
-    still: bool
+    kind: Literal["checkpoint", "still", "tombstone"]
     content: bytes
 
 
@@ -62,7 +62,7 @@ def send_notes(target: Target, notes: Sequence[Note]) -> Sent:
         case WebhookTarget():
             return _send_all(notes, lambda note: ("POST", target.address, _headers(note)))
         case BucketTarget():
-            return _send_all(notes, lambda note: ("PUT", _object(target, note), _signed(target, note)))
+            return _send_all(notes, lambda note: _put(target, note))
 
 
 def file_of(target: FolderTarget, tenant_slug: str) -> Path:
@@ -84,7 +84,7 @@ def _append(target: FolderTarget, notes: Sequence[Note]) -> Sent:
         finally:
             os.close(handle)
         if new:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "an error")
         return Sent(
@@ -117,14 +117,6 @@ def _ends_with_a_note(content: bytes) -> bool:
     """Whether the last thing is a line of a signature and a blank line."""
     last = content.removesuffix(b"\n\n").rpartition(b"\n")[2]
     return content.endswith(b"\n\n") and last.startswith("\u2014 ".encode())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _send_all(notes: Sequence[Note], request: Callable[[Note], tuple[str, str, dict[str, str]]]) -> Sent:
@@ -162,34 +154,25 @@ def _headers(note: Note) -> dict[str, str]:
         "Content-Type": "text/plain; charset=utf-8",
         "Idempotency-Key": digest_of(note.content).hex(),
         "Marina-Tenant": note.tenant_slug,
-        "Marina-Checkpoint": f"{'still ' if note.still else ''}{note.number}",
+        **(
+            {"Marina-Tombstone": str(note.number)}
+            if note.kind == "tombstone"
+            else {"Marina-Checkpoint": f"{'still ' if note.kind == 'still' else ''}{note.number}"}
+        ),
     }
 
 
-def _object(target: BucketTarget, note: Note) -> str:
-    """The address of a note's object. Another note of the same number never takes its place: the digest is in the name.
+def _put(target: BucketTarget, note: Note) -> tuple[str, str, dict[str, str]]:
+    url = url_of(target, _key(target, note))
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    return "PUT", url, sign(target, "PUT", url, headers=headers, content=note.content)
+
+
+def _key(target: BucketTarget, note: Note) -> str:
+    """The name of a note's object. Another note of the same number never takes its place: the digest is in the name.
 
     A still takes the place of the former one about the same checkpoint, since it says all that the former one did.
     """
-    digest = read_statement(note.content).previous if note.still else digest_of(note.content)
-    kind = "still.note" if note.still else "note"
-    key = f"{target.prefix}{note.tenant_slug}/{note.number:012d}-{digest.hex()[:16]}.{kind}"
-    return f"{target.endpoint}/{target.name}/{quote(key, safe='/-._~')}"
-
-
-def _signed(target: BucketTarget, note: Note) -> dict[str, str]:
-    """The headers that sign the request (AWS Signature Version 4)."""
-    # Loaded when it is first wanted: most processes never sign, and it takes a while and 20 MB.
-    from botocore.auth import S3SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
-
-    request = AWSRequest(
-        method="PUT",
-        url=_object(target, note),
-        # A bucket with object lock takes nothing without a digest. This is the one that every storage knows.
-        headers={"Content-Type": "text/plain; charset=utf-8", "Content-MD5": md5_of(note.content)},
-        data=note.content,
-    )
-    S3SigV4Auth(Credentials(target.access_key, target.secret_key), "s3", target.region).add_auth(request)
-    return {name: str(value) for name, value in request.headers.items() if name.lower() != "host"}
+    digest = read_statement(note.content).previous if note.kind == "still" else digest_of(note.content)
+    kind = "note" if note.kind == "checkpoint" else f"{note.kind}.note"
+    return f"{target.prefix}{note.tenant_slug}/{note.number:012d}-{digest.hex()[:16]}.{kind}"

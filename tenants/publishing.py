@@ -1,8 +1,8 @@
-"""Publishes checkpoints outside of the database: looks what each target still lacks, and sends it. Knows no Celery.
+"""Publishes checkpoints and tombstones outside of the database: looks what each target lacks, and sends it.
 
 A cursor a target and tenant says how far it is; it moves when the target has taken a note, so each arrives at least
-once and in order, and none is lost while a target is down. Of stills only the newest is sent: it says what the others
-did. A target that fails is tried again after a while that doubles, up to five minutes.
+once and in order, and none is lost while a target is down. Knows no Celery. Of stills only the newest is sent: it
+says what the others did. A target that fails is tried again after a while that doubles, up to five minutes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from core.notetargets import Target
-from tenants.models import AuditCheckpoint, CheckpointCursor, CheckpointState, Tenant
+from tenants.models import AuditCheckpoint, AuditTombstone, CheckpointCursor, CheckpointState, Tenant
 from tenants.notesenders import Note, send_notes
 from tenants.scoping import tenant_scope
 from tenants.services.checkpoints import looking_alone
@@ -76,17 +76,20 @@ def publish_due() -> int:
 
 def publish_tenant(tenant_id: int, slug: str, target: Target) -> tuple[int, str]:
     """Send one target what it lacks of one tenant. How many notes arrived, and why not all, as a sentence."""
-    notes, said_at = _lacking(tenant_id, slug, target)
-    if not notes:
+    lacking = _lacking(tenant_id, slug, target)
+    if not lacking:
         return 0, ""
-    sent = send_notes(target, notes)
-    arrived = notes[: sent.count]
+    sent = send_notes(target, [note for note, _ in lacking])
+    arrived = lacking[: sent.count]
     values: dict[str, Any] = {}
     now = timezone.now()
     if arrived:
         values["published_at"] = now
-        values["number"] = arrived[-1].number
-        values["said_at"] = said_at[sent.count - 1]
+        for note, at in arrived:
+            if note.kind == "tombstone":
+                values["tombstone"] = note.number
+            else:
+                values |= {"number": note.number, "said_at": at}
     with tenant_scope(tenant_id):
         cursor = CheckpointCursor.objects.select_for_update().get(target=target.id)
         if sent.problem:
@@ -108,8 +111,8 @@ def publish_tenant(tenant_id: int, slug: str, target: Target) -> tuple[int, str]
     return sent.count, sent.problem
 
 
-def _lacking(tenant_id: int, slug: str, target: Target) -> tuple[list[Note], list[datetime]]:
-    """The notes that the target lacks, in their order, and their times."""
+def _lacking(tenant_id: int, slug: str, target: Target) -> list[tuple[Note, datetime]]:
+    """The notes that the target lacks, in their order, each with its time."""
     with tenant_scope(tenant_id):
         cursor, _ = CheckpointCursor.objects.get_or_create(
             tenant_id=tenant_id, target=target.id, defaults={"label": target.label}
@@ -120,9 +123,15 @@ def _lacking(tenant_id: int, slug: str, target: Target) -> tuple[list[Note], lis
             .order_by("number")
             .values_list("number", "at", "note")[:MOST_NOTES]
         )
-    notes = [Note(slug, number, still=False, content=bytes(note)) for number, _, note in rows]
-    said_at = [at for _, at, _ in rows]
-    newest = notes[-1].number if notes else cursor.number
+        tombstones = list(
+            AuditTombstone.objects.filter(number__gt=cursor.tombstone)
+            .order_by("number")
+            .values_list("number", "at", "note")[:MOST_NOTES]
+        )
+    # A checkpoint comes soon after each tombstone, since it is recorded: that one's turn is theirs. They go first.
+    notes = [(Note(slug, number, "tombstone", bytes(note)), at) for number, at, note in tombstones]
+    notes += [(Note(slug, number, "checkpoint", bytes(note)), at) for number, at, note in rows]
+    newest = rows[-1][0] if rows else cursor.number
     if (
         state is not None
         and state.said_at is not None
@@ -130,9 +139,8 @@ def _lacking(tenant_id: int, slug: str, target: Target) -> tuple[list[Note], lis
         and state.number == newest
         and (cursor.said_at is None or cursor.said_at < state.said_at)
     ):
-        notes.append(Note(slug, newest, still=True, content=bytes(state.still)))
-        said_at.append(state.said_at)
-    return notes, said_at
+        notes.append((Note(slug, newest, "still", bytes(state.still)), state.said_at))
+    return notes
 
 
 def _pause(failures: int) -> timedelta:

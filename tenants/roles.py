@@ -28,6 +28,8 @@ class Action(StrEnum):
     KEYS_CHANGE = "keys.change"
     SOURCES_READ = "sources.read"
     SOURCES_CHANGE = "sources.change"
+    SOURCES_APPROVE = "sources.approve"
+    """Taking over what a data source describes otherwise than before."""
     SECRETS_READ = "secrets.read"
     SECRETS_CHANGE = "secrets.change"
     TOOLS_READ = "tools.read"
@@ -41,6 +43,8 @@ class Action(StrEnum):
     TASKS_READ = "tasks.read"
     TASKS_MANAGE = "tasks.manage"
     AUDIT_READ = "audit.read"
+    AUDIT_PAYLOADS = "audit.payloads"
+    AUDIT_REVEAL = "audit.reveal"
     STREAMS_CHANGE = "streams.change"
 
 
@@ -71,10 +75,20 @@ ALLOWED: Final[dict[Role, frozenset[Action]]] = {
     },
     Role.VIEWER: _READ | {Action.TOOLS_CALL},
     Role.AUDITOR: frozenset(
-        {Action.TENANT_READ, Action.AUDIT_READ, Action.TASKS_READ, Action.MEMBERS_READ, Action.KEYS_READ}
+        {
+            Action.TENANT_READ,
+            Action.AUDIT_READ,
+            Action.AUDIT_REVEAL,
+            Action.TASKS_READ,
+            Action.MEMBERS_READ,
+            Action.KEYS_READ,
+        }
     ),
 }
 """Role → actions. Default deny: what is not listed is refused."""
+
+AUDITOR_WITH_PAYLOADS: Final = ALLOWED[Role.AUDITOR] | {Action.AUDIT_PAYLOADS}
+"""What an auditor may to whom the team gave the sight of what calls were given and gave."""
 
 SCOPES: Final[dict[str, str]] = {
     "tools:read": "List the tools of this team's servers.",
@@ -83,6 +97,7 @@ SCOPES: Final[dict[str, str]] = {
     "prompts:read": "List and get the prompts of this team's servers.",
     "tasks:manage": "See tasks and their results, cancel them and run them again.",
     "audit:read": "Search the log and download exports.",
+    "audit:metadata": "Search the log and download exports, without what calls were given and gave.",
     "admin": "Everything, including configuration through REST.",
 }
 """Scope → what it lets a credential do, in plain words. ``tool:<name>`` and ``server:<slug>`` narrow."""
@@ -93,7 +108,8 @@ SCOPE_ACTIONS: Final[dict[str, frozenset[Action]]] = {
     "resources:read": frozenset({Action.RESOURCES_READ}),
     "prompts:read": frozenset({Action.PROMPTS_READ}),
     "tasks:manage": frozenset({Action.TASKS_READ, Action.TASKS_MANAGE}),
-    "audit:read": frozenset({Action.AUDIT_READ}),
+    "audit:read": frozenset({Action.AUDIT_READ, Action.AUDIT_PAYLOADS}),
+    "audit:metadata": frozenset({Action.AUDIT_READ}),
     "admin": frozenset(Action),
 }
 

@@ -5,6 +5,7 @@ hint harms nothing.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,22 +14,20 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
+from core.hints import EXPIRES_SECONDS
 from core.loop import run_async
+from core.rounds import InRounds
 from tenants import checkpoint_tasks
 from tenants.exports import delivering
 from tenants.exports.claiming import find_unclaimed
 from tenants.exports.expiring import expire_files
 from tenants.exports.making import make_export
 from tenants.models import AuditExport, Tenant
+from tenants.services.ends import note_ends
 from tenants.services.export_schedules import begin_due_runs
 from tenants.streams.claims import find_due
 from tenants.streams.pump import LONGEST, Seat, pump
 from tenants.sweeping import sweep_people, sweep_tenant
-
-# Older than that, a run is pointless: the next is due.
-_EXPIRES_SECONDS = 540
-_PUMP_EXPIRES_SECONDS = 5
-_EXPORTS_EXPIRES_SECONDS = 15
 
 # Celery finds tasks in modules of this name alone.
 __all__ = ["checkpoint_tasks", "enqueue_export", "run_export", "sweep_expired", "sweep_exports"]
@@ -67,17 +66,19 @@ def deliver_export(tenant_id: int, export_id: str) -> None:
         _log.info("export not delivered here", extra={"tenant_id": tenant_id, "export_id": export_id})
 
 
-@shared_task(name="tenants.tasks.sweep_exports", expires=_EXPORTS_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+@shared_task(name="tenants.tasks.sweep_exports", base=InRounds, expires=EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
 def sweep_exports() -> None:
     """Begin what is due by a schedule, and hint again at every tenant's exports that nobody works on."""
-    for tenant_id in Tenant.objects.order_by("id").values_list("id", flat=True):
-        try:
-            _sweep_exports_of(tenant_id)
-        except Exception as fault:  # noqa: BLE001 - it is that team's: the others' exports go on
-            _log.error("exports not swept", extra={"tenant_id": tenant_id, "kind": type(fault).__name__})
+    _for_each_tenant(_sweep_exports_of, "exports not swept")
 
 
-@shared_task(name="tenants.tasks.pump_streams", expires=_PUMP_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+@shared_task(name="tenants.tasks.note_ended_members", base=InRounds, expires=EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+def note_ended_members() -> None:
+    """Put into every tenant's log whose access has ended since."""
+    _for_each_tenant(note_ends, "ends not noted")
+
+
+@shared_task(name="tenants.tasks.pump_streams", expires=EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
 def pump_streams() -> None:
     """Hand over what streams have to hand over, unless another worker does already. At rest, one look at the
     database.
@@ -90,18 +91,27 @@ def pump_streams() -> None:
             seat.leave()
 
 
-@shared_task(name="tenants.tasks.sweep_expired", expires=_EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
+@shared_task(name="tenants.tasks.sweep_expired", base=InRounds, expires=EXPIRES_SECONDS)  # type: ignore[untyped-decorator]
 def sweep_expired() -> None:
     """Delete what expired long enough ago: every tenant's, one after another, and what is of no tenant."""
-    for tenant_id in Tenant.objects.order_by("id").values_list("id", flat=True):
-        gone = sweep_tenant(tenant_id)
-        if gone:
-            _log.info("expired rows deleted", extra={"tenant_id": tenant_id, "rows": gone})
-        try:
-            expire_files(tenant_id)
-        except OSError as fault:
-            _log.error("files of exports not deleted", extra={"tenant_id": tenant_id, "errno": fault.errno})
+    _for_each_tenant(_sweep_expired_of, "expired rows not deleted")
+    _for_each_tenant(expire_files, "files of exports not deleted")
     sweep_people()
+
+
+def _for_each_tenant(work: Callable[[int], object], undone: str) -> None:
+    """Do it for one tenant after another. ``undone``: what the process's log has of one for which it fails."""
+    for tenant_id in Tenant.objects.order_by("id").values_list("id", flat=True):
+        try:
+            work(tenant_id)
+        except Exception as fault:  # noqa: BLE001 - it is that team's: the others have their turn
+            _log.error(undone, extra={"tenant_id": tenant_id, "kind": type(fault).__name__})
+
+
+def _sweep_expired_of(tenant_id: int) -> None:
+    gone = sweep_tenant(tenant_id)
+    if gone:
+        _log.info("expired rows deleted", extra={"tenant_id": tenant_id, "rows": gone})
 
 
 def _sweep_exports_of(tenant_id: int) -> None:

@@ -24,6 +24,7 @@ from config.env import wants_compiled
 if wants_compiled(os.environ):
     use_compiled()
 
+from tests.hosted.commands import write_commands
 from tests.plugins.live_marina import live_marina, live_worker, pytest_runtest_makereport
 from tests.plugins.local_services import postgres_url, redis_url, start_local_services
 
@@ -32,6 +33,9 @@ __all__ = ["live_marina", "live_worker", "postgres_url", "pytest_runtest_makerep
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 _home = tempfile.TemporaryDirectory(prefix="marina-home-")
 atexit.register(_home.cleanup)
+# Hosted commands see nothing within Marina's own folder.
+_harbour = tempfile.TemporaryDirectory(prefix="marina-harbour-")
+atexit.register(_harbour.cleanup)
 _files = Path(_home.name) / "files"
 _files.mkdir()
 
@@ -54,6 +58,8 @@ def _prepare_environment() -> None:
         PORT="8000",
         MARINA_OUTBOUND_ALLOW="127.0.0.0/8",
         MARINA_FILES_ROOTS=str(_files),
+        MARINA_HOSTED_COMMANDS=str(write_commands(Path(_home.name) / "commands.json", Path(_harbour.name))),
+        MARINA_TEST_HARBOUR=_harbour.name,
         # All tests come from one address, and many with keys that are none.
         MARINA_KEY_FAILURES="1000000/60",
     )

@@ -13,8 +13,9 @@ from core.clientaddress import is_within
 from core.errors import InvalidInput
 from core.outbound import parse_networks
 from frontend.forms.base import ServiceForm, mono
-from tenants.models import Membership
+from tenants.models import Membership, User
 from tenants.roles import OAUTH_SCOPES, Role
+from tenants.services.accounts import choose_password
 from tenants.services.letters import reset_letter
 from tenants.services.mail import public_link, send_soon
 from tenants.services.networks import clean_networks
@@ -59,6 +60,9 @@ CHOOSING_HELP: Final = (
 class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
     """Django's, in the dashboard's words: for who came by a mailed link."""
 
+    by = "link"
+    """What is shown for the new password (``choose_password``)."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
@@ -66,9 +70,17 @@ class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
         self.fields["new_password2"].label = "New password again"
         self.fields["new_password2"].help_text = ""
 
+    def save(self, commit: bool = True) -> User:
+        """Change the password, and have it recorded."""
+        user: User = self.user
+        choose_password(user, self.cleaned_data["new_password1"], by=self.by)
+        return user
+
 
 class ChangePasswordForm(ChoosePasswordForm, PasswordChangeForm):
     """The same, for who is signed in and gives the present one."""
+
+    by = "password"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

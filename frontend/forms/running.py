@@ -17,6 +17,8 @@ _WORDS: Final = (
     (Tool.Runs.WORKER.value, "At a worker, as a task"),
 )
 
+PRIORITY_WORDS: Final = (("low", "less urgent"), ("normal", "as urgent as most"), ("high", "more urgent"))
+
 
 class RunningForm(ServiceForm):
     """Within the request or at a worker, and how long a run may take."""
@@ -30,5 +32,13 @@ class RunningForm(ServiceForm):
         help_text=f"Empty: no deadline of its own. Automatic, over {INLINE_SECONDS:g} seconds is at a worker.",
     )
 
+    priority = forms.ChoiceField(
+        label="Among the team's tasks its own are",
+        choices=PRIORITY_WORDS,
+        required=False,
+        help_text="Of those that wait for a worker. No team comes before another one by it.",
+    )
+
     def __init__(self, *args: Any, running: ToolRunning, **kwargs: Any) -> None:
-        super().__init__(*args, initial={"runs": running.runs, "deadline": running.deadline}, **kwargs)
+        initial = {"runs": running.runs, "deadline": running.deadline, "priority": running.priority}
+        super().__init__(*args, initial=initial, **kwargs)

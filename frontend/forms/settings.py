@@ -138,18 +138,23 @@ def describe_facts(
 ) -> list[tuple[str, str]]:
     """Stored settings for reading: each by its title; of a secret, whether there is one, or which named one it is.
 
-    ``secrets`` are those that are set; ``None`` where nobody can tell.
+    What is not set is told as it is then, and left out where it matters only for other choices than those that were
+    made. ``secrets`` are those that are set; ``None`` where nobody can tell.
     """
     named = references_in(shown)
+    rules = kind.schema.get("properties", {})
     facts = []
     for name, title, text in _facts(shown, kind):
-        if name not in kind.secrets:
-            facts.append((title, text or "not set"))
+        is_secret = name in kind.secrets
+        is_set = name in named or (secrets is None or name in secrets if is_secret else bool(text))
+        if not is_set and not _matters(rules[name], shown, rules):
+            continue
+        if not is_secret:
+            facts.append((title, text or _text(rules[name].get("default")) or "not set"))
         elif name in named:
             facts.append((title, f"the secret {named[name]}"))
         else:
-            there = secrets is None or name in secrets
-            facts.append((title, "encrypted, never shown" if there else "not set"))
+            facts.append((title, "encrypted, never shown" if is_set else "not set"))
     return facts
 
 
@@ -164,6 +169,14 @@ def _facts(shown: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, str, str
     for name, given_rule in kind.schema.get("properties", {}).items():
         rule = _plain(given_rule, kind.schema)
         yield name, str(rule.get("title") or name), _text(_stored(shown, name, rule))
+
+
+def _matters(rule: Mapping[str, Any], shown: Mapping[str, Any], rules: Mapping[str, Any]) -> bool:
+    """Whether a setting matters for the choices that are stored; one that is not stored is the schema's."""
+    return all(
+        (_stored(shown, name, rules[name]) or rules[name].get("default")) in choices
+        for name, choices in (rule.get("x-matters-for") or {}).items()
+    )
 
 
 def _stored(shown: Mapping[str, Any], name: str, rule: Mapping[str, Any]) -> Any:
@@ -242,8 +255,10 @@ def _field(
         return forms.BooleanField(**{**shared, "required": False})
     if type_ == "choice":
         choices = [(json.dumps(each), str(each)) for each in rule["enum"]]
+        initial = rule.get("default") if initial is None else initial
         shared["initial"] = None if initial is None else json.dumps(initial)
-        return forms.ChoiceField(**shared, choices=choices if required else [("", "not set"), *choices])
+        decided = required or rule.get("default") is not None
+        return forms.ChoiceField(**shared, choices=choices if decided else [("", "not set"), *choices])
     if type_ in {"integer", "number"}:
         make: Callable[..., forms.Field] = forms.IntegerField if type_ == "integer" else forms.FloatField
         return make(**shared, min_value=rule.get("minimum"), max_value=rule.get("maximum"))

@@ -29,7 +29,7 @@ ENDS_WORDS: Final = (
 )
 NO_HEADERS: Final = "-"
 
-_FILTERS: Final = ("tool", "outcome", "kind", "credential_id", "text")
+_FILTERS: Final = ("tool", "outcome", "kind", "member", "credential_id", "text")
 
 
 class StreamForm(ServiceForm):
@@ -48,6 +48,12 @@ class StreamForm(ServiceForm):
     )
     filter_kind = forms.CharField(
         label="Only this kind of record", required=False, max_length=40, widget=forms.TextInput(attrs=mono())
+    )
+    filter_member = forms.CharField(
+        label="Only of this member",
+        required=False,
+        max_length=200,
+        help_text="An e-mail address: what the person did, and what apps did for them.",
     )
     filter_credential_id = forms.CharField(
         label="Only this credential",

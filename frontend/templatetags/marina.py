@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from django import template
 from django.utils import timezone
@@ -23,6 +24,8 @@ _TONES: Final = {
     "done": "ok",
     "error": "bad",
     "unhealthy": "bad",
+    "quarantined": "bad",
+    "needs_sign_in": "warn",
     "failed": "bad",
     "refused": "warn",
     "invalid": "warn",
@@ -33,6 +36,8 @@ _TONES: Final = {
     "outcome unknown": "bad",
     "completed": "ok",
     "waiting": "off",
+    "skipped": "off",
+    "missed": "warn",
     "asks its client": "warn",
     "being cancelled": "warn",
     "runs as a task": "warn",
@@ -89,6 +94,12 @@ def when(at: datetime | None, empty: str = "never") -> str:
 def exact(at: datetime | None) -> str:
     """A moment to the second, in UTC."""
     return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def in_zone(at: datetime, zone: str) -> str:
+    """A moment to the minute, as clocks in a time zone show it."""
+    return f"{at.astimezone(ZoneInfo(zone)):%A %Y-%m-%d %H:%M %Z}"
 
 
 @register.filter

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from core.errors import Conflict, Gone, InvalidInput, NotFound
 from frontend.access import tenant_page
+from frontend.numbers import read_number
 from frontend.pages import fragment, page
 from frontend.views.log import filter_choices, labelled_faults, read_query
 from tenants.access import Caller
@@ -41,6 +42,9 @@ FORMATS: Final = (
     ("csv", "CSV, for spreadsheets"),
     ("parquet", "Parquet, for analysis"),
 )
+METADATA: Final = "metadata"
+"""Asks for an export without what calls were given and gave."""
+
 LINK_MINUTES: Final = (("15", "15 minutes"), ("60", "1 hour"), ("1440", "1 day"), ("10080", "7 days"))
 _SECTION: Final = "exports"
 
@@ -57,7 +61,8 @@ def exports(request: HttpRequest, caller: Caller) -> HttpResponse:
                 from_at, to_at = query.pop("from_at"), query.pop("to_at")
                 chosen = {name: value for name, value in query.items() if value}
                 wanted = request.POST.get("format", FORMATS[0][0])
-                export = start_export(wanted, from_at, to_at, chosen, caller=caller)
+                payloads = False if request.POST.get("contents") == METADATA else None
+                export = start_export(wanted, from_at, to_at, chosen, payloads, caller=caller)
         except (InvalidInput, Conflict) as refusal:
             error = refusal
         else:
@@ -134,9 +139,8 @@ def export_again(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpR
 def export_link(request: HttpRequest, caller: Caller, export_id: UUID) -> HttpResponse:
     """Make a link, which is shown this once."""
     row = get_export(export_id, caller=caller)
-    given = request.POST.get("minutes", "")
     try:
-        link = make_link(row.id, int(given) if given.isdecimal() and len(given) < 9 else 0, caller=caller)
+        link = make_link(row.id, read_number(request.POST.get("minutes")) or 0, caller=caller)
     except (InvalidInput, Conflict, Gone) as refusal:
         return _export_page(request, caller, row, error=refusal, status=400)
     return _export_page(request, caller, row, link=link)

@@ -1,4 +1,4 @@
-"""Pages of the log: search with filters in the URL, one record with all its fields, a hint of new ones."""
+"""Pages of the log: search with filters in the URL, a hint of new records."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from django.views.decorators.http import require_safe
 
 from core.errors import InvalidInput
 from frontend.access import tenant_page
-from frontend.pages import fragment, page, wants_fragment
+from frontend.numbers import RECORD_DIGITS, read_number
+from frontend.pages import fragment, page
 from frontend.views.log_checks import read_checks
 from servers.services.tools import list_tools
 from tenants.access import Caller
 from tenants.audit.query import OUTCOME_FILTERS
 from tenants.roles import Action
 from tenants.services.keys import list_keys
-from tenants.services.log import LogPage, get_record, list_calls_within, search_records
+from tenants.services.log import LogPage, search_records
+from tenants.services.members import list_members
 from tenants.services.oauth_apps import list_connections
 
 PAGE: Final = 50
+
+SEARCHED: Final = "searched"
+"""Session key: the filters of the last search of an auditor's."""
 
 KINDS: Final = (
     "tools/call",
@@ -44,6 +49,7 @@ KINDS: Final = (
     "session.signed_in",
     "session.second_step",
     "session.refused",
+    "password.changed",
     "factor.added",
     "factor.removed",
     "factor.renewed",
@@ -84,6 +90,13 @@ KINDS: Final = (
     "source.tested",
     "source.tried",
     "source.refreshed",
+    "source.quarantined",
+    "source.released",
+    "source.signed_in",
+    "source.sign_in_failed",
+    "source.sign_in_needed",
+    "source.signed_out",
+    "source.overridden",
     "source.deleted",
     "tool.created",
     "tool.changed",
@@ -119,6 +132,7 @@ KINDS: Final = (
     "member.changed",
     "member.removed",
     "member.left",
+    "member.expired",
     "ownership.transferred",
     "invitation.created",
     "invitation.resent",
@@ -133,16 +147,30 @@ KINDS: Final = (
     "export.linked",
     "export.downloaded",
     "log.verified",
+    "log.pruned",
+    "retention.changed",
+    "hold.placed",
+    "hold.lifted",
+    "log.searched",
+    "record.opened",
+    "record.revealed",
+    "record.confirmed",
     "stream.created",
     "stream.changed",
     "stream.paused",
     "stream.resumed",
     "stream.tested",
     "stream.redelivered",
+    "stream.skipped",
     "stream.deleted",
     "export.delivered",
     "export.undelivered",
     "export.redelivered",
+    "toolschedule.created",
+    "toolschedule.changed",
+    "toolschedule.deleted",
+    "toolschedule.paused",
+    "toolschedule.run",
     "schedule.created",
     "schedule.changed",
     "schedule.deleted",
@@ -153,6 +181,7 @@ _LABELS: Final = {
     "tool": "Tool",
     "outcome": "Outcome",
     "kind": "Kind",
+    "member": "Member",
     "credential_id": "Credential",
     "text": "Contains",
     "from": "From",
@@ -167,6 +196,7 @@ class LogQuery:
     tool: str = ""
     outcome: str = ""
     kind: str = ""
+    member: str = ""
     credential_id: str = ""
     text: str = ""
     from_at: datetime | None = None
@@ -184,6 +214,7 @@ def read_query(given: QueryDict) -> LogQuery:
         tool=given.get("tool", "").strip(),
         outcome=given.get("outcome", ""),
         kind=given.get("kind", "").strip(),
+        member=given.get("member", "").strip(),
         credential_id=given.get("credential", ""),
         text=given.get("q", "").strip(),
         from_at=_moment(given.get("from", ""), "from"),
@@ -213,6 +244,9 @@ def filter_choices(caller: Caller) -> dict[str, Any]:
         "outcomes": OUTCOME_FILTERS,
         "kinds": KINDS,
         "tools": [tool.name for tool in list_tools(caller=caller)] if caller.may(Action.TOOLS_READ) else [],
+        "members": [member.user.email for member in list_members(caller=caller)]
+        if caller.may(Action.MEMBERS_READ)
+        else [],
         "keys": list_keys(caller=caller) if caller.may(Action.KEYS_READ) else [],
         "apps": list_connections(caller=caller) if caller.may(Action.KEYS_READ) else [],
     }
@@ -227,10 +261,15 @@ def log(request: HttpRequest, caller: Caller) -> HttpResponse:
         with labelled_faults():
             query = read_query(request.GET)
             found = search_records(
-                caller=caller, before_seq=_number(request.GET.get("before")), limit=PAGE, **asdict(query)
+                caller=caller,
+                before_seq=read_number(request.GET.get("before"), digits=RECORD_DIGITS),
+                limit=PAGE,
+                **asdict(query),
             )
     except InvalidInput as refusal:
         query, error = LogQuery(), refusal
+    if caller.auditing:
+        request.session[SEARCHED] = _told(query)
     context = {
         "found": found,
         "filtered": query.is_set or error is not None,
@@ -247,29 +286,23 @@ def log(request: HttpRequest, caller: Caller) -> HttpResponse:
 @tenant_page(Action.AUDIT_READ)
 def log_news(request: HttpRequest, caller: Caller) -> HttpResponse:
     """How many matching records are newer than ``after``."""
-    after = _number(request.GET.get("after")) or 0
+    after = read_number(request.GET.get("after"), digits=RECORD_DIGITS) or 0
     try:
-        found = search_records(caller=caller, limit=PAGE, **asdict(read_query(request.GET)))
+        query = read_query(request.GET)
+        # Whoever asks here for something else than their page shows searches, too.
+        repeated = request.session.get(SEARCHED) == _told(query)
+        found = search_records(
+            caller=caller, after_seq=after, limit=PAGE, noted=not repeated, **asdict(query)
+        )
     except InvalidInput:
         found = LogPage([], None)
-    count = sum(record.seq > after for record in found.records)
+    count = len(found.records)
     context: dict[str, Any] = {"count": count, "more": count == PAGE, "after": after}
     return fragment(request, caller, "log_news.html", context)
 
 
-@require_safe
-@tenant_page(Action.AUDIT_READ)
-def record(request: HttpRequest, caller: Caller, seq: int) -> HttpResponse:
-    """Every field of one record: in the drawer, or as a page of its own."""
-    found = get_record(seq, caller=caller)
-    context = {"record": found, "calls": list_calls_within(found, caller=caller)}
-    if wants_fragment(request):
-        return fragment(request, caller, "record.html", context)
-    return page(request, caller, "record.html", "log", context)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+def _told(query: LogQuery) -> list[str]:
+    return [str(value) for value in asdict(query).values()]
 
 
 def _moment(text: str, name: str) -> datetime | None:

@@ -110,6 +110,18 @@ def member_end(request: HttpRequest, caller: Caller, membership_id: int) -> Http
 
 @require_POST
 @tenant_page(Action.MEMBERS_CHANGE)
+def member_payloads(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
+    """Let an auditor see what calls were given and gave, or no longer."""
+    with _refusals(request, caller):
+        shown = request.POST.get("payloads") == "on"
+        changed = change_member(membership_id, payloads=shown, caller=caller)
+        words = "sees" if shown else "does not see"
+        messages.success(request, f"{changed.user.email} {words} what calls were given and gave.")
+    return redirect("frontend:members", caller.tenant_slug)
+
+
+@require_POST
+@tenant_page(Action.MEMBERS_CHANGE)
 def member_remove(request: HttpRequest, caller: Caller, membership_id: int) -> HttpResponse:
     """End a membership."""
     with _refusals(request, caller):

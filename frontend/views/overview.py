@@ -42,9 +42,9 @@ class Step:
 @require_safe
 @tenant_page(Action.TENANT_READ)
 def overview(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """The whole page. Auditors, who configure nothing, start at the log."""
+    """The whole page. Auditors, who configure nothing, have one of their own."""
     if not caller.may(Action.SOURCES_READ):
-        return redirect("frontend:log", caller.tenant_slug)
+        return redirect("frontend:audit", caller.tenant_slug)
     public = [server for server in list_servers(caller=caller) if server.access == Server.Access.PUBLIC]
     context = {"public": public, **_checklist(caller), **_stats(caller), **_recent(caller)}
     return page(request, caller, "overview.html", "overview", context)

@@ -27,6 +27,7 @@ from servers.services.servers import (
     update_server,
 )
 from servers.services.sources import list_sources
+from servers.services.withheld import list_withheld
 from tenants.access import Caller
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tenants.roles import Action
@@ -96,6 +97,7 @@ def server(request: HttpRequest, caller: Caller, server_id: UUID) -> HttpRespons
         "chosen": chosen,
         "counts": count_offered(server_id, caller=caller),
         "served": list_served(server_id, caller=caller),
+        "withheld": list_withheld(server_id, caller=caller),
         "url": mcp_url(caller.tenant_slug, row.slug),
         "form": form,
         "public_rate": settings.ENV.public_rate,

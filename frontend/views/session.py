@@ -20,7 +20,7 @@ from frontend.forms.people import SignInForm
 from frontend.sessions import drop_sign_in, visitor_address
 from frontend.targets import safe_target
 from frontend.waiting import asked_to_wait
-from tenants.access import tenants_of_user
+from tenants.access import ended_tenants_of_user, tenants_of_user
 from tenants.arrivals import arrival_of_request
 from tenants.models import User
 from tenants.services.invitations import list_own_invitations
@@ -94,6 +94,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return redirect("frontend:overview", slugs[0])
     context = {
         "teams": teams,
+        "ended": ended_tenants_of_user(user.pk) if arrival.by_password else [],
         "invitations": list_own_invitations(user.email) if arrival.by_password else [],
         "may_found": settings.ENV.signup == "open" and arrival.by_password,
     }

@@ -53,7 +53,13 @@ def tool_running(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpRes
     if form.is_valid():
         with form.refusals():
             wanted = form.cleaned_data
-            change_running(tool_id, runs=wanted["runs"], deadline=wanted["deadline"] or 0, caller=caller)
+            change_running(
+                tool_id,
+                runs=wanted["runs"],
+                deadline=wanted["deadline"] or 0,
+                priority=wanted["priority"] or None,
+                caller=caller,
+            )
             messages.success(request, "Saved. It holds for the next call.")
             return redirect("frontend:tool", caller.tenant_slug, tool_id)
     return show_tool(request, caller, tool_id, running_form=form)

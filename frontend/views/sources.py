@@ -20,15 +20,21 @@ from frontend.confirm import confirmed
 from frontend.forms.building import SourceForm
 from frontend.forms.settings import SettingsForm, describe_facts, summarise_facts
 from frontend.pages import form_status, fragment, page
+from frontend.views.sign_ins import sign_in_targets
 from servers.execution.contract import Offering
 from servers.models import DataSource
+from servers.services.hosted_notes import HostedSource
+from servers.services.hosted_runs import show_hosted
 from servers.services.kinds import Kind, find_kind, list_kinds
 from servers.services.named_secrets import list_secrets
 from servers.services.offerings import Refreshed
 from servers.services.prompts import list_prompts
+from servers.services.quarantine import list_quarantined
 from servers.services.resources import list_resources
 from servers.services.secret_references import secrets_set
+from servers.services.sign_ins.browsing import find_sign_in
 from servers.services.slow_statements import KeptStatement
+from servers.services.source_checks import test_source
 from servers.services.sources import (
     check_source_name,
     create_source,
@@ -40,10 +46,10 @@ from servers.services.sources import (
     preview_refresh,
     refresh_source,
     test_settings,
-    test_source,
     update_source,
 )
 from servers.services.tools import list_tools
+from servers.services.upstreams import Upstream, list_upstreams
 from tenants.access import Caller
 from tenants.roles import Action
 
@@ -121,7 +127,7 @@ def source_try(request: HttpRequest, caller: Caller) -> HttpResponse:
             previewed.append(preview_offered(kind.name, settings, caller=caller))
         if name:
             with form.refusals():
-                check_source_name(name, previewed[0] if previewed else Offering(), caller=caller)
+                check_source_name(name, kind.name, previewed[0] if previewed else Offering(), caller=caller)
         for offering in previewed:
             with form.refusals():
                 context["health"] = test_settings(kind.name, settings, caller=caller)
@@ -149,9 +155,14 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
             else:
                 _check_and_tell(request, row, caller)
             return redirect("frontend:source", caller.tenant_slug, row.id)
+    signing_in = find_sign_in(row.id, caller=caller)
     context = {
+        "signing_in": signing_in,
         "slow": _slow_statements(row, caller),
+        "hosted": _hosted(row, caller),
+        "upstreams": _upstreams(row, caller),
         "source": row,
+        "quarantined": list_quarantined(row.id, caller=caller),
         "kind": kind,
         "facts": [] if kind is None else describe_facts(row.settings, kind, secrets_set(row, caller=caller)),
         "form": form,
@@ -161,7 +172,10 @@ def source(request: HttpRequest, caller: Caller, source_id: UUID) -> HttpRespons
         "takes_sql": row.kind == POSTGRES,
         "delete_url": _url("source_delete", caller, row),
     }
-    return page(request, caller, "source.html", "sources", context, status=form_status(form))
+    response = page(request, caller, "source.html", "sources", context, status=form_status(form))
+    if signing_in.by != "nobody":
+        response.form_targets = sign_in_targets()  # type: ignore[attr-defined]
+    return response
 
 
 @require_POST
@@ -253,6 +267,25 @@ def _slow_statements(row: DataSource, caller: Caller) -> Sequence[KeptStatement]
         return ()
 
 
+def _hosted(row: DataSource, caller: Caller) -> HostedSource | None:
+    """How the source's command fares; ``None`` where it has none, or Redis is away: the page shows the rest."""
+    if not row.is_hosted:
+        return None
+    try:
+        return show_hosted(row.id, caller=caller)
+    except Unavailable:
+        return None
+
+
+def _upstreams(row: DataSource, caller: Caller) -> Sequence[Upstream]:
+    """The servers behind it, where there are several, or something is to be said of the one."""
+    try:
+        found = list_upstreams(row.id, caller=caller)
+    except Unavailable:
+        return ()
+    return found if len(found) > 1 or any(each.processes for each in found) else ()
+
+
 def _target(row: DataSource, kind: Kind | None) -> str:
     """What a source connects to, in one line, as far as it may be shown."""
     if row.kind == POSTGRES:
@@ -264,6 +297,8 @@ def _check_and_tell(request: HttpRequest, row: DataSource, caller: Caller) -> No
     health = test_source(row.id, caller=caller)
     if health.state == "healthy":
         messages.success(request, f"{row.name} answers.")
+    elif health.state == "needs_sign_in":
+        messages.warning(request, f"{row.name} needs a sign-in. {health.reason}")
     else:
         messages.error(request, f"{row.name} is {health.state}: {health.reason}")
 

@@ -15,6 +15,7 @@ from core.errors import Conflict
 from frontend.access import note_refusal, tenant_page
 from frontend.confirm import confirmed
 from frontend.forms.streams import KIND_WORDS, RollForm, StreamForm, form_of
+from frontend.numbers import RECORD_DIGITS, read_number
 from frontend.pages import form_status, fragment, page
 from tenants.access import Caller
 from tenants.models import LogStream, StreamDelivery
@@ -180,8 +181,7 @@ def _stream_page(
     roll: RollForm | None = None,
 ) -> HttpResponse:
     standing = get_stream(stream_id, caller=caller)
-    before = request.GET.get("before", "")
-    number = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+    number = read_number(request.GET.get("before"), digits=RECORD_DIGITS)
     context = {
         "standing": standing,
         "row": standing.row,

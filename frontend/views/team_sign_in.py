@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from frontend.access import LAST_TENANT, OPENED, signed_in
-from frontend.begun import awaited, finish, keep
+from frontend.begun import keep, read_return, take
 from frontend.forms.single_sign_on import FindTeamForm
 from frontend.pages import form_status, own_page
 from frontend.sessions import enter_by_provider
@@ -34,9 +34,6 @@ from tenants.services.sso_providers import find_open_providers
 
 PENDING: Final = "sso"
 """Session key: sign-ins that were begun at a provider, by their ``state``."""
-
-_LONGEST: Final = 8192
-_NAMES: Final = ("state", "code", "iss", "error")
 
 
 @require_safe
@@ -132,24 +129,16 @@ def _refused(
 
 
 def _parameters(request: HttpRequest) -> dict[str, str]:
-    """What the provider sent along: each once, or nobody knows which counts."""
-    found = {}
-    for name in _NAMES:
-        values = request.GET.getlist(name)
-        if len(values) > 1 or any(len(value) > _LONGEST or "\x00" in value for value in values):
-            raise SsoRefused(
-                "The provider's answer is not one that can be read. Begin again.", "answer_unsound"
-            )
-        if values:
-            found[name] = values[0]
-    return found
+    """What the provider sent along. Raises ``SsoRefused``."""
+    parameters = read_return(request)
+    if parameters is None:
+        raise SsoRefused("The provider's answer is not one that can be read. Begin again.", "answer_unsound")
+    return parameters
 
 
 def _take(request: HttpRequest, state: str, team: str) -> Mapping[str, Any]:
     """Take what was kept of the sign-in with this ``state`` out of the session. Raises ``SsoRefused``."""
-    kept = awaited(request, PENDING).get(state)
-    if kept is not None:
-        finish(request, PENDING, state)
+    kept = take(request, PENDING, state)
     if kept is None or kept["team"] != team:
         raise SsoRefused(
             "This sign-in was finished already, is older than ten minutes, or began in another browser. Begin again.",

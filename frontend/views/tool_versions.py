@@ -15,6 +15,7 @@ from frontend.access import tenant_page
 from frontend.arguments import argument_fields
 from frontend.forms.versions import ServeForm
 from frontend.listing import offering_servers, offers
+from frontend.numbers import read_number
 from frontend.pages import form_status, page
 from frontend.views.defined_tools import is_defined_kind
 from servers.services.served_versions import list_served_of, serve_version, stop_serving
@@ -43,9 +44,8 @@ def tool_version(request: HttpRequest, caller: Caller, tool_id: UUID, number: in
     tool = get_tool(tool_id, caller=caller)
     version = get_version(tool_id, number, caller=caller)
     others = [each for each in list_versions(tool_id, caller=caller) if each.number != number]
-    given = request.GET.get("against", "")
     numbers = {each.number for each in others}
-    other = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 0
+    other = read_number(request.GET.get("against")) or 0
     if other not in numbers and others:
         other = _nearest(numbers, number, tool.current.number if tool.current else 0)
     context = {
@@ -95,10 +95,9 @@ def tool_discard(request: HttpRequest, caller: Caller, tool_id: UUID, number: in
 @tenant_page(Action.TOOLS_CHANGE)
 def tool_rollback(request: HttpRequest, caller: Caller, tool_id: UUID) -> HttpResponse:
     """Make the version current that was published before, or the one that is named."""
-    given = request.POST.get("to", "")
+    to = read_number(request.POST.get("to"))
 
     def return_to() -> None:
-        to = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else None
         tool = roll_back(tool_id, to=to, caller=caller)
         number = tool.current.number if tool.current else 0
         messages.success(request, f"{tool.name} is back at version {number}, everywhere within seconds.")

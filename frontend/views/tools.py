@@ -38,6 +38,7 @@ from servers.services.kinds import Kind, find_kind, list_kinds
 from servers.services.plans import explain_tool
 from servers.services.playground import try_tool
 from servers.services.previews import preview_tool
+from servers.services.quarantine import find_quarantined_tool
 from servers.services.served_versions import list_served_of
 from servers.services.servers import list_servers
 from servers.services.sources import list_sources
@@ -189,6 +190,7 @@ def show_tool(
     versions = list_versions(tool_id, caller=caller)
     context = {
         "tool": tool,
+        "quarantined": find_quarantined_tool(tool.name, caller=caller),
         "version": tool.current,
         "versions": versions,
         "rollback": rollback_target(versions, tool),

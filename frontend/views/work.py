@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from core.errors import Conflict, Forbidden, InvalidInput, MarinaError
 from frontend.access import tenant_page
+from frontend.numbers import read_uuid
 from frontend.pages import fragment, page
 from servers.services.long_work import (
     STATUSES,
@@ -111,7 +112,7 @@ def _found(request: HttpRequest, caller: Caller) -> WorkPage:
         caller=caller,
         status=given.get("status", ""),
         tool=given.get("tool", "").strip(),
-        before=_uuid(given.get("before", "")),
+        before=read_uuid(given.get("before", "")),
     )
 
 
@@ -124,12 +125,3 @@ def _list(request: HttpRequest, found: WorkPage) -> dict[str, Any]:
         # Older pages stand still: what is read there must not move away.
         "live": found.any_open and "before" not in given,
     }
-
-
-def _uuid(text: str) -> UUID | None:
-    if not text:
-        return None
-    try:
-        return UUID(text)
-    except ValueError:
-        return UUID(int=0)

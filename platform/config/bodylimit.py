@@ -35,7 +35,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not declared.isdigit() or int(declared) > self.limit:
-            await _refuse(send, self._too_large())
+            await refuse(send, self._too_large(), uuid.uuid4().hex)
             return
         received = 0
         complete = answered = False
@@ -66,7 +66,7 @@ class BodyLimit:
             await self.app(scope, counted, noted)
         except _Refused as refusal:
             if not answered:
-                await _refuse(send, refusal.error)
+                await refuse(send, refusal.error, uuid.uuid4().hex)
 
     def _too_large(self) -> MarinaError:
         return TooLarge(f"The request body is larger than {self.limit} bytes. Send less at once.")
@@ -75,8 +75,8 @@ class BodyLimit:
         return TooSlow(f"The body did not arrive within {self.seconds:g} seconds. Send the request again.")
 
 
-async def _refuse(send: Send, error: MarinaError) -> None:
-    request_id = uuid.uuid4().hex
+async def refuse(send: Send, error: MarinaError, request_id: str) -> None:
+    """Answer with a problem document, and take nothing more of this connection."""
     body = orjson.dumps(problem_document(error, request_id=request_id))
     headers = [
         (b"content-type", b"application/problem+json"),

@@ -9,7 +9,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from config.envparts import LongWork, Mail, Rate, SecretPlaces, Web
 from core.crypto import derive_text
+from core.folders import overlaps
+from core.hostedcommands import HostedCommand, read_commands
 from core.notetargets import FolderTarget, Target, parse_targets
 from core.outbound import Network, parse_networks
 from core.vaultaccess import VaultAccess, is_vault_path
@@ -79,6 +81,8 @@ class Env:
     outbound_allow: tuple[Network, ...]
     files_roots: tuple[Path, ...]
     """Folders below which teams may have data sources of files, each team in a folder of its own."""
+    hosted_commands: tuple[HostedCommand, ...]
+    """What teams may have run, in a sandbox."""
     secrets: SecretPlaces
     checkpoints: tuple[Target, ...]
     """Where checkpoints of teams' logs are put, outside of the database."""
@@ -128,6 +132,7 @@ def parse_env(environ: Mapping[str, str]) -> Env:
     netloc = parts.netloc
     home = Path(environ.get("MARINA_HOME") or ".marina").resolve()
     files_roots = _folders(environ, "MARINA_FILES_ROOTS", home)
+    secrets = _secrets(environ, home, files_roots)
     local_names = (
         (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}") if _is_loopback(parts.hostname) else ()
     )
@@ -150,7 +155,10 @@ def parse_env(environ: Mapping[str, str]) -> Env:
         allowed_origins=tuple(dict.fromkeys((base_url, *_words(environ, "MARINA_ALLOWED_ORIGINS")))),
         outbound_allow=_networks(environ, "MARINA_OUTBOUND_ALLOW"),
         files_roots=files_roots,
-        secrets=_secrets(environ, home, files_roots),
+        hosted_commands=_commands(
+            environ, private=[home, *files_roots, *([secrets.folder] if secrets.folder else ())]
+        ),
+        secrets=secrets,
         checkpoints=_checkpoints(environ, files_roots),
         exports_days=_integer(environ, "MARINA_EXPORTS_DAYS", default=30, low=1, high=3650),
         max_body_bytes=_integer(
@@ -228,7 +236,7 @@ def _secrets(environ: Mapping[str, str], home: Path, files_roots: tuple[Path, ..
     if len(folders) > 1:
         raise BadEnvironment("MARINA_SECRETS_DIR names several folders: write one absolute path.")
     for folder in folders:
-        if any(folder.is_relative_to(root) or root.is_relative_to(folder) for root in files_roots):
+        if overlaps(folder, files_roots):
             raise BadEnvironment(
                 "MARINA_SECRETS_DIR lies in a folder of MARINA_FILES_ROOTS, or one in it: teams would read it there."
             )
@@ -242,6 +250,18 @@ def _secrets(environ: Mapping[str, str], home: Path, files_roots: tuple[Path, ..
     )
 
 
+def _commands(environ: Mapping[str, str], *, private: Sequence[Path]) -> tuple[HostedCommand, ...]:
+    name = environ.get("MARINA_HOSTED_COMMANDS", "").strip()
+    if not name:
+        return ()
+    if not Path(name).is_absolute():
+        raise BadEnvironment(f"MARINA_HOSTED_COMMANDS is {name!r}: write the absolute path of a file.")
+    try:
+        return read_commands(Path(name), private=private)
+    except ValueError as fault:
+        raise BadEnvironment(f"MARINA_HOSTED_COMMANDS: {fault}.") from None
+
+
 def _checkpoints(environ: Mapping[str, str], files_roots: tuple[Path, ...]) -> tuple[Target, ...]:
     try:
         targets = parse_targets(
@@ -251,8 +271,8 @@ def _checkpoints(environ: Mapping[str, str], files_roots: tuple[Path, ...]) -> t
         )
     except ValueError as fault:
         raise BadEnvironment(f"MARINA_CHECKPOINTS: {fault}.") from None
-    for folder in (each.folder.resolve() for each in targets if isinstance(each, FolderTarget)):
-        if any(folder.is_relative_to(root) or root.is_relative_to(folder) for root in files_roots):
+    for target in targets:
+        if isinstance(target, FolderTarget) and overlaps(target.folder, files_roots):
             raise BadEnvironment(
                 "MARINA_CHECKPOINTS names a folder in MARINA_FILES_ROOTS, where teams may write."
             )
@@ -432,20 +452,17 @@ def _networks(environ: Mapping[str, str], name: str) -> tuple[Network, ...]:
 def _folders(environ: Mapping[str, str], name: str, home: Path) -> tuple[Path, ...]:
     """Absolute paths, a colon between them. None lies in another, where one team's folder would hold another's."""
     folders = tuple(Path(word) for word in environ.get(name, "").split(":") if word.strip())
-    real: list[Path] = []
-    for folder in folders:
+    for place, folder in enumerate(folders):
         if not folder.is_absolute() or ".." in folder.parts:
             raise BadEnvironment(f"{name} holds {str(folder)!r}: write absolute paths, a colon between them.")
-        resolved = folder.resolve()
-        if home.is_relative_to(resolved):
+        if home.is_relative_to(folder.resolve()):
             raise BadEnvironment(
                 f"{name} holds {str(folder)!r}: MARINA_HOME lies in it, and must not be offered."
             )
-        if any(resolved.is_relative_to(other) or other.is_relative_to(resolved) for other in real):
+        if overlaps(folder, folders[:place]):
             raise BadEnvironment(
                 f"{name} holds {str(folder)!r}: it lies in another of its folders, or one in it."
             )
-        real.append(resolved)
     return folders
 
 

@@ -1,10 +1,11 @@
-"""``/health`` (the process lives) and ``/ready`` (it can serve: database, Redis, log writer, workers, tasks)."""
+"""``/health`` (it lives), ``/ready`` (it can serve: database, Redis, log, workers, tasks, exports, commands)."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
 
@@ -19,12 +20,17 @@ from redis.retry import Retry
 
 from config.celery import app as celery_app
 from core.shutdown import draining
+from servers.services.hosted_runs import allowed_commands, hosting_fault
 from servers.services.runtime import get_runtime
 from servers.services.tasks.line import count_waiting
 from servers.services.tasks.running import SIGN
+from tenants.exports import claiming
 
 READY_SECONDS: Final = 4.0
 """A part that has not answered by then does not answer."""
+
+EXPORTS_WAIT: Final = timedelta(minutes=1)
+"""An export that nobody works on for longer has no worker that takes it, unless all are at others."""
 
 Part = dict[str, Any]
 
@@ -74,7 +80,7 @@ class Probe:
             return self._asked
 
     def answer(self, asked: Future[Part], deadline: float) -> Part:
-        """What was answered by the ``deadline`` of the monotonic clock."""
+        """What was answered by the ``deadline`` of the monotonic clock. A question that gave up by itself was not."""
         try:
             return asked.result(max(deadline - monotonic(), 0))
         except TimeoutError:
@@ -150,6 +156,26 @@ def _tasks() -> Part:
     return {**part, "waiting": waiting}
 
 
+def _exports() -> Part:
+    try:
+        waiting, working = claiming.count_waiting(EXPORTS_WAIT)
+    except Error:
+        return _unhealthy("PostgreSQL does not answer.")
+    unheeded = waiting and not working
+    part = (
+        _unhealthy("No worker takes exports: is there one for the queue exports?") if unheeded else _healthy()
+    )
+    return {**part, "waiting": waiting}
+
+
+def _commands() -> Part:
+    fault = hosting_fault()
+    if fault is None:
+        return {**_healthy(), "allowed": 0}
+    part = _unhealthy(fault) if fault else _healthy()
+    return {**part, "allowed": len(allowed_commands())}
+
+
 _NOT_TOLD: Final = "Redis does not answer, so nobody knows of workers for tasks."
 
 _PROBES: Final = {
@@ -157,4 +183,6 @@ _PROBES: Final = {
     "redis": Probe(_redis, "Redis does not answer."),
     "workers": Probe(_workers, "Redis does not answer, so workers cannot be asked."),
     "tasks": Probe(_tasks, _NOT_TOLD),
+    "exports": Probe(_exports, "PostgreSQL does not answer."),
+    "commands": Probe(_commands, "No sandbox for commands of data sources came about in time."),
 }

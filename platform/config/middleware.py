@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable
 from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 
-from core.requestid import serving_request
-
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+from core.requestid import REQUEST_ID, serving_request
 
 _POLICY: Final = "; ".join(
     (
@@ -40,7 +37,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-ID", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         request.request_id = request_id  # type: ignore[attr-defined]
         with serving_request(request_id):
             response = self.get_response(request)

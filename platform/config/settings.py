@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from kombu.entity import Queue
+
 from config.env import get_env
 from config.logs import logging_config
 from core.crypto import derive_text
@@ -88,6 +90,8 @@ def _database(url: str, *, pooled: bool) -> dict[str, Any]:
     parts = urlsplit(url)
     options: dict[str, Any] = {"connect_timeout": 5, "tcp_user_timeout": 5000, "application_name": "marina"}
     if pooled:
+        # A process that stops in the middle of a transaction, with its machine for one, holds what others wait for.
+        options["options"] = "-c idle_in_transaction_session_timeout=30s"
         # The pool outlives requests; app.tenant is set per transaction, so a connection carries no tenant.
         options["pool"] = {"min_size": 0, "max_size": 10, "timeout": 5, "reconnect_timeout": 10}
     return {
@@ -243,6 +247,7 @@ SPECTACULAR_SETTINGS = {
         "SecretState": "servers.api.named_secrets.SECRET_STATES",
         "StateEnum": "servers.api.serializers.HEALTH_STATES",
         "VersionState": "servers.models.ToolVersion.State",
+        "CircuitState": "servers.api.upstreams.UPSTREAM_STATES",
     },
 }
 
@@ -264,25 +269,30 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
-# Tools that take long have workers of their own: threads that wait for them, beside one event loop.
-CELERY_TASK_ROUTES = {"servers.tasks.run_tasks": {"queue": "tasks"}}
+# Exports take long: where they have a worker of their own, sweeps and checkpoints do not wait for them.
+CELERY_TASK_ROUTES = {
+    "tenants.tasks.run_export": {"queue": "exports"},
+    "tenants.tasks.deliver_export": {"queue": "exports"},
+}
+# What a worker takes that is told of no queues.
+CELERY_TASK_QUEUES = (Queue("celery"), Queue("exports"))  # type: ignore[no-untyped-call]
+CELERY_BEAT_SCHEDULER = "config.scheduling:SteadyScheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep-tasks": {"task": "servers.tasks.sweep_tasks", "schedule": 5.0},
+    # At rest a look at the database of a millisecond: this is how late a schedule's run begins.
+    "run-schedules": {"task": "servers.tasks.run_schedules", "schedule": 2.0},
     "sweep-old-tasks": {"task": "servers.tasks.sweep_old_tasks", "schedule": 60.0},
     "sweep-exports": {"task": "tenants.tasks.sweep_exports", "schedule": 15.0},
+    "note-ended-members": {"task": "tenants.tasks.note_ended_members", "schedule": 60.0},
     # At rest a look at the database of a millisecond: this is how soon a record leaves for a team's own receivers.
     "pump-streams": {"task": "tenants.tasks.pump_streams", "schedule": 1.0},
     "sweep-expired": {"task": "tenants.tasks.sweep_expired", "schedule": 600.0},
     "make-checkpoints": {"task": "tenants.tasks.make_checkpoints", "schedule": 5.0},
     "publish-checkpoints": {"task": "tenants.tasks.publish_checkpoints", "schedule": 5.0},
+    "prune-logs": {"task": "tenants.tasks.prune_logs", "schedule": 900.0},
     "sweep-verifications": {"task": "tenants.tasks.sweep_verifications", "schedule": 15.0},
     "check-sources": {"task": "servers.tasks.check_sources", "schedule": 60.0},
-    "check-secrets": {
-        "task": "servers.tasks.check_secrets",
-        "schedule": float(ENV.secrets.seconds),
-        # Older than that, a run is pointless: the next is due.
-        "options": {"expires": ENV.secrets.seconds},
-    },
+    "check-secrets": {"task": "servers.tasks.check_secrets", "schedule": float(ENV.secrets.seconds)},
 }
 
 LOGGING = logging_config(debug=DEBUG)

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from config.health import health, ready
 from frontend.operating.site import site as operator_site
+from frontend.views import sign_ins
 from tenants.api.auditing import log_keys, verifier
 
 urlpatterns = [
@@ -19,6 +20,8 @@ urlpatterns = [
     path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/", include("tenants.api.urls")),
     path("api/v1/", include("servers.api.urls")),
+    path("upstream/back", sign_ins.back, name="upstream_back"),
+    path("upstream/client.json", sign_ins.client_json, name="upstream_client"),
     path("app/", include("frontend.urls")),
     path("operator/", operator_site.urls),
     path("", include("frontend.oauth.urls")),

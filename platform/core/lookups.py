@@ -48,5 +48,9 @@ class Lookups:
 OF_SOURCES: Final = Lookups("look-up-source", threads=8, waiting=64)
 """Hosts that teams entered."""
 
+OF_COMMANDS: Final = Lookups("look-up-command", threads=8, waiting=256)
+"""Hosts that hosted commands ask for. Names below a listed one are theirs to invent: slow ones hold up other commands,
+and nothing else."""
+
 OF_STRANGERS: Final = Lookups("look-up-stranger", threads=4, waiting=12)
 """Hosts that anybody may name: of documents that describe OAuth clients, and of issuers."""

@@ -1,4 +1,6 @@
-"""The kernel's one table: proof that the master key at hand is the one this database was set up with."""
+"""The kernel's tables, of no tenant: proof that the master key at hand is the one this database was set up with, and
+when scheduled work was last done.
+"""
 
 from __future__ import annotations
 
@@ -17,3 +19,14 @@ class SealCheck(models.Model):
 
     def __str__(self) -> str:
         return "seal check"
+
+
+class Round(models.Model):
+    """When a round of scheduled work, by its task's name, last began and ended. See ``core.rounds``."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    begun_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.name

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
 import h2.exceptions
@@ -23,6 +23,7 @@ import httpx2
 from core.inflating import Inflater, Oversized, Undecodable
 from core.lookups import OF_SOURCES, Crowded, Lookups
 from core.outbound import AllowAddress, Denied, Unresolved, resolve
+from core.outbound_lines import KEEP_ALIVE_SECONDS, Asked, Content, Lines, Reply, connect_to_one
 
 Reason = Literal[
     "address",  # the URL, or a header of the request, is none
@@ -43,9 +44,6 @@ UNSENT: Final[frozenset[Reason]] = frozenset(
 )
 """Reasons that leave no doubt: the server got nothing of the request."""
 
-KEEP_ALIVE_SECONDS: Final = 30.0
-ADDRESS_SECONDS: Final = 3.0
-"""How long one of several addresses of a host is tried before the next one is."""
 MAX_ADDRESSES: Final = 4
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LAST_PORT: Final = 65_535
@@ -109,17 +107,22 @@ class Streamed:
 
 
 class OutboundClient:
-    """Connections of one source to the servers it names. Used from one event loop; nothing is shared between two."""
+    """Connections of one source to the servers it names. Used from one event loop; nothing is shared between two.
+
+    ``lean`` is for servers that are called often: HTTP/1.1 by ``core.outbound_lines``, bodies in one piece.
+    """
 
     def __init__(
         self,
         *,
         allow: AllowAddress,
         http2: bool = True,
+        lean: bool = False,
         max_connections: int = 20,
         lookups: Lookups = OF_SOURCES,
     ) -> None:
-        self._http2 = http2
+        self._http2 = http2 and not lean
+        self._lean = lean
         self._max_connections = max_connections
         self._door = _Door(allow, lookups)
         self._pool = self._new_pool()
@@ -130,7 +133,7 @@ class OutboundClient:
         url: str,
         *,
         headers: Headers = (),
-        content: bytes | AsyncIterable[bytes] | None = None,
+        content: Content = None,
         seconds: float,
         most_bytes: int,
     ) -> Answer:
@@ -148,32 +151,31 @@ class OutboundClient:
         url: str,
         *,
         headers: Headers = (),
-        content: bytes | AsyncIterable[bytes] | None = None,
-        seconds: float,
+        content: Content = None,
+        seconds: float | None,
         most_bytes: int,
     ) -> AsyncIterator[Streamed]:
-        """As ``send``, with the body in pieces. ``seconds`` cover all that is done inside, too."""
-        request = _request(method, url, headers, content)
+        """As ``send``, with the body in pieces. ``seconds`` cover all that is done inside, too.
+
+        ``None``: whoever asks has a deadline around it, and a second timer is 20 µs of each request.
+        """
+        asked = _asked(method, url, headers, content)
         pool = self._pool
         pool.under_way += 1
         finished = False
         try:
-            async with asyncio.timeout(seconds) as deadline:
-                with _in_words(seconds):
-                    response = await pool.connections.handle_async_request(request)
-                answer = _Answering(response, request, most_bytes, seconds)
+            async with nullcontext() if seconds is None else _within(seconds):
+                with _in_words():
+                    response = await pool.connections.ask(asked)
+                answer = _Answering(response, asked.method, most_bytes)
                 try:
                     yield answer.streamed()
                     finished = answer.finished
                 finally:
                     await answer.close()
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise _late(seconds) from None
         finally:
             pool.under_way -= 1
-            if not finished and self._http2 and request.url.scheme == b"https":
+            if not finished and self._http2 and asked.scheme == "https":
                 # What is still on its way of an answer that nobody reads would fill the window that all
                 # answers of an HTTP/2 connection share: the next request gets another connection.
                 self._retire(pool)
@@ -197,13 +199,18 @@ class OutboundClient:
             self._pool = self._new_pool()
 
     def _new_pool(self) -> _Pool:
+        tls = trusted(http2=self._http2)
+        if self._lean:
+            return _Pool(Lines(self._door.judge, tls, most=self._max_connections))
         return _Pool(
-            httpcore2.AsyncConnectionPool(
-                ssl_context=trusted(http2=self._http2),
-                max_connections=self._max_connections,
-                keepalive_expiry=KEEP_ALIVE_SECONDS,
-                http2=self._http2,
-                network_backend=self._door,
+            _Pooled(
+                httpcore2.AsyncConnectionPool(
+                    ssl_context=tls,
+                    max_connections=self._max_connections,
+                    keepalive_expiry=KEEP_ALIVE_SECONDS,
+                    http2=self._http2,
+                    network_backend=self._door,
+                )
             )
         )
 
@@ -211,7 +218,7 @@ class OutboundClient:
 class _Pool:
     """Connections that end together: when the last request on them has ended, after they were retired."""
 
-    def __init__(self, connections: httpcore2.AsyncConnectionPool) -> None:
+    def __init__(self, connections: Lines | _Pooled) -> None:
         self.connections = connections
         self.under_way = 0
         self.retired = False
@@ -219,6 +226,29 @@ class _Pool:
     async def close_if_spent(self) -> None:
         if self.retired and not self.under_way:
             await self.connections.aclose()
+
+
+class _Pooled:
+    """The HTTP library's pool, asked as ``Lines`` are."""
+
+    def __init__(self, pool: httpcore2.AsyncConnectionPool) -> None:
+        self._pool = pool
+        self.aclose = pool.aclose
+
+    async def ask(self, asked: Asked) -> httpcore2.Response:
+        host = asked.host.encode("ascii")
+        return await self._pool.handle_async_request(
+            httpcore2.Request(
+                asked.method,
+                httpcore2.URL(
+                    scheme=asked.scheme.encode("ascii"), host=host, port=asked.port, target=asked.target
+                ),
+                headers=asked.headers,
+                content=asked.content,
+                # The name in TLS, and what the certificate is checked against.
+                extensions={"sni_hostname": asked.host},
+            )
+        )
 
 
 class _Door(httpcore2.AsyncNetworkBackend):
@@ -237,13 +267,11 @@ class _Door(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        addresses = await judged_addresses(host, port, allow=self._allow, lookups=self._lookups)
-        for address in addresses[:-1]:
-            try:
-                return await self._network.connect_tcp(address, port, timeout=ADDRESS_SECONDS)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                continue
-        return await self._network.connect_tcp(addresses[-1], port)
+        addresses = await self.judge(host, port)
+        return await connect_to_one(addresses, lambda address: self._network.connect_tcp(address, port))
+
+    async def judge(self, host: str, port: int) -> list[str]:
+        return await judged_addresses(host, port, allow=self._allow, lookups=self._lookups)
 
 
 async def judged_addresses(
@@ -266,7 +294,7 @@ def read_target(url: str, headers: Headers = ()) -> tuple[str, str, int]:
     """Scheme, host and port that a request would go to. Raises ``OutboundRefused`` for one that would not be sent."""
     scheme, host, port, netloc, _ = _parse(url)
     _check_headers(headers, netloc)
-    return scheme, host.decode("ascii"), port
+    return scheme, host, port
 
 
 class _Answering:
@@ -274,17 +302,15 @@ class _Answering:
 
     def __init__(
         self,
-        response: httpcore2.Response,
-        request: httpcore2.Request,
+        response: httpcore2.Response | Reply,
+        method: str,
         most_bytes: int,
-        seconds: float,
     ) -> None:
         self._response = response
         self._most = most_bytes
-        self._seconds = seconds
         self._pieces = self._read()
         self._headers = _headers_of(response)
-        self._empty = request.method == b"HEAD" or response.status in _BODILESS
+        self._empty = method == "HEAD" or response.status in _BODILESS
         self.finished = False
 
     def streamed(self) -> Streamed:
@@ -297,7 +323,7 @@ class _Answering:
         return Streamed(self._response.status, self._headers, version, self._pieces)
 
     async def close(self) -> None:
-        with _in_words(self._seconds):
+        with _in_words():
             await self._pieces.aclose()
             await self._response.aclose()
 
@@ -305,7 +331,7 @@ class _Answering:
         encoding = self._headers.get("content-encoding", "").strip().lower()
         inflater = None if self._empty or encoding in {"", "identity"} else _inflater(encoding, self._most)
         taken = 0
-        with _in_words(self._seconds):
+        with _in_words():
             async for piece in self._response.aiter_stream():
                 taken += len(piece)
                 # Encoded, it may be a little larger than what comes of it, but not without end.
@@ -324,8 +350,19 @@ class _Answering:
             raise _oversized(self._most)
 
 
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds) as deadline:
+            yield
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise OutboundRefused(f"it did not answer within {seconds:g} seconds", "timeout") from None
+
+
 @contextmanager
-def _in_words(seconds: float) -> Iterator[None]:
+def _in_words() -> Iterator[None]:
     """Puts what a library raises into words. Nothing of its text is passed on: it may quote the answer."""
     try:
         yield
@@ -336,7 +373,7 @@ def _in_words(seconds: float) -> Iterator[None]:
     except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
         raise _unconnected(error) from None
     except httpcore2.TimeoutException:
-        raise _late(seconds) from None
+        raise OutboundRefused("it did not answer in time", "timeout") from None
     except TimeoutError:  # an OSError too, and the deadline's to translate
         raise
     except (
@@ -350,9 +387,7 @@ def _in_words(seconds: float) -> Iterator[None]:
         raise OutboundRefused("it broke off, or its answer is not HTTP", "broken") from None
 
 
-def _request(
-    method: str, url: str, headers: Headers, content: bytes | AsyncIterable[bytes] | None
-) -> httpcore2.Request:
+def _asked(method: str, url: str, headers: Headers, content: Content) -> Asked:
     scheme, host, port, netloc, target = _parse(url)
     if not _NAME.fullmatch(method):
         raise OutboundRefused("it was to be asked with a method that there is not", "address")
@@ -364,20 +399,20 @@ def _request(
             given.pop("content-length", None)
     elif "content-length" not in given:
         given["transfer-encoding"] = "chunked"
-    return httpcore2.Request(
+    sent = [(name.encode("ascii"), value.encode("latin-1")) for name, value in given.items()]
+    return Asked(
         method,
-        httpcore2.URL(scheme=scheme.encode(), host=host, port=port, target=target.encode("ascii")),
-        headers=[
-            (b"Host", netloc.encode("ascii")),
-            *((name.encode("ascii"), value.encode("latin-1")) for name, value in given.items()),
-        ],
-        content=content,
-        # The name in TLS, and what the certificate is checked against.
-        extensions={"sni_hostname": host.decode("ascii")},
+        scheme,
+        host,
+        port,
+        target.encode("ascii"),
+        [(b"Host", netloc.encode("ascii")), *sent],
+        content,
     )
 
 
-def _parse(url: str) -> tuple[str, bytes, int, str, str]:
+@lru_cache(maxsize=1_024)
+def _parse(url: str) -> tuple[str, str, int, str, str]:
     """Scheme, host, port, authority and target, exactly as they will be sent: nothing is read otherwise later on."""
     found = _URL.fullmatch(url)
     if found is None:
@@ -400,15 +435,13 @@ def _parse(url: str) -> tuple[str, bytes, int, str, str]:
     if "#" in target or "\\" in path or _UPWARDS.search(path):
         raise OutboundRefused("its path leads upwards, or holds a \\ or a #", "address")
     port = parsed.port or _DEFAULT_PORTS[scheme]
-    return scheme, parsed.raw_host, port, parsed.netloc.decode("ascii"), target
+    return scheme, parsed.raw_host.decode("ascii"), port, parsed.netloc.decode("ascii"), target
 
 
 def _check_headers(headers: Headers, netloc: str) -> dict[str, str]:
     checked = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "Marina"}
     for name, value in headers.items() if isinstance(headers, Mapping) else headers:
-        lower = name.lower()
-        if not _NAME.fullmatch(name) or lower in _OWN:
-            raise OutboundRefused("it was to be asked with a header that may not be set", "address")
+        lower = _lowered(name)
         if not _VALUE.fullmatch(value):
             raise OutboundRefused(f"its header {lower} holds what no header may", "address")
         if lower != "host":
@@ -418,7 +451,15 @@ def _check_headers(headers: Headers, netloc: str) -> dict[str, str]:
     return checked
 
 
-def _headers_of(response: httpcore2.Response) -> dict[str, str]:
+@lru_cache(maxsize=1_024)
+def _lowered(name: str) -> str:
+    lower = name.lower()
+    if not _NAME.fullmatch(name) or lower in _OWN:
+        raise OutboundRefused("it was to be asked with a header that may not be set", "address")
+    return lower
+
+
+def _headers_of(response: httpcore2.Response | Reply) -> dict[str, str]:
     headers: dict[str, str] = {}
     for raw_name, raw_value in response.headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -430,10 +471,6 @@ def _inflater(encoding: str, most_bytes: int) -> Inflater:
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise OutboundRefused("its answer is compressed in a way that was not asked for", "encoding")
     return Inflater("deflate" if encoding == "deflate" else "gzip", most_bytes)
-
-
-def _late(seconds: float) -> OutboundRefused:
-    return OutboundRefused(f"it did not answer within {seconds:g} seconds", "timeout")
 
 
 def _oversized(most_bytes: int) -> OutboundRefused:

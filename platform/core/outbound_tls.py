@@ -17,7 +17,8 @@ from typing import Final, TypeVar
 
 from core.lookups import OF_SOURCES, Lookups
 from core.outbound import AllowAddress
-from core.outbound_http import ADDRESS_SECONDS, OutboundRefused, Reason, judged_addresses
+from core.outbound_http import OutboundRefused, Reason, judged_addresses
+from core.outbound_lines import ADDRESS_SECONDS
 
 T = TypeVar("T")
 

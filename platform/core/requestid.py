@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Final
+
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+"""What a client or a proxy may call its request."""
 
 _request_id: ContextVar[str] = ContextVar("marina_request_id", default="")
 

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from servers.models import MAX_DEADLINE, Tool
 from servers.services import tool_running
+from servers.services.tasks.priorities import PRIORITIES
 from tenants.api.base import StrictSerializer, TenantView, uuid_of
 from tenants.api.problems import problems
 
@@ -33,6 +34,9 @@ class ToolRunningSerializer(serializers.Serializer[Any]):
     seconds = serializers.FloatField(help_text="How long a run may take as it is now.")
     why = serializers.CharField(help_text="Why they run there.")
     task_only = serializers.BooleanField(help_text="Whether clients that know no tasks are refused.")
+    priority = serializers.CharField(
+        help_text=f"How urgent its tasks are among the team's, where a call does not say it: {', '.join(PRIORITIES)}."
+    )
     repeatable = serializers.BooleanField(
         help_text="Whether a run that its worker's end cut off is made again: the tool only reads, or is idempotent."
     )
@@ -45,6 +49,7 @@ class ToolRunningChange(StrictSerializer):
     deadline = serializers.IntegerField(
         required=False, allow_null=True, min_value=1, max_value=MAX_DEADLINE, help_text="Seconds; null: none."
     )
+    priority = serializers.CharField(required=False, help_text=f"One of {', '.join(PRIORITIES)}.")
 
 
 class ToolRunningView(TenantView):

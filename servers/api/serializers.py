@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from servers.models import DataSource, Server
+from servers.models import DataSource, Quarantine, Server
 from servers.services.explaining import QUESTIONS
 from tenants.api.base import StrictSerializer, list_of
 from tenants.oauth_addresses import DEFAULT_SERVER, resource
@@ -29,6 +29,24 @@ class StoredHealthSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(source="health", choices=HEALTH_STATES)
     reason = serializers.CharField(source="health_reason")
     checked_at = serializers.DateTimeField(source="health_checked_at", allow_null=True)
+    since = serializers.DateTimeField(
+        source="health_since", allow_null=True, help_text="When its state became what it is."
+    )
+    next_check = serializers.DateTimeField(
+        source="health_next_at", allow_null=True, help_text="When it is checked again, about."
+    )
+
+
+class QuarantinedSerializer(serializers.Serializer[Any]):
+    """Something that is not to be used before somebody looked at what became of it."""
+
+    what = serializers.ChoiceField(choices=Quarantine.What.choices)
+    name = serializers.CharField(help_text="As it is offered here; of a resource its URI.")
+    reason = serializers.CharField()
+    since = serializers.DateTimeField()
+
+
+QuarantinedList = list_of(QuarantinedSerializer, "QuarantinedList")
 
 
 class SourceSerializer(serializers.Serializer[Any]):
@@ -94,6 +112,48 @@ class SlowStatementList(serializers.Serializer[Any]):
     """The newest slow statements of a source."""
 
     results = SlowStatementSerializer(many=True)
+
+
+class HostedRunSerializer(serializers.Serializer[Any]):
+    """How a source's command fares in one process of Marina."""
+
+    process = serializers.CharField(help_text="Host and number of the process of Marina.")
+    state = serializers.ChoiceField(
+        choices=["starting", "running", "waiting"],
+        help_text="waiting: it ended, and is begun again at next_try, when somebody calls.",
+    )
+    at = serializers.DateTimeField(help_text="Since when it is so.")
+    since = serializers.DateTimeField(allow_null=True, help_text="When it was begun last.")
+    restarts = serializers.IntegerField(help_text="How often in a row it ended by itself.")
+    reason = serializers.CharField(help_text="Why it ended.")
+    next_try = serializers.DateTimeField(allow_null=True)
+
+
+class HostedLineSerializer(serializers.Serializer[Any]):
+    """A line that the command wrote beside its messages, or Marina of it. Secrets of the source are masked."""
+
+    at = serializers.DateTimeField()
+    text = serializers.CharField()
+
+
+class HostedSourceSerializer(serializers.Serializer[Any]):
+    """How the command of a source fares: nothing runs where it is not used."""
+
+    network = serializers.ChoiceField(
+        choices=["none", "hosts", "machine"],
+        allow_blank=True,
+        help_text="What the operator lets it reach: nothing, some hosts, or all that the machine does. Empty where the "
+        "operator allows no such command any more, and for sources without one.",
+    )
+    hosts = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Those hosts; *.example.org are all names below it. Without a port, 443 and 80 are meant.",
+    )
+
+    runs = HostedRunSerializer(many=True)
+    lines = HostedLineSerializer(
+        many=True, help_text="The last 100 within a day, newest first; for who may change sources."
+    )
 
 
 class SettingsInput(StrictSerializer):
@@ -241,6 +301,10 @@ class CallInput(StrictSerializer):
         allow_null=True,
         default=None,
         help_text="This version, such as a draft, in place of what the server offers: for who may change tools.",
+    )
+    priority = serializers.CharField(
+        required=False,
+        help_text="Of a call that takes long, among the team's tasks: low, normal, or high, for who may manage tasks.",
     )
 
 

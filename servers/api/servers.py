@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from servers.api.serializers import ServerChange, ServerInput, ServerList, ServerSerializer
 from servers.services import servers
-from tenants.api.base import TenantView, results, uuid_of
+from servers.services.withheld import list_withheld
+from tenants.api.base import TenantView, list_of, results, uuid_of
 from tenants.api.problems import problems
 
 _TAGS = ["servers"]
@@ -33,6 +37,27 @@ class ServersView(TenantView):
         """Make a server at a URL of its own."""
         created = servers.create_server(**self.read_input(ServerInput), caller=self.caller)
         return Response(ServerSerializer(created, context={"tenant": tenant}).data, status=201)
+
+
+class WithheldSerializer(serializers.Serializer[Any]):
+    """A tool that a server does not offer."""
+
+    name = serializers.CharField()
+    source = serializers.CharField(help_text="The name of its data source.")  # type: ignore[assignment]
+    reason = serializers.CharField()
+
+
+WithheldList = list_of(WithheldSerializer, "WithheldList")
+
+
+class ServerWithheldView(TenantView):
+    """What a server does not offer."""
+
+    @extend_schema(operation_id="list_not_offered", responses={200: WithheldList, **problems()}, tags=_TAGS)
+    def get(self, request: Request, tenant: str, server: str) -> Response:
+        """List the tools of the server's data sources that it does not offer, each with the reason."""
+        found = list_withheld(uuid_of(server), caller=self.caller)
+        return results(WithheldSerializer(found, many=True).data)
 
 
 class ServerView(TenantView):

@@ -11,8 +11,11 @@ from servers.api.serializers import (
     DraftInput,
     DraftSerializer,
     HealthSerializer,
+    HostedSourceSerializer,
     PlanInput,
     PlanSerializer,
+    QuarantinedList,
+    QuarantinedSerializer,
     RefreshedSerializer,
     RefreshInput,
     SettingsInput,
@@ -24,8 +27,11 @@ from servers.api.serializers import (
     SourceSerializer,
 )
 from servers.services import previews, sources
+from servers.services.hosted_runs import show_hosted
 from servers.services.offerings import Refreshed
 from servers.services.plans import explain_tool
+from servers.services.quarantine import list_quarantined
+from servers.services.source_checks import test_source
 from tenants.api.base import TenantView, results, uuid_of
 from tenants.api.problems import problems
 
@@ -92,7 +98,7 @@ class SourceTestView(TenantView):
     )
     def post(self, request: Request, tenant: str, source: str) -> Response:
         """Connect now and say what is wrong. The answer is 200 also when the source is not healthy."""
-        return Response(HealthSerializer(sources.test_source(uuid_of(source), caller=self.caller)).data)
+        return Response(HealthSerializer(test_source(uuid_of(source), caller=self.caller)).data)
 
 
 class SourceRefreshView(TenantView):
@@ -115,6 +121,24 @@ class SourceRefreshView(TenantView):
             uuid_of(source), document=document, fingerprint=given.get("fingerprint"), caller=self.caller
         )
         return Response(RefreshedSerializer(done).data)
+
+
+class SourceQuarantineView(TenantView):
+    """What of a data source is in quarantine."""
+
+    @extend_schema(
+        operation_id="list_quarantined",
+        responses={200: QuarantinedList, **problems()},
+        tags=_TAGS,
+    )
+    def get(self, request: Request, tenant: str, source: str) -> Response:
+        """List what the source describes otherwise than when it was taken over: calls of it are refused.
+
+        Refresh the data source to take over what it describes now: an owner or admin may, or a key with ``admin``.
+        """
+        row = sources.get_source(uuid_of(source), caller=self.caller)
+        found = list_quarantined(row.id, caller=self.caller)
+        return results(QuarantinedSerializer(found, many=True).data)
 
 
 class SourceDraftView(TenantView):
@@ -162,6 +186,20 @@ class SlowStatementsView(TenantView):
         """List the newest statements that took long, newest first: at most 50, of the last seven days."""
         found = sources.list_slow_statements(uuid_of(source), caller=self.caller)
         return results(SlowStatementSerializer(found, many=True).data)
+
+
+class HostedView(TenantView):
+    """The command that Marina runs for one data source."""
+
+    @extend_schema(
+        operation_id="show_hosted_command",
+        responses={200: HostedSourceSerializer, **problems(503)},
+        tags=_TAGS,
+    )
+    def get(self, request: Request, tenant: str, source: str) -> Response:
+        """Show how the command of a data source fares, and what it wrote. Of other sources there is nothing."""
+        found = show_hosted(uuid_of(source), caller=self.caller)
+        return Response(HostedSourceSerializer(found).data)
 
 
 class SettingsTestView(TenantView):

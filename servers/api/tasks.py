@@ -45,6 +45,7 @@ class TaskSerializer(serializers.Serializer[Any]):
     message = serializers.CharField(help_text="What the tool said last, or why it failed.")
     runs = serializers.IntegerField(help_text="How often it was begun.")
     seconds = serializers.FloatField(help_text="How long a run may take.")
+    priority = serializers.CharField(help_text="Among the team's tasks that wait: low, normal or high.")
     place = serializers.IntegerField(
         allow_null=True, help_text="Its place in the team's line while it waits for a worker, from 1."
     )
@@ -77,6 +78,17 @@ class TaskResultSerializer(serializers.Serializer[Any]):
     )
 
 
+class TaskLineSerializer(serializers.Serializer[Any]):
+    """One thing that a tool said: a log message, or how far it was."""
+
+    at = serializers.DateTimeField()
+    level = serializers.CharField(help_text="Of a log message, such as info; else empty.")
+    logger = serializers.CharField()
+    text = serializers.CharField(help_text="Secrets are masked.")
+    progress = serializers.FloatField(allow_null=True)
+    total = serializers.FloatField(allow_null=True)
+
+
 class TaskDetailSerializer(TaskSerializer):
     """A task, and how it ended. What it was called with and gave is null for who may not manage tasks."""
 
@@ -88,6 +100,13 @@ class TaskDetailSerializer(TaskSerializer):
     )
     arguments = serializers.DictField(allow_null=True, help_text="Secrets are masked.")
     result = TaskResultSerializer(allow_null=True)
+    said = TaskLineSerializer(
+        many=True, allow_null=True, help_text="What the tool said, oldest first: the newest of it."
+    )
+    said_before = serializers.IntegerField(
+        allow_null=True, help_text="How many lines came before those, and are not kept."
+    )
+    schedule_id = serializers.UUIDField(allow_null=True, help_text="The schedule whose run it is.")
     rows = serializers.IntegerField(allow_null=True)
     size = serializers.IntegerField(allow_null=True, help_text="Of the result, in bytes.")
     truncated = serializers.BooleanField()
@@ -151,6 +170,9 @@ class TaskView(TenantView):
             "arguments": None if given is None else given.arguments,
             "result": given if given is not None and found.size is not None else None,
             "error": found.error,
+            "said": None if found.said is None else found.said.lines,
+            "said_before": None if found.said is None else found.said.dropped,
+            "schedule_id": found.schedule_id,
         }
         return Response(TaskDetailSerializer(shown).data)
 

@@ -112,6 +112,7 @@ class ToolCallView(TenantView):
             server_slug=given["server"],
             client=CLIENT,
             version=given["version"],
+            priority=given.get("priority"),
         )
         if result.outcome == "invalid" and result.error is not None:
             raise result.error

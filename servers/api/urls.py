@@ -12,14 +12,18 @@ from servers.api.named_secrets import SecretReadView, SecretsView, SecretView
 from servers.api.prompts import PromptsView, PromptView
 from servers.api.resources import ResourcesView, ResourceView
 from servers.api.running import ToolRunningView
+from servers.api.schedules import ScheduleRunsView, SchedulesView, ScheduleTimesView, ScheduleView
 from servers.api.served_versions import ServedVersionsView, ServedVersionView
-from servers.api.servers import ServersView, ServerView
+from servers.api.servers import ServersView, ServerView, ServerWithheldView
+from servers.api.sign_ins import SourceSignInView
 from servers.api.sources import (
+    HostedView,
     SettingsPreviewView,
     SettingsTestView,
     SlowStatementsView,
     SourceDraftView,
     SourcePlanView,
+    SourceQuarantineView,
     SourceRefreshView,
     SourcesView,
     SourceTestView,
@@ -40,6 +44,7 @@ from servers.api.tools import (
     ToolsView,
     ToolView,
 )
+from servers.api.upstreams import OverridesView, UpstreamsView
 from tenants.api.base import NoSuchAddress
 
 urlpatterns = [
@@ -53,7 +58,12 @@ urlpatterns = [
     path("tenants/<str:tenant>/data-sources/<str:source>/test", SourceTestView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/explain", SourcePlanView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/slow-statements", SlowStatementsView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/hosted", HostedView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/upstreams", UpstreamsView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/overrides", OverridesView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/refresh", SourceRefreshView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/quarantine", SourceQuarantineView.as_view()),
+    path("tenants/<str:tenant>/data-sources/<str:source>/sign-in", SourceSignInView.as_view()),
     path("tenants/<str:tenant>/data-sources/<str:source>/draft", SourceDraftView.as_view()),
     path("tenants/<str:tenant>/secrets", SecretsView.as_view()),
     path("tenants/<str:tenant>/secrets/<str:secret>", SecretView.as_view()),
@@ -78,12 +88,17 @@ urlpatterns = [
     path("tenants/<str:tenant>/tasks/<str:task>", TaskView.as_view()),
     path("tenants/<str:tenant>/tasks/<str:task>/cancel", TaskCancelView.as_view()),
     path("tenants/<str:tenant>/tasks/<str:task>/run-again", TaskAgainView.as_view()),
+    path("tenants/<str:tenant>/schedules", SchedulesView.as_view()),
+    path("tenants/<str:tenant>/schedules/times", ScheduleTimesView.as_view()),
+    path("tenants/<str:tenant>/schedules/<str:tool_schedule>", ScheduleView.as_view()),
+    path("tenants/<str:tenant>/schedules/<str:tool_schedule>/runs", ScheduleRunsView.as_view()),
     path("tenants/<str:tenant>/resources", ResourcesView.as_view()),
     path("tenants/<str:tenant>/resources/<str:resource>", ResourceView.as_view()),
     path("tenants/<str:tenant>/prompts", PromptsView.as_view()),
     path("tenants/<str:tenant>/prompts/<str:prompt>", PromptView.as_view()),
     path("tenants/<str:tenant>/servers", ServersView.as_view()),
     path("tenants/<str:tenant>/servers/<str:server>", ServerView.as_view()),
+    path("tenants/<str:tenant>/servers/<str:server>/not-offered", ServerWithheldView.as_view()),
     path("tenants/<str:tenant>/servers/<str:server>/versions", ServedVersionsView.as_view()),
     path("tenants/<str:tenant>/servers/<str:server>/versions/<str:served>", ServedVersionView.as_view()),
     path("tenants/<str:tenant>/configuration.yaml", ConfigurationView.as_view()),

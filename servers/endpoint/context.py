@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import orjson
 
@@ -17,7 +17,15 @@ from servers.endpoint.specification import CLIENT_CAPABILITIES, INVALID_PARAMS, 
 from servers.endpoint.tracing import trace_of
 from servers.endpoint.wire import RpcError
 from servers.execution.clock import Clock
-from servers.execution.context import CAPABILITY, cannot_ask, cannot_call, covers, fits
+from servers.execution.context import (
+    CAPABILITY,
+    LEVELS,
+    TASKS_EXTENSION,
+    cannot_ask,
+    cannot_call,
+    covers,
+    fits,
+)
 from servers.execution.contract import (
     Ask,
     AskMethod,
@@ -30,7 +38,6 @@ from servers.execution.contract import (
 )
 from servers.services.principals import principal_as
 
-LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 MAX_NOTICE_BYTES: Final = 64 * 1024
 """A log message beyond this is replaced by a sentence."""
 
@@ -136,7 +143,17 @@ class CallContext:
         """See ``Context``, and ``call``."""
         return None
 
-    async def go_on(self, *, keep: str = "") -> None:
+    @property
+    def takes_tasks(self) -> bool:
+        """See ``Context``. Clients of before 2026-07-28 know no such tasks, and wait for their answers."""
+        return not self._incoming.modern or declares_tasks(self._incoming)
+
+    @property
+    def handed_on(self) -> bool:
+        """See ``Context``."""
+        return False
+
+    async def go_on(self, *, keep: str = "", repeatable: bool = False) -> None:
         """See ``Context``. A run that may go on elsewhere has a context around this one (``services.tasks``)."""
         return
 
@@ -281,3 +298,11 @@ def _meta(params: Mapping[str, Any]) -> Mapping[str, Any]:
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     fault = group.exceptions[0]
     return _first(fault) if isinstance(fault, BaseExceptionGroup) else fault
+
+
+def declares_tasks(incoming: Incoming) -> bool:
+    """Whether this very request comes from a client that takes a task for an answer."""
+    meta = incoming.params.get("_meta")
+    declared = meta.get(CLIENT_CAPABILITIES) if incoming.modern and isinstance(meta, Mapping) else None
+    extensions = declared.get("extensions") if isinstance(declared, Mapping) else None
+    return isinstance(extensions, Mapping) and isinstance(extensions.get(TASKS_EXTENSION), Mapping)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from core.fitting import fitted
 from servers.endpoint.specification import INVALID_PARAMS, MODERN_VERSIONS, is_at_least
 from servers.endpoint.wire import RpcError
 from servers.services.surfaces import SurfacePrompt, SurfaceResource, SurfaceTool
@@ -34,6 +35,18 @@ PLAIN: Final = "plain"
 
 MAX_CURSOR_CHARACTERS: Final = 4_096
 
+NOT_OFFERED: Final = "marina/notOffered"
+"""In the ``_meta`` of the first page of tools: those that are not in the list, each with the reason."""
+NOT_USABLE: Final = "marina/notUsable"
+"""The same of tools that are in it, and of which no call can run."""
+MAX_NOTES: Final = 50
+"""Of each of the two. ``more`` counts the others."""
+MAX_REASON: Final = 240
+"""Characters."""
+
+Notes = Mapping[str, Sequence[tuple[str, str]]]
+"""Names and reasons, by what is said of them."""
+
 Item = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 """What an item is sorted by, and how it is shown in the full and in the plain shape."""
 
@@ -48,22 +61,41 @@ def shape_of(version: str) -> str:
 class Listing:
     """The pages of one list."""
 
-    __slots__ = ("_cursor", "_identity", "_items", "_keys", "_member", "_page_size", "_pages", "digest")
+    __slots__ = (
+        "_cursor",
+        "_identity",
+        "_items",
+        "_keys",
+        "_member",
+        "_notes",
+        "_page_size",
+        "_pages",
+        "digest",
+    )
 
-    def __init__(self, member: str, items: Sequence[Item], *, page_size: int, identity: bytes) -> None:
+    def __init__(
+        self,
+        member: str,
+        items: Sequence[Item],
+        *,
+        page_size: int,
+        identity: bytes,
+        notes: Notes | None = None,
+    ) -> None:
         ordered = sorted(items, key=_place)
-        full = [orjson.dumps(shown) for _, shown, _ in ordered]
+        full = [fitted(orjson.dumps(shown)) for _, shown, _ in ordered]
         self._member = member
         self._cursor = member[:1] + "1:"
         self._page_size = page_size
         self._identity = identity
+        self._notes: Notes = {} if notes is None else notes
         self._keys = [key for key, _, _ in ordered]
         self._items = {
             MODERN: full,
             STRUCTURED: full,
-            PLAIN: [orjson.dumps(shown) for _, _, shown in ordered],
+            PLAIN: [fitted(orjson.dumps(shown)) for _, _, shown in ordered],
         }
-        self._pages: dict[tuple[str, int], bytes] = {}
+        self._pages: dict[tuple[str, int, bool], bytes] = {}
         self.digest = hashlib.blake2b(b"\0".join(full), digest_size=12).hexdigest()
         """Changes with what clients would see."""
 
@@ -74,10 +106,16 @@ class Listing:
         shown = [item for key, item in zip(self._keys, self._items[MODERN], strict=True) if key in only]
         return hashlib.blake2b(b"\0".join(shown), digest_size=12).hexdigest()
 
-    def page(self, shape: str, cursor: str | None, only: frozenset[str] | None) -> bytes:
-        """A list's result. ``only`` narrows to these keys. Raises ``RpcError`` for a bad cursor."""
+    def page(
+        self, shape: str, cursor: str | None, only: frozenset[str] | None, *, noted: bool = False
+    ) -> bytes:
+        """A list's result. ``only`` narrows to these keys. Raises ``RpcError`` for a bad cursor.
+
+        With ``noted`` the first page says what is not there, and what is of no use, of these keys.
+        """
         start = 0 if cursor is None else bisect_right(self._keys, self._read_cursor(cursor))
-        ready = self._pages.get((shape, start)) if only is None else None
+        noted = noted and start == 0
+        ready = self._pages.get((shape, start, noted)) if only is None else None
         if ready is not None:
             return ready
         shown = range(start, len(self._keys))
@@ -86,21 +124,28 @@ class Listing:
         places = places[: self._page_size]
         items = self._items[shape]
         following = self._write_cursor(self._keys[places[-1]]) if more else None
-        result = self._bytes(shape, [items[at] for at in places], following)
+        meta = _noted(self._notes, only) if noted else b""
+        result = self._bytes(shape, [items[at] for at in places], following, meta)
         # Only pages of our own making are kept: a made-up cursor must not fill the memory.
         if only is None and start % self._page_size == 0:
-            self._pages[shape, start] = result
+            self._pages[shape, start, noted] = result
         return result
 
-    def _bytes(self, shape: str, items: Sequence[bytes], following: str | None) -> bytes:
+    def _bytes(self, shape: str, items: Sequence[bytes], following: str | None, meta: bytes) -> bytes:
         parts = [b'{"%s":[' % self._member.encode(), b",".join(items), b"]"]
         if following is not None:
             parts.append(b',"nextCursor":' + orjson.dumps(following))
         if shape == MODERN:
             parts.append(
                 b',"resultType":"complete","ttlMs":%d,"cacheScope":"%s","_meta":%s'
-                % (LIST_TTL_MS, CACHE_SCOPE.encode(), self._identity)
+                % (
+                    LIST_TTL_MS,
+                    CACHE_SCOPE.encode(),
+                    self._identity[:-1] + b"," + meta[1:] if meta else self._identity,
+                )
             )
+        elif meta:
+            parts.append(b',"_meta":' + meta)
         parts.append(b"}")
         return b"".join(parts)
 
@@ -122,6 +167,19 @@ class Listing:
                 data={"code": "cursor_invalid"},
             )
         return key
+
+
+def _noted(notes: Notes, only: frozenset[str] | None) -> bytes:
+    """The notes as an object of JSON; empty where there are none."""
+    said: dict[str, Any] = {}
+    for about, pairs in notes.items():
+        told = [(name, reason) for name, reason in pairs if only is None or name in only]
+        if told:
+            said[about] = {
+                "tools": [{"name": name, "reason": reason[:MAX_REASON]} for name, reason in told[:MAX_NOTES]],
+                **({"more": len(told) - MAX_NOTES} if len(told) > MAX_NOTES else {}),
+            }
+    return orjson.dumps(said) if said else b""
 
 
 def _place(item: Item) -> str:

@@ -125,8 +125,13 @@ class StandingStream:
             await self._send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
-            self._hub.leave(self._subscriber)
-            self._bus.leave(listener)
+            try:
+                if self._gone and self._subscriber.uris:
+                    # Its client may come back, and is told of what changed meanwhile.
+                    await self._hub.wanting.keep(self._session, self._subscriber.uris, visit.surface)
+            finally:
+                self._hub.leave(self._subscriber)
+                self._bus.leave(listener)
             if self._gone and not self._standalone:
                 with contextlib.suppress(RedisError, OSError):
                     await self._bus.publish(self._session.channel, b"left " + self._log.stream.encode())
@@ -279,6 +284,7 @@ class StandingStream:
                 return
             verb, _, uri = message.decode().partition(" ")
             (self._subscriber.uris.add if verb == "subscribed" else self._subscriber.uris.discard)(uri)
+            self._hub.wanting.changed()
             # What is being read meanwhile may be older.
             self._reload = self._reload or self._loading
             return
@@ -297,6 +303,8 @@ class StandingStream:
         try:
             uris = await self._bus.redis.smembers(subscriptions_key(self._session.id))
             self._subscriber.uris = {uri.decode() for uri in uris}
+            if uris:
+                self._hub.wanting.changed()
             # Asked for once the others are heard: none falls between.
             for uri in await take_updates(self._bus.redis, self._session):
                 if uri in self._subscriber.uris:

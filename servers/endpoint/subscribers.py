@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from core.errors import MarinaError
 from servers.endpoint.load import Load
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS, Views
+from servers.endpoint.wanting import Wanting
 from servers.services.runtime import Runtime
 from servers.services.surfaces import Surface
 from servers.services.updates import CHANNEL, announce_update
@@ -90,6 +91,7 @@ class Hub:
         self._compared: dict[_Place, Surface] = {}
         self._comparing: dict[_Place, asyncio.Task[None]] = {}
         self._again: set[_Place] = set()
+        self.wanting = Wanting(runtime, self._subscribers, self._compared)
         self._over = False
         runtime.changed.append(self._changed)
         runtime.bus.listen(CHANNEL, self._heard, _nothing)
@@ -129,6 +131,8 @@ class Hub:
                 subscriber.tell(name)
         # They may be older than the present, and nobody compared while nobody listened.
         self._compare_soon(place)
+        if subscriber.uris:
+            self.wanting.changed()
         if self._over:
             subscriber.end()
 
@@ -140,6 +144,8 @@ class Hub:
         if not subscribers:
             self._subscribers.pop(place, None)
             self._compared.pop(place, None)
+        if subscriber.uris:
+            self.wanting.changed()
 
     def end_all(self) -> None:
         """This process is going: every stream is to be ended by whoever serves it."""

@@ -10,6 +10,8 @@ import orjson
 from servers.endpoint.lists import (
     CACHE_SCOPE,
     LIST_TTL_MS,
+    NOT_OFFERED,
+    NOT_USABLE,
     PAGE_SIZE,
     Listing,
     prompt_item,
@@ -19,7 +21,7 @@ from servers.endpoint.lists import (
 from servers.endpoint.mirroring import Mirrored, mirrored_parameters
 from servers.endpoint.specification import MIRRORING, MODERN_VERSIONS, SERVER_INFO
 from servers.endpoint.wire import SERVER_NAME, SERVER_VERSION
-from servers.services.calls import TASKS_EXTENSION
+from servers.execution.context import TASKS_EXTENSION
 from servers.services.surfaces import Surface, SurfaceTool
 from servers.services.visibility import tools_left
 from tenants.access import Caller
@@ -65,7 +67,18 @@ class View:
         self.identity = identity = orjson.dumps({SERVER_INFO: self._server})
         """The ``_meta`` of each modern result (basic/index, "Per-response protocol fields")."""
         self.tools = Listing(
-            "tools", [tool_item(tool) for tool in surface.tools], page_size=page_size, identity=identity
+            "tools",
+            [tool_item(tool) for tool in surface.tools],
+            page_size=page_size,
+            identity=identity,
+            notes={
+                NOT_OFFERED: [(each.name, each.reason) for each in surface.withheld],
+                NOT_USABLE: [
+                    (tool.name, tool.fault or tool.quarantine)
+                    for tool in surface.tools
+                    if tool.fault or tool.quarantine
+                ],
+            },
         )
         self.resources = Listing(
             "resources",

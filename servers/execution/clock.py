@@ -19,6 +19,14 @@ class Clock:
         self._left: float | None = None
         self._deadline: asyncio.Timeout | None = None
 
+    @property
+    def left(self) -> float:
+        """Seconds that the run has from now on."""
+        when = None if self._deadline is None else self._deadline.when()
+        if when is None:
+            return self.seconds if self._left is None else self._left
+        return max(0.0, when - asyncio.get_running_loop().time())
+
     def keep(self, deadline: asyncio.Timeout) -> None:
         """Take the run's deadline. It is stopped at once where the run asks already."""
         self._deadline = deadline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from core.errors import SourceError
 from servers.execution.contract import Ask, AskMethod, Context, LogLevel, Offered, Outcome, Principal, Trace
@@ -15,6 +15,12 @@ CAPABILITY: Final[dict[AskMethod, str]] = {
     "roots/list": "roots",
 }
 """What a client declares that answers such questions."""
+
+TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
+"""MCP's name of tasks (SEP-2663)."""
+
+LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
+"""What messages can be, from the least grave on."""
 
 
 class Detached:
@@ -52,7 +58,15 @@ class Detached:
     def tool(self, name: str) -> Offered | None:
         return None
 
-    async def go_on(self, *, keep: str = "") -> None:
+    @property
+    def takes_tasks(self) -> bool:
+        return True
+
+    @property
+    def handed_on(self) -> bool:
+        return False
+
+    async def go_on(self, *, keep: str = "", repeatable: bool = False) -> None:
         return
 
     async def resource_updated(self, uri: str) -> None:
@@ -122,9 +136,19 @@ class Around(Context):
         """See ``Context``."""
         self._context.keep(deadline)
 
-    async def go_on(self, *, keep: str = "") -> None:
+    @property
+    def takes_tasks(self) -> bool:
         """See ``Context``."""
-        await self._context.go_on(keep=keep)
+        return self._context.takes_tasks
+
+    @property
+    def handed_on(self) -> bool:
+        """See ``Context``."""
+        return self._context.handed_on
+
+    async def go_on(self, *, keep: str = "", repeatable: bool = False) -> None:
+        """See ``Context``."""
+        await self._context.go_on(keep=keep, repeatable=repeatable)
 
     async def resource_updated(self, uri: str) -> None:
         """See ``Context``."""
@@ -144,6 +168,16 @@ def cannot_ask(ask: Ask | None) -> SourceError:
         "Call it from a client that does.",
         code="client_cannot",
         data={"method": method} if part is None else {"method": method, "part": part},
+    )
+
+
+def task_only(what: str) -> SourceError:
+    """What a client is told that takes no task of a tool that gives nothing else."""
+    return SourceError(
+        f"{what} takes long and gives its result to clients of MCP's tasks only ({TASKS_EXTENSION}). Call it from a "
+        "client that declares them.",
+        code="client_cannot",
+        data={"method": "tasks", "extension": TASKS_EXTENSION},
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, SourceError
+from servers.execution.authorizing.challenges import Challenge
 from servers.execution.dialogue import (
     Ask,
     AskMethod,
@@ -20,39 +21,61 @@ from servers.execution.dialogue import (
     Principal,
     Trace,
 )
+from servers.execution.listening import Ears
+from servers.execution.notes import (
+    Hosted,
+    HostedState,
+    NoteHosted,
+    NoteSlow,
+    NoteUpstream,
+    SlowStatement,
+    UpstreamState,
+)
+from servers.execution.signing_in import OnBehalf, SignIns, SignInWanted
 
 __all__ = [
     "NO_SETTINGS",
     "Ask",
     "AskMethod",
     "Backend",
+    "Challenge",
     "Completion",
     "Context",
     "Draft",
     "GoesOn",
     "Health",
     "HealthState",
+    "Hosted",
+    "HostedState",
     "InputRequired",
     "LeftOut",
     "LogLevel",
+    "Moved",
+    "NoteHosted",
     "NoteSlow",
+    "NoteUpstream",
     "Offered",
     "OfferedPrompt",
     "OfferedResource",
     "Offering",
+    "OnBehalf",
     "Operation",
     "Outcome",
+    "PartHealth",
     "Principal",
     "Running",
     "RunsWhere",
     "Sharing",
+    "SignInWanted",
+    "SignIns",
     "SlowStatement",
     "Source",
     "ToolKind",
     "Trace",
+    "UpstreamState",
 ]
 
-HealthState = Literal["unknown", "healthy", "degraded", "unhealthy"]
+HealthState = Literal["unknown", "healthy", "degraded", "unhealthy", "quarantined", "needs_sign_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +208,45 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """What a source describes otherwise than when that was taken over, or no more: names that it gave them, and URIs,
+    each with a sentence on what became of it.
+
+    ``partial``: part of the source did not answer, and may describe more otherwise.
+    """
+
+    tools: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    partial: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.tools or self.resources or self.prompts)
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
-    """The result of a check: ``reason`` is a sentence for a person, empty when healthy."""
+    """The result of a check: ``reason`` is a sentence for a person, empty when healthy.
+
+    ``moved`` is what is not to be used before somebody looked at it; ``None``: that could not be found out, or is not
+    asked of sources of this kind. ``parts`` are the servers behind the source, each by itself, where there are several.
+    """
 
     state: HealthState
     reason: str = ""
     code: str = ""
+    latency_ms: float | None = None
+    moved: Moved | None = None
+    parts: Sequence[PartHealth] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """What a check found of one of the servers behind a source."""
+
+    name: str
+    state: HealthState
+    reason: str = ""
     latency_ms: float | None = None
 
 
@@ -216,19 +272,6 @@ class Draft:
 
     definition: Mapping[str, Any]
     notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SlowStatement:
-    """A statement that took long. It has no values in it. ``outcome``: ``ok``, ``cancelled``, or the error's code."""
-
-    statement: str
-    seconds: float
-    outcome: str
-
-
-NoteSlow = Callable[[Source, SlowStatement], None]
-"""Takes down a slow statement of a source. Returns at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +336,9 @@ class Backend(Protocol):
     describes_itself: bool = False
     """Whether the source is asked what it brings, whenever that is wanted anew: ``fetch_documents`` connects to it."""
 
+    tells_of_changes: bool = False
+    """Whether sources may say by themselves that they bring something else now (``listen``)."""
+
     def clean_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Check and normalise settings. Runs no I/O. Raises ``InvalidInput`` with a path a fault."""
         message = f"{self.title}: there are no settings."
@@ -300,12 +346,29 @@ class Backend(Protocol):
             raise InvalidInput(message, errors=[{"path": str(name), "message": message} for name in settings])
         return {}
 
-    async def fetch_documents(self, settings: Mapping[str, Any], *, anew: bool = False) -> Mapping[str, Any]:
+    async def fetch_documents(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        anew: bool = False,
+        on_behalf: OnBehalf | None = None,
+        team: int = 0,
+    ) -> Mapping[str, Any]:
         """The settings with the documents that they only name, for ``clean_settings`` to read.
 
-        With ``anew`` these are stored settings, whose documents are wanted again. Raises ``InvalidInput``.
+        With ``anew`` these are stored settings, whose documents are wanted again. ``on_behalf`` says whose sign-in may
+        be used; where one is missing, the documents are, too, and with ``anew`` that is raised. ``team`` is who asks.
+        Raises ``InvalidInput`` and, of a sign-in, ``SourceError``.
         """
         return settings
+
+    def sign_in_wanted(self, settings: Mapping[str, Any]) -> SignInWanted | None:
+        """What people sign in to before a source with these settings can be used; ``None``: nothing."""
+        return None
+
+    async def challenge(self, settings: Mapping[str, Any]) -> Challenge:
+        """How the source refuses who has not signed in; empty where it does not. Raises ``SourceError``."""
+        raise SourceError(f"{self.title}: nobody signs in to this.", code="source_auth")
 
     def keep_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Of settings that were cleaned what is stored: all but documents, of which ``offered`` has made its tools."""
@@ -315,6 +378,10 @@ class Backend(Protocol):
         """The part of the settings that may be shown (host, database, user …), without any secret."""
         kept = self.keep_settings(settings)
         return {name: value for name, value in kept.items() if name not in self.secret_settings}
+
+    def servers_behind(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """The addresses of the servers that such a source asks, where its kind says which are asked just now."""
+        return ()
 
     @abstractmethod
     def offered(self, settings: Mapping[str, Any]) -> Offering:
@@ -419,6 +486,11 @@ class Backend(Protocol):
         ``given`` holds the arguments that are filled in already. The ``context`` reaches no client: nobody is asked.
         """
         return Completion(())
+
+    async def listen(self, source: Source, ears: Ears) -> bool:
+        """Tell ``ears`` whenever the source says that it or a resource changed, until that ends. ``False``: it never
+        says so."""
+        return False
 
     async def close(self) -> None:
         """Close every pool. The backend may be used again afterwards."""

@@ -40,12 +40,14 @@ class InputRequired(Exception):
 class GoesOn(Exception):
     """Ends this run of an operation: it runs again from its beginning where there is time, with what was answered.
 
-    Operations let it pass through. ``kept`` is what the operation finds in ``Context.kept`` then.
+    Operations let it pass through. ``kept`` is what the operation finds in ``Context.kept`` then. ``repeatable``: with
+    that, it may run again after a run of which nobody knows how it ended.
     """
 
-    def __init__(self, kept: str = "") -> None:
+    def __init__(self, kept: str = "", *, repeatable: bool = False) -> None:
         super().__init__("goes on as a task")
         self.kept = kept
+        self.repeatable = repeatable
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Principal:
     """Who calls, as operations may know them. ``actor`` is how the log names them, which tells nobody apart.
 
     ``identity`` does: what is kept for one caller is kept by it and ``server``. It is empty for whoever has no
-    credential: for them nothing is kept.
+    credential: for them nothing is kept. ``member`` is the user's id of the person who calls, themselves or by an app;
+    ``None``: a key, or nobody that the team knows.
     """
 
     actor: str
@@ -61,6 +64,7 @@ class Principal:
     server: str
     request_id: str
     identity: str = ""
+    member: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +150,22 @@ class Context(Protocol):
         """Another tool of the same server, where there is one of that name that the caller may call; see ``call``."""
         ...
 
-    async def go_on(self, *, keep: str = "") -> None:
+    @property
+    def takes_tasks(self) -> bool:
+        """Whether whoever called has the result when it is there, however long that takes."""
+        ...
+
+    @property
+    def handed_on(self) -> bool:
+        """Whether a run that is cancelled here goes on elsewhere: then nothing that it began is to be ended."""
+        ...
+
+    async def go_on(self, *, keep: str = "", repeatable: bool = False) -> None:
         """Say that what comes now takes long. Where there is no time for it, the run ends here and begins anew where
         there is: by ``GoesOn``. For operations whose backend says that they begin at once (``Running``).
 
-        ``keep`` is what that run finds in ``kept``.
+        ``keep`` is what that run finds in ``kept``, and any other one that begins anew. ``repeatable``: with that, it
+        may begin anew after a run of which nobody knows how it ended.
         """
         ...
 

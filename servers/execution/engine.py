@@ -16,7 +16,9 @@ import orjson
 
 from core.eager import Started
 from core.errors import InvalidInput, SourceError
+from core.hostedcommands import HostedCommand
 from core.outbound import AllowAddress
+from core.talks import Talks
 from servers.execution.addresses import allow_public
 from servers.execution.backends import Maker, list_makers
 from servers.execution.broken import BrokenBackend
@@ -26,11 +28,15 @@ from servers.execution.contract import (
     Completion,
     Context,
     Health,
+    NoteHosted,
     NoteSlow,
+    NoteUpstream,
     Operation,
     Outcome,
+    SignIns,
     Source,
 )
+from servers.execution.notes import NoteChanged
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +64,26 @@ class Engine:
         *,
         allow_address: AllowAddress = allow_public,
         files_roots: Sequence[Path] = (),
+        hosted_commands: Sequence[HostedCommand] = (),
         makers: Mapping[str, Maker] | None = None,
         max_result_bytes: int = MAX_RESULT_BYTES,
         note_slow: NoteSlow | None = None,
+        note_hosted: NoteHosted | None = None,
+        note_upstream: NoteUpstream | None = None,
+        note_changed: NoteChanged | None = None,
+        talks: Talks | None = None,
+        sign_ins: SignIns | None = None,
     ) -> None:
         self._makers = makers or list_makers(
-            allow_address=allow_address, files_roots=files_roots, note_slow=note_slow
+            allow_address=allow_address,
+            files_roots=files_roots,
+            hosted_commands=hosted_commands,
+            note_slow=note_slow,
+            note_hosted=note_hosted,
+            note_upstream=note_upstream,
+            note_changed=note_changed,
+            talks=talks,
+            sign_ins=sign_ins,
         )
         self._backends: dict[str, Backend] = {}
         self._max_result_bytes = max_result_bytes
@@ -128,7 +148,9 @@ class Engine:
             )
         if outcome.content is not None:
             # Backends count what they read; blocks may hold more than that, and travel as they are.
-            outcome = replace(outcome, size=max(outcome.size, _bytes_of(outcome.content)))
+            size = _bytes_of(outcome.content)
+            if size > outcome.size:
+                outcome = replace(outcome, size=size)
         if outcome.size > self._max_result_bytes:
             raise SourceError(
                 f"The result has {outcome.size} bytes; {self._max_result_bytes} are allowed. Ask for less.",
@@ -171,6 +193,10 @@ class Engine:
         except TimeoutError:
             reason = f"The data source did not answer within {CHECK_TIMEOUT:g} s."
             return Health("unhealthy", reason, "source_timeout", CHECK_TIMEOUT * 1_000)
+        except Exception:
+            # The checks of all other teams' sources follow.
+            logger.exception("the check of a data source failed", extra={"kind": source.kind})
+            return Health("unhealthy", "Marina could not check it: its own log says why.", "internal")
 
     async def close(self) -> None:
         """Close every pool of every kind that was made."""

@@ -9,12 +9,13 @@ nothing runs. An operation that may change something is in the log before it run
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from core.errors import Forbidden, InvalidInput, MarinaError, NotFound, SourceError, Unavailable
-from servers.execution.context import NOBODY, Detached
+from servers.execution.context import NOBODY, Detached, task_only
 from servers.execution.contract import Completion, Context, GoesOn, Offered, Outcome, Source
 from servers.execution.engine import timed_out
 from servers.models import Task
@@ -46,6 +47,7 @@ from servers.services.tasks.accepting import (
     waited_for,
 )
 from servers.services.tasks.plans import Long
+from servers.services.tasks.priorities import require_priority
 from servers.services.tasks.rows import open_ended
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ
@@ -55,9 +57,6 @@ CALL_SECONDS: Final = 30.0
 
 COMPLETE_SECONDS: Final = 2.0
 """The deadline of a tool that completes an argument: somebody waits for it at each letter."""
-
-TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
-"""MCP's name of tasks (SEP-2663)."""
 
 KIND_COMPLETE: Final = "completion/complete"
 
@@ -102,10 +101,11 @@ async def call_tool(
         parent=None if within is None else within.intent,
     )
     try:
-        tool = decide(caller, surface, tool_name)
+        tool = _decided(caller, surface, tool_name, hand)
     except (Forbidden, NotFound) as refusal:
         await record.refuse(refusal)
         raise
+    record.keep(surface.detail, arguments)
     if hand is not None and (begun := waited_for(context.kept)) is not None:
         return await _end_of(runtime, caller.tenant_id, begun, context, hand)
     record.version = tool.version
@@ -192,6 +192,7 @@ async def read_resource(
     except (Forbidden, NotFound) as refusal:
         await record.refuse(refusal)
         raise
+    record.keep(surface.detail, {"uri": uri})
     context.precede(record.intend)
     run = _run(
         resource, {**variables, "uri": uri}, record, surface, timeout, context, code="resource_unusable"
@@ -229,9 +230,8 @@ async def get_prompt(
     )
     try:
         prompt = decide_prompt(caller, surface, name)
-        fault = check_prompt_arguments(prompt.arguments, arguments)
-        if fault is not None:
-            raise fault
+        record.keep(surface.detail, arguments)
+        _require_no(check_prompt_arguments(prompt.arguments, arguments))
     except (Forbidden, NotFound, InvalidInput) as refusal:
         await record.refuse(refusal)
         raise
@@ -324,6 +324,13 @@ def _callable(caller: Caller, surface: Surface, name: str) -> Offered | None:
         return None
 
 
+def _decided(caller: Caller, surface: Surface, tool_name: str, hand: HandOver | None) -> SurfaceTool:
+    tool = decide(caller, surface, tool_name)
+    if hand is not None and tool.long is not None:
+        require_priority(caller, tool.long.priority, hand.priority)
+    return tool
+
+
 async def _begin(
     tool: SurfaceTool,
     long: Long,
@@ -335,22 +342,17 @@ async def _begin(
 ) -> tuple[Outcome | None, Task | None]:
     """The outcome of a call that may take long and did not, or the task that it goes on as."""
     _, validator = require_usable(tool)
-    fault: MarinaError | None = check_arguments(validator, arguments)
-    if fault is not None:
-        raise fault
+    _require_no(check_arguments(validator, arguments))
     if long.task_only and not hand.takes_task:
-        raise SourceError(
-            f"The tool {tool.name} takes long and gives its result to clients of MCP's tasks only "
-            f"({TASKS_EXTENSION}). Call it from a client that declares them.",
-            code="client_cannot",
-            data={"method": "tasks", "extension": TASKS_EXTENSION},
-        )
+        raise task_only(f"The tool {tool.name}")
     kept = context.kept
     if long.begins_inline:
         try:
             return await _run_tool(tool, arguments, record, timeout, Beginning(context)), None
         except GoesOn as leaving:
             kept = leaving.kept
+            if leaving.repeatable:
+                long = replace(long, repeatable=True)
     task = await accept(record, long, arguments, hand=hand, kept=kept, context=context)
     return None, task
 
@@ -371,9 +373,7 @@ async def _run_tool(
     context: Context,
 ) -> Outcome:
     source, validator = require_usable(tool)
-    fault: MarinaError | None = check_arguments(validator, arguments)
-    if fault is not None:
-        raise fault
+    _require_no(check_arguments(validator, arguments))
     runtime = record.runtime
     if tool.shared is not None:
         return await _share(tool, tool.shared, source, arguments, record, timeout, context)
@@ -428,10 +428,20 @@ async def _share(
 def _checked(tool: SurfaceTool, outcome: Outcome) -> Outcome:
     """The outcome, where its structured result fits. Raises ``SourceError``."""
     if tool.output_schema is not None and not outcome.failed:
-        fault = check_result(require_result_validator(tool), outcome.structured)
-        if fault is not None:
-            raise fault
+        _require_no(check_result(require_result_validator(tool), outcome.structured))
     return outcome
+
+
+def _require_no(fault: MarinaError | None) -> None:
+    """Raise what was found, if anything was."""
+    if fault is None:
+        return
+    try:
+        raise fault
+    finally:
+        # What is raised leads to the frames that it went through. A name for it in one of them would close a circle
+        # that holds the arguments, megabytes, until the collector comes by.
+        del fault
 
 
 async def _run(

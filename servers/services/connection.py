@@ -43,8 +43,12 @@ def check_connection(server_slug: str, *, caller: Caller) -> Readiness:
     problems += [f"Tool {name}: {fault}" for name, fault in faults if fault]
     used = {source.id for source in sources if source is not None}
     with tenant_scope(caller.tenant_id):
-        unhealthy = list(DataSource.objects.filter(health="unhealthy", id__in=used))
-    problems += [f"Data source {source.name} is unhealthy: {source.health_reason}" for source in unhealthy]
+        away = list(DataSource.objects.filter(health__in=["unhealthy", "needs_sign_in"], id__in=used))
+    problems += [
+        f"Data source {source.name} {'needs a sign-in' if source.health == 'needs_sign_in' else 'is unhealthy'}: "
+        f"{source.health_reason}"
+        for source in away
+    ]
     return Readiness(tuple(tool.name for tool in surface.tools), tuple(problems))
 
 

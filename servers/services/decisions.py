@@ -14,6 +14,7 @@ from jsonschema_rs import Validator
 
 from core.errors import Forbidden, InvalidInput, NotFound, SourceError
 from servers.execution.contract import Source
+from servers.services.quarantine import refusal_of
 from servers.services.redaction import mask_text
 from servers.services.surfaces import Surface, SurfacePrompt, SurfaceResource, SurfaceTool
 from servers.services.validators import VALIDATORS
@@ -50,11 +51,18 @@ def _require_offered(caller: Caller, surface: Surface, tool_name: str) -> None:
         raise _unknown_tool(caller, surface, tool_name)
 
 
+def _require_no_quarantine(caller: Caller, surface: Surface, tool_name: str) -> None:
+    tool = surface.by_name.get(tool_name)
+    if tool is not None and tool.quarantine:
+        raise refusal_of("tool", tool_name, tool.quarantine)
+
+
 CHECKS: Final[dict[str, Check]] = {
     "scope": _require_scope,
     "server": _require_server,
     "tool": _require_tool,
     "offered": _require_offered,
+    "quarantine": _require_no_quarantine,
 }
 """The rules in their order. The decision and its explanation (``explaining``) both go by them."""
 
@@ -100,6 +108,8 @@ def decide_resource(caller: Caller, surface: Surface, uri: str) -> tuple[Surface
             code="resource_unknown",
             data={"uri": _shown(uri)},
         )
+    if found[0].quarantine:
+        raise refusal_of("resource", _shown(uri), found[0].quarantine)
     return found
 
 
@@ -113,6 +123,8 @@ def decide_prompt(caller: Caller, surface: Surface, name: str) -> SurfacePrompt:
             f"Unknown prompt: {_shown(name)}. The server {surface.slug} does not offer it. {step}",
             code="prompt_unknown",
         )
+    if prompt.quarantine:
+        raise refusal_of("prompt", prompt.name, prompt.quarantine)
     return prompt
 
 
@@ -133,6 +145,8 @@ def decide_completion(
     else:
         require_list(caller, surface, Action.RESOURCES_READ)
         offered = surface.find_template(uri) or decide_resource(caller, surface, uri)[0]
+        if offered.quarantine:
+            raise refusal_of("resource", _shown(uri), offered.quarantine)
         names = list(surface.variables_of(offered))
     if argument not in names:
         has = f"It has: {', '.join(names)}." if names else "It has none."

@@ -38,6 +38,7 @@ QUESTIONS: Final[dict[str, str]] = {
     "server": "Do its scopes leave this server to it?",
     "tool": "Do its scopes leave this tool to it?",
     "offered": "Does the server offer the tool?",
+    "quarantine": "Is it what the team took over?",
     "usable": "Can the tool run?",
 }
 """The steps in the order in which a call passes them."""

@@ -1,11 +1,13 @@
 """A team's tasks, as its members and its credentials see them: listed, shown, cancelled, run again. Runs none itself.
 
 What a task was called with and what it gave is data of the team's sources: shown to who may manage tasks, masked as in
-the log, and to nobody else. What its tool says, and why it failed, is shown to readers of the log, too: it is there.
+the log, and to nobody else. What its tool says, and why it failed, is shown to who sees data in the log, too: it is
+there.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,21 +16,22 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from core.errors import Conflict, MarinaError, NotFound
+from core.errors import Conflict, NotFound
 from core.loop import run_async
 from core.sealing import sealer
-from servers.models import Task, Turn
+from servers.models import ScheduledRun, Task, Turn
 from servers.models_tasks import ENDED
-from servers.services.calls import call_tool
 from servers.services.playground import waited
 from servers.services.redaction import mask_secrets, mask_text
 from servers.services.runtime import get_runtime
-from servers.services.surfaces import Surface, SurfaceTool
+from servers.services.surfaces import Surface
 from servers.services.tasks import ending
-from servers.services.tasks.accepting import HandOver, TaskCreated
+from servers.services.tasks.accepting import HandOver
+from servers.services.tasks.beginning import begin_task
 from servers.services.tasks.payload import Ended, Work
-from servers.services.tasks.plans import Long
-from servers.services.tasks.rows import open_ended
+from servers.services.tasks.priorities import word_of
+from servers.services.tasks.rows import open_ended, open_said
+from servers.services.tasks.saying import Said
 from servers.services.visibility import servers_left, tools_left
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL
@@ -48,7 +51,7 @@ MAX_LIMIT: Final = 200
 MAX_PLACES: Final = 1_000
 """Places in the line are told up to this one."""
 
-_WITHHELD: Final = "Why is shown to who may manage tasks, or read the log."
+_WITHHELD: Final = "Why is shown to who may manage tasks, or see in the log what calls were given and gave."
 
 _CANCEL_SECONDS: Final = 15.0
 
@@ -104,6 +107,7 @@ class WorkItem:
     finished_at: datetime | None
     expires_at: datetime
     intent_seq: int | None
+    priority: str
     cancelling: bool
     place: int | None
     waiting: bool
@@ -134,9 +138,10 @@ class WorkItem:
 
 @dataclass(frozen=True, slots=True)
 class WorkDetail:
-    """A task, and how it ended. ``given`` is ``None`` for who may not manage tasks.
+    """A task, and how it ended. ``given`` and ``said`` (masked) are ``None`` for who may not manage tasks.
 
     ``asked`` are the methods by which its client is asked something. ``rows`` and ``size`` (bytes) are of the result.
+    ``schedule_id`` is the schedule whose run it is.
     """
 
     item: WorkItem
@@ -147,6 +152,8 @@ class WorkDetail:
     duration_us: int | None
     error: Failure | None
     given: Given | None
+    said: Said | None
+    schedule_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +211,7 @@ def get_work(task_id: UUID, *, caller: Caller) -> WorkDetail:
     with tenant_scope(caller.tenant_id):
         task = _access(task_id, caller)
         item = _items([task], caller)[0]
+        schedule_id = None if task.scheduled_run is None else _schedule_of(task.scheduled_run)
     ended = _ended(task)
     error = None if ended is None else ended.raised()
     return WorkDetail(
@@ -215,6 +223,8 @@ def get_work(task_id: UUID, *, caller: Caller) -> WorkDetail:
         duration_us=None if ended is None else ended.duration_us,
         error=None if error is None else Failure(error.code, _words(error.message, caller) or _WITHHELD),
         given=_given(task, ended) if caller.may(Action.TASKS_MANAGE) else None,
+        said=_said(task) if caller.may(Action.TASKS_MANAGE) else None,
+        schedule_id=schedule_id,
     )
 
 
@@ -257,43 +267,27 @@ def run_again(task_id: UUID, *, caller: Caller, client: str) -> UUID:
             code="task_not_ended",
         )
 
+    work = _work(task)
+
     async def begin(*, surface: Surface, **given: Any) -> UUID:
-        return await _begin(task, surface, given)
+        hand = HandOver(takes_task=True)
+        return await begin_task(surface, task.tool, work.arguments, hand=hand, seconds=task.seconds, **given)
 
     return waited(
         begin,
         KIND_CALL,
         Action.TOOLS_CALL,
         task.tool,
-        _work(task).arguments,
+        work.arguments,
         caller=caller,
         server_slug=task.server,
         client=client,
     )
 
 
-async def _begin(task: Task, surface: Surface, given: Mapping[str, Any]) -> UUID:
-    tool = surface.by_name.get(task.tool)
-    if tool is not None:
-        surface = surface.with_tools(replace(tool, long=_long(task, tool)))
-    try:
-        result = await call_tool(
-            surface=surface,
-            tool_name=task.tool,
-            arguments=_work(task).arguments,
-            hand=HandOver(takes_task=True),
-            **given,
-        )
-    except TaskCreated as created:
-        return created.task.id
-    raise result.error or MarinaError("The call ended without a task.", code="internal")
-
-
-def _long(task: Task, tool: SurfaceTool) -> Long:
-    if tool.long is not None:
-        return replace(tool.long, begins_inline=False)
-    again = tool.only_reads or tool.annotations.get("idempotentHint") is True
-    return Long(seconds=task.seconds, repeatable=again)
+def may_read_words(caller: Caller) -> bool:
+    """Whether the caller is shown what tools say while they run, and why runs failed."""
+    return caller.may(Action.TASKS_MANAGE) or caller.may(Action.AUDIT_PAYLOADS)
 
 
 async def _cancel(tenant_id: int, task_id: UUID, why: str) -> bool:
@@ -341,6 +335,7 @@ def _item(task: Task, caller: Caller, place: int | None, waiting: bool, cancelli
         **copied,
         status=str(task.status),
         message=_words(task.message, caller),
+        priority=word_of(task.priority),
         cancelling=cancelling and not task.ended,
         place=None if task.ended else place,
         waiting=waiting and not task.ended,
@@ -348,8 +343,7 @@ def _item(task: Task, caller: Caller, place: int | None, waiting: bool, cancelli
 
 
 def _words(text: str, caller: Caller) -> str:
-    readable = caller.may(Action.TASKS_MANAGE) or caller.may(Action.AUDIT_READ)
-    return mask_text(text) if readable else ""
+    return mask_text(text) if may_read_words(caller) else ""
 
 
 _SAME: Final = (
@@ -366,6 +360,17 @@ def _ended(task: Task) -> Ended | None:
 
 def _work(task: Task) -> Work:
     return Work.from_bytes(sealer().open(bytes(task.sealed), context=task.seal_context))
+
+
+def _schedule_of(run_id: UUID) -> UUID | None:
+    """In the scope of its tenant; ``None`` where it was deleted, or its history is too long."""
+    return ScheduledRun.objects.filter(id=run_id).values_list("schedule_id", flat=True).first()
+
+
+def _said(task: Task) -> Said:
+    said = open_said(task)
+    lines = deque(replace(line, text=mask_text(line.text)) for line in said.lines)
+    return Said(lines, said.dropped)
 
 
 def _given(task: Task, ended: Ended | None) -> Given:

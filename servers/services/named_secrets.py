@@ -31,8 +31,7 @@ from servers.services.secret_places import (
     read_secrets,
 )
 from servers.services.secret_references import MAX_NAME, lock_users, reopen_users
-from tenants.access import Caller
-from tenants.models import Tenant
+from tenants.access import Caller, marina_of
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
 from tenants.services.inputs import clean_text, matching, name_taken, one_of, refuse
@@ -153,11 +152,10 @@ def check_secrets_of(tenant_id: int) -> int:
     """The scheduled reading of one tenant's secrets that lie elsewhere. Returns how many there are."""
     with tenant_scope(tenant_id):
         rows = list(Secret.objects.exclude(origin=Secret.Origin.STORED))
-        team = Tenant.objects.filter(pk=tenant_id).values_list("slug", flat=True).first()
-    if rows and team is not None:
+    if rows:
         # What the schedule finds, nobody of the team did.
-        marina = Caller(tenant_id, team, actor="marina")
-        for row, found in zip(rows, read_secrets(team, rows), strict=True):
+        marina = marina_of(tenant_id)
+        for row, found in zip(rows, read_secrets(marina.tenant_slug, rows), strict=True):
             _settle(row, found, marina)
     return len(rows)
 

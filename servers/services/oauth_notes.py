@@ -13,6 +13,7 @@ from collections import OrderedDict
 from typing import Final
 
 from core.clientaddress import address_block
+from core.finishing import stop
 from core.loop import post
 from core.threads import run_sync
 from servers.services.live import notify_calls
@@ -80,9 +81,7 @@ class StepNotes:
 
     async def close(self) -> None:
         """Keep what was gathered, once more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
         await self.flush()
 
     async def _hand_on(self) -> None:

@@ -11,16 +11,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from core.errors import Conflict
-from servers.execution.contract import Offered, OfferedResource, Offering, Operation
+from core.resting import rest
+from servers.execution.contract import Backend, Offered, OfferedResource, Offering, Operation
 from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.bounds import MAX_SCHEMA_BYTES, check_name, offered_fields
 from servers.services.differences import Difference, Words, fingerprint_of
+from servers.services.kinds import backend_of
+from servers.services.likeness import first_alike, require_unlike
 from servers.services.on_source import came_with_source
 from servers.services.prompts import prompt_fields
+from servers.services.quarantine import release
 from servers.services.resources import require_free_uris, resource_fields
 from servers.services.served_versions import ending_with
 from servers.services.tools import renew_tool, store_tools
 from tenants.access import Caller
+from tenants.roles import Action
 from tenants.services.inputs import as_json, name_taken, refuse
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*")
@@ -56,9 +61,19 @@ class Refreshed:
     ended: list[dict[str, Any]] = field(default_factory=list)
     """The versions of removed tools that servers offered otherwise, as the log has them."""
     differences: Sequence[Difference] = ()
+    released: bool = False
+    """Whether something was in quarantine, which has left it."""
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
+
+    def require_approval(self, backend: Backend, caller: Caller) -> None:
+        """Raise ``Forbidden`` where the source itself says what changed, and the caller may not decide about that.
+
+        Also before a check found it: what was described otherwise is taken over by nobody else.
+        """
+        if self.released or (backend.describes_itself and self.changed):
+            caller.require(Action.SOURCES_APPROVE)
 
     @property
     def fingerprint(self) -> str:
@@ -75,9 +90,9 @@ class Refreshed:
             )
 
 
-def free_prefix(name: str, offering: Offering) -> str:
+def free_prefix(name: str, offering: Offering, *, unlike: bool) -> str:
     """Nothing where the names of all tools and prompts are free, and the URIs that may hold a source's name; otherwise
-    the source's name.
+    the source's name. ``unlike``: whether a tool's name is free that reads like another's is asked as well.
 
     Raises ``Conflict`` where neither is free, or another URI is taken, and ``InvalidInput`` for names too long.
     """
@@ -94,6 +109,8 @@ def free_prefix(name: str, offering: Offering) -> str:
                 )
         uris = [_uri(each, prefix) for each in offering.resources if each.named_uri]
         taken = _first_taken(tools, prompts, uris)
+        if taken is None and unlike and (alike := first_alike(tools)) is not None:
+            taken = f"{alike[0]} reads like {alike[1]}, which"
         if taken is None:
             return prefix
     raise Conflict(f"{taken} exists already. Choose another name for the data source.", code="name_taken")
@@ -106,17 +123,22 @@ def tools_of(source: DataSource, offering: Offering) -> list[Offered]:
     Raises ``InvalidInput``.
     """
     names = _names_in_sentences(offering)
-    return [_prefixed(each, source.tool_prefix, names) for each in offering.tools]
+    tools = []
+    for each in offering.tools:
+        tools.append(_prefixed(each, source.tool_prefix, names))
+        rest()
+    return tools
 
 
 def take_over(source: DataSource, offering: Offering, *, caller: Caller) -> Refreshed:
     """Make what is stored of a source what it offers now: of a new one, everything is added.
 
     A tool that changed gets a new version, whoever made its current one; what is switched off stays off, and
-    tools of the team's own stay as they are. Raises ``InvalidInput`` and ``Conflict`` that name the culprit.
+    tools of the team's own stay as they are. What was in quarantine leaves it. Raises ``InvalidInput`` and
+    ``Conflict`` that name the culprit.
     """
-    done = Refreshed()
     _check_counts(offering)
+    done = Refreshed(released=release(source))
     _take_over_tools(source, offering, done, caller=caller)
     _take_over_resources(source, offering, done)
     _take_over_prompts(source, offering, done)
@@ -133,6 +155,7 @@ def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *,
         done.removed.tools.append(tool.name)
         tool.delete()
     for name, each in offered.items():
+        rest()
         row = present.get(name)
         if row is not None and not row.brought and came_with_source(row):
             row.brought = True
@@ -142,6 +165,9 @@ def _take_over_tools(source: DataSource, offering: Offering, done: Refreshed, *,
         elif renew_tool(row, each, caller=caller):
             done.changed.tools.append(name)
     store_tools(source, new, caller=caller)
+    if backend_of(source.kind).describes_itself:
+        # Its names are chosen by who runs the server, not by the team.
+        require_unlike([each.name for each in new], besides=source.id)
     done.added.tools.extend(each.name for each in new)
 
 

@@ -1,11 +1,13 @@
-"""What stands on a stored data source: tools, resources and prompts, read in the tenant's scope. Changes nothing."""
+"""A stored data source, and what stands on it: tools, resources and prompts, in the tenant's scope. Changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
+from uuid import UUID
 
+from core.errors import NotFound
 from servers.execution.contract import Offered, Operation
 from servers.models import DataSource, Prompt, Resource, Tool
 from servers.services.differences import Difference, Words, diff_tools, diff_words
@@ -46,6 +48,15 @@ class Standing:
             ),
             *diff_words(self.words, words),
         ]
+
+
+def find_source(source_id: UUID, *, lock: bool = False) -> DataSource:
+    """A source of the team. Raises ``NotFound``."""
+    rows = DataSource.objects.all()
+    source = (rows.select_for_update() if lock else rows).filter(pk=source_id).first()
+    if source is None:
+        raise NotFound("There is no such data source in this team.", code="source_not_found")
+    return source
 
 
 def standing_on(source: DataSource) -> Standing:

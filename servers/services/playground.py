@@ -24,10 +24,12 @@ from servers.services.runtime import Runtime, get_runtime
 from servers.services.surfaces import Surface
 from servers.services.tasks.accepting import HandOver
 from servers.services.tasks.plans import INLINE_SECONDS
+from servers.services.tasks.priorities import NUMBERS, PRIORITIES
 from servers.services.visibility import require_server, require_tool
 from tenants.access import Caller
 from tenants.audit.records import KIND_CALL, KIND_PROMPT, KIND_READ, SERVER_CHARACTERS
 from tenants.roles import Action
+from tenants.services.inputs import one_of
 
 Done = TypeVar("Done")
 
@@ -44,15 +46,20 @@ def try_tool(
     server_slug: str = "default",
     client: str = CLIENT,
     version: int | None = None,
+    priority: str | None = None,
 ) -> CallResult:
     """Call a tool on one of the tenant's servers and wait. Raises as ``call_tool`` does, and ``NotFound``.
 
     One that takes long goes on as a task: ``Conflict`` (``task_goes_on``) names it.
 
-    ``version``: this one, in place of what the server offers, such as a draft: for who may change tools.
+    ``version``: this one, in place of what the server offers, such as a draft: for who may change tools. ``priority``:
+    how urgent such a task is among the team's; high ones are for who may manage tasks.
     """
+    if priority is not None:
+        one_of(priority, "priority", PRIORITIES)
+    hand = HandOver(patience=INLINE_SECONDS, priority=None if priority is None else NUMBERS[priority])
     return waited(
-        partial(call_tool, tool_name=tool_name, arguments=arguments, hand=HandOver(patience=INLINE_SECONDS)),
+        partial(call_tool, tool_name=tool_name, arguments=arguments, hand=hand),
         KIND_CALL,
         Action.TOOLS_CALL,
         tool_name,

@@ -10,6 +10,7 @@ from core.errors import NotFound
 from servers.execution.contract import Draft, Offered
 from servers.models import DataSource
 from servers.services.kinds import backend_of
+from servers.services.on_source import find_source
 from servers.services.sources import execution_source
 from servers.services.tools import compile_tool, find_offered
 from tenants.access import Caller
@@ -43,9 +44,7 @@ def draft_tool(source_id: UUID, kind: str, text: str, *, caller: Caller) -> Draf
     """A definition for a tool on this source, made of what was pasted. Raises ``InvalidInput`` and ``NotFound``."""
     caller.require(Action.TOOLS_CHANGE)
     with tenant_scope(caller.tenant_id):
-        row = DataSource.objects.filter(pk=source_id).first()
-        if row is None:
-            raise NotFound("There is no such data source in this team.", code="source_not_found")
+        row = find_source(source_id)
         source = execution_source(row)
     return backend_of(row.kind).draft(
         kind, clean_text(text, "text", longest=MAX_PASTED, lines=True), source.settings

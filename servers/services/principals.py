@@ -14,6 +14,7 @@ def principal_as(caller: Caller, server: str, request_id: str) -> Principal:
         server=server,
         request_id=request_id,
         identity=identity_of(caller),
+        member=caller.user_id,
     )
 
 

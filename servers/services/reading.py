@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final, ParamSpec, TypeVar
 
+import psycopg
 from django.db import InterfaceError, OperationalError
 
 from core.threads import run_sync_within
@@ -12,6 +14,15 @@ from servers.services.reasons import database_unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Django gives the driver's own faults where a cursor of an iterator is closed.
+_AWAY: Final = (
+    OperationalError,
+    InterfaceError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    TimeoutError,
+)
 
 LOOK_UP_SECONDS: Final = 3.5
 """How long a look-up may take: with it, a request is refused within 5 seconds of the database's last answer."""
@@ -21,5 +32,17 @@ async def look_up(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     """Await ``function`` of the ORM. Raises ``Unavailable`` when the database is away, or hangs."""
     try:
         return await run_sync_within(LOOK_UP_SECONDS, function, *args, **kwargs)
-    except (OperationalError, InterfaceError, TimeoutError) as fault:
+    except _AWAY as fault:
+        raise database_unavailable() from fault
+
+
+async def wait_for_look_up(looking: Awaitable[T]) -> T:
+    """What a look-up gives that others may have begun, or that is yet to begin: no later than one of our own would.
+
+    Raises ``Unavailable``.
+    """
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            return await looking
+    except TimeoutError as fault:
         raise database_unavailable() from fault

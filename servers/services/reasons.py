@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from core.errors import MarinaError, Unavailable
 from servers.services.redaction import mask_text
 from tenants.audit.records import Reason
+
+DATABASE_UNAVAILABLE: Final = "database_unavailable"
 
 
 def reason_of(error: MarinaError) -> Reason:
@@ -17,7 +21,7 @@ def reason_of(error: MarinaError) -> Reason:
 def database_unavailable() -> Unavailable:
     """The one answer when what decides a request cannot be read."""
     return Unavailable(
-        "The database does not answer now. Try again in a few seconds.", code="database_unavailable"
+        "The database does not answer now. Try again in a few seconds.", code=DATABASE_UNAVAILABLE
     )
 
 

@@ -9,24 +9,29 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Final
 
 from core.errors import Forbidden, InvalidInput, MarinaError, Unavailable
 from core.shutdown import draining
 from servers.execution.contract import InputRequired, Outcome, Trace
+from servers.services.glimpses import glimpse_of
 from servers.services.live import notify_calls
-from servers.services.reasons import log_unavailable, reason_of
+from servers.services.reasons import DATABASE_UNAVAILABLE, log_unavailable, reason_of
 from servers.services.redaction import mask_secrets, mask_text
 from servers.services.runtime import Runtime
 from tenants.access import Caller
+from tenants.audit.originals import PLAIN, Detail
 from tenants.audit.records import INTENT, TOOL_CHARACTERS, Entry, Reason
+
+AFTER_HANG_SECONDS: Final = 1.0
+"""Who was kept waiting by the database already waits so long for the log, which is in it: five seconds are promised."""
 
 
 class CallRecord:
     """The record of one run. Arguments are masked here: after a run, nothing but the writing may fail.
 
     ``subject`` stands in the log's ``tool`` column: a tool's name, a resource's URI, a prompt's name.
-    ``served_from``, of a call that does not run itself, and ``task`` are as of ``Entry``.
+    ``served_from``, of a call that does not run itself, ``task`` and ``schedule`` are as of ``Entry``.
     After ``write``, ``outcome``, ``seq`` and ``duration_us`` say what was recorded, and where.
     """
 
@@ -35,12 +40,15 @@ class CallRecord:
         "arguments",
         "caller",
         "client",
+        "detail",
         "duration_us",
+        "hmac",
         "kind",
         "outcome",
         "parent",
         "request_id",
         "runtime",
+        "schedule",
         "seq",
         "served_from",
         "server",
@@ -70,6 +78,8 @@ class CallRecord:
         self.kind = kind
         self.subject = subject
         self.arguments = mask_secrets(arguments)
+        self.detail = PLAIN
+        self.hmac = ""
         self.caller = caller
         self.server = server
         self.client = client
@@ -78,11 +88,20 @@ class CallRecord:
         self.parent = parent
         self.served_from = ""
         self.task = ""
+        self.schedule = ""
         self.version: int | None = None
         self.outcome = ""
         self.seq = 0
         self.duration_us = 0
         self._intent: asyncio.Future[int] | None = None
+
+    def keep(self, detail: Detail, arguments: Mapping[str, Any]) -> None:
+        """Keep beside the masked arguments what the team's log is to have: once the run was let through, and before
+        anything of it is recorded. Of what was refused nothing is kept: anybody could have guesses marked so.
+        """
+        self.detail = detail
+        if detail.marks is not None:
+            self.hmac = detail.marks.of(arguments)
 
     @property
     def intent(self) -> int | None:
@@ -160,21 +179,34 @@ class CallRecord:
             entry.rows = produced.rows
             entry.size = produced.size
             entry.truncated = produced.truncated
+            if self.detail.preview:
+                entry.preview = glimpse_of(produced, self.detail.preview)
         if self.served_from:
             entry.served_from = self.served_from
-        if self._intent is None:
-            self.seq = await self.runtime.writer.hand_in(self.caller.tenant_id, entry)
+        hangs = error is not None and error.code == DATABASE_UNAVAILABLE
+        if self._intent is not None:
+            self.seq = await self._conclude(entry, self._intent, AFTER_HANG_SECONDS if hangs else None)
+        elif hangs:
+            self.seq = await self._write_within(entry, AFTER_HANG_SECONDS)
         else:
-            self.seq = await self._conclude(entry, self._intent)
+            self.seq = await self.runtime.writer.hand_in(self.caller.tenant_id, entry)
         self.outcome = outcome
         self.duration_us = duration_us
         notify_calls(self.caller.tenant_id)
 
-    async def _conclude(self, entry: Entry, intent: asyncio.Future[int]) -> int:
+    async def _write_within(self, entry: Entry, seconds: float | None) -> int:
+        """Write, or raise ``Unavailable`` after so long. The record may come to be all the same."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.runtime.writer.write(self.caller.tenant_id, entry)
+        except TimeoutError:
+            raise log_unavailable() from None
+
+    async def _conclude(self, entry: Entry, intent: asyncio.Future[int], seconds: float | None) -> int:
         # Shielded: who is cancelled a second time must not take the intent's own future along.
         entry.intent = intent.result() if intent.done() else await asyncio.shield(intent)
         try:
-            return await self.runtime.writer.write(self.caller.tenant_id, entry)
+            return await self._write_within(entry, seconds)
         except Unavailable:
             raise MarinaError(
                 "The call ran, but how it ended could not be recorded, so its result is withheld. Check whether it "
@@ -201,6 +233,8 @@ class CallRecord:
             trace_id=self.trace_id,
             parent=self.parent,
             task=self.task,
+            schedule=self.schedule,
+            hmac=self.hmac,
         )
 
 

@@ -21,6 +21,10 @@ MAX_NODES: Final = 5_000
 MAX_TEXT: Final = 20_000
 """Characters kept of one text. A longer one is cut, and its whole is named by SHA-256."""
 
+CUT: Final = "…"
+"""Stands at the end of a beginning."""
+
+_BEYOND: Final = 500
 _KNOWN_NAME: Final = 64
 _SHORTEST: Final = 6
 """Characters of the shortest text that a pattern can hit."""
@@ -107,6 +111,28 @@ def mask_secrets(value: Any) -> Any:
     return _Masking().mask(value, 0)
 
 
+def mask_beginning(value: Any, characters: int) -> Any:
+    """The beginning of a JSON value, masked as ``mask_secrets`` does it: enough of it for so many characters of JSON.
+
+    Ends where there are as many, so what it costs depends on that and not on the value. Never raises.
+    """
+    return _Beginning(characters).mask(value, 0)
+
+
+def mask_start(text: str, characters: int) -> str:
+    """The beginning of a text, masked: ``characters`` at most, the last of which says that it was cut. Never raises."""
+    if len(text) <= characters + _BEYOND:
+        return cut_to(mask_text(text), characters)
+    # A secret that the cut goes through is not known for one: of what was looked at, the end is not shown.
+    masked = mask_text(text[: characters + _BEYOND])[:-_BEYOND]
+    return f"{masked[: characters - 1]}{CUT}"
+
+
+def cut_to(text: str, characters: int) -> str:
+    """The text, ``characters`` of it at most: the last one says that it was cut."""
+    return text if len(text) <= characters else f"{text[: characters - 1]}{CUT}"
+
+
 def mask_text(text: str) -> str:
     """The text with everything that looks like a secret replaced by ``MASK``. Never raises."""
     if len(text) < _SHORTEST:
@@ -116,7 +142,7 @@ def mask_text(text: str) -> str:
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         cut = f" [cut: {len(text)} characters in all, SHA-256 {digest}]"
         # A secret across the cut would show its beginning: look a little further than what is kept.
-        text = text[: MAX_TEXT + 500]
+        text = text[: MAX_TEXT + _BEYOND]
     try:
         hits = _SET.Match(text)
     except UnicodeEncodeError:
@@ -126,7 +152,8 @@ def mask_text(text: str) -> str:
     for hit in hits or ():
         pattern, confirmed = _COMPILED[hit]
         text = pattern.sub(MASK if confirmed is None else _mask_if(confirmed), text)
-    return text[:MAX_TEXT] + cut if cut else text
+    # What is masked grows shorter, so what was looked at beyond the cut could come to stand before it.
+    return text[: min(MAX_TEXT, len(text) - _BEYOND)] + cut if cut else text
 
 
 def _mask_if(confirmed: Callable[[Any], bool]) -> Callable[[Any], str]:
@@ -176,9 +203,8 @@ class _Masking:
             if self.left <= 0:
                 masked["[left out]"] = f"{len(value) - len(masked)} more members"
                 break
-            name = key if isinstance(key, str) else str(key)
-            shown, secrets = _known_name(name) if len(name) <= _KNOWN_NAME else _judge_name(name)
-            if isinstance(item, secrets) and not isinstance(item, bool):
+            shown, is_secret = _judge_member(key, item)
+            if is_secret:
                 self.left -= 1
                 masked[shown] = MASK
             else:
@@ -193,6 +219,61 @@ class _Masking:
                 break
             masked.append(self.mask(item, depth + 1))
         return masked
+
+
+class _Beginning:
+    """One walk through the beginning of one value. ``left`` are the characters of JSON that are still wanted.
+
+    Each value is counted as the fewest characters that JSON has for it.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, characters: int) -> None:
+        self.left = characters
+
+    def mask(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            shown = mask_start(value, max(self.left, 1))
+            self.left -= len(shown) + 2
+            return shown
+        self.left -= 1
+        if value is None or isinstance(value, _NUMBERS):
+            return value
+        if isinstance(value, _OBJECTS):
+            return CUT if depth >= MAX_DEPTH else self._mask_object(value, depth)
+        if isinstance(value, _LISTS):
+            return CUT if depth >= MAX_DEPTH else self._mask_list(value, depth)
+        return value
+
+    def _mask_object(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        masked: dict[str, Any] = {}
+        for key, item in value.items():
+            if self.left <= 0:
+                break
+            shown, is_secret = _judge_member(key, item)
+            self.left -= len(shown) + 3
+            if is_secret:
+                self.left -= len(MASK)
+                masked[shown] = MASK
+            else:
+                masked[shown] = self.mask(item, depth + 1)
+        return masked
+
+    def _mask_list(self, value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+        masked: list[Any] = []
+        for item in value:
+            if self.left <= 0:
+                break
+            masked.append(self.mask(item, depth + 1))
+        return masked
+
+
+def _judge_member(key: Any, item: Any) -> tuple[str, bool]:
+    """How the log shows a key, and whether what is under it is a secret for its name: the same for both walks."""
+    name = key if isinstance(key, str) else str(key)
+    shown, secrets = _known_name(name) if len(name) <= _KNOWN_NAME else _judge_name(name)
+    return shown, isinstance(item, secrets) and not isinstance(item, bool)
 
 
 def _judge_name(name: str) -> tuple[str, tuple[type, ...]]:

@@ -18,10 +18,13 @@ from core.bus import Bus
 from core.crypto import Sealer
 from core.outbound import AddressRule
 from core.sealing import sealer
+from core.talks import Talks
 from servers.execution.contract import Backend
 from servers.execution.engine import Engine
 from servers.services.grants import GrantCache, KeyUses
+from servers.services.hosted_notes import HostedNotes
 from servers.services.limits import Limiter, Pace
+from servers.services.listening import Listeners
 from servers.services.live import WATCHING, note_watched
 from servers.services.lockout import LOCK_SECONDS, Lockout
 from servers.services.oauth_notes import StepNotes
@@ -31,10 +34,13 @@ from servers.services.results.counts import Counter
 from servers.services.results.memory import Memory
 from servers.services.results.runs import SharedRuns
 from servers.services.results.store import Store
+from servers.services.said_changes import SaidChanges
+from servers.services.sign_ins.keeper import StoredSignIns
 from servers.services.slow_statements import SlowStatements
 from servers.services.surface_cache import RECHECK_SECONDS, SurfaceCache
 from servers.services.surfaces import find_tenant
 from servers.services.tasks.seen import SeenTasks
+from servers.services.upstream_states import UpstreamStates
 from tenants.audit.writer import AuditWriter
 from tenants.changes import CHANNEL
 
@@ -56,16 +62,28 @@ class Runtime:
         self.writer = AuditWriter(settings.ENV.writer_database_url)
         self.bus = Bus(settings.ENV.redis_url)
         self.slow_statements = SlowStatements(self.bus)
+        self.hosted_notes = HostedNotes(self.bus)
+        self.talks = Talks(self.bus)
+        self.upstream_states = UpstreamStates(self.bus)
+        self.said_changes = SaidChanges(self.bus)
+        allow = AddressRule(settings.ENV.outbound_allow).allows
         self.engine = Engine(
-            allow_address=AddressRule(settings.ENV.outbound_allow).allows,
+            allow_address=allow,
             files_roots=settings.ENV.files_roots,
+            hosted_commands=settings.ENV.hosted_commands,
             note_slow=self.slow_statements.note,
+            note_hosted=self.hosted_notes.note,
+            note_upstream=self.upstream_states.note,
+            note_changed=self.said_changes.note,
+            talks=self.talks,
+            sign_ins=StoredSignIns(self.sealer, allow=allow),
         )
         self.bus.listen(CHANNEL, self._heard, self._missed)
         self.bus.listen(WATCHING, note_watched, _nothing)
         self.changed: list[Callable[[int | None], None]] = []
         """Called after what is held of a tenant was dropped, with its id; with ``None`` when any may have changed."""
         self.surfaces = SurfaceCache(self.sealer, self._find_backend)
+        self.listeners = Listeners(self.bus, self._find_backend)
         self.counter = Counter(self.bus)
         self.shared_runs = SharedRuns(Memory(), Store(settings.ENV.redis_url, self.sealer), self.counter)
         self.grants = GrantCache()
@@ -106,8 +124,13 @@ class Runtime:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks.clear()
+        await self.listeners.close()
         await self.slow_statements.settle()
+        await self.hosted_notes.close()
+        await self.upstream_states.settle()
+        await self.said_changes.settle()
         await self.shared_runs.close()
+        await self.talks.close()
         await self.bus.close()
         await self.refusals.close()
         await self.oauth_steps.close()

@@ -5,20 +5,18 @@ No connection to a source is opened while a transaction of ours is open.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from django.db.transaction import set_rollback
-from django.utils import timezone
 
 from core.crypto import SealError
-from core.errors import Conflict, InvalidInput, MarinaError, NotFound, SourceError
+from core.errors import Conflict, InvalidInput, SourceError
 from core.loop import run_async
 from core.sealing import sealer
-from servers.execution.contract import Backend, Health, Offering, Source
+from servers.execution.contract import Backend, Health, Offering, OnBehalf, Source
 from servers.models import DataSource, ServerSource
 from servers.services.aliases import require_no_alias
 from servers.services.bounds import check_name, check_prefix
@@ -28,11 +26,14 @@ from servers.services.offerings import Refreshed, free_prefix, take_over
 from servers.services.on_source import (
     brought_tools,
     brought_words,
+    find_source,
     names_on,
     own_tools,
     own_words,
     standing_on,
 )
+from servers.services.override_rules import require_naming
+from servers.services.quarantine import require_deletable
 from servers.services.runtime import get_runtime
 from servers.services.sealed import SecretAway, open_source
 from servers.services.secret_references import (
@@ -45,6 +46,8 @@ from servers.services.secret_references import (
     uses_of,
 )
 from servers.services.served_versions import ending_with
+from servers.services.sign_ins.browsing import give_back, take_sign_ins, wanted_of
+from servers.services.sign_ins.rows import Kept
 from servers.services.slow_statements import KeptStatement
 from tenants.access import Caller
 from tenants.roles import Action
@@ -53,10 +56,6 @@ from tenants.services.inputs import check_json, faults_below, name_taken, refuse
 from tenants.services.recording import record_change
 
 MAX_SETTINGS_BYTES: Final = 256 * 1024
-CHECKS_AT_ONCE: Final = 8
-"""How many sources of one tenant the scheduled check connects to at the same time."""
-
-_MAX_REASON: Final = 500
 
 
 class FetchedSettings(dict[str, Any]):
@@ -74,7 +73,7 @@ def get_source(source_id: UUID, *, caller: Caller) -> DataSource:
     """One data source. Raises ``NotFound``."""
     caller.require(Action.SOURCES_READ)
     with tenant_scope(caller.tenant_id):
-        return _source(source_id)
+        return find_source(source_id)
 
 
 def list_slow_statements(source_id: UUID, *, caller: Caller) -> Sequence[KeptStatement]:
@@ -90,14 +89,14 @@ def preview_offered(kind: str, settings: Mapping[str, Any], *, caller: Caller) -
     return _offered(backend, cleaned)
 
 
-def check_source_name(name: str, offering: Offering, *, caller: Caller) -> None:
+def check_source_name(name: str, kind: str, offering: Offering, *, caller: Caller) -> None:
     """Raise ``InvalidInput`` or ``Conflict`` unless a new source that brings this may be called so."""
     caller.require(Action.SOURCES_CHANGE)
     check_name(name)
     with tenant_scope(caller.tenant_id):
         if DataSource.objects.filter(name=name).exists():
             raise _name_conflict(name)
-        free_prefix(name, offering)
+        free_prefix(name, offering, unlike=backend_of(kind).describes_itself)
 
 
 def create_source(
@@ -123,12 +122,15 @@ def create_source(
             kind=backend.kind,
         )
         put_settings(source, backend, cleaned, references)
-        source.tool_prefix = free_prefix(name, offering) if prefix is None else prefix
+        if prefix is None:
+            prefix = free_prefix(name, offering, unlike=backend.describes_itself)
+        source.tool_prefix = prefix
+        require_naming(source, backend, cleaned, caller=caller, before={"prefix": cleaned.get("prefix")})
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save(force_insert=True)
         put_uses(source, references)
         done = take_over(source, offering, caller=caller)
-        after = {**_shown(source), **done.added.shown()}
+        after = {**source_shown(source), **done.added.shown()}
         publish_change(caller.tenant_id)
         require_no_alias(done.added.tools)
         record_change("source.created", caller=caller, after=after)
@@ -148,34 +150,47 @@ def update_source(
 
     Settings are never merged with the stored ones: otherwise an editor could point a stored password at a
     host of their own. Nor is a stored secret lost by leaving it out: that is refused, and ``None`` removes it.
-    Raises ``InvalidInput``, ``NotFound`` and ``Conflict``.
+    Raises ``InvalidInput``, ``NotFound`` and ``Conflict``, and ``Forbidden`` where tools would get other names by it.
     """
     caller.require(Action.SOURCES_CHANGE)
     if name is not None:
         check_name(name)
     filled = Filled(settings)
     if settings is not None:
-        backend = backend_of(get_source(source_id, caller=caller).kind)
+        row = get_source(source_id, caller=caller)
+        backend = backend_of(row.kind)
         filled = fill_in(backend, settings, caller=caller)
-        settings = with_documents(backend, filled.settings)
+        settings = with_documents(
+            backend, filled.settings, team=caller.tenant_id, on_behalf=_on_behalf(row, caller)
+        )
+    signed_out: list[Kept] = []
     with tenant_scope(caller.tenant_id):
-        source = _source(source_id, lock=True)
-        before = _shown(source)
+        source = find_source(source_id, lock=True)
+        before = source_shown(source)
         done = Refreshed()
         if settings is not None:
             backend, cleaned = _cleaned_anew(source, settings)
             references = kept_references(backend.keep_settings(cleaned), filled)
+            former = wanted_of(source)
+            if backend.describes_itself and backend.keep_settings(cleaned) == cleaned:
+                cleaned = _as_taken_over(source, backend, cleaned)
+            require_naming(source, backend, cleaned, caller=caller, before=source.settings)
             _store_settings(source, backend, cleaned, references)
+            if former is not None and wanted_of(source) != former:
+                # What was given for one server, or to one client, is no other's.
+                signed_out = take_sign_ins(source, former)
             if backend.keep_settings(cleaned) != cleaned:
                 done = take_over(source, _offered(backend, cleaned), caller=caller)
+                done.require_approval(backend, caller)
         if name is not None:
             source.name = name
         with name_taken("servers_datasource_name_unique", _name_conflict(name).message):
             source.save()
-        after = {**_shown(source), "settings_replaced": settings is not None, **_ended(done.ended)}
+        after = {**source_shown(source), "settings_replaced": settings is not None, **_ended(done.ended)}
         publish_change(caller.tenant_id)
         require_no_alias(done.added.tools)
         record_change("source.changed", caller=caller, before=before, after=after)
+    give_back(signed_out)
     return source
 
 
@@ -192,11 +207,11 @@ def refresh_source(
     caller.require(Action.SOURCES_CHANGE)
     read = _anew(source_id, document, caller=caller)
     with tenant_scope(caller.tenant_id):
-        source, done = _taken_over(source_id, *read, caller=caller)
+        source, done = taken_over_anew(source_id, *read, caller=caller, approved=True)
         if fingerprint is not None:
             done.require_shown(fingerprint)
         states = {"added": done.added, "changed": done.changed, "removed": done.removed}
-        after = {**_shown(source), **{state: names.shown() for state, names in states.items()}}
+        after = {**source_shown(source), **{state: names.shown() for state, names in states.items()}}
         record_change("source.refreshed", caller=caller, after={**after, **_ended(done.ended)})
     return done
 
@@ -206,7 +221,7 @@ def preview_refresh(source_id: UUID, *, caller: Caller, document: Any = None) ->
     caller.require(Action.SOURCES_CHANGE)
     read = _anew(source_id, document, caller=caller)
     with tenant_scope(caller.tenant_id):
-        _, done = _taken_over(source_id, *read, caller=caller)
+        _, done = taken_over_anew(source_id, *read, caller=caller)
         set_rollback(True)
     return done
 
@@ -218,7 +233,7 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
     """
     caller.require(Action.SOURCES_CHANGE)
     with tenant_scope(caller.tenant_id):
-        source = _source(source_id, lock=True)
+        source = find_source(source_id, lock=True)
         slugs = list(
             ServerSource.objects.filter(source=source)
             .order_by("server__slug")
@@ -246,26 +261,13 @@ def delete_source(source_id: UUID, *, caller: Caller) -> None:
                 code="source_in_use",
                 data={"made": made},
             )
-        before = {**_shown(source), **names_on(source), **_ended(ending_with(source.tools.all()))}
+        require_deletable(source, caller)
+        before = {**source_shown(source), **names_on(source), **_ended(ending_with(source.tools.all()))}
+        signed_out = take_sign_ins(source, wanted_of(source))
         source.delete()
         publish_change(caller.tenant_id)
         record_change("source.deleted", caller=caller, before=before)
-
-
-def test_source(source_id: UUID, *, caller: Caller) -> Health:
-    """Connect to a stored source now, store how that went, and say what is wrong. Raises ``NotFound``."""
-    caller.require(Action.SOURCES_CHANGE)
-    with tenant_scope(caller.tenant_id):
-        row = _source(source_id)
-    health = _check_now([row])[0]
-    with tenant_scope(caller.tenant_id):
-        _store_health(row, health)
-        record_change(
-            "source.tested",
-            caller=caller,
-            after={**_shown(row), "health": health.state, "reason": health.reason},
-        )
-    return health
+    give_back(signed_out)
 
 
 def test_settings(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> Health:
@@ -288,20 +290,6 @@ def test_settings(kind: str, settings: Mapping[str, Any], *, caller: Caller) -> 
     return health
 
 
-def check_sources_of(tenant_id: int) -> int:
-    """The scheduled check of one tenant's sources: store each one's health. Returns how many there are."""
-    with tenant_scope(tenant_id):
-        rows = list(DataSource.objects.all())
-    if not rows:
-        return 0
-    found = _check_now(rows)
-    with tenant_scope(tenant_id):
-        changed = [_store_health(row, health) for row, health in zip(rows, found, strict=True)]
-        if any(changed):
-            publish_change(tenant_id)
-    return len(rows)
-
-
 def execution_source(row: DataSource) -> Source:
     """A stored source as execution sees it, its settings opened. In memory only: never log or send it.
 
@@ -319,14 +307,6 @@ def execution_source(row: DataSource) -> Source:
         ) from None
 
 
-def _source(source_id: UUID, *, lock: bool = False) -> DataSource:
-    rows = DataSource.objects.all()
-    source = (rows.select_for_update() if lock else rows).filter(pk=source_id).first()
-    if source is None:
-        raise NotFound("There is no such data source in this team.", code="source_not_found")
-    return source
-
-
 def _name_conflict(name: object) -> Conflict:
     return Conflict(f"A data source called {name} exists already. Choose another name.", code="name_taken")
 
@@ -339,8 +319,10 @@ def _fetched(
     And the names of the secrets, by setting.
     """
     filled = fill_in(backend_of(kind), settings, caller=caller)
-    given = with_documents(backend_of(kind), filled.settings) if documents else filled.settings
-    backend, cleaned = _cleaned(kind, given)
+    backend, given = backend_of(kind), filled.settings
+    if documents:
+        given = with_documents(backend, given, team=caller.tenant_id)
+    backend, cleaned = cleaned_settings(kind, given)
     return backend, cleaned, kept_references(backend.keep_settings(cleaned), filled)
 
 
@@ -349,21 +331,29 @@ def names_documents(backend: Backend, settings: Mapping[str, Any]) -> bool:
     return backend.describes_itself or bool(backend.document_settings & settings.keys())
 
 
-def with_documents(backend: Backend, settings: object, *, anew: bool = False) -> Any:
+def with_documents(
+    backend: Backend,
+    settings: object,
+    *,
+    team: int,
+    anew: bool = False,
+    on_behalf: OnBehalf | None = None,
+) -> Any:
     """The settings with the documents that they name, where these are not there yet. Outside any transaction."""
     if isinstance(settings, FetchedSettings) or not isinstance(settings, Mapping):
         return settings
     if not names_documents(backend, settings):
         return settings
     with faults_below("settings"):
-        return run_async(backend.fetch_documents(settings, anew=anew))
+        return run_async(backend.fetch_documents(settings, anew=anew, on_behalf=on_behalf, team=team))
 
 
 def _anew(source_id: UUID, document: Any, *, caller: Caller) -> tuple[Backend, dict[str, Any], int]:
     """The stored settings of a source with its document as it is now, or with this one; and the source's version."""
     row = get_source(source_id, caller=caller)
     backend = backend_of(row.kind)
-    stored = dict(execution_source(row).settings)
+    source = execution_source(row)
+    stored = dict(source.settings)
     held = sorted(backend.document_settings & stored.keys())
     if document is not None:
         if not held:
@@ -371,19 +361,33 @@ def _anew(source_id: UUID, document: Any, *, caller: Caller) -> tuple[Backend, d
         stored[held[0]] = document
     if not held and not backend.describes_itself:
         return backend, stored, row.version
-    given = with_documents(backend, stored, anew=document is None)
-    return *_cleaned(row.kind, given), row.version
+    given = with_documents(
+        backend,
+        stored,
+        team=caller.tenant_id,
+        anew=document is None,
+        on_behalf=OnBehalf(source, caller.user_id),
+    )
+    return *cleaned_settings(row.kind, given), row.version
 
 
-def _taken_over(
-    source_id: UUID, backend: Backend, cleaned: Mapping[str, Any], version: int, *, caller: Caller
+def taken_over_anew(
+    source_id: UUID,
+    backend: Backend,
+    cleaned: Mapping[str, Any],
+    version: int,
+    *,
+    caller: Caller,
+    approved: bool = False,
 ) -> tuple[DataSource, Refreshed]:
-    """Make what is stored of a source what it brings now, in the scope that is open. Raises ``Conflict``."""
-    source = _source(source_id, lock=True)
+    """Make what is stored of a source what it brings now, in the open scope. Raises ``Conflict``, ``Forbidden``."""
+    source = find_source(source_id, lock=True)
     if source.version != version:
         raise Conflict("The data source was changed meanwhile. Try again.", code="version_moved")
     standing = standing_on(source)
     done = take_over(source, _offered(backend, cleaned), caller=caller)
+    if approved:
+        done.require_approval(backend, caller)
     if backend.keep_settings(cleaned) != execution_source(source).settings:
         _store_settings(source, backend, cleaned, uses_of(source))
         source.save()
@@ -408,7 +412,8 @@ def _store_settings(
     open_anew(source)
 
 
-def _cleaned(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:
+def cleaned_settings(kind: object, settings: object) -> tuple[Backend, dict[str, Any]]:
+    """Settings as their kind takes them, with the kind. Raises ``InvalidInput``."""
     backend = backend_of(kind)
     if not isinstance(settings, Mapping):
         refuse("settings", "must be an object.")
@@ -425,7 +430,7 @@ def _cleaned_anew(source: DataSource, settings: object) -> tuple[Backend, dict[s
     named = settings if isinstance(settings, Mapping) else {}
     removed = {name for name in secrets & named.keys() if named[name] is None}
     kept = {name: value for name, value in named.items() if name not in removed}
-    backend, cleaned = _cleaned(source.kind, kept if removed else settings)
+    backend, cleaned = cleaned_settings(source.kind, kept if removed else settings)
     try:
         stored = execution_source(source).settings
     except SourceError:
@@ -445,47 +450,31 @@ def _cleaned_anew(source: DataSource, settings: object) -> tuple[Backend, dict[s
     return backend, cleaned
 
 
+def _on_behalf(row: DataSource, caller: Caller) -> OnBehalf | None:
+    """By whose sign-in a stored source may be asked; ``None`` where its settings do not open."""
+    try:
+        return OnBehalf(execution_source(row), caller.user_id)
+    except SourceError:
+        return None
+
+
+def _as_taken_over(source: DataSource, backend: Backend, cleaned: dict[str, Any]) -> dict[str, Any]:
+    """The settings with what was kept beside them of what the source brought: it could not be asked anew."""
+    try:
+        stored = execution_source(source).settings
+    except SourceError:
+        return cleaned
+    entered = backend.settings_schema.get("properties", {})
+    return {**cleaned, **{name: value for name, value in stored.items() if name not in entered}}
+
+
 def _ended(ended: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What servers had set for tools that went, for the log; nothing is said where there was none."""
     return {"ended": list(ended)} if ended else {}
 
 
-def _check_now(rows: Sequence[DataSource]) -> list[Health]:
-    """Connect to each source and say how that went, a few at a time, in the order given."""
-    return run_async(_check_all([_prepared(row) for row in rows]))
-
-
-def _prepared(row: DataSource) -> Source | Health:
-    try:
-        backend_of(row.kind)
-        return execution_source(row)
-    except MarinaError as error:
-        return Health("unhealthy", reason=error.message, code=error.code)
-
-
-async def _check_all(prepared: Sequence[Source | Health]) -> list[Health]:
-    engine = get_runtime().engine
-    turns = asyncio.Semaphore(CHECKS_AT_ONCE)
-
-    async def check(each: Source | Health) -> Health:
-        if isinstance(each, Health):
-            return each
-        async with turns:
-            return await engine.check(each)
-
-    return list(await asyncio.gather(*(check(each) for each in prepared)))
-
-
-def _store_health(row: DataSource, health: Health) -> bool:
-    """Store a check's result unless the source changed meanwhile. Whether its state or reason is new."""
-    reason = health.reason[:_MAX_REASON]
-    DataSource.objects.filter(pk=row.pk, version=row.version).update(
-        health=health.state, health_reason=reason, health_checked_at=timezone.now()
-    )
-    return (row.health, row.health_reason) != (health.state, reason)
-
-
-def _shown(source: DataSource) -> dict[str, Any]:
+def source_shown(source: DataSource) -> dict[str, Any]:
+    """A source as the log has it."""
     return {
         "id": str(source.id),
         "name": source.name,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Final
+from uuid import UUID
 
 import jsonschema_rs
 import orjson
@@ -17,14 +18,19 @@ from servers.execution.contract import Offered, Operation, Source
 from servers.models import DataSource, Prompt, Resource, ServedVersion, Server, Tool, ToolVersion
 from servers.services.aliases import alias_of
 from servers.services.canaries import Canary, salt_of
+from servers.services.quarantine import all_quarantined
 from servers.services.reach import offered_by, offered_tools, served_by
 from servers.services.results.plans import FindBackend, Shared, no_backend, plan_sharing
 from servers.services.sealed import SecretAway, open_source, references_in
 from servers.services.tasks.plans import Long, plan_running
+from servers.services.withheld import Withheld, withheld_from
 from tenants.access import Caller
+from tenants.audit.originals import PLAIN, Detail
 from tenants.models import Tenant
 from tenants.scoping import tenant_scope
+from tenants.services.originals import read_detail
 
+_ROWS: Final = 500
 _SURFACE_BYTES: Final = 4_096
 _TOOL_BYTES: Final = 3_072
 _ENTRY_BYTES: Final = 1_024
@@ -62,6 +68,8 @@ class SurfaceTool:
     """How its calls run at a worker; ``None`` where they run within their requests."""
     deadline: int | None = None
     """Seconds that its team lets a call take; ``None``: it says nothing."""
+    quarantine: str = ""
+    """Why it is not to be called before somebody looked at it; empty where it is."""
 
     @property
     def only_reads(self) -> bool:
@@ -90,7 +98,7 @@ class SurfaceTool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurfaceResource:
-    """A resource, or with ``template`` a resource template, as a server offers it. ``fault`` as of a tool."""
+    """A resource, or with ``template`` a resource template, as a server offers it. The last two as of a tool."""
 
     uri: str
     name: str
@@ -104,11 +112,12 @@ class SurfaceResource:
     operation: Operation
     source: Source | None
     fault: str = ""
+    quarantine: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurfacePrompt:
-    """A prompt as a server offers it. ``arguments`` as in ``OfferedPrompt``; ``fault`` as of a tool."""
+    """A prompt as a server offers it. ``arguments`` as in ``OfferedPrompt``; the last two as of a tool."""
 
     name: str
     title: str
@@ -118,6 +127,7 @@ class SurfacePrompt:
     operation: Operation
     source: Source | None
     fault: str = ""
+    quarantine: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -140,6 +150,10 @@ class Surface:
     """Bytes of memory that it takes, roughly."""
     canaries: tuple[Canary, ...] = ()
     """What some callers are offered in place of what is here: see ``seen_by``."""
+    detail: Detail = PLAIN
+    """What the log keeps of calls beside their masked arguments."""
+    withheld: tuple[Withheld, ...] = ()
+    """Tools that it does not offer, each with the reason."""
 
     _branches: dict[frozenset[Canary], Surface] = field(init=False, repr=False)
     _by_uri: Mapping[str, SurfaceResource] = field(init=False, repr=False)
@@ -227,21 +241,23 @@ def load_surface(
         server = Server.objects.filter(slug=slug).first()
         if tenant is None or server is None:
             return None
-        opened = _Sources(sealer, find_backend)
+        detail = read_detail(tenant)
+        opened = _Sources(
+            DataSource.objects.all() if server.offers_all else server.sources.all(), sealer, find_backend
+        )
         # Lists are ordered by code point, which no database collation changes.
         by_name, canaries = _tools(server, opened)
+        withheld = withheld_from(server, by_name)
         tools = [by_name[name] for name in sorted(by_name)]
         resources = [
-            _resource_snapshot(row, opened.get(row.source))
-            for row in sorted(
-                offered_by(server, Resource.objects.select_related("source")), key=attrgetter("uri")
-            )
+            _resource_snapshot(row, opened)
+            for row in sorted(offered_by(server, Resource.objects.all()), key=attrgetter("uri"))
+            if opened.knows(row)
         ]
         prompts = [
-            _prompt_snapshot(row, opened.get(row.source))
-            for row in sorted(
-                offered_by(server, Prompt.objects.select_related("source")), key=attrgetter("name")
-            )
+            _prompt_snapshot(row, opened)
+            for row in sorted(offered_by(server, Prompt.objects.all()), key=attrgetter("name"))
+            if opened.knows(row)
         ]
     return Surface(
         tenant_id=tenant_id,
@@ -259,6 +275,8 @@ def load_surface(
         # Each canary may make lists of their own for those who are in it.
         size=_weigh(tools, resources, prompts) * 2 ** len(canaries),
         canaries=canaries,
+        detail=detail,
+        withheld=tuple(withheld),
     )
 
 
@@ -277,16 +295,23 @@ def load_version(
         version = ToolVersion.objects.filter(tool=row, number=number).first()
         if row is None or version is None or version.state == ToolVersion.State.DISCARDED:
             return None
-        return _snapshot(row, version, _Sources(sealer, no_backend))
+        return _snapshot(row, version, _Sources([row.source], sealer, no_backend))
 
 
 def _tools(server: Server, opened: _Sources) -> tuple[dict[str, SurfaceTool], tuple[Canary, ...]]:
     """What the server offers everybody, by name, and what it tries with some."""
-    rows = offered_tools(server).select_related("source", "current")
-    tools = {row.name: _snapshot(row, row.current, opened) for row in rows}
+    rows = offered_tools(server).select_related("current")
+    # Some at a time: with their schemas, all rows take more memory than what is made of them.
+    tools = {
+        row.name: _snapshot(row, row.current, opened)
+        for row in rows.iterator(chunk_size=_ROWS)
+        if opened.knows(row)
+    }
     canaries = []
-    for served in served_by(server).select_related("tool__source", "version"):
+    for served in served_by(server).select_related("tool", "version"):
         tool, version = served.tool, served.version
+        if not opened.knows(tool):
+            continue
         snapshot = _snapshot(tool, version, opened)
         if served.use == ServedVersion.Use.CANARY:
             named = frozenset(str(each) for each in served.credentials)
@@ -301,12 +326,18 @@ def _tools(server: Server, opened: _Sources) -> tuple[dict[str, SurfaceTool], tu
 
 
 class _Sources:
-    """Each source's settings opened once, while one snapshot is built."""
+    """Each source read and opened once, while one snapshot is built."""
 
-    def __init__(self, sealer: Sealer, find_backend: FindBackend) -> None:
+    def __init__(self, rows: Iterable[DataSource], sealer: Sealer, find_backend: FindBackend) -> None:
+        self.rows = {row.pk: row for row in rows}
         self.sealer = sealer
         self.find_backend = find_backend
         self._opened: dict[object, Source | None] = {}
+        self._quarantined: dict[UUID, dict[tuple[str, str], str]] | None = None
+
+    def knows(self, row: Tool | Resource | Prompt) -> bool:
+        """Whether its source is among them: one that was added since is in the next snapshot."""
+        return row.source_id in self.rows
 
     def get(self, row: DataSource) -> Source | None:
         if row.pk not in self._opened:
@@ -314,6 +345,12 @@ class _Sources:
             # Imported in the thread that builds this, where it is the first of its kind, and not by a call on the loop.
             self.find_backend(row.kind)
         return self._opened[row.pk]
+
+    def quarantine(self, row: DataSource, what: str, name: str) -> str:
+        """Why something of a source is in quarantine; empty where it is not."""
+        if self._quarantined is None:
+            self._quarantined = all_quarantined()
+        return self._quarantined.get(row.pk, {}).get((what, name), "")
 
 
 def _opened(row: DataSource, sealer: Sealer) -> Source | None:
@@ -330,7 +367,8 @@ def _opened(row: DataSource, sealer: Sealer) -> Source | None:
 def _snapshot(row: Tool, current: ToolVersion | None, opened: _Sources) -> SurfaceTool:
     if current is None:
         raise AssertionError("a tool without a version was selected")
-    source = opened.get(row.source)
+    of = opened.rows[row.source_id]
+    source = opened.get(of)
     return SurfaceTool(
         name=row.name,
         title=current.title,
@@ -341,15 +379,18 @@ def _snapshot(row: Tool, current: ToolVersion | None, opened: _Sources) -> Surfa
         version=current.number,
         operation=Operation(kind=current.kind, definition=current.definition),
         source=source,
-        fault=_source_fault(row.source, source),
+        fault=_source_fault(of, source),
         icons=current.icons,
         shared=plan_sharing(row, current, source, opened.find_backend, opened.sealer),
         long=plan_running(row, current, source, opened.find_backend),
         deadline=row.deadline,
+        quarantine=opened.quarantine(of, "tool", row.name),
     )
 
 
-def _resource_snapshot(row: Resource, source: Source | None) -> SurfaceResource:
+def _resource_snapshot(row: Resource, opened: _Sources) -> SurfaceResource:
+    of = opened.rows[row.source_id]
+    source = opened.get(of)
     return SurfaceResource(
         uri=row.uri,
         name=row.name,
@@ -362,11 +403,14 @@ def _resource_snapshot(row: Resource, source: Source | None) -> SurfaceResource:
         template=row.template,
         operation=Operation(kind=row.kind, definition=row.definition),
         source=source,
-        fault=_source_fault(row.source, source),
+        fault=_source_fault(of, source),
+        quarantine=opened.quarantine(of, "resource", row.uri),
     )
 
 
-def _prompt_snapshot(row: Prompt, source: Source | None) -> SurfacePrompt:
+def _prompt_snapshot(row: Prompt, opened: _Sources) -> SurfacePrompt:
+    of = opened.rows[row.source_id]
+    source = opened.get(of)
     return SurfacePrompt(
         name=row.name,
         title=row.title,
@@ -375,7 +419,8 @@ def _prompt_snapshot(row: Prompt, source: Source | None) -> SurfacePrompt:
         icons=row.icons,
         operation=Operation(kind=row.kind, definition=row.definition),
         source=source,
-        fault=_source_fault(row.source, source),
+        fault=_source_fault(of, source),
+        quarantine=opened.quarantine(of, "prompt", row.name),
     )
 
 

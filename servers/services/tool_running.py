@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from servers.models import MAX_DEADLINE, Tool
 from servers.services.changes import publish_change
 from servers.services.runtime import get_runtime
 from servers.services.tasks.plans import INLINE_SECONDS, plan_running
+from servers.services.tasks.priorities import NORMAL, NUMBERS, PRIORITIES, word_of
 from servers.services.tools import get_tool, locked_tool
 from tenants.access import Caller
 from tenants.roles import Action
@@ -26,7 +27,8 @@ class ToolRunning:
     ``runs`` and ``deadline`` (seconds, or ``None``) are what is set. ``where``: ``inline``, within their requests;
     ``worker``, as tasks; ``begins_inline``, within their requests until the tool says that what comes now takes long.
     ``seconds``: how long a run may take. ``why`` is a sentence. ``task_only``: clients that know no tasks are refused.
-    ``repeatable``: a run that its worker's end cut off is made again.
+    ``repeatable``: a run that its worker's end cut off is made again. ``priority`` is set: how urgent its
+    tasks are among the team's.
     """
 
     tool_id: UUID
@@ -37,6 +39,7 @@ class ToolRunning:
     why: str
     task_only: bool = False
     repeatable: bool = False
+    priority: str = NORMAL
 
 
 def get_running(tool_id: UUID, *, caller: Caller) -> ToolRunning:
@@ -45,16 +48,27 @@ def get_running(tool_id: UUID, *, caller: Caller) -> ToolRunning:
 
 
 def change_running(
-    tool_id: UUID, *, runs: str | None = None, deadline: int | None = None, caller: Caller
+    tool_id: UUID,
+    *,
+    runs: str | None = None,
+    deadline: int | None = None,
+    priority: str | None = None,
+    caller: Caller,
 ) -> ToolRunning:
     """As ``set_running``, and how it is then."""
-    return _described(set_running(tool_id, runs=runs, deadline=deadline, caller=caller))
+    return _described(set_running(tool_id, runs=runs, deadline=deadline, priority=priority, caller=caller))
 
 
 def set_running(
-    tool_id: UUID, *, runs: str | None = None, deadline: int | None = None, caller: Caller
+    tool_id: UUID,
+    *,
+    runs: str | None = None,
+    deadline: int | None = None,
+    priority: str | None = None,
+    caller: Caller,
 ) -> Tool:
-    """Say where a tool's calls run, and how many seconds a run may take (0: no deadline of its own); ``None`` stays.
+    """Say where a tool's calls run, for how many seconds at most (0: no deadline of its own), and how urgent its
+    tasks are; ``None`` stays.
 
     It holds for calls that begin from now on. Raises ``NotFound`` and ``InvalidInput``: a call within its request has
     ``INLINE_SECONDS`` at most.
@@ -64,6 +78,8 @@ def set_running(
         one_of(runs, "runs", Tool.Runs.values)
     if deadline is not None:
         whole_number(deadline, "deadline", low=0, high=MAX_DEADLINE)
+    if priority is not None:
+        one_of(priority, "priority", PRIORITIES)
     with tenant_scope(caller.tenant_id):
         tool = locked_tool(tool_id, caller)
         before = _shown(tool)
@@ -71,6 +87,8 @@ def set_running(
             tool.runs = Tool.Runs(runs)
         if deadline is not None:
             tool.deadline = deadline or None
+        if priority is not None:
+            tool.priority = NUMBERS[priority]
         if tool.runs == Tool.Runs.INLINE and (tool.deadline or 0) > INLINE_SECONDS:
             refuse(
                 "deadline",
@@ -78,7 +96,7 @@ def set_running(
                 "automatically.",
             )
         if _shown(tool) != before:
-            tool.save(update_fields=["runs", "deadline"])
+            tool.save(update_fields=["runs", "deadline", "priority"])
             publish_change(caller.tenant_id)
             record_change(
                 "tool.running_changed", caller=caller, before=before, after=_shown(tool), tool=tool.name
@@ -87,6 +105,10 @@ def set_running(
 
 
 def _described(tool: Tool) -> ToolRunning:
+    return replace(_where(tool), priority=word_of(tool.priority))
+
+
+def _where(tool: Tool) -> ToolRunning:
     version = tool.current
     find = get_runtime().engine.find
     backend = find(tool.source.kind)
@@ -132,4 +154,10 @@ def _why_worker(tool: Tool, where: str) -> str:
 
 
 def _shown(tool: Tool) -> dict[str, Any]:
-    return {"id": str(tool.id), "name": tool.name, "runs": str(tool.runs), "deadline": tool.deadline}
+    return {
+        "id": str(tool.id),
+        "name": tool.name,
+        "runs": str(tool.runs),
+        "deadline": tool.deadline,
+        "priority": word_of(tool.priority),
+    }

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db.models import Max, OuterRef, QuerySet, Subquery
 
 from core.errors import Conflict, NotFound
+from core.resting import rest
 from servers.execution.contract import Offered, Operation
 from servers.execution.schemas import compile_schema
 from servers.models import DataSource, ServedVersion, Tool, ToolVersion
@@ -34,7 +35,7 @@ from tenants.services.recording import record_change
 
 State: Final = ToolVersion.State
 
-VERSIONS_AT_ONCE: Final = 50
+ROWS_AT_ONCE: Final = 20
 """Stored by one statement. Its text is written without a pause for anybody else, and a version has up to 200 kB."""
 
 
@@ -194,7 +195,8 @@ def store_tool(source: DataSource, offered: Offered, *, caller: Caller, draft: b
 def store_tools(source: DataSource, offered: Sequence[Offered], *, caller: Caller) -> None:
     """Write tools that come with their source, each with its version 1, in the scope that is open.
 
-    All at once, as a source may bring thousands. Raises ``Conflict`` for a taken name.
+    All at once, as a source may bring thousands, and in the form in which they are stored (``tools_of``). Raises
+    ``Conflict`` for a taken name.
     """
     taken = Tool.objects.filter(name__in=[each.name for each in offered]).order_by("name").first()
     words = (
@@ -205,12 +207,21 @@ def store_tools(source: DataSource, offered: Sequence[Offered], *, caller: Calle
     tools = [
         Tool(tenant_id=source.tenant_id, name=each.name, source=source, brought=True) for each in offered
     ]
-    versions = [_version(tool, 1, each, caller) for tool, each in zip(tools, offered, strict=True)]
+    versions = []
+    for tool, each in zip(tools, offered, strict=True):
+        versions.append(_version(tool, 1, each, caller))
+        rest()
     with name_taken("servers_tool_name_unique", f"{words} Try again."):
-        Tool.objects.bulk_create(tools, batch_size=500)
-    ToolVersion.objects.bulk_create(versions, batch_size=VERSIONS_AT_ONCE)
+        _store(Tool, tools)
+    _store(ToolVersion, versions)
     first = ToolVersion.objects.filter(tool=OuterRef("pk"), number=1).values("pk")[:1]
     Tool.objects.filter(pk__in=[tool.pk for tool in tools]).update(current=Subquery(first))
+
+
+def _store(model: type[Tool | ToolVersion], rows: Sequence[Any]) -> None:
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        model.objects.bulk_create(rows[first : first + ROWS_AT_ONCE])
+        rest()
 
 
 def renew_tool(tool: Tool, offered: Offered, *, caller: Caller) -> bool:
@@ -407,6 +418,8 @@ def _base(tool: Tool, based_on: int | None) -> ToolVersion:
 
 
 def _add_version(tool: Tool, offered: Offered, *, caller: Caller, draft: bool = False) -> ToolVersion:
+    check_json(offered.input_schema, "definition", largest=MAX_SCHEMA_BYTES)
+    check_json(offered.output_schema, "definition", largest=MAX_SCHEMA_BYTES)
     newest = ToolVersion.objects.filter(tool=tool).aggregate(newest=Max("number"))["newest"] or 0
     version = _version(tool, newest + 1, offered, caller)
     if draft:
@@ -419,9 +432,7 @@ def _add_version(tool: Tool, offered: Offered, *, caller: Caller, draft: bool = 
 
 
 def _version(tool: Tool, number: int, offered: Offered, caller: Caller) -> ToolVersion:
-    """A version that is not stored yet, its schemas checked."""
-    check_json(offered.input_schema, "definition", largest=MAX_SCHEMA_BYTES)
-    check_json(offered.output_schema, "definition", largest=MAX_SCHEMA_BYTES)
+    """A version that is not stored yet. Raises ``InvalidInput`` where its schema is none."""
     compile_schema(offered.input_schema)
     return ToolVersion(
         tenant_id=tool.tenant_id,

@@ -57,6 +57,7 @@ class ExportsView(TenantView):
             from_at=given["from"],
             to_at=given["to"],
             filters=given.get("filters"),
+            payloads=given.get("payloads"),
             caller=self.caller,
         )
         tasks.enqueue_export(export)

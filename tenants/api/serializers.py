@@ -13,7 +13,7 @@ from tenants.api.base import StrictSerializer, list_of
 from tenants.audit.query import OUTCOME_FILTERS
 from tenants.audit.records import OUTCOMES
 from tenants.keyrights import bound_of, reduced_scopes, successor_of
-from tenants.models import ApiKey, AuditExport, Membership, Tenant
+from tenants.models import MAX_PREVIEW, ApiKey, AuditExport, Membership, Tenant
 from tenants.oauth_addresses import base_url, resource
 from tenants.roles import Role
 from tenants.services.exports import DEFAULT_LINK_MINUTES, FORMATS, MAX_LINK_MINUTES, Link, describe_export
@@ -39,6 +39,9 @@ class TenantSerializer(serializers.Serializer[Any]):
     require_second_factor = serializers.BooleanField(
         help_text="Whether sessions of members without a second factor open nothing of the team."
     )
+    preview_characters = serializers.IntegerField(
+        help_text="So many characters of a result's beginning the log keeps; 0: none."
+    )
     created_at = serializers.DateTimeField()
 
     def get_mcp_url(self, tenant: Tenant) -> str:
@@ -50,11 +53,19 @@ class TenantInput(StrictSerializer):
 
     name = serializers.CharField(required=False, max_length=120)
     require_second_factor = serializers.BooleanField(required=False)
+    preview_characters = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MAX_PREVIEW,
+        help_text="So many characters of a result's beginning the log keeps; 0: none.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Something has to change."""
         if not attrs:
-            raise serializers.ValidationError({"name": ["Give name, require_second_factor, or both."]})
+            raise serializers.ValidationError(
+                {"name": ["Give name, require_second_factor or preview_characters."]}
+            )
         return attrs
 
 
@@ -68,6 +79,9 @@ class MemberSerializer(serializers.Serializer[Any]):
         source="ends_at",
         allow_null=True,
         help_text="From then on the membership opens nothing; null: no end.",
+    )
+    payloads = serializers.BooleanField(
+        help_text="Of an auditor: whether they see in the log what calls were given and gave."
     )
     created_at = serializers.DateTimeField()
 
@@ -99,10 +113,13 @@ class MemberChange(StrictSerializer):
     access_ends_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="RFC 3339; null: no end."
     )
+    payloads = serializers.BooleanField(
+        required=False, help_text="Of an auditor: whether they see in the log what calls were given and gave."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs:
-            raise serializers.ValidationError({"role": ["Give role, access_ends_at, or both."]})
+            raise serializers.ValidationError({"role": ["Give role, access_ends_at or payloads."]})
         return attrs
 
 
@@ -253,7 +270,20 @@ class RecordSerializer(serializers.Serializer[Any]):
     server = serializers.CharField()
     tool = serializers.CharField()
     tool_version = serializers.IntegerField(allow_null=True)
-    arguments = serializers.DictField(allow_null=True, help_text="Secrets are masked.")
+    arguments = serializers.DictField(
+        allow_null=True, help_text="Secrets are masked. Null also where `payload_hidden`."
+    )
+    hmac = serializers.CharField(
+        help_text="HMAC-SHA-256 of the arguments before they were masked, under a key of the team's own, in "
+        "hexadecimal; or empty. Empty also where `payload_hidden`."
+    )
+    preview = serializers.CharField(
+        help_text="The beginning of the result, secrets masked; or empty. Empty also where `payload_hidden`."
+    )
+    payload_hidden = serializers.BooleanField(
+        help_text="Whether arguments, hmac and preview are left out, because you may not see what calls were given and "
+        "gave."
+    )
     reason = ReasonSerializer(allow_null=True)
     rows = serializers.IntegerField(allow_null=True)
     size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
@@ -279,6 +309,7 @@ class RecordSerializer(serializers.Serializer[Any]):
         "(the one of the same idempotency key)."
     )
     task = serializers.CharField(help_text="The id of the task that the call goes on as, or empty.")
+    schedule = serializers.CharField(help_text="The id of the schedule that made the call, or empty.")
     outcome_unknown = serializers.BooleanField(
         help_text="An intent whose outcome is not there: the call runs still, or its process ended before it."
     )
@@ -296,6 +327,12 @@ class RecordQuery(StrictSerializer):
         help_text="`unknown`: intents whose outcome is not in the log.",
     )
     kind = serializers.CharField(required=False, allow_blank=True, max_length=40)
+    member = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=200,
+        help_text="A person's address: what they did, and what apps did for them.",
+    )
     credential_id = serializers.UUIDField(required=False)
     text = serializers.CharField(
         required=False, allow_blank=True, max_length=200, help_text="Anywhere in it."
@@ -321,7 +358,11 @@ class ExportInput(StrictSerializer):
     filters = serializers.DictField(
         child=serializers.CharField(max_length=200),
         required=False,
-        help_text="tool, outcome, kind, credential_id, text: as for searching.",
+        help_text="tool, outcome, kind, member, credential_id, text: as for searching.",
+    )
+    payloads = serializers.BooleanField(
+        required=False,
+        help_text="Whether it holds what calls were given and gave; left out, as you may see it.",
     )
 
     def get_fields(self) -> dict[str, Any]:
@@ -352,6 +393,7 @@ class ExportSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=AuditExport.Status.values)
     format = serializers.CharField()
     filters = serializers.DictField(child=serializers.CharField())
+    payloads = serializers.BooleanField(help_text="Whether it holds what calls were given and gave.")
     requested_by = serializers.CharField()
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
@@ -431,5 +473,22 @@ def link_path(link: Link) -> str:
 TenantList = list_of(TenantSerializer, "TenantList")
 MemberList = list_of(ListedMemberSerializer, "MemberList")
 KeyList = list_of(KeySerializer, "KeyList")
-RecordList = list_of(RecordSerializer, "RecordList")
+
+
+class ReachedSerializer(serializers.Serializer[Any]):
+    """How far a search came before its time was over."""
+
+    seq = serializers.IntegerField(help_text="All from this record on was looked at.")
+    at = serializers.DateTimeField(allow_null=True, help_text="That record's time.")
+
+
+class RecordList(list_of(RecordSerializer, "Records")):  # type: ignore[misc]
+    """A page of records; `next` is where it goes on."""
+
+    searched_back_to = ReachedSerializer(
+        allow_null=True,
+        help_text="Not null: the page's time was over there. `next` goes on, though nothing may be in this page.",
+    )
+
+
 ExportList = list_of(ExportSerializer, "ExportList")

@@ -118,7 +118,7 @@ class StreamChange(StrictSerializer):
     filters = serializers.DictField(
         child=serializers.CharField(max_length=200, allow_blank=True),
         required=False,
-        help_text="tool, outcome, kind, credential_id, text: as for searching. They replace those stored.",
+        help_text="tool, outcome, kind, member, credential_id, text: as for searching. They replace those stored.",
     )
 
 

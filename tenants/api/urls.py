@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tenants.api.audit import RecordsView, RecordView
+from tenants.api.audit import ConfirmView, RecordsView, RecordView, RevealView
 from tenants.api.checkpoints import CheckpointsView, VerificationsView, VerificationView
 from tenants.api.export_schedules import DeliverView, ScheduleRunsView, SchedulesView, ScheduleView
 from tenants.api.exports import (
@@ -21,6 +21,7 @@ from tenants.api.exports import (
 from tenants.api.invitations import InvitationsView, InvitationView, ResendView
 from tenants.api.issuers import OutsideIssuersView, OutsideIssuerTestView, OutsideIssuerView
 from tenants.api.oauth import ConnectionsView, ConnectionView, OAuthClientsView, OAuthClientView
+from tenants.api.retention import HoldLiftView, HoldsView, RetentionView, TombstonesView
 from tenants.api.single_sign_on import (
     IdentitiesView,
     IdentityView,
@@ -82,7 +83,13 @@ urlpatterns = [
     ),
     path("tenants/<str:tenant>/audit/records", RecordsView.as_view()),
     path("tenants/<str:tenant>/audit/records/<str:seq>", RecordView.as_view()),
+    path("tenants/<str:tenant>/audit/records/<str:seq>/reveal", RevealView.as_view()),
+    path("tenants/<str:tenant>/audit/records/<str:seq>/confirm", ConfirmView.as_view()),
     path("tenants/<str:tenant>/audit/checkpoints", CheckpointsView.as_view()),
+    path("tenants/<str:tenant>/audit/retention", RetentionView.as_view()),
+    path("tenants/<str:tenant>/audit/holds", HoldsView.as_view()),
+    path("tenants/<str:tenant>/audit/holds/<str:hold>/lift", HoldLiftView.as_view()),
+    path("tenants/<str:tenant>/audit/tombstones", TombstonesView.as_view()),
     path("tenants/<str:tenant>/audit/verifications", VerificationsView.as_view()),
     path("tenants/<str:tenant>/audit/verifications/<str:verification>", VerificationView.as_view()),
     path("tenants/<str:tenant>/audit/exports", ExportsView.as_view()),

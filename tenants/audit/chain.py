@@ -54,10 +54,11 @@ EMPTY: Final = Head(0, GENESIS)
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Where a chain breaks first, and how, as a sentence."""
+    """Where a chain breaks first, and how, as a sentence. ``missing``: the record is not there."""
 
     seq: int
     problem: str
+    missing: bool = False
 
 
 def verify(tenant_id: int, links: Iterable[Link], *, start: Head = EMPTY) -> Head | Broken:
@@ -69,7 +70,8 @@ def verify(tenant_id: int, links: Iterable[Link], *, start: Head = EMPTY) -> Hea
             missing = (
                 f"record {seq} is" if record.seq == seq + 1 else f"records {seq} to {record.seq - 1} are"
             )
-            return Broken(seq, f"{missing} missing: record {record.seq} follows record {seq - 1}.")
+            words = f"{missing} missing: record {record.seq} follows record {seq - 1}."
+            return Broken(seq, words, missing=True)
         if record.seq < seq:
             return Broken(record.seq, f"record {record.seq} comes after record {seq - 1}.")
         expected = link(prev, tenant_id, seq, record.at_us, record.body)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from tenants.audit.chain import Head
+from tenants.audit.graves import Graves, read_graves
 from tenants.audit.notes import (
     NOTHING_BEFORE,
     NotANote,
@@ -21,6 +22,8 @@ from tenants.audit.notes import (
     signer_of,
 )
 from tenants.audit.records import to_datetime, to_microseconds
+from tenants.audit.removed import read_removed
+from tenants.audit.tombstones import is_tombstone
 from tenants.audit.verification import walk_whole
 from tenants.models import AuditCheckpoint, CheckpointState
 from tenants.scoping import tenant_scope
@@ -31,13 +34,30 @@ MOST_PROBLEMS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found. ``head`` is how far the chain holds; ``problems`` are sentences, none for a log that is whole."""
+    """What was found. ``head`` is how far the chain holds; ``problems`` are sentences, none for a log that is whole.
+
+    ``removed``: records up to this number were removed, as so many ``tombstones`` say, each after ``days`` at least.
+    """
 
     head: Head
     checkpoints: int
     newest_at: datetime | None
     published: int
     problems: tuple[str, ...]
+    removed: int = 0
+    tombstones: int = 0
+    days: int = 0
+
+    @property
+    def records(self) -> str:
+        """How many records there are and which, and which were removed, as the end of a sentence."""
+        count = self.head.seq - self.removed
+        words = f"{count} record{'s' * (count != 1)}, from {self.removed + 1} to {self.head.seq}"
+        if not self.removed:
+            return words
+        said = "a tombstone says" if self.tombstones == 1 else f"{self.tombstones} tombstones say"
+        kept = f"kept for {self.days} days at least"
+        return f"{words}; {said} that records 1 to {self.removed} were removed by retention, {kept}"
 
     @property
     def is_whole(self) -> bool:
@@ -56,8 +76,15 @@ class _Told:
     """Of stored checkpoints, by number."""
     newest: Statement | None = None
     newest_us: int = 0
+    graves: Graves = field(default_factory=Graves)
 
     def add(self, statement: Statement, name: str) -> None:
+        self.graves.hold(
+            statement.head,
+            statement.at_us,
+            f"{name} of {_when(statement.at_us)}",
+            first=statement.kind == "checkpoint",
+        )
         self.roots.setdefault(statement.head.seq, {}).setdefault(
             statement.head.hash, f"{name} of {_when(statement.at_us)}"
         )
@@ -73,12 +100,25 @@ def check_log(
 ) -> Verdict:
     """Walk the whole log, and hold it against its stored checkpoints and the ``published`` notes."""
     notes = list(published)
-    told = _Told()
+    while True:
+        removed = _removed(tenant_id)
+        verdict = _check(tenant_id, public_keys, notes, after_window)
+        # Once more where a tombstone was made meanwhile: then what does not fit may be what it removed.
+        if verdict.is_whole or _removed(tenant_id) == removed:
+            return verdict
+
+
+def _check(
+    tenant_id: int, public_keys: Sequence[bytes], notes: Sequence[bytes], after_window: Callable[[int], None]
+) -> Verdict:
+    told = _Told(graves=read_graves(tenant_id, public_keys, [note for note in notes if is_tombstone(note)]))
     _read_stored(tenant_id, public_keys, told)
-    _read_published(tenant_id, public_keys, notes, told)
+    _read_published(tenant_id, public_keys, [note for note in notes if not is_tombstone(note)], told)
     # After the statements: what was signed meanwhile would name records that this walk does not come to.
     walked = walk_whole(tenant_id, wanted=told.roots.keys(), after_window=after_window)
-    problems = [] if walked.broken is None else [walked.broken.problem]
+    problems = list(told.graves.problems)
+    if walked.broken is not None:
+        problems.append(walked.broken.problem)
     for seq, roots in sorted(told.roots.items()):
         for root, name in roots.items():
             if seq > walked.head.seq:
@@ -86,6 +126,8 @@ def check_log(
                     problems.append(
                         f"The log ends at record {walked.head.seq}, and {name} counted {seq}: its tail was cut off."
                     )
+            elif seq < told.graves.last.seq:
+                continue  # of a record that was removed: its tombstone is held against what comes after it
             elif walked.hashes.get(seq) != root:
                 problems.append(
                     f"Record {seq} has another hash than {name} signed: the log up to it was computed anew."
@@ -99,7 +141,15 @@ def check_log(
         newest_at=to_datetime(told.newest_us) if told.newest_us else None,
         published=len(notes),
         problems=tuple(problems[:MOST_PROBLEMS]),
+        removed=told.graves.last.seq,
+        tombstones=told.graves.count,
+        days=told.graves.days,
     )
+
+
+def _removed(tenant_id: int) -> Head:
+    with tenant_scope(tenant_id):
+        return read_removed()
 
 
 def _read_stored(tenant_id: int, public_keys: Sequence[bytes], told: _Told) -> None:

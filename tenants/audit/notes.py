@@ -69,11 +69,11 @@ class Statement:
         lines = (
             self.origin,
             str(self.head.seq),
-            _encode(self.head.hash),
+            written(self.head.hash),
             f"tenant {self.tenant_id}",
             f"{self.kind} {self.number}",
             f"time {self.at_us}",
-            f"previous {_encode(self.previous)}",
+            f"previous {written(self.previous)}",
         )
         return "".join(f"{line}\n" for line in lines).encode()
 
@@ -90,13 +90,13 @@ def key_id(name: str, public_key: bytes) -> bytes:
 
 def verifier_key(name: str, public_key: bytes) -> str:
     """The key as tools for signed notes take it (``vkey``)."""
-    return f"{name}+{key_id(name, public_key).hex()}+{_encode(_ED25519 + public_key)}"
+    return f"{name}+{key_id(name, public_key).hex()}+{written(_ED25519 + public_key)}"
 
 
 def sign(text: bytes, name: str, *keys: Ed25519PrivateKey) -> bytes:
     """The note of ``text``, with a signature of each key."""
     lines = [
-        f"\u2014 {name} {_encode(key_id(name, key.public_key().public_bytes_raw()) + key.sign(text))}\n"
+        f"\u2014 {name} {written(key_id(name, key.public_key().public_bytes_raw()) + key.sign(text))}\n"
         for key in keys
     ]
     return text + b"\n" + "".join(lines).encode()
@@ -121,8 +121,7 @@ def signer_of(note: bytes, public_keys: Iterable[bytes]) -> bytes | None:
 
 def read_statement(note: bytes) -> Statement:
     """What the note says; whether its signature holds is another question. Raises ``NotANote``."""
-    text, _ = _split(note)
-    lines = text.decode("utf-8", "replace").split("\n")[:-1]
+    text, lines = lines_of(note)
     if len(lines) != 7:
         raise NotANote("it does not have the seven lines of a checkpoint")
     origin, size, root, tenant, number, time, previous = lines
@@ -135,17 +134,23 @@ def read_statement(note: bytes) -> Statement:
         raise NotANote("its fifth line does not say which checkpoint it is")
     statement = Statement(
         origin=origin,
-        head=Head(_number(size), _digest(root)),
-        tenant_id=_number(_after("tenant ", tenant)),
+        head=Head(read_number(size), read_digest(root)),
+        tenant_id=read_number(read_after("tenant ", tenant)),
         kind=kind,
-        number=_number(count),
-        at_us=_number(_after("time ", time)),
-        previous=_digest(_after("previous ", previous)),
+        number=read_number(count),
+        at_us=read_number(read_after("time ", time)),
+        previous=read_digest(read_after("previous ", previous)),
     )
     # One text a meaning: what would be written of it is what stands there.
     if statement.text() != text or not statement.number:
         raise NotANote("it is not written as a checkpoint is")
     return statement
+
+
+def lines_of(note: bytes) -> tuple[bytes, list[str]]:
+    """The text of a note, and its lines. Raises ``NotANote``."""
+    text, _ = _split(note)
+    return text, text.decode("utf-8", "replace").split("\n")[:-1]
 
 
 def digest_of(note: bytes) -> bytes:
@@ -191,19 +196,22 @@ def _holds(public_key: bytes, signature: bytes, text: bytes) -> bool:
     return True
 
 
-def _after(word: str, line: str) -> str:
+def read_after(word: str, line: str) -> str:
+    """What comes after a word that a line begins with. Raises ``NotANote``."""
     if not line.startswith(word):
         raise NotANote(f"it has no line that begins with {word.strip()!r} where it should be")
     return line.removeprefix(word)
 
 
-def _number(text: str) -> int:
+def read_number(text: str) -> int:
+    """A number as notes write it. Raises ``NotANote``."""
     if not _NUMBER.fullmatch(text):
         raise NotANote("a number in it is none")
     return int(text)
 
 
-def _digest(text: str) -> bytes:
+def read_digest(text: str) -> bytes:
+    """A hash as notes write it. Raises ``NotANote``."""
     digest = _bytes(text)
     if len(digest) != 32:
         raise NotANote("a hash in it has not 32 bytes")
@@ -217,5 +225,6 @@ def _bytes(text: str) -> bytes:
         raise NotANote("what should be base64 in it is not") from None
 
 
-def _encode(content: bytes) -> str:
+def written(content: bytes) -> str:
+    """Bytes as notes write them."""
     return base64.b64encode(content).decode()

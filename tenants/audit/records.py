@@ -96,7 +96,9 @@ class Entry:
     the distributed trace that the client put the request into (W3C Trace Context), or empty. ``parent`` is the
     number of the intent of the call that made this one. ``served_from`` says of a call that did not run itself
     where its result came from: ``cache``; ``same_run``, the run of another call made at the same time; or ``task``, one
-    that was made before with the same idempotency key. ``task`` is the id of the task that the call goes on as.
+    that was made before with the same idempotency key. ``task`` is the id of the task that the call goes on as,
+    ``schedule`` that of the schedule that made it. ``hmac`` is the mark of the arguments before they were masked, and
+    ``preview`` the masked beginning of the result (``tenants.audit.originals``), or empty.
     """
 
     kind: str
@@ -119,6 +121,9 @@ class Entry:
     parent: int | None = None
     served_from: str = ""
     task: str = ""
+    schedule: str = ""
+    hmac: str = ""
+    preview: str = ""
     at: int = field(default_factory=now_us)
 
 
@@ -149,6 +154,27 @@ def encode(entry: Entry) -> bytes:
         "truncated": entry.truncated,
         "v": BODY_VERSION,
     }
+    _say_besides(body, entry)
+    if entry.arguments is None:
+        return canonical(body)
+    body["arguments"] = entry.arguments
+    try:
+        encoded = canonical(body)
+    except (RecursionError, TypeError, ValueError):
+        # Nested too deeply, or holding what JSON has no word for: say so rather than lose the record.
+        body["arguments"] = {"omitted": "not representable"}
+        return canonical(body)
+    if len(encoded) > MAX_ARGUMENTS_BYTES:
+        arguments = canonical(entry.arguments)
+        if len(arguments) > MAX_ARGUMENTS_BYTES:
+            digest = hashlib.sha256(arguments).hexdigest()
+            body["arguments"] = {"omitted": "too large", "sha256": digest, "size": len(arguments)}
+            return canonical(body)
+    return encoded
+
+
+def _say_besides(body: dict[str, Any], entry: Entry) -> None:
+    """What only some records have."""
     if entry.intent is not None:
         body["intent"] = entry.intent
     if entry.trace_id:
@@ -159,22 +185,12 @@ def encode(entry: Entry) -> bytes:
         body["served_from"] = entry.served_from
     if entry.task:
         body["task"] = entry.task
-    if entry.arguments is None:
-        return _dump(body)
-    body["arguments"] = entry.arguments
-    try:
-        encoded = _dump(body)
-    except (RecursionError, TypeError, ValueError):
-        # Nested too deeply, or holding what JSON has no word for: say so rather than lose the record.
-        body["arguments"] = {"omitted": "not representable"}
-        return _dump(body)
-    if len(encoded) > MAX_ARGUMENTS_BYTES:
-        arguments = _dump(entry.arguments)
-        if len(arguments) > MAX_ARGUMENTS_BYTES:
-            digest = hashlib.sha256(arguments).hexdigest()
-            body["arguments"] = {"omitted": "too large", "sha256": digest, "size": len(arguments)}
-            return _dump(body)
-    return encoded
+    if entry.schedule:
+        body["schedule"] = entry.schedule
+    if entry.hmac:
+        body["hmac"] = entry.hmac
+    if entry.preview:
+        body["preview"] = entry.preview
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -203,7 +219,8 @@ def columns_of(body: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
-def _dump(value: Any) -> bytes:
+def canonical(value: Any) -> bytes:
+    """Canonical JSON. Raises ``RecursionError``, ``TypeError`` and ``ValueError`` for what has none."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:

@@ -94,9 +94,8 @@ def walk(
                 if walked.broken is not None:
                     return walked
         if walked.head.seq == before.seq:
-            walked.broken = Broken(
-                before.seq + 1, f"record {before.seq + 1} is missing: the log should go on to {last}."
-            )
+            words = f"record {before.seq + 1} is missing: the log should go on to {last}."
+            walked.broken = Broken(before.seq + 1, words, missing=True)
             return walked
         after_window(walked.head.seq)
     return walked

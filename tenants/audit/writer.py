@@ -121,6 +121,11 @@ class AuditWriter:
         return self._accepting and not self._queue.is_filling
 
     @property
+    def connected(self) -> bool:
+        """Whether the log can be written, however much waits."""
+        return self._accepting
+
+    @property
     def waiting(self) -> int:
         """Records handed in and not yet durable."""
         return len(self._queue) + len(self._batch) + len(self._doubt)

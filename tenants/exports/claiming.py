@@ -12,15 +12,20 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import F, Max, Min, Q, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from tenants.audit.chain import EMPTY, Head
 from tenants.audit.query import Filters, Period, clean_filters, matching_records
+from tenants.audit.removed import read_removed
 from tenants.models import AuditExport, AuditHead, Tenant
-from tenants.scoping import tenant_scope
+from tenants.scoping import directory_scope, tenant_scope
 
 LEASE: Final = timedelta(seconds=30)
+"""By the database's clock: workers' may differ."""
+
 HINT_GRACE: Final = timedelta(seconds=5)
 """A row this old that is still queued was never hinted, or its hint was lost."""
 
@@ -40,7 +45,7 @@ class Claim:
     """The right to make one export, as long as its fence is the row's.
 
     ``first`` and ``last`` are the records to look at: none where ``first`` is the greater. ``head`` is the end of the
-    log when the export was claimed first.
+    log when the export was claimed first. Without ``payloads``, what calls were given and gave is left out.
     """
 
     tenant_id: int
@@ -54,6 +59,7 @@ class Claim:
     last: int
     head: Head
     asked_at: datetime
+    payloads: bool = True
 
     @property
     def whole(self) -> bool:
@@ -77,7 +83,7 @@ class Pulse:
             return
         progress = {} if looked_at is None else {"looked_at": looked_at, "records": records, "size": size}
         with tenant_scope(self._claim.tenant_id):
-            renewed = held(self._claim).update(lease_until=timezone.now() + LEASE, **progress)
+            renewed = held(self._claim).update(lease_until=Now() + LEASE, **progress)
         if renewed != 1:
             raise LeaseLost
         self._next = monotonic() + PULSE_SECONDS
@@ -85,16 +91,15 @@ class Pulse:
 
 def claim_export(tenant_id: int, export_id: UUID) -> Claim | None:
     """Take an export that is queued, or whose worker's lease ran out. None when it is not to be had."""
-    now = timezone.now()
     with tenant_scope(tenant_id):
         claimable = Q(status=AuditExport.Status.QUEUED) | Q(
-            status=AuditExport.Status.RUNNING, lease_until__lt=now
+            status=AuditExport.Status.RUNNING, lease_until__lt=Now()
         )
         claimed = AuditExport.objects.filter(claimable, id=export_id).update(
             status=AuditExport.Status.RUNNING,
             fence=F("fence") + 1,
             tries=F("tries") + 1,
-            lease_until=now + LEASE,
+            lease_until=Now() + LEASE,
         )
         if claimed != 1:
             return None
@@ -112,6 +117,7 @@ def claim_export(tenant_id: int, export_id: UUID) -> Claim | None:
         last=export.last_seq or 0,
         head=Head(export.head_seq or 0, bytes(export.head_hash or EMPTY.hash)),
         asked_at=export.created_at,
+        payloads=export.payloads,
     )
     if export.tries > MAX_TRIES:
         finish(
@@ -130,9 +136,22 @@ def find_unclaimed(tenant_id: int) -> list[UUID]:
     with tenant_scope(tenant_id):
         waiting = AuditExport.objects.filter(
             Q(status=AuditExport.Status.QUEUED, created_at__lt=now - HINT_GRACE)
-            | Q(status=AuditExport.Status.RUNNING, lease_until__lt=now)
+            | Q(status=AuditExport.Status.RUNNING, lease_until__lt=Now())
         )
         return list(waiting.values_list("id", flat=True))
+
+
+def count_waiting(older_than: timedelta) -> tuple[int, int]:
+    """Of all tenants: how many exports nobody has worked on for longer than this, and how many somebody works on.
+
+    By a function of the database that tells these numbers and nothing else.
+    """
+    with directory_scope(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT waiting, working FROM marina_waiting_exports(%s)", [older_than.total_seconds()]
+        )
+        waiting, working = cursor.fetchone()
+        return int(waiting), int(working)
 
 
 def finish(claim: Claim, **values: object) -> bool:
@@ -167,14 +186,17 @@ def _fix(claim: Claim) -> Claim | None:
 
 
 def _bounds(claim: Claim, newest: int) -> tuple[int, int]:
-    """The first and the last record to look at. Of the whole log these are its ends, whatever is there."""
+    """The first and the last record to look at. Of the whole log these are its ends, whatever is there; it begins after
+    what was removed.
+    """
+    removed = read_removed().seq
     if claim.whole and claim.period == Period():
-        return 1, newest
+        return removed + 1, newest
     # Without the text, which no index helps to find.
     indexed = replace(claim.filters, text="")
     ends = (
         matching_records(indexed, claim.period, as_of=newest)
-        .filter(seq__lte=newest)
+        .filter(seq__gt=removed, seq__lte=newest)
         .aggregate(first=Min("seq"), last=Max("seq"))
     )
     return (1, 0) if ends["first"] is None else (ends["first"], ends["last"])

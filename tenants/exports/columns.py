@@ -36,6 +36,7 @@ FAILED_FILE: Final = 74
 """``EX_IOERR`` of sysexits.h."""
 
 _RECORD: Final = b',"record":'
+_METADATA: Final = b',"metadata":'
 _HASH: Final = pa.binary(32)
 _WORDS: Final = ["kind", "outcome", "actor", "credential_id", "client", "server", "tool", "served_from"]
 """Columns that say the same over and over."""
@@ -53,10 +54,10 @@ SCHEMA: Final = pa.schema(
         pa.field("prev", _HASH, nullable=False),
         pa.field("hash", _HASH, nullable=False),
         *(pa.field(name, _type_of(name)) for name in COLUMNS),
-        pa.field("record", pa.string(), nullable=False),
+        pa.field("record", pa.string()),
     ]
 )
-"""``record`` is the stored body, whose bytes were hashed."""
+"""``record`` is the stored body, whose bytes were hashed; null where what calls were given and gave is left out."""
 
 
 class _Hashed(io.RawIOBase):
@@ -144,20 +145,28 @@ def _batches(source: str) -> Iterator[list[bytes]]:
 def _table(lines: list[bytes]) -> Any:
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for line in lines:
-        cut = line.index(_RECORD)
+        cut, body, whole = _apart(line)
         link = orjson.loads(line[:cut] + b"}")
-        body = line[cut + len(_RECORD) : -2]
         fields = columns_of(body)
         columns["seq"].append(link["seq"])
         columns["at"].append(link["at_us"])
         columns["tenant"].append(link["tenant"])
         columns["prev"].append(bytes.fromhex(link["prev"]))
         columns["hash"].append(bytes.fromhex(link["hash"]))
-        columns["record"].append(body.decode())
+        columns["record"].append(body.decode() if whole else None)
         for name in COLUMNS:
             columns[name].append(fields.get(name))
     arrays = [_array(columns.pop(field.name), field.type) for field in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _apart(line: bytes) -> tuple[int, bytes, bool]:
+    """Where a line's link ends, its record, and whether that is the whole one. Digits and hex alone stand before it."""
+    cut = line.find(_RECORD)
+    other = line.find(_METADATA, 0, cut) if cut >= 0 else line.index(_METADATA)
+    if other >= 0:
+        return other, line[other + len(_METADATA) : -2], False
+    return cut, line[cut + len(_RECORD) : -2], True
 
 
 def _array(values: list[Any], kind: Any) -> Any:

@@ -19,16 +19,17 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from core.crypto import SealError
+from core.finishing import stop
 from core.loop import run_async
 from core.objectstorage import StorageRefused, Target, put_file, url_of
 from core.outbound import AddressRule
 from core.outbound_http import OutboundClient, OutboundRefused, judged_addresses, read_target
 from core.sealing import sealer
 from core.threads import run_sync
-from tenants.access import Caller
+from tenants.access import Caller, marina_of
 from tenants.exportfiles import home, manifest_of
 from tenants.exports.formats import FORMATS
-from tenants.models import AuditExport, ExportSchedule, Tenant
+from tenants.models import AuditExport, ExportSchedule
 from tenants.scoping import tenant_scope
 from tenants.services.export_schedules import CLEAR_TEXT
 from tenants.services.recording import record_change
@@ -76,8 +77,7 @@ def deliver_export(tenant_id: int, export_id: UUID) -> bool:
         ):
             return False
         export = AuditExport.objects.select_related("schedule").get(id=export_id)
-        slug = Tenant.objects.values_list("slug", flat=True).get(pk=tenant_id)
-    marina = Caller(tenant_id, slug, actor="marina")
+        marina = marina_of(tenant_id)
     schedule = export.schedule
     if schedule is None:
         give_up(export, marina, _DELETED)
@@ -90,7 +90,7 @@ def deliver_export(tenant_id: int, export_id: UUID) -> bool:
         _make_again(export, marina)
         return False
     try:
-        key = _put(export, schedule, slug)
+        key = _put(export, schedule, marina.tenant_slug)
     except StorageRefused as refusal:
         _put_off(export, marina, str(refusal))
         return False
@@ -174,10 +174,8 @@ async def _put_files(target: Target, files: list[tuple[str, Path, str]], hold: _
             )
         (putting if putting in ended else keeping).result()
     finally:
-        keeping.cancel()
-        putting.cancel()
         # What was sent of an upload is given up before the client goes.
-        await asyncio.gather(keeping, putting, return_exceptions=True)
+        await stop(keeping, putting)
         await client.close()
 
 

@@ -9,10 +9,10 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from tenants.access import Caller
+from tenants.access import marina_of
 from tenants.exportfiles import folder_of, remove_files
 from tenants.exports.delivering import give_up
-from tenants.models import AuditExport, Tenant
+from tenants.models import AuditExport
 from tenants.scoping import tenant_scope
 
 _Status = AuditExport.Status
@@ -33,9 +33,9 @@ def expire_files(tenant_id: int) -> int:
         )
         too_late = list(AuditExport.objects.filter(status=_Status.EXPIRED, delivery=_WAITING))
     if too_late:
-        slug = Tenant.objects.values_list("slug", flat=True).get(pk=tenant_id)
+        marina = marina_of(tenant_id)
         for export in too_late:
-            give_up(export, Caller(tenant_id, slug, actor="marina"), _TOO_LATE)
+            give_up(export, marina, _TOO_LATE)
     _remove_unwanted(tenant_id)
     return ended
 

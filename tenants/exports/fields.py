@@ -20,6 +20,8 @@ TEXTS: Final = (
     "request_id",
     "trace_id",
     "served_from",
+    "hmac",
+    "preview",
     "more",
 )
 """Columns of text. ``arguments``, ``reason`` and ``more`` are JSON; ``more`` holds what no other column does."""
@@ -48,6 +50,8 @@ COLUMNS: Final = (
     "intent",
     "parent",
     "served_from",
+    "hmac",
+    "preview",
     "more",
 )
 """In the order in which they are exported."""

@@ -36,7 +36,10 @@ class Format:
 
 def json_lines(rows: Sequence[Row], tenant_id: int) -> bytes:
     """Records as JSON Lines."""
-    lines = [line_of(tenant_id, seq, at, prev.hex(), own.hex(), body) for seq, at, prev, own, body in rows]
+    lines = [
+        line_of(tenant_id, row.seq, row.at, row.prev.hex(), row.hash.hex(), row.body, whole=row.whole)
+        for row in rows
+    ]
     return b"\n".join([*lines, b""])
 
 

@@ -104,7 +104,7 @@ def write_file(claim: Claim) -> Written:
 
 
 def _fill(claim: Claim, form: Format, spool: Spool, pulse: Pulse) -> Tally:
-    mark = spool.resume("" if form.converted else f".{form.name}", pulse.beat)
+    mark = spool.resume(form.head, "" if form.converted else f".{form.name}", pulse.beat)
     if mark is None:
         spool.write(form.head)
         mark = spool.close_part(claim.first, Tally())

@@ -14,9 +14,11 @@ from typing import Any, Final
 import orjson
 
 from tenants.audit.lines import moment
+from tenants.audit.removed import read_removed
 from tenants.exportfiles import manifest_of, private, sync_folder
 from tenants.exports.claiming import Claim
 from tenants.exports.spool import Tally
+from tenants.models import AuditTombstone
 from tenants.scoping import tenant_scope
 from tenants.services.checkpoints import covering
 from tenants.services.log_keys import public_keys
@@ -57,14 +59,27 @@ def describe(claim: Claim, size: int, sha256: str, tally: Tally) -> dict[str, An
         "head": {"seq": claim.head.seq, "hash": claim.head.hash.hex()},
         **proofs_of(claim.tenant_id, tally.first, tally.last),
     }
+    removed, tombstones = _removed(claim.tenant_id)
+    if tombstones:
+        # What these say is not in the log any more: no export of today holds it.
+        said["removed"] = {"last_seq": removed, "tombstones": tombstones}
+    if not claim.payloads:
+        said["payloads"] = "left out"
     if claim.whole:
-        said["gaps"] = [list(gap) for gap in tally.gaps]
+        said["gaps"] = [[max(first, removed + 1), last] for first, last in tally.gaps if last > removed]
         if tally.more_gaps:
             said["more_gaps"] = tally.more_gaps
     else:
         between = tally.last - tally.first + 1 if tally.records else 0
         said["left_out"] = between - tally.records
     return said
+
+
+def _removed(tenant_id: int) -> tuple[int, list[str]]:
+    """The last record that was removed, and the tombstones that say so, oldest first."""
+    with tenant_scope(tenant_id):
+        notes = AuditTombstone.objects.order_by("number").values_list("note", flat=True)
+        return read_removed().seq, [bytes(note).decode() for note in notes]
 
 
 def proofs_of(tenant_id: int, first_seq: int, last_seq: int) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from tenants.audit.chain import GENESIS, Head
+from tenants.audit.payloads import without_payload
 from tenants.audit.query import Period, matching_records
+from tenants.audit.removed import hashes_at_ends
 from tenants.exports.claiming import Claim
 from tenants.models import AuditRecord
 
@@ -17,13 +19,17 @@ FETCH_RECORDS: Final = 200
 
 
 class Row(NamedTuple):
-    """A record as it is exported. ``prev`` is the hash of the record before it in the log, exported or not."""
+    """A record as it is exported. ``prev`` is the hash of the record before it in the log, exported or not.
+
+    Where it is not ``whole``, ``body`` is what is left of the one that was hashed (``tenants.audit.payloads``).
+    """
 
     seq: int
     at: datetime
     prev: bytes
     hash: bytes
     body: bytes
+    whole: bool = True
 
 
 def read_rows(claim: Claim, window: range, before: Head) -> Iterator[list[Row]]:
@@ -33,7 +39,12 @@ def read_rows(claim: Claim, window: range, before: Head) -> Iterator[list[Row]]:
     changed, and an outcome that came after the end of the export does not count.
     """
     rows = (
-        matching_records(claim.filters, Period() if claim.whole else claim.period, as_of=claim.head.seq)
+        matching_records(
+            claim.filters,
+            Period() if claim.whole else claim.period,
+            as_of=claim.head.seq,
+            payloads=claim.payloads,
+        )
         .filter(seq__gte=window.start, seq__lt=window.stop)
         .order_by("seq")
         .values_list("seq", "at", "hash", "body")
@@ -44,7 +55,8 @@ def read_rows(claim: Claim, window: range, before: Head) -> Iterator[list[Row]]:
         given = []
         for seq, at, own, body in chunk:
             prev = before.hash if before.seq == seq - 1 else known.get(seq - 1, GENESIS)
-            given.append(Row(seq, at, prev, own, body))
+            left = None if claim.payloads else without_payload(body)
+            given.append(Row(seq, at, prev, own, body if left is None else left, left is None))
             before = Head(seq, own)
         yield given
 
@@ -59,4 +71,4 @@ def _hashes_before(numbers: list[int], before: Head) -> dict[int, bytes]:
     if not missing:
         return {}
     found = AuditRecord.objects.filter(seq__in=missing).values_list("seq", "hash")
-    return {seq: bytes(own) for seq, own in found.iterator()}
+    return {**hashes_at_ends(missing), **{seq: bytes(own) for seq, own in found.iterator()}}

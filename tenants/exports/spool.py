@@ -101,12 +101,15 @@ class Spool:
         self._keep([mark])
         return mark
 
-    def resume(self, finished: str, beat: Callable[[], None]) -> Mark | None:
+    def resume(self, head: bytes, finished: str, beat: Callable[[], None]) -> Mark | None:
         """Take over what predecessors left, where that is anything. Their files are deleted then.
 
-        ``finished`` is the suffix that a spool may have got when all was in it.
+        ``head`` is what the file begins with: one with another beginning is of another release, whose columns may be
+        others. ``finished`` is the suffix that a spool may have got when all was in it.
         """
         left = [(path, _read_journal(path)) for path in self._others(JOURNAL)]
+        begun = (len(head), hashlib.sha256(head).hexdigest())
+        left = [(path, marks) for path, marks in left if marks and (marks[0].size, marks[0].sha256) == begun]
         found = None
         for path, marks in sorted(left, key=lambda each: len(each[1]), reverse=True):
             taken = self._copy(path.with_suffix(SPOOL), marks, beat) or self._copy(

@@ -17,6 +17,7 @@ from core.errors import Conflict, Forbidden, InvalidInput
 from tenants.models import User
 from tenants.services.inputs import clean_text, name_taken
 from tenants.services.invitations import list_own_invitations
+from tenants.services.person_log import record_of_person
 
 LINK_SECONDS: Final = 24 * 3600
 _SALT: Final = "marina.sign-up"
@@ -89,6 +90,17 @@ def create_account(email: str, name: str, password: str) -> User:
 
 
 _TAKEN: Final = "There is an account with this address already. Sign in, or choose a new password."
+
+
+def choose_password(user: User, password: str, *, by: str) -> None:
+    """Give a person another password, and record that they did in the logs of the teams that they have come to.
+
+    ``by`` is what they showed for it: their old ``password``, or a mailed ``link``. Checks neither.
+    """
+    with transaction.atomic():
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        record_of_person("password.changed", user=user, after={"by": by})
 
 
 def is_taken(user: User) -> bool:

@@ -170,6 +170,22 @@ def make_checkpoint(tenant_id: int, slug: str, keys: LogKeys) -> Statement | Non
     return statement
 
 
+def believed(row: AuditCheckpoint, keys: LogKeys) -> Statement:
+    """What a stored checkpoint says, if it is one of ours as it was signed. Raises ``DoesNotFollow``."""
+    note = bytes(row.note)
+    try:
+        statement = read_statement(note)
+    except NotANote:
+        raise DoesNotFollow(f"Checkpoint {row.number} was changed: it is none any more.") from None
+    if signer_of(note, keys.public) is None:
+        raise DoesNotFollow(
+            f"Checkpoint {row.number} was changed, or signed by somebody else: no key of this installation signed it."
+        )
+    if (statement.kind, statement.tenant_id, statement.number) != ("checkpoint", row.tenant_id, row.number):
+        raise DoesNotFollow(f"Checkpoint {row.number} is another one's note.")
+    return statement
+
+
 def covering(first_seq: int, last_seq: int) -> list[str]:
     """The notes, oldest first, from the last checkpoint before ``first_seq`` to the last that counts no more records
     than ``last_seq``: none there is about what an export of these does not hold.
@@ -221,7 +237,7 @@ def _next_statement(tenant_id: int, slug: str, keys: LogKeys) -> Statement:
     with tenant_scope(tenant_id):
         row = AuditCheckpoint.objects.order_by("-number").first()
         stored = CheckpointState.objects.first()
-    last = None if row is None else _believed(row, keys)
+    last = None if row is None else believed(row, keys)
     note = b"" if row is None else bytes(row.note)
     head = read_head(tenant_id)
     start = EMPTY if last is None else last.head
@@ -236,22 +252,6 @@ def _next_statement(tenant_id: int, slug: str, keys: LogKeys) -> Statement:
         return Statement(origin, reached, tenant_id, "still", last.number, at_us, digest_of(note))
     number, previous = (1, NOTHING_BEFORE) if last is None else (last.number + 1, digest_of(note))
     return Statement(origin, reached, tenant_id, "checkpoint", number, at_us, previous)
-
-
-def _believed(row: AuditCheckpoint, keys: LogKeys) -> Statement:
-    """What a stored checkpoint says, if it is one of ours as it was signed."""
-    note = bytes(row.note)
-    try:
-        statement = read_statement(note)
-    except NotANote:
-        raise DoesNotFollow(f"Checkpoint {row.number} was changed: it is none any more.") from None
-    if signer_of(note, keys.public) is None:
-        raise DoesNotFollow(
-            f"Checkpoint {row.number} was changed, or signed by somebody else: no key of this installation signed it."
-        )
-    if (statement.kind, statement.tenant_id, statement.number) != ("checkpoint", row.tenant_id, row.number):
-        raise DoesNotFollow(f"Checkpoint {row.number} is another one's note.")
-    return statement
 
 
 def _follow(tenant_id: int, last: Statement | None, start: Head, head: Head) -> Head:

@@ -1,6 +1,6 @@
 """Counts in Redis how often something was done of late, over all processes. Refuses nothing itself.
 
-Without Redis nothing is counted and everybody may go on: what is counted here has another guard behind it.
+Without Redis nothing is counted and everybody may go on, where what is counted has another guard behind it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import redis
 
+from core.errors import Unavailable
 from tenants.changes import redis_client
 
 _log = logging.getLogger(__name__)
@@ -31,11 +32,13 @@ class Counter:
         return f"marina:{self.kind}:" + hashlib.sha256("\0".join(self.names).encode()).hexdigest()
 
 
-def count(counters: Sequence[Counter], *, seconds: int, beside: Sequence[Counter] = ()) -> int:
+def count(
+    counters: Sequence[Counter], *, seconds: int, beside: Sequence[Counter] = (), only_guard: bool = False
+) -> int:
     """Count one more at each counter, which begins anew ``seconds`` after its first. The seconds to wait, or 0.
 
     A counter with more than its most has to be waited for. Those ``beside`` are not counted: they have to be where one
-    more would be too many.
+    more would be too many. Raises ``Unavailable`` while Redis is away where the counter is the ``only_guard``.
     """
     everything = (*counters, *beside)
     try:
@@ -49,6 +52,10 @@ def count(counters: Sequence[Counter], *, seconds: int, beside: Sequence[Counter
             answers = turn.execute()[2 * len(counters) :]
     except redis.RedisError:
         _log.warning("not counted: Redis did not take it", extra={"kind": counters[0].kind})
+        if only_guard:
+            raise Unavailable(
+                "How often this is asked is counted in Redis, which does not answer. Try again shortly."
+            ) from None
         return 0
     waits = []
     for place, counter in enumerate(everything):

@@ -22,7 +22,7 @@ from core.loop import run_async
 from core.outbound import AddressRule
 from core.outbound_http import OutboundRefused, judged_addresses, read_target
 from core.sealing import sealer
-from tenants.access import Caller
+from tenants.access import Caller, marina_of
 from tenants.audit.query import clean_filters
 from tenants.models import AuditExport, AuditHead, ExportSchedule, Tenant
 from tenants.roles import Action
@@ -168,8 +168,7 @@ def begin_due_runs(tenant_id: int) -> list[AuditExport]:
         due = ExportSchedule.objects.filter(enabled=True, next_at__lte=now)
         if not due.exists():
             return []
-        slug = Tenant.objects.values_list("slug", flat=True).get(pk=tenant_id)
-        marina = Caller(tenant_id, slug, actor="marina")
+        marina = marina_of(tenant_id)
         runs = []
         for row in due.select_for_update(skip_locked=True):
             row.next_at = next_due(row, now)

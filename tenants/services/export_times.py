@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
+
+from core.crontimes import next_time
 
 DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -20,20 +22,7 @@ class Times(Protocol):
 
 def next_due(times: Times, after: datetime) -> datetime:
     """The first moment later than ``after`` at which it is due."""
-    now = after.astimezone(UTC)
-    due = now.replace(minute=times.minute, second=0, microsecond=0)
-    if times.every == "hourly":
-        return due if due > now else due + timedelta(hours=1)
-    due = due.replace(hour=times.hour)
-    if times.every == "daily":
-        return due if due > now else due + timedelta(days=1)
-    if times.every == "weekly":
-        due += timedelta(days=(times.weekday - due.weekday()) % 7)
-        return due if due > now else due + timedelta(days=7)
-    due = due.replace(day=times.day)
-    if due > now:
-        return due
-    return due.replace(year=due.year + due.month // 12, month=due.month % 12 + 1)
+    return next_time(_cron_of(times), "UTC", after)
 
 
 def describe_times(times: Times) -> str:
@@ -47,3 +36,15 @@ def describe_times(times: Times) -> str:
         case "weekly":
             return f"every {DAYS[times.weekday]} at {at}"
     return f"on day {times.day} of every month at {at}"
+
+
+def _cron_of(times: Times) -> str:
+    match times.every:
+        case "hourly":
+            return f"{times.minute} * * * *"
+        case "daily":
+            return f"{times.minute} {times.hour} * * *"
+        case "weekly":
+            # Of cron, 7 is Sunday.
+            return f"{times.minute} {times.hour} * * {times.weekday + 1}"
+    return f"{times.minute} {times.hour} {times.day} * *"

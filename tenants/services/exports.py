@@ -73,15 +73,18 @@ def start_export(
     from_at: datetime | None = None,
     to_at: datetime | None = None,
     filters: Mapping[str, object] | None = None,
+    payloads: bool | None = None,
     *,
     caller: Caller,
 ) -> AuditExport:
     """Accept an export: its row, ``queued``. The surface then calls ``tenants.tasks.enqueue_export``.
 
-    ``filters`` are those of ``search_records`` by name. Raises ``InvalidInput``, and ``Conflict`` while too many are
-    unfinished.
+    ``filters`` are those of ``search_records`` by name. ``payloads``: with what calls were given and gave; left open,
+    as the caller may see it. Raises ``InvalidInput``, ``Forbidden``, and ``Conflict`` while too many are unfinished.
     """
     caller.require(Action.AUDIT_READ)
+    if payloads:
+        caller.require(Action.AUDIT_PAYLOADS)
     wanted_format = one_of(format, "format", FORMATS)
     period = clean_period(from_at, to_at)
     wanted = clean_filters(filters or {})
@@ -92,6 +95,7 @@ def start_export(
             from_at=period.start,
             to_at=period.end,
             filters=wanted.to_json(),
+            payloads=caller.may(Action.AUDIT_PAYLOADS) if payloads is None else payloads,
             requested_by=caller.actor[:200],
         )
         record_change("export.created", caller=caller, after=shown(export))
@@ -106,7 +110,10 @@ def repeat_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
     """
     export = get_export(export_id, caller=caller)
     if not export.by_numbers:
-        return start_export(export.format, export.from_at, export.to_at, export.filters, caller=caller)
+        return start_export(
+            export.format, export.from_at, export.to_at, export.filters, export.payloads, caller=caller
+        )
+    _require_sight(export, caller)
     to_bucket = export.schedule_id is not None
     if to_bucket:
         caller.require(Action.SECRETS_CHANGE)
@@ -122,6 +129,7 @@ def repeat_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
             first_seq=export.first_seq,
             last_seq=export.last_seq,
             by_numbers=True,
+            payloads=export.payloads,
             delivery=AuditExport.Delivery.WAITING if to_bucket else "",
             deliver_at=timezone.now() if to_bucket else None,
         )
@@ -177,11 +185,6 @@ def get_export(export_id: UUID | str, *, caller: Caller) -> AuditExport:
         return _access_export(export_id)
 
 
-def open_export(export_id: UUID | str, *, caller: Caller) -> Path:
-    """Where the file is that ``download_export`` opens."""
-    return download_export(export_id, caller=caller).path
-
-
 def download_export(export_id: UUID | str, *, caller: Caller) -> Opened:
     """The finished file of an export, whose download is recorded, and the row that it is the file of.
 
@@ -189,11 +192,11 @@ def download_export(export_id: UUID | str, *, caller: Caller) -> Opened:
     not finished.
     """
     caller.require(Action.AUDIT_READ)
-    return _open(export_id, caller, {})
+    return _open(export_id, caller, {}, sight=True)
 
 
 def open_manifest(export_id: UUID | str, *, caller: Caller) -> Path:
-    """The manifest of a finished export. Raises as ``open_export`` does."""
+    """The manifest of a finished export. Raises as ``download_export`` does."""
     caller.require(Action.AUDIT_READ)
     with tenant_scope(caller.tenant_id):
         return _manifest(_access_export(export_id))
@@ -204,14 +207,20 @@ def make_link(
 ) -> Link:
     """Make a link to a finished export, for who cannot sign in. It says nothing of who made it.
 
-    Raises ``InvalidInput``, and as ``open_export`` does.
+    It ends with the access of who makes it, where that comes first.
+
+    Raises ``InvalidInput``, and as ``download_export`` does.
     """
     caller.require(Action.AUDIT_READ)
     minutes = whole_number(expires_in_minutes, "expires_in_minutes", low=1, high=MAX_LINK_MINUTES)
     link_id = secrets.token_bytes(6)
-    ends = timezone.now().replace(microsecond=0) + timedelta(minutes=minutes)
+    ends = timezone.now() + timedelta(minutes=minutes)
+    if caller.access_ends_at is not None:
+        ends = min(ends, caller.access_ends_at)
+    ends = ends.replace(microsecond=0)
     with tenant_scope(caller.tenant_id):
         export = _access_export(export_id)
+        _require_sight(export, caller)
         _file(export)
         clear = _LINK.pack(caller.tenant_id, export.id.bytes, int(ends.timestamp()), link_id)
         sealed = sealer().seal(clear, context=_LINK_CONTEXT)
@@ -286,6 +295,7 @@ def shown(export: AuditExport) -> dict[str, object]:
         "from": export.from_at and export.from_at.isoformat(),
         "to": export.to_at and export.to_at.isoformat(),
         "filters": export.filters,
+        "payloads": export.payloads,
     }
 
 
@@ -304,9 +314,17 @@ def _stem(export: AuditExport, tenant_slug: str) -> str:
     return f"marina-{tenant_slug}-{export.created_at:%Y%m%d-%H%M%S}-{str(export.id)[:8]}"
 
 
-def _open(export_id: UUID | str, caller: Caller, more: Mapping[str, str]) -> Opened:
+def _require_sight(export: AuditExport, caller: Caller) -> None:
+    """Raise ``Forbidden`` where the export holds what calls were given and gave, and the caller may not see that."""
+    if export.payloads:
+        caller.require(Action.AUDIT_PAYLOADS)
+
+
+def _open(export_id: UUID | str, caller: Caller, more: Mapping[str, str], *, sight: bool = False) -> Opened:
     with tenant_scope(caller.tenant_id):
         export = _access_export(export_id)
+        if sight:
+            _require_sight(export, caller)
         path = _file(export)
         record_change(
             "export.downloaded", caller=caller, after={"id": str(export.id), "sha256": export.sha256, **more}

@@ -45,19 +45,23 @@ def check_json(value: object, path: str, *, largest: int) -> None:
 
     ``largest`` in bytes of its compact form.
     """
-    _check_node(value, path, MAX_DEPTH)
-    try:
-        size = len(orjson.dumps(value))
-    except TypeError:
-        refuse(path, "holds something that is not JSON, or a whole number beyond 64 bits.")
-    if size > largest:
-        refuse(path, f"is {size} bytes as JSON; at most {largest} are allowed.")
+    _checked_text(value, path, largest)
 
 
 def as_json(value: object, path: str, *, largest: int) -> Any:
     """``value`` as it comes back once stored, checked as by ``check_json``: of plain objects and lists."""
-    check_json(value, path, largest=largest)
-    return orjson.loads(orjson.dumps(value))
+    return orjson.loads(_checked_text(value, path, largest))
+
+
+def _checked_text(value: object, path: str, largest: int) -> bytes:
+    _check_node(value, path, MAX_DEPTH)
+    try:
+        text = orjson.dumps(value)
+    except TypeError:
+        refuse(path, "holds something that is not JSON, or a whole number beyond 64 bits.")
+    if len(text) > largest:
+        refuse(path, f"is {len(text)} bytes as JSON; at most {largest} are allowed.")
+    return text
 
 
 def _check_node(value: object, path: str, depth: int) -> None:

@@ -105,9 +105,10 @@ def change_member(
     *,
     role: str | None = None,
     access_ends_at: datetime | Kept | None = KEPT,
+    payloads: bool | None = None,
     caller: Caller,
 ) -> Membership:
-    """Give a member another role, another end of their access, or both.
+    """Give a member another role or another end of their access, or let an auditor see what calls were given and gave.
 
     Nobody moves the end of their own access. Raises ``InvalidInput``, ``Forbidden``, ``NotFound``, and ``Conflict``
     when the team would be left without an owner.
@@ -130,12 +131,15 @@ def change_member(
                     code="own_access",
                 )
             ends_at = clean_end(access_ends_at, caller=caller)
-        if (membership.role, membership.ends_at) == (wanted.value, ends_at):
+        sight = _sight(membership, wanted, payloads)
+        if (membership.role, membership.ends_at, membership.payloads) == (wanted.value, ends_at, sight):
             return membership
         if membership.role == Role.OWNER and (wanted is not Role.OWNER or ends_at is not None):
             require_owner_besides(membership)
-        membership.role, membership.ends_at = wanted.value, ends_at
-        membership.save(update_fields=["role", "ends_at"])
+        if membership.ends_at != ends_at:
+            membership.end_noted_at = None
+        membership.role, membership.ends_at, membership.payloads = wanted.value, ends_at, sight
+        membership.save(update_fields=["role", "ends_at", "end_noted_at", "payloads"])
         record_change("member.changed", caller=caller, before=before, after=shown(membership))
         announce_change(caller.tenant_id)
     return membership
@@ -180,7 +184,8 @@ def transfer_ownership(membership_id: int, *, caller: Caller) -> Membership:
         _require_lasting(heir)
         before = shown(heir)
         heir.role, own.role = Role.OWNER.value, Role.ADMIN.value
-        heir.save(update_fields=["role"])
+        heir.payloads = False
+        heir.save(update_fields=["role", "payloads"])
         own.save(update_fields=["role"])
         record_change(
             "ownership.transferred",
@@ -194,12 +199,23 @@ def transfer_ownership(membership_id: int, *, caller: Caller) -> Membership:
 
 def shown(membership: Membership) -> dict[str, Any]:
     """What the log keeps of a membership."""
+    of_auditor = {"payloads": membership.payloads} if membership.role == Role.AUDITOR else {}
     return {
         "id": membership.pk,
         "email": membership.user.email,
         "role": membership.role,
         "access_ends_at": membership.ends_at.isoformat() if membership.ends_at else None,
+        **of_auditor,
     }
+
+
+def _sight(membership: Membership, role: Role, wanted: bool | None) -> bool:
+    """Whether an auditor is to see what calls were given and gave. Other roles see it by themselves, or not at all."""
+    if role is Role.AUDITOR:
+        return (membership.payloads and membership.role == Role.AUDITOR) if wanted is None else wanted
+    if wanted is not None:
+        refuse("payloads", f"is for auditors. What a member who is {role.value} sees goes with their role.")
+    return False
 
 
 def _end(membership: Membership, kind: str, *, caller: Caller) -> None:

@@ -157,8 +157,9 @@ class _Entrance:
         wanted = self._role()
         if self.provider.group_roles and membership.role != wanted.value:
             before = shown(membership)
-            membership.role = wanted.value
-            membership.save(update_fields=["role"])
+            # Whose sight an admin widened, they widened for that role.
+            membership.role, membership.payloads = wanted.value, False
+            membership.save(update_fields=["role", "payloads"])
             after = {**shown(membership), "through": self.provider.name}
             record_change("member.changed", caller=self._visitor(user), before=before, after=after)
             announce_change(self.provider.tenant_id)

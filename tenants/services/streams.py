@@ -23,6 +23,7 @@ from core.outbound import AddressRule
 from core.outbound_http import OutboundRefused, judged_addresses
 from tenants.access import Caller
 from tenants.audit.query import clean_filters
+from tenants.audit.removed import read_removed
 from tenants.models import AuditHead, LogStream, StreamDelivery, Tenant
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
@@ -260,6 +261,11 @@ def redeliver(stream_id: UUID, delivery_id: UUID, *, caller: Caller) -> StreamDe
             )
         if delivery.first is None or delivery.last is None:
             raise Conflict("This was a test, which holds no record. Send a test instead.", code="was_a_test")
+        if delivery.first <= (removed := read_removed().seq):
+            raise Conflict(
+                f"Retention has removed records up to {removed}, so this delivery cannot be made as it was.",
+                code="records_removed",
+            )
         lines = read_lines(caller.tenant_id, clean_filters(delivery.filters), delivery.first, delivery.last)
         place = {"id": str(row.pk), "name": row.name, "first": delivery.first, "last": delivery.last}
         record_change("stream.redelivered", caller=caller, after=place)

@@ -6,11 +6,12 @@ from typing import Any
 
 from core.errors import Conflict, Forbidden
 from tenants.access import Caller
+from tenants.changes import announce_change
 from tenants.factors import has_second_factor
-from tenants.models import Tenant
+from tenants.models import MAX_PREVIEW, Tenant
 from tenants.roles import Action
 from tenants.scoping import tenant_scope
-from tenants.services.inputs import clean_text
+from tenants.services.inputs import clean_text, whole_number
 from tenants.services.recording import record_change
 
 
@@ -21,10 +22,15 @@ def get_tenant(*, caller: Caller) -> Tenant:
 
 
 def change_tenant(
-    *, name: str | None = None, require_second_factor: bool | None = None, caller: Caller
+    *,
+    name: str | None = None,
+    require_second_factor: bool | None = None,
+    preview_characters: int | None = None,
+    caller: Caller,
 ) -> Tenant:
-    """Give the tenant another name, or say whether its members need a second factor; what is ``None`` stays.
+    """Give the tenant another name, or change what holds for all of it; what is ``None`` stays.
 
+    ``require_second_factor``: of its members. ``preview_characters``: so much of a result's beginning its log keeps.
     Its slug, and so its URLs, stay. Raises ``InvalidInput``, ``Forbidden`` for a credential that
     asks for second factors, and ``Conflict`` for who would shut themselves out.
     """
@@ -34,6 +40,10 @@ def change_tenant(
         wanted["name"] = clean_text(name, "name", longest=120)
     if require_second_factor is not None:
         wanted["require_second_factor"] = require_second_factor
+    if preview_characters is not None:
+        wanted["preview_characters"] = whole_number(
+            preview_characters, "preview_characters", low=0, high=MAX_PREVIEW
+        )
     if require_second_factor:
         _require_own_factor(caller)
     with tenant_scope(caller.tenant_id):
@@ -43,7 +53,11 @@ def change_tenant(
             return tenant
         for field, value in wanted.items():
             setattr(tenant, field, value)
-        tenant.save(update_fields=list(wanted))
+        if "preview_characters" in wanted:
+            # Calls take it from the snapshot of their server, which every process is to make anew.
+            tenant.surface_version += 1
+            announce_change(caller.tenant_id)
+        tenant.save(update_fields=[*wanted, "surface_version"])
         record_change("tenant.changed", caller=caller, before=before, after=wanted)
     return tenant
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from core.errors import NotFound
@@ -37,7 +38,7 @@ _LOCK: Final = 0x76657269
 
 _UNCLAIMED: Final = """
 SELECT tenant_id, id FROM tenants_auditverification
-WHERE (status = 'queued' AND created_at < %s) OR (status = 'running' AND lease_until < %s)
+WHERE (status = 'queued' AND created_at < %s) OR (status = 'running' AND lease_until < now())
 ORDER BY created_at"""
 
 _log = logging.getLogger(__name__)
@@ -97,11 +98,10 @@ def describe_verification(row: AuditVerification) -> str:
 
 def find_unclaimed() -> list[tuple[int, UUID]]:
     """Verifications of all tenants that wait although nobody works on them: tenant and id."""
-    now = timezone.now()
     with looking_alone(_LOCK) as connection:
         if connection is None:
             return []
-        rows = connection.execute(_UNCLAIMED, [now - HINT_GRACE, now])
+        rows = connection.execute(_UNCLAIMED, [timezone.now() - HINT_GRACE])
         return [(tenant_id, verification_id) for tenant_id, verification_id in rows]
 
 
@@ -134,10 +134,7 @@ def told(verdict: Verdict) -> str:
         return " ".join(f"{problem[:1].upper()}{problem[1:]}" for problem in verdict.problems)
     if not verdict.head.seq:
         return "The log is empty."
-    records = f"{verdict.head.seq} record{'s' * (verdict.head.seq != 1)}"
-    words = (
-        f"The log is whole: {records}, from 1 to {verdict.head.seq}. Its head is {verdict.head.hash.hex()}."
-    )
+    words = f"The log is whole: {verdict.records}. Its head is {verdict.head.hash.hex()}."
     if verdict.newest_at is None:
         return f"{words} It has no checkpoint yet."
     checkpoints = (
@@ -147,13 +144,12 @@ def told(verdict: Verdict) -> str:
 
 
 def _claim(tenant_id: int, verification_id: UUID) -> _Claim | None:
-    now = timezone.now()
     with tenant_scope(tenant_id):
         claimable = Q(status=AuditVerification.Status.QUEUED) | Q(
-            status=AuditVerification.Status.RUNNING, lease_until__lt=now
+            status=AuditVerification.Status.RUNNING, lease_until__lt=Now()
         )
         claimed = AuditVerification.objects.filter(claimable, id=verification_id).update(
-            status=AuditVerification.Status.RUNNING, fence=F("fence") + 1, lease_until=now + LEASE, looked=0
+            status=AuditVerification.Status.RUNNING, fence=F("fence") + 1, lease_until=Now() + LEASE, looked=0
         )
         if claimed != 1:
             return None
@@ -171,7 +167,7 @@ def _claim(tenant_id: int, verification_id: UUID) -> _Claim | None:
 
 def _renew(claim: _Claim, looked: int) -> None:
     with tenant_scope(claim.tenant_id):
-        if _held(claim).update(lease_until=timezone.now() + LEASE, looked=looked) != 1:
+        if _held(claim).update(lease_until=Now() + LEASE, looked=looked) != 1:
             raise _LeaseLost
 
 

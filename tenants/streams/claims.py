@@ -27,7 +27,8 @@ from tenants.audit.append import append_entry
 from tenants.audit.chain import GENESIS
 from tenants.audit.query import Filters, Period, clean_filters, matching_records
 from tenants.audit.records import Entry, Reason
-from tenants.models import AuditHead, AuditRecord, LogStream, StreamDelivery, Tenant
+from tenants.audit.removed import read_removed
+from tenants.models import AuditHead, AuditRecord, AuditTombstone, LogStream, StreamDelivery, Tenant
 from tenants.scoping import directory_scope, tenant_scope
 from tenants.streams.lines import Batch, Line, Outcome, Receiver
 
@@ -117,6 +118,11 @@ def next_batch(claim: Claim) -> Batch | None:
         head = AuditHead.objects.values_list("seq", flat=True).get()
         if row.cursor >= head:
             return None
+        removed = read_removed().seq
+        if row.cursor < removed:
+            # It was paused meanwhile, or began before: what retention has removed comes no more, and that is said.
+            _skip(claim, row, removed)
+            row.cursor, row.pending = removed, None
         first = row.cursor + 1
         if row.pending is None:
             last = min(head, row.cursor + WINDOW_RECORDS)
@@ -224,6 +230,25 @@ def _pause(claim: Claim, outcome: Outcome) -> None:
     )
 
 
+def _skip(claim: Claim, row: LogStream, removed: int) -> None:
+    _held(claim).update(cursor=removed, pending=None)
+    append_entry(
+        Entry(
+            kind="stream.skipped",
+            outcome="ok",
+            actor=ACTOR,
+            arguments={
+                "after": {"id": str(row.id), "name": row.name, "first": row.cursor + 1, "last": removed}
+            },
+            reason=Reason(
+                code="records_removed",
+                message=f"Retention removed records {row.cursor + 1} to {removed} before the stream came to them.",
+            ),
+        ),
+        tenant_id=claim.tenant_id,
+    )
+
+
 def _first_lines(claim: Claim, first: int, last: int) -> tuple[list[Line], int]:
     """As many lines as make a batch, and its end: that of the stretch, unless the batch was full before."""
     lines: list[Line] = []
@@ -239,8 +264,10 @@ def _first_lines(claim: Claim, first: int, last: int) -> tuple[list[Line], int]:
 
 def _rows(filters: Filters, first: int, last: int) -> QuerySet[Any, Any]:
     previous = AuditRecord.objects.filter(seq=OuterRef("seq") - 1).values("hash")
+    # Of the first record after those that were removed, the tombstone has it.
+    ended = AuditTombstone.objects.filter(last=OuterRef("seq") - 1).values("last_hash")
     rows: Any = matching_records(filters, Period()).filter(seq__gte=first, seq__lte=last).order_by("seq")
-    found: QuerySet[Any, Any] = rows.annotate(prev=Subquery(previous)).values_list(
+    found: QuerySet[Any, Any] = rows.annotate(prev=Coalesce(Subquery(previous), Subquery(ended))).values_list(
         "seq", "at", "body", "hash", "prev"
     )
     return found

@@ -2,42 +2,47 @@
 """Checks an export of a Marina team's log offline, and holds it against signed checkpoints that were published.
 
     python3 verify_marina_log.py EXPORT.jsonl [--checkpoints FILE_OR_FOLDER]... [--keys KEYS.json]...
-                                 [--range] [--filtered]
+                                 [--range] [--filtered] [--metadata]
 
 Needs Python 3.9 and, where checkpoints are given, the package ``cryptography``; nothing of Marina. What it checks is
-written down in docs/log.md. Exit codes: 0 the export is whole, 1 it is not (the first fault in words), 2 it cannot be
-read.
+in docs/log.md. Exit codes: 0 the export is whole, 1 it is not (the first fault in words), 2 it cannot be read.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import binascii
+import bisect
 import datetime
 import hashlib
 import json
 import re
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 LINE = re.compile(
     rb'\{"seq":([1-9][0-9]{0,18}),"at":"([0-9T:.Z-]{27})","at_us":(0|-?[1-9][0-9]{0,17}),"tenant":([1-9][0-9]{0,18}),'
-    rb'"prev":"([0-9a-f]{64})","hash":"([0-9a-f]{64})","record":(\{.*\})\}\n?'
+    rb'"prev":"([0-9a-f]{64})","hash":"([0-9a-f]{64})","(?:record|(metadata))":(\{.*\})\}\n?'
 )
 HEAD = struct.Struct(">16sQQqQ")
 DOMAIN = b"marina.audit.v1\0"
 NOTHING = bytes(32)
+DAY_US = 86_400_000_000
+LEAST_DAYS = 30  # no policy is shorter
+GRACE_US = 300_000_000  # so far an auditor's clock may be behind
 EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - all times are UTC
 SIGNATURE = re.compile("\u2014 ([^ +]+) ([A-Za-z0-9+/]+={0,2})")
 NOTE = re.compile(
     r"(?P<origin>[^\n]+)\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
-    r"tenant (?P<tenant>[1-9][0-9]{0,15})\n(?P<kind>checkpoint|still) (?P<number>[1-9][0-9]{0,15})\n"
+    r"tenant (?P<tenant>[1-9][0-9]{0,15})\n(?P<kind>checkpoint|still|tombstone) (?P<number>[1-9][0-9]{0,15})\n"
     r"time (?P<time>0|[1-9][0-9]{0,15})\n"
     r"previous (?P<previous>[A-Za-z0-9+/]{43}=)\n"
+    r"(removed (?P<first>[1-9][0-9]{0,15}) (?P<count>[1-9][0-9]{0,15})\n"
+    r"before (?P<before>[A-Za-z0-9+/]{43}=)\npolicy (?P<days>0|[1-9][0-9]{0,5}) days\n)?"
 )
 
 
@@ -46,11 +51,11 @@ class Broken(Exception):
 
 
 class Unreadable(Exception):
-    """What cannot be read, as a sentence."""
+    """What cannot be read, likewise."""
 
 
 class Said(NamedTuple):
-    """A statement of the installation about a log."""
+    """A statement of the installation about a log. A tombstone says that records ``first`` to ``size`` were removed."""
 
     origin: str
     kind: str
@@ -61,6 +66,9 @@ class Said(NamedTuple):
     time_us: int
     previous: bytes
     digest: bytes
+    first: int = 0
+    before: bytes = b""
+    days: int = 0
 
     @property
     def name(self) -> str:
@@ -68,11 +76,14 @@ class Said(NamedTuple):
 
 
 class Checkpoints(NamedTuple):
-    """Statements about one log, in the order of their numbers; by number of record, who says its hash; the newest."""
+    """Statements about one log, by their numbers; by number of record, who says its hash; the newest; and up to which
+    record tombstones say, one after another, that all were ``removed``, each after so many ``days`` at least."""
 
     ours: list[Said]
     roots: dict[int, Said]
     newest: Said | None
+    removed: int
+    days: int
 
 
 def main() -> int:
@@ -82,10 +93,11 @@ def main() -> int:
     parser.add_argument("--keys", type=Path, action="append", default=[], metavar="KEYS.json")
     parser.add_argument("--range", action="store_true", help="the export is of a range of time")
     parser.add_argument("--filtered", action="store_true", help="the export was made with filters")
+    parser.add_argument("--metadata", action="store_true", help="the export was made without calls' data")
     given = parser.parse_args()
     try:
         statements = statements_of(given.checkpoints, given.keys)
-        walk = Walk(statements, partly=given.range or given.filtered, filtered=given.filtered)
+        walk = Walk(statements, given)
         for number, line in lines_of(given.export):
             walk.take(number, line)
         for sentence in walk.end():
@@ -107,13 +119,13 @@ def main() -> int:
 class Walk:
     """Goes through the records once. Raises ``Broken`` at the first that does not fit."""
 
-    def __init__(self, statements: list[Said], *, partly: bool, filtered: bool) -> None:
+    def __init__(self, statements: list[Said], given: argparse.Namespace) -> None:
         self.statements = statements
-        self.partly = partly
-        self.filtered = filtered
-        self.known = Checkpoints([], {}, None)
+        self.partly = given.range or given.filtered
+        self.filtered, self.metadata = given.filtered, given.metadata
+        self.known = Checkpoints([], {}, None, 0, 0)
         self.tenant = self.first = self.seq = self.count = self.gaps = self.matched = 0
-        self.vouched = self.open = 0
+        self.vouched = self.open = self.bare = 0
         self.held: set[int] = set()
         self.digest = NOTHING
 
@@ -123,22 +135,25 @@ class Walk:
         if found is None:
             raise Broken(f"Line {number} is not a record as exports hold them.")
         seq, at_us, tenant = int(found[1]), int(found[3]), int(found[4])
-        prev, own, body = bytes.fromhex(found[5].decode()), bytes.fromhex(found[6].decode()), found[7]
+        prev, own, body = bytes.fromhex(found[5].decode()), bytes.fromhex(found[6].decode()), found[8]
+        bare = found[7] is not None
         if not self.count:
             self.begin(seq, tenant)
         if tenant != self.tenant:
-            raise Broken(
-                f"Line {number} is a record of tenant {tenant}, and the first is of tenant {self.tenant}."
-            )
+            raise Broken(f"Line {number} is of tenant {tenant}, and the first is of tenant {self.tenant}.")
         follows = self.place(seq)
-        if hashlib.sha256(HEAD.pack(DOMAIN, tenant, seq, at_us, len(body)) + body + prev).digest() != own:
+        if bare and not self.metadata:
+            raise Broken(f"Record {seq} is without its data (or is it --metadata?).")
+        link = HEAD.pack(DOMAIN, tenant, seq, at_us, len(body)) + body + prev
+        if not bare and hashlib.sha256(link).digest() != own:
             raise Broken(f"Record {seq} was changed: its hash does not fit what it says.")
         if found[2].decode() != clock(at_us):
             raise Broken(f"Record {seq} was changed: its 'at' is another time than its 'at_us'.")
         if follows and prev != self.digest:
             raise Broken(f"Record {seq} does not follow the one before it: one of them was replaced.")
         # A hash vouches for its own record and those that lead to it, not for who only names it as the one before.
-        self.open = self.open + 1 if follows else 1
+        self.open = 0 if bare else self.open + 1 if follows else 1
+        self.bare += bare
         self.hold(seq - 1, prev)
         if self.hold(seq, own):
             self.vouched, self.open = self.vouched + self.open, 0
@@ -147,10 +162,10 @@ class Walk:
     def begin(self, seq: int, tenant: int) -> None:
         self.first, self.tenant = seq, tenant
         self.known = checkpoints_of(tenant, self.statements)
-        if seq > 1 and not self.partly:
-            raise Broken(
-                f"The file begins with record {seq}: {named(1, seq - 1)} missing (or is it a --range?)."
-            )
+        gone = self.known.removed
+        if seq - 1 > gone and not self.partly:
+            words = f"{named(gone + 1, seq - 1)} missing, and no tombstone says that they were removed"
+            raise Broken(f"The file begins with record {seq}: {words} (or is it a --range?).")
 
     def place(self, seq: int) -> bool:
         """Whether the record follows the last one directly."""
@@ -160,10 +175,8 @@ class Walk:
             raise Broken(f"Record {seq} stands after record {self.seq}: it was moved, or stands there twice.")
         between = seq - self.seq - 1
         if between and not self.filtered:
-            raise Broken(
-                f"{named(self.seq + 1, seq - 1)} missing: record {seq} follows record {self.seq} "
-                "(or is it --filtered?)."
-            )
+            words = f"{named(self.seq + 1, seq - 1)} missing: record {seq} follows record {self.seq}"
+            raise Broken(f"{words} (or is it --filtered?).")
         self.gaps += between
         return not between
 
@@ -173,10 +186,8 @@ class Walk:
         if said is None:
             return False
         if said.root != root:
-            raise Broken(
-                f"Record {size} has another hash than {said.name} signed: {among(self.matched + 1, size)} "
-                "computed anew."
-            )
+            words = f"Record {size} has another hash than {said.name} signed"
+            raise Broken(f"{words}: {among(self.matched + 1, size)} computed anew.")
         self.matched = size
         self.held.add(size)
         return True
@@ -187,21 +198,25 @@ class Walk:
             self.begin_empty()
         newest = self.known.newest
         if newest is not None and newest.size > self.seq and not self.partly:
-            raise Broken(
-                f"The file ends at record {self.seq}, and {newest.name} counts {newest.size}: "
-                f"{named(self.seq + 1, newest.size)} cut off (or is it a --range?)."
-            )
+            words = f"The file ends at record {self.seq}, and {newest.name} counts {newest.size}"
+            raise Broken(f"{words}: {named(self.seq + 1, newest.size)} cut off (or is it a --range?).")
         if not self.count:
             told = ["WHOLE: the file is empty."]
             if newest is not None and newest.size:
                 told.append("No checkpoint says that it should be: records could have been left out.")
             return [*told, *self.whose()]
-        told = [
-            f"WHOLE: {self.count} records, from {self.first} to {self.seq}. Its last hash is {self.digest.hex()}."
-        ]
-        if self.known.ours:
-            told.append(self.compared())
+        between = f"{self.count} records, from {self.first} to {self.seq}"
+        told = [f"WHOLE: {between}. Its last hash is {self.digest.hex()}."]
+        told += [self.compared()] if self.known.ours else []
+        if 1 < self.first <= self.known.removed + 1:
+            words = f"Tombstones say that records 1 to {self.known.removed} were removed by retention"
+            told.append(f"{words}, kept for {self.known.days} days at least.")
         told.append(self.unvouched())
+        if self.bare:
+            told.append(
+                f"{self.bare} records are here without their data. What they say could not be checked, and nothing "
+                "leads through them to a checkpoint. A whole record can be held against its hash in this file."
+            )
         if self.gaps:
             told.append(f"{self.gaps} records between them are not in this file, and cannot be checked.")
         return [*told, *self.whose()]
@@ -210,11 +225,9 @@ class Walk:
         """Nothing but the statements says whose log an empty file is of."""
         tenants = {said.tenant for said in self.statements}
         if len(tenants) > 1:
-            raise Unreadable(
-                "The file is empty, and the checkpoints are of several logs: "
-                f"{', '.join(sorted({f'{said.origin} (tenant {said.tenant})' for said in self.statements}))}. "
-                "Say whose it is: give the checkpoints of that one alone."
-            )
+            whose = ", ".join(sorted({f"{said.origin} (tenant {said.tenant})" for said in self.statements}))
+            words = f"The file is empty, and the checkpoints are of several logs: {whose}."
+            raise Unreadable(f"{words} Say whose it is: give the checkpoints of that one alone.")
         self.tenant = tenants.pop()
         self.known = checkpoints_of(self.tenant, self.statements)
 
@@ -225,24 +238,21 @@ class Walk:
         if not held:
             return f"0 of {total} statements were compared: none is about a record in this file."
         newest = max(held, key=lambda said: (said.size, said.time_us))
-        return (
-            f"{len(held)} of {total} statements were compared and fit, the newest of them is {newest.name} "
-            f"and counts {newest.size} records."
-        )
+        words = f"{len(held)} of {total} statements were compared and fit, the newest of them is"
+        return f"{words} {newest.name} and counts {newest.size} records."
 
     def unvouched(self) -> str:
         """For which records nobody's signature stands."""
         rest = self.count - self.vouched
         if not rest:
             return "Every record in this file is vouched for by a checkpoint."
-        if self.filtered:
+        if self.filtered or self.bare:
             return (
                 f"{self.vouched} of the {self.count} records stand at a checkpoint, or lead to one without a gap. "
                 f"{rest} are vouched for by no checkpoint: they could have been made up."
             )
-        return (
-            f"{named(self.seq - rest + 1, self.seq)} vouched for by no checkpoint ({rest} of {self.count})."
-        )
+        last = named(self.seq - rest + 1, self.seq)
+        return f"{last} vouched for by no checkpoint ({rest} of {self.count})."
 
     def whose(self) -> list[str]:
         if not self.known.ours:
@@ -306,6 +316,7 @@ def checkpoints_of(tenant: int, statements: list[Said]) -> Checkpoints:
         if said.number == 1 and said.previous != NOTHING:
             raise Broken(f"{titled(said)} names one before it.")
         before = counted[said.number] = said
+    removed, days = removed_by(ours)
     for said in ours:
         if said.kind == "still" and said.number in counted and counted[said.number].digest != said.previous:
             raise Broken(f"{titled(said)} is about another checkpoint {said.number}.")
@@ -313,7 +324,36 @@ def checkpoints_of(tenant: int, statements: list[Said]) -> Checkpoints:
         if other.root != said.root:
             raise Broken(f"{titled(said)} and the {other.name} name different hashes of record {said.size}.")
     newest = max(ours, key=lambda said: (said.size, said.time_us)) if ours else None
-    return Checkpoints(ours, roots, newest)
+    return Checkpoints(ours, roots, newest, removed, days)
+
+
+def removed_by(ours: list[Said]) -> tuple[int, int]:
+    """Up to which record tombstones say that all were removed, and after how many days at least. Raises ``Broken``."""
+    stones = [said for said in ours if said.kind == "tombstone"]
+    last, days = Said("", "tombstone", 0, 0, NOTHING, 0, -1, NOTHING, NOTHING), 0
+    for stone in stones:
+        if stone.number == last.number:
+            raise Broken(f"There are two different tombstones {stone.number}: the log has two pasts.")
+        if stone.number != last.number + 1:
+            break  # one is missing, and what came before this one is not known
+        if (stone.previous, stone.first, stone.before) != (last.digest, last.size + 1, last.root):
+            raise Broken(f"{titled(stone)} does not follow the one before it: one of them was replaced.")
+        if not last.time_us < stone.time_us <= time.time_ns() // 1000 + GRACE_US:
+            raise Broken(f"{titled(stone)} is no younger than the one before it, or still to come.")
+        if stone.days < LEAST_DAYS:
+            raise Broken(f"{titled(stone)} says {stone.days} days, and {LEAST_DAYS} is the least there is.")
+        last, days = stone, min(days or stone.days, stone.days)
+    ends = [stone.size for stone in stones[: last.number]]  # behind a gap they end in any order
+    for said in (each for each in ours if each.kind != "tombstone"):
+        # What names the record that came next; and a checkpoint's own newest, which no other signed before.
+        after = bisect.bisect_right(ends, said.size)
+        for stone in stones[max(0, after - 1) : after + 1] + stones[last.number :]:
+            young = said.time_us > stone.time_us - stone.days * DAY_US
+            if young and stone.first - 1 <= said.size <= stone.size - (said.kind != "checkpoint"):
+                words = f"records {stone.first} to {stone.size} were removed after {stone.days} days"
+                but = f"{said.name}, which is younger, counts no more than {said.size}"
+                raise Broken(f"{titled(stone)} is too wide: {words}, but {but}.")
+    return last.size, days
 
 
 def statements_of(places: list[Path], lists: list[Path]) -> list[Said]:
@@ -322,9 +362,7 @@ def statements_of(places: list[Path], lists: list[Path]) -> list[Said]:
     if places and not notes:
         raise Unreadable("There is no checkpoint in what --checkpoints names.")
     if notes and not lists:
-        raise Unreadable(
-            "Checkpoints need --keys: save the installation's /.well-known/marina-log-keys as a file."
-        )
+        raise Unreadable("Checkpoints need --keys: save /.well-known/marina-log-keys as a file.")
     keys = keys_of(lists)
     return [statement_of(note, keys) for note in notes]
 
@@ -333,8 +371,8 @@ def statement_of(note: bytes, keys: dict[int, bytes]) -> Said:
     """What a note says. Raises ``Broken`` where none of the keys signed it, ``Unreadable`` where it is no note."""
     text, signatures = parts_of(note)
     found = NOTE.fullmatch(text)
-    if found is None:
-        raise Unreadable("One of the notes is not a checkpoint.")
+    if found is None or (found["kind"] == "tombstone") != (found["first"] is not None):
+        raise Unreadable("One of the notes is neither a checkpoint nor a tombstone.")
     said = Said(
         origin=found["origin"],
         kind=found["kind"],
@@ -345,8 +383,13 @@ def statement_of(note: bytes, keys: dict[int, bytes]) -> Said:
         time_us=int(found["time"]),
         previous=decoded(found["previous"]),
         digest=hashlib.sha256(note).digest(),
+        first=int(found["first"] or 0),
+        before=decoded(found["before"] or ""),
+        days=int(found["days"] or 0),
     )
-    if not any(signed(text, name, signature, key) for name, signature in signatures for key in keys.values()):
+    if said.first and said.size - said.first + 1 != int(found["count"]):
+        raise Unreadable("One of the tombstones counts other records than it names.")
+    if not any(signed(text, *each, key) for each in signatures for key in keys.values()):
         raise Broken(f"{titled(said)} was changed, or is signed by none of the keys given.")
     return said
 
@@ -365,9 +408,11 @@ def parts_of(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
 
 def signed(text: str, name: str, signature: bytes, key: bytes) -> bool:
     """Whether the key, 32 bytes, made this signature."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError:
+        raise Unreadable("Checkpoints need the package cryptography (pip install cryptography).") from None
     if signature[:4] != hashlib.sha256(name.encode() + b"\n\x01" + key).digest()[:4]:
         return False
     try:
@@ -383,10 +428,9 @@ def notes_of(place: Path) -> list[bytes]:
         files = sorted(each for each in place.rglob("*") if each.is_file()) if place.is_dir() else [place]
         notes = []
         for file in files:
-            blocks = file.read_bytes().strip(b"\n").split(b"\n\n")
+            text = file.read_bytes().strip(b"\n")
+            blocks = text.split(b"\n\n") if text else []
             if len(blocks) % 2:
-                if blocks == [b""]:
-                    continue
                 raise Unreadable(f"{file} does not end with a whole note.")
             notes += [blocks[at] + b"\n\n" + blocks[at + 1] + b"\n" for at in range(0, len(blocks), 2)]
     except OSError as error:
@@ -404,21 +448,15 @@ def keys_of(paths: list[Path]) -> dict[int, bytes]:
     for path in paths:
         for entry in listed(path):
             try:
-                number, key, statement = (
-                    entry["number"],
-                    decoded(entry["public_key"]),
-                    entry["statement"].encode(),
-                )
+                number, key = entry["number"], decoded(entry["public_key"])
+                statements[number] = entry["statement"].encode()
             except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
                 raise Unreadable(f"{path} is not a list of keys as Marina publishes it.") from None
             # Numbers are counted from 1, and only the first stands alone: any other needs the one before.
             if type(number) is not int or number < 1 or len(key) != 32:
                 raise Unreadable(f"{path} holds a key that is none: its number, or its length, is wrong.")
             if keys.setdefault(number, key) != key:
-                raise Broken(
-                    f"Key {number} in {path} is another one than in the other list: somebody exchanged it."
-                )
-            statements[number] = statement
+                raise Broken(f"Key {number} in {path} is another one than elsewhere: somebody exchanged it.")
     for number, key in sorted(keys.items()):
         text, signatures = parts_of(statements[number])
         lines = text.split("\n")
@@ -426,9 +464,7 @@ def keys_of(paths: list[Path]) -> dict[int, bytes]:
             raise Broken(f"The statement of key {number} is about another key.")
         for who in (number,) if number == 1 else (number, number - 1):
             vouching = keys.get(who)
-            if vouching is None or not any(
-                signed(text, name, signature, vouching) for name, signature in signatures
-            ):
+            if vouching is None or not any(signed(text, *each, vouching) for each in signatures):
                 raise Broken(f"Key {number} is not signed by key {who}: nobody vouches for it.")
     return keys
 
@@ -448,7 +484,7 @@ def listed(path: Path) -> list[Any]:
 def decoded(text: str) -> bytes:
     try:
         found = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         found = None
     # One text for the same bytes: with other bits behind the last one, a note would have a second digest.
     if found is None or base64.b64encode(found).decode() != text:
@@ -460,13 +496,5 @@ def say(sentence: str) -> None:
     sys.stdout.write(f"{sentence}\n")
 
 
-def run() -> NoReturn:
-    try:
-        sys.exit(main())
-    except ImportError:
-        say("CANNOT READ: checkpoints need the Python package cryptography (pip install cryptography).")
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

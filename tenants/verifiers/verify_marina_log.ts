@@ -1,6 +1,7 @@
 // Is this export of a Marina team's log whole? An auditor's program: Node 24, no package, no network.
 //
-//   node verify_marina_log.ts EXPORT.jsonl [--checkpoints FILE_OR_FOLDER]… [--keys KEYS.json]… [--range] [--filtered]
+//   node verify_marina_log.ts EXPORT.jsonl [--checkpoints FILE_OR_FOLDER]… [--keys KEYS.json]…
+//                             [--range] [--filtered] [--metadata]
 //
 // Written from docs/log.md alone, apart from the program in Python, so that a slip in one is not a slip in both.
 // Ends with 0 when all fits, with 1 at the first thing that does not, with 2 when something cannot be read.
@@ -11,11 +12,11 @@ import { createReadStream, readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-type Row = { seq: number; at: string; atUs: number; tenant: number; prev: string; hash: string; body: Buffer };
+type Row = { seq: number; at: string; atUs: number; tenant: number; prev: string; hash: string; body: Buffer | null };
 type Key = { number: number; raw: Buffer; object: KeyObject; vouched: string };
 type Statement = {
   origin: string;
-  what: "checkpoint" | "still";
+  what: "checkpoint" | "still" | "tombstone";
   n: number;
   size: number;
   root: string;
@@ -23,14 +24,21 @@ type Statement = {
   at: number;
   previous: string;
   self: string;
+  /** Only of a tombstone: records `first` to `size` were removed when they were `days` old; `before` is the hash before. */
+  grave?: { first: number; before: string; days: number };
 };
 
 class Fault extends Error {}
 class Illegible extends Error {}
 
 const ZEROS = "0".repeat(64);
+/** No policy is shorter, in days. */
+const LEAST_DAYS = 30;
+/** So far an auditor's clock may be behind, in microseconds. */
+const GRACE = 300e6;
 const MEMBERS = "seq,at,at_us,tenant,prev,hash";
 const RECORD = Buffer.from(',"record":');
+const METADATA = Buffer.from(',"metadata":');
 const HEX = /^[0-9a-f]{64}$/;
 const sha256 = (...parts: (Buffer | string)[]) => {
   const hash = createHash("sha256");
@@ -62,8 +70,11 @@ async function* linesOf(path: string): AsyncGenerator<Buffer> {
 
 function rowOf(line: Buffer, lineNumber: number): Row {
   const none = new Fault(`line ${lineNumber} is no record of an export`);
-  const cut = line.indexOf(RECORD);
-  const body = line.subarray(cut + RECORD.length, line.length - 1);
+  // Before either word stand numbers, a time and digests alone: the first of the two to come is the member's name.
+  const [whole, partial] = [line.indexOf(RECORD), line.indexOf(METADATA)];
+  const bare = partial >= 0 && (whole < 0 || partial < whole);
+  const cut = bare ? partial : whole;
+  const body = line.subarray(cut + (bare ? METADATA : RECORD).length, line.length - 1);
   if (cut < 0 || line.at(-1) !== 125 || body.at(0) !== 123 || body.at(-1) !== 125) throw none;
   const text = `${line.toString("latin1", 0, cut)}}`;
   let head;
@@ -78,17 +89,17 @@ function rowOf(line: Buffer, lineNumber: number): Row {
   const counted = [seq, tenant].every((each) => Number.isSafeInteger(each) && each > 0);
   const texts = [prev, hash].every((each) => typeof each === "string" && HEX.test(each));
   if (!counted || !Number.isSafeInteger(atUs) || !texts) throw none;
-  return { seq, at, atUs, tenant, prev, hash, body };
+  return { seq, at, atUs, tenant, prev, hash, body: bare ? null : body };
 }
 
-function hashOf(row: Row): string {
+function hashOf(row: Row, body: Buffer): string {
   const head = Buffer.alloc(48);
   head.write("marina.audit.v1\0", "latin1");
   head.writeBigUInt64BE(BigInt(row.tenant), 16);
   head.writeBigUInt64BE(BigInt(row.seq), 24);
   head.writeBigInt64BE(BigInt(row.atUs), 32);
-  head.writeBigUInt64BE(BigInt(row.body.length), 40);
-  return sha256(head, row.body, Buffer.from(row.prev, "hex")).toString("hex");
+  head.writeBigUInt64BE(BigInt(body.length), 40);
+  return sha256(head, body, Buffer.from(row.prev, "hex")).toString("hex");
 }
 
 function timeOf(us: number): string {
@@ -142,7 +153,7 @@ function isSignedBy(note: string, key: Key): boolean {
 
 function statementOf(note: string): Statement {
   const lines = note.slice(0, note.indexOf("\n\n")).split("\n");
-  const [origin, size, root, tenant, which, time, previous] = lines;
+  const [origin, size, root, tenant, which, time, previous, removed, before, policy] = lines;
   const value = (line: string | undefined, word: string) => {
     if (!line?.startsWith(`${word} `)) throw new Illegible("a note says something else than a checkpoint does");
     return line.slice(word.length + 1);
@@ -159,9 +170,20 @@ function statementOf(note: string): Statement {
     if (bytes.length !== 32) throw new Illegible("a hash in a note has not 32 bytes");
     return bytes.toString("hex");
   };
-  if (lines.length !== 7 || !origin) throw new Illegible("a note has not the seven lines of a checkpoint");
-  const what = which?.startsWith("still ") ? "still" : "checkpoint";
+  const buried = which?.startsWith("tombstone ") === true;
+  if (lines.length !== (buried ? 10 : 7) || !origin) throw new Illegible("a note has not the lines of a checkpoint or tombstone");
+  const what = buried ? "tombstone" : which?.startsWith("still ") ? "still" : "checkpoint";
+  const graveOf = () => {
+    const [from, count, ...more] = value(removed, "removed").split(" ");
+    const [days, unit, ...rest] = value(policy, "policy").split(" ");
+    const first = whole(from);
+    if (more.length + rest.length > 0 || unit !== "days" || first < 1 || whole(count) !== whole(size) - first + 1) {
+      throw new Illegible("a tombstone does not say what was removed");
+    }
+    return { first, before: digest(value(before, "before")), days: whole(days) };
+  };
   return {
+    ...(buried ? { grave: graveOf() } : {}),
     origin,
     what,
     n: whole(value(which, what)),
@@ -181,6 +203,42 @@ function base64(text: string): Buffer {
 }
 
 const nameOf = (said: Statement) => `${said.what} ${said.n} (${timeOf(said.at).slice(0, 19).replace("T", " ")} UTC)`;
+
+/**
+ * How many records are gone from the beginning, as tombstones say, each going on where the one before it ended; and for
+ * how many days each of them was kept at least.
+ */
+function goneOf(mine: Statement[]): { gone: number; kept: number } {
+  const graves = mine.filter((said) => said.grave).sort((a, b) => a.n - b.n);
+  let end = { n: 0, self: ZEROS, size: 0, root: ZEROS, at: -1 };
+  let kept = Infinity;
+  for (const said of graves) {
+    if (said.n === end.n) throw new Fault(`two tombstones have the number ${said.n}: somebody wrote another past`);
+    if (said.n > end.n + 1) break; // the one in between is missing
+    const { first, before, days } = said.grave!;
+    if (said.previous !== end.self || first !== end.size + 1 || before !== end.root) {
+      throw new Fault(`${nameOf(said)} does not follow the tombstone before it`);
+    }
+    if (said.at <= end.at) throw new Fault(`${nameOf(said)} is no younger than the tombstone before it`);
+    if (days < LEAST_DAYS) throw new Fault(`${nameOf(said)} buries records after ${days} days, and ${LEAST_DAYS} is the least`);
+    if (said.at > Date.now() * 1000 + GRACE) throw new Fault(`${nameOf(said)} is of a time that is still to come`);
+    end = said;
+    kept = Math.min(kept, days);
+  }
+  // Whoever counted fewer records than a tombstone names knew the next one of them to be still to come; and a checkpoint
+  // is the first to count its newest record.
+  for (const said of mine.filter((each) => !each.grave)) {
+    const one = said.what === "checkpoint" ? said.size : said.size + 1;
+    for (const over of graves.filter((each) => each.grave!.first <= said.size + 1 && one <= each.size)) {
+      if (over.at - said.at >= over.grave!.days * 86_400e6) continue;
+      throw new Fault(
+        `${nameOf(over)} is too wide: it buries records ${over.grave!.first} to ${over.size} as ${over.grave!.days} days old, ` +
+          `and ${nameOf(said)} is younger and counts only ${said.size}`,
+      );
+    }
+  }
+  return { gone: end.size, kept };
+}
 
 /** One log's statements in the order of what they count, once it is certain that they do not contradict each other. */
 function agreed(all: Statement[], tenant: number): Statement[] {
@@ -253,7 +311,7 @@ function keysIn(paths: string[]): Key[] {
 
 // --- holding one against the other --------------------------------------------------------------------------
 
-async function examine(path: string, all: Statement[], may: { endEarly: boolean; leaveOut: boolean }): Promise<string[]> {
+async function examine(path: string, all: Statement[], may: { endEarly: boolean; leaveOut: boolean; hideData: boolean }): Promise<string[]> {
   let last: Row | undefined;
   let begin = 0;
   let rows = 0;
@@ -263,7 +321,9 @@ async function examine(path: string, all: Statement[], may: { endEarly: boolean;
   let sure = 0;
   let leading = 0;
   let vouched = 0;
+  let bare = 0;
   let statements: Statement[] = [];
+  let [gone, kept] = [0, 0];
   const compared: Statement[] = [];
 
   /** Every statement up to the record `seq`, whose hash is `hash`. Those about records that are left out say nothing. */
@@ -287,7 +347,10 @@ async function examine(path: string, all: Statement[], may: { endEarly: boolean;
     if (!last) {
       statements = agreed(all, row.tenant);
       begin = row.seq;
-      if (begin > 1 && !may.endEarly) throw new Fault(`record 1 is missing: the file begins with ${begin}`);
+      ({ gone, kept } = goneOf(statements));
+      if (begin > gone + 1 && !may.endEarly) {
+        throw new Fault(`record ${gone + 1} is missing: the file begins with ${begin}, and no tombstone says why`);
+      }
       if (begin === 1 && row.prev !== ZEROS) throw new Fault("record 1 names one before it");
       if (begin === 1) compare(0, ZEROS);
     } else {
@@ -299,7 +362,8 @@ async function examine(path: string, all: Statement[], may: { endEarly: boolean;
       }
       left += missing;
     }
-    if (hashOf(row) !== row.hash) throw new Fault(`record ${row.seq} was changed: it has another hash than it says`);
+    if (!row.body && !may.hideData) throw new Fault(`record ${row.seq} lacks its data: only --metadata allows that`);
+    if (row.body && hashOf(row, row.body) !== row.hash) throw new Fault(`record ${row.seq} was changed: it has another hash than it says`);
     if (timeOf(row.atUs) !== row.at) throw new Fault(`record ${row.seq} was changed: its two times differ`);
     if (last?.seq === row.seq - 1 && row.prev !== last.hash) {
       throw new Fault(`record ${row.seq} does not follow record ${last.seq}: one of the two was replaced`);
@@ -307,7 +371,9 @@ async function examine(path: string, all: Statement[], may: { endEarly: boolean;
     if (row.seq > 1) compare(row.seq - 1, row.prev);
     compare(row.seq, row.hash);
     // Records that lead to a signed hash, one after another, are signed with it. After a gap nothing leads anywhere.
-    leading = last && last.seq === row.seq - 1 ? leading + 1 : 1;
+    // Nor does it through a record without its data, whose hash nobody can compute.
+    if (!row.body) bare++;
+    leading = !row.body ? 0 : last && last.seq === row.seq - 1 ? leading + 1 : 1;
     if (sure === row.seq) {
       vouched += leading;
       leading = 0;
@@ -337,13 +403,17 @@ async function examine(path: string, all: Statement[], may: { endEarly: boolean;
   const reached = compared.at(-1);
   const upTo = reached ? `, up to ${nameOf(reached)} over ${reached.size} records` : "";
   const alone = rows - vouched;
-  const which = may.leaveOut
+  const which = may.leaveOut || bare > 0
     ? `${alone} of ${rows} records; they could have been made up. At a checkpoint, or leading to one: ${vouched}`
     : `records ${end - alone + 1} to ${end}, ${alone} of ${rows}`;
   return [
     `whole: records ${begin} to ${end}, ${rows} of them; the hash of record ${end} is ${last.hash}`,
     ...(newest ? [`${compared.length} of ${statements.length} signed statements were compared and fit${upTo}`] : []),
+    ...(begin > 1 && begin <= gone + 1 ? [`removed by retention, as tombstones say: records 1 to ${gone}, kept for ${kept} days at least`] : []),
     alone > 0 ? `vouched for by no checkpoint: ${which}` : "vouched for by a checkpoint: every record here",
+    ...(bare > 0
+      ? [`without their data: ${bare} records. Their words were not checked; compare a whole one with its hash here`]
+      : []),
     ...(left > 0 ? [`not in this file, and so not checked: ${left} records between them`] : []),
     ...(newest ? whose : [`whose log, as it says itself: tenant ${last.tenant}`]),
     ...(newest ? [] : ["without checkpoints nobody sees an end that was cut off, or a log that was written anew"]),
@@ -365,6 +435,7 @@ async function main(): Promise<string[]> {
         keys: { type: "string", multiple: true, default: [] },
         range: { type: "boolean", default: false },
         filtered: { type: "boolean", default: false },
+        metadata: { type: "boolean", default: false },
       },
     });
   } catch (error) {
@@ -381,7 +452,11 @@ async function main(): Promise<string[]> {
     if (!keys.some((key) => isSignedBy(note, key))) throw new Fault(`no key that was given signed ${nameOf(said)}`);
     return said;
   });
-  return examine(positionals[0]!, all, { endEarly: values.range || values.filtered, leaveOut: values.filtered });
+  return examine(positionals[0]!, all, {
+    endEarly: values.range || values.filtered,
+    leaveOut: values.filtered,
+    hideData: values.metadata,
+  });
 }
 
 try {

@@ -34,6 +34,7 @@ from tests.bench.report import (
 from tests.bench.stages import measure_stages, report_stages
 from tests.bench.systems import PAIR_CONNECTIONS, PAIR_WORKS, Doors, Stage, System, inherited_environment
 from tests.bench.works import WORKS, Work, WrongAnswer, prepare, verify
+from tests.bench.writer_works import WRITER, format_writer, measure_writer
 from tests.replicas.leanclient import Refused
 from tests.soak.streams import open_streams
 
@@ -65,7 +66,7 @@ def main(arguments: list[str]) -> int:
         # Before anything else runs here.
         print()
         report_stages(measure_stages(cores, environ, options), home)
-    if not chosen.works and not chosen.streams and not chosen.exports:
+    if not (chosen.works or chosen.streams or chosen.writer or chosen.exports):
         return 0
     results: list[Result] = []
     try:
@@ -85,6 +86,10 @@ def main(arguments: list[str]) -> int:
         if chosen.streams:
             results.append(_measure_streams(stage.start_for_streams(environment)))
             print(f"\n{format_streams(results[-1])}")
+        if chosen.writer:
+            written = measure_writer(environment, cores, rounds=chosen.rounds, seconds=chosen.seconds)
+            results += written
+            print(f"\n{format_writer(written)}")
         if chosen.exports:
             exports = measure_exports(environment)
             results += exports
@@ -198,7 +203,7 @@ def _run(program: str, system: System, work: Work, connections: int, seconds: in
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     works = {work.name: work for work in WORKS}
-    known = [STAGES, *works, _STREAMS_WORK, EXPORT]
+    known = [STAGES, *works, _STREAMS_WORK, WRITER, EXPORT]
     parser.add_argument("--works", default=",".join(known), help="some of: %(default)s")
     parser.add_argument("--connections", default=",".join(map(str, CONNECTIONS)), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs, of which medians are taken")
@@ -210,6 +215,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"unknown work {', '.join(unknown)}; known: {', '.join(known)}")
     chosen.stages = STAGES in named
     chosen.streams = _STREAMS_WORK in named
+    chosen.writer = WRITER in named
     chosen.exports = EXPORT in named
     chosen.works = [works[name] for name in named if name in works]
     chosen.connections = [int(number) for number in chosen.connections.split(",")]

@@ -14,6 +14,7 @@ from typing import Any, Final
 import psycopg
 
 from tests.bench.report import Result
+from tests.bench.systems import run_step
 from tests.plugins.own_cluster import ROOT
 
 EXPORT: Final = "export"
@@ -79,17 +80,9 @@ def format_exports(results: list[Result]) -> str:
 
 
 def _run(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.exports", *arguments],
-        env=dict(environment),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"The export's step {arguments[0]} failed:\n{done.stdout}{done.stderr}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "tests.bench.exports", *arguments]
+    made = run_step(command, environment, f"{EXPORT} {arguments[0]}")
+    told: dict[str, Any] = json.loads(made.splitlines()[-1])
     return told
 
 

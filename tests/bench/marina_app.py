@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from config.asgi import application
 from tests.bench.echo_kind import add_echo_kind
+from tests.bench.long_kind import add_long_kind
 
 __all__ = ["application"]
 
 add_echo_kind()
+add_long_kind()

@@ -14,8 +14,10 @@ __all__ = ["app"]
 def _add_kind(**_: Any) -> None:
     # Not before: Celery has set Django up by now.
     from tests.bench.echo_kind import add_echo_kind
+    from tests.bench.long_kind import add_long_kind
 
     add_echo_kind()
+    add_long_kind()
 
 
 worker_init.connect(_add_kind)

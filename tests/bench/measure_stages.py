@@ -45,6 +45,7 @@ from servers.endpoint.wire import Reply, result_parts
 from servers.services.callresults import CallResult
 from servers.services.calls import CALL_SECONDS, call_tool
 from servers.services.decisions import decide
+from servers.services.glimpses import glimpse_of
 from servers.services.recording import CallRecord
 from servers.services.redaction import mask_secrets
 from servers.services.schemas import check_arguments, check_result
@@ -164,9 +165,13 @@ def make_steps(call: OneCall) -> dict[str, Step]:
     )
     record.version = tool.version
 
+    detail = call.surface.detail
+
     def make_entry() -> tuple[Entry, bytes]:
+        record.keep(detail, arguments)
         entry = record._entry("ok")
         entry.size = outcome.size
+        entry.preview = glimpse_of(outcome, detail.preview)
         return entry, encode(entry)
 
     def make_record() -> None:

@@ -25,10 +25,24 @@ ROW_TABLE: Final = (
 PIPELINE: Final = "ten_echoes"
 PIPELINE_STEPS: Final = 10
 
+MANY_TEAM: Final = "bench-many"
+UPSTREAMS: Final = 200
+UPSTREAM_TOOLS: Final = 50
+"""A team with as many upstream servers, each with as many tools."""
+
 BAD_TEAM: Final = "bench-bad"
 SPINNING: Final = "spin"
 EATING: Final = "eat"
 """The bad neighbour's team, and the tools in Python that it has."""
+
+LONG_TEAMS: Final = ("long-a", "long-b", "long-c")
+"""Of the bench of long work."""
+
+AT_ONCE: Final = "stamp_at_once"
+STAMP: Final = "stamp"
+STEPS: Final = "steps"
+HOLD: Final = "hold"
+"""Its tools."""
 
 
 def describe_pipeline() -> dict[str, Any]:

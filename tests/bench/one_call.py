@@ -30,9 +30,11 @@ from servers.services.surface_cache import _Held
 from servers.services.surfaces import Surface, SurfaceTool
 from tenants.access import Caller
 from tenants.audit.chain import EMPTY
+from tenants.audit.originals import KEY_BYTES, Detail, Marks
 from tenants.audit.session import Session
 from tenants.audit.statements import Command
 from tenants.audit.writer import AuditWriter
+from tenants.models import DEFAULT_PREVIEW
 from tenants.oauth_addresses import DEFAULT_SERVER
 from tests.bench.echo_kind import KIND, EchoBackend
 from tests.bench.works import Target, Work, WrongAnswer, prepare
@@ -202,6 +204,7 @@ def _make_surface() -> Surface:
         version=1,
         tools=tools,
         by_name={tool.name: tool for tool in tools},
+        detail=Detail(Marks(bytes(KEY_BYTES)), DEFAULT_PREVIEW),
     )
 
 

@@ -1,7 +1,7 @@
 """Makes the bench's teams, through the services people use, and prints where they are. Run by the bench only.
 
-``python -m tests.bench.prepare DSN`` in Marina's environment; the output's last line is JSON: ``keys``, by team, and
-``import_seconds``, how long it took until the tools of an OpenAPI document were stored.
+``python -m tests.bench.prepare DSN UPSTREAM`` in Marina's environment; the output's last line is JSON: ``keys``, by
+team, and ``import_seconds``, how long it took until the tools of an OpenAPI document were stored.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from tests.bench.echo_kind import KIND, add_echo_kind
 from tests.bench.offered import (
     BAD_TEAM,
     EATING,
+    ECHO,
     KEPT,
+    MANY_TEAM,
     PIPELINE,
     ROW_SQL,
     ROW_TOOL,
     SPINNING,
+    UPSTREAMS,
     describe_pipeline,
 )
 
@@ -43,9 +46,9 @@ KEPT_SECONDS = 3_600
 _SCOPES = ["tools:read", "tools:execute", "resources:read", "prompts:read"]
 
 
-def main(dsn: str) -> None:
+def main(dsn: str, upstream: str) -> None:
     """A team a work: with 50 tools, 500, a tool of SQL, a thousand tools of a document, a pipeline,
-    a tool that runs at a worker; and a bad one."""
+    a tool that runs at a worker, an upstream server's, two hundred of those; and a bad one."""
     add_echo_kind()
     user = User.objects.create_user(f"bench-{secrets.token_hex(6)}@example.com", secrets.token_urlsafe(12))
     made = {}
@@ -80,6 +83,17 @@ def main(dsn: str) -> None:
     with tenant_scope(owner.tenant_id):
         Tool.objects.update(runs=Tool.Runs.WORKER)
     made["bench-tasks"] = [_key(owner)]
+    owner = _found("bench-upstream", user)
+    create_source("upstream", "mcp", {"url": upstream}, caller=owner)
+    echo = next(tool for tool in list_tools(caller=owner) if tool.name == ECHO)
+    # All ask the same, and each is to reach the upstream.
+    change_caching(echo.pk, collapses=False, caller=owner)
+    made["bench-upstream"] = [_key(owner)]
+    owner = _found(MANY_TEAM, user)
+    for number in range(UPSTREAMS):
+        # All but the first get a prefix: the first one's names are taken.
+        create_source(f"upstream-{number}", "mcp", {"url": upstream}, caller=owner)
+    made[MANY_TEAM] = [_key(owner)]
     owner = _found(BAD_TEAM, user)
     create_source("items", "postgres", {"dsn": dsn}, caller=owner)
     create_source("toolkit", "toolkit", {}, caller=owner)
@@ -100,4 +114,4 @@ def _key(owner: Caller) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

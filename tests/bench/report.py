@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.bench.load import Load
+from tests.bench.offered import UPSTREAMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,13 @@ def compare_works(results: Sequence[Result]) -> list[str]:
     found = {(result.work, result.connections): result for result in results if result.system == "marina"}
     lines = []
     for (work, connections), result in found.items():
-        call = found.get(("call", connections))
+        call, page = found.get(("call", connections)), found.get(("list-500", connections))
+        if work == "list-10000" and page is not None and page.per_second:
+            ratio = result.per_second / page.per_second
+            lines.append(
+                f"A page of the tools of {UPSTREAMS} upstream servers, at {connections} connections: {ratio:.2f} x the "
+                f"pages a second of one source's, in {result.rss_mb:.0f} MB."
+            )
         if call is None or not call.per_second:
             continue
         where = f"at {connections} connections" if connections > 1 else "at 1 connection"

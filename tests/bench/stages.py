@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from config.local.options import ROOT, LocalOptions, read_options
+from config.local.options import LocalOptions, read_options
 from config.local.plan import child_environment
-from config.local.process import describe_exit
 from tests.bench.machine import Cores, choose_cores, describe_machine, find_other_load, starting_on
-from tests.bench.systems import inherited_environment
+from tests.bench.systems import inherited_environment, run_step
 
 WHOLE: Final = "whole call"
 """All of it, through the ASGI application, with a log that is durable at once."""
@@ -75,20 +73,8 @@ def measure_stages(
         redis_url=f"redis://{_NOWHERE}/0",
     )
     with starting_on(cores.server, back_to=cores.rest):
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.measure_stages", str(batches)],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-        )
-    if done.returncode != 0:
-        raise SystemExit(
-            f"The stages could not be measured ({describe_exit(done.returncode)}):\n{done.stdout}{done.stderr}"
-        )
-    return parse_stages(done.stdout)
+        command = [sys.executable, "-m", "tests.bench.measure_stages", str(batches)]
+        return parse_stages(run_step(command, environment, "stages", seconds=_SECONDS))
 
 
 def report_stages(costs: Sequence[StageCost], home: Path) -> None:

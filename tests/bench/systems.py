@@ -29,7 +29,7 @@ from config.local.postgres import POSTGRES_ENVIRONMENT, STOP_SIGNAL
 from config.local.process import Identity, describe_exit, start_process, stop_processes
 from config.web import APPLICATION
 from tests.bench.machine import Cores, starting_on, stay_on
-from tests.bench.offered import BAD_TEAM, ROW_TABLE
+from tests.bench.offered import BAD_TEAM, MANY_TEAM, ROW_TABLE
 from tests.bench.works import WORKS, Target, Work, open_session
 
 PAIR_WORKS: Final = frozenset({"call", "list-50"})
@@ -120,20 +120,28 @@ class Stage:
         environment = child_environment(
             self._environ, options, master_key=master_key, database_url=database_url, redis_url=redis_url
         )
-        self._run([sys.executable, str(ROOT / "manage.py"), "setup_database"], environment, "setup")
+        run_step([sys.executable, str(ROOT / "manage.py"), "setup_database"], environment, "setup")
         return environment
 
     def start_marina(self, environment: Mapping[str, str]) -> System:
         """The product as ``make run`` starts it, but for one kind of data source that echoes."""
         items = _make_items(environment["DATABASE_URL"])
-        made = self._run([sys.executable, "-m", "tests.bench.prepare", items], environment, "prepare")
+        # For Marina to call.
+        upstream, _ = self._serve_sdk("upstream", 50, items, cores=(self._cores.rest,))
+        made = run_step(
+            [sys.executable, "-m", "tests.bench.prepare", items, upstream], environment, "prepare"
+        )
         told = json.loads(made.splitlines()[-1])
         self._keys, self.import_seconds = told["keys"], told["import_seconds"]
         pid = self._serve("marina", self._web_command(), environment, self._options.port)
-        self._start("runner", self._runner_command(), environment, signal.SIGTERM)
+        self.start_runner(environment)
         system = System("marina")
+        many_url, many_pid = self._start_beside("marina-many", environment, processes=1)
         for work in WORKS:
-            _add(system, work, self._target(work, self._options.base_url), pid)
+            if work.team == MANY_TEAM:
+                _add(system, work, self._target(work, many_url), many_pid)
+            else:
+                _add(system, work, self._target(work, self._options.base_url), pid)
         return system
 
     def start_pair(self, environment: Mapping[str, str]) -> System:
@@ -149,6 +157,14 @@ class Stage:
         """One more Marina that has served nothing yet, for streams to be opened at."""
         base_url, pid = self._start_beside("marina-streams", environment, processes=1)
         return Doors(f"{base_url}/mcp/bench-50", self._keys["bench-50"], pid)
+
+    def start_for_long_work(self, environment: Mapping[str, str], number: int) -> tuple[str, int]:
+        """A web process, where it is and its process's id."""
+        return self._start_beside(f"marina-long-{number}", environment, processes=1)
+
+    def start_runner(self, environment: Mapping[str, str]) -> int:
+        """The worker that runs tasks: its process's id."""
+        return self._start("runner", self._runner_command(), environment, signal.SIGTERM).pid
 
     def _start_beside(self, name: str, environment: Mapping[str, str], *, processes: int) -> tuple[str, int]:
         port = find_free_port()
@@ -188,13 +204,19 @@ class Stage:
         system = System("sdk")
         items = _items_url(environment["DATABASE_URL"])
         for count in (50, 500):
-            port = find_free_port()
-            variables = {**self._environ, "BENCH_TOOLS": str(count), "BENCH_DSN": items}
-            pid = self._serve(f"sdk-{count}", _uvicorn("sdk_app", port), variables, port)
+            url, pid = self._serve_sdk(f"sdk-{count}", count, items)
             for work in WORKS:
                 if not work.alone and (work.name == "list-500") == (count == 500):
-                    _add(system, work, Target(f"http://{LOOPBACK}:{port}/mcp"), pid)
+                    _add(system, work, Target(url), pid)
         return system
+
+    def _serve_sdk(
+        self, name: str, tools: int, items: str, *, cores: Sequence[int | None] | None = None
+    ) -> tuple[str, int]:
+        port = find_free_port()
+        variables = {**self._environ, "BENCH_TOOLS": str(tools), "BENCH_DSN": items}
+        pid = self._serve(name, _uvicorn("sdk_app", port), variables, port, cores=cores)
+        return f"http://{LOOPBACK}:{port}/mcp", pid
 
     def start_limit(self, sizes: Mapping[str, int]) -> System:
         """The bare application, its answers as long as ``sizes`` says."""
@@ -244,16 +266,6 @@ class Stage:
         self._running.append((process, stop_signal))
         return process
 
-    def _run(self, command: list[str], environment: Mapping[str, str], name: str) -> str:
-        done = subprocess.run(
-            command, env=dict(environment), cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise SystemExit(
-                f"The step {name} failed ({describe_exit(done.returncode)}):\n{done.stdout}{done.stderr}"
-            )
-        return done.stdout
-
     def _start_postgres(self) -> str:
         cluster = place_postgres(self._options)
         process = self._start(
@@ -282,6 +294,20 @@ class Stage:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{name} did not start; see {self._logs / name}.log")
             time.sleep(0.02)
+
+
+def run_step(
+    command: Sequence[str], environment: Mapping[str, str], name: str, *, seconds: float | None = None
+) -> str:
+    """Run a program of the bench's to its end: what it printed. Ends the bench where it fails."""
+    done = subprocess.run(
+        command, env=dict(environment), cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds
+    )
+    if done.returncode != 0:
+        raise SystemExit(
+            f"The step {name} failed ({describe_exit(done.returncode)}):\n{done.stdout}{done.stderr}"
+        )
+    return done.stdout
 
 
 def _uvicorn(module: str, port: int) -> list[str]:

@@ -10,7 +10,19 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tests.bench.document import OPERATIONS
-from tests.bench.offered import ECHO, KEPT, PIPELINE, PIPELINE_STEPS, ROW, ROW_ID, ROW_TOOL, TEXT
+from tests.bench.offered import (
+    ECHO,
+    KEPT,
+    MANY_TEAM,
+    PIPELINE,
+    PIPELINE_STEPS,
+    ROW,
+    ROW_ID,
+    ROW_TOOL,
+    TEXT,
+    UPSTREAM_TOOLS,
+    UPSTREAMS,
+)
 
 MODERN: Final = "2026-07-28"
 SESSION: Final = "2025-11-25"
@@ -149,6 +161,20 @@ WORKS: Final = (
         _is_pipeline,
         TEXT,
         team="bench-flows",
+        alone=True,
+    ),
+    Work("upstream", "tools/call", _ECHO_CALL, MODERN, _is_echo, TEXT, team="bench-upstream", alone=True),
+    # Of 200 upstream servers, in a process that serves nothing else.
+    Work(
+        "list-10000",
+        "tools/list",
+        {},
+        MODERN,
+        _lists(UPSTREAMS * UPSTREAM_TOOLS),
+        '"inputSchema"',
+        checks_all=False,
+        team=MANY_TEAM,
+        tools=UPSTREAMS * UPSTREAM_TOOLS,
         alone=True,
     ),
     # Waited for by a client that knows no tasks: beside "call", what it costs to have a worker do it.

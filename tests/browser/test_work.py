@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, expect
 from servers.models import Turn
 from servers.services.sources import create_source
 from servers.services.tasks.line import Claim
-from servers.services.tasks.rows import note_progress
+from servers.services.tasks.runs import note_said
+from servers.services.tasks.saying import Said
 from servers.services.tools import list_tools
 from tests.browser.conftest import NARROW, WIDE, aside, visitor_of
 from tests.factories import PASSWORD, Team, make_database, make_team
@@ -39,7 +40,10 @@ def say(team: Team, task_id: str) -> None:
     turn = Turn.objects.get(task_id=task_id)
     assert turn.claim is not None
     claim = Claim(team.tenant_id, UUID(task_id), turn.claim)
-    note_progress(claim, 3, 10, "Three of ten regions are counted, and the fourth is under way.")
+    said = Said()
+    said.logged("warning", "The region north has no number.", "counting")
+    said.progressed(3, 10, "Three of ten regions are counted, and the fourth is under way.")
+    note_said(claim, said)
 
 
 @pytest.mark.parametrize(("width", "theme"), [(WIDE, "light"), (NARROW, "dark")])
@@ -78,7 +82,8 @@ def test_long_work_is_set_watched_stopped_and_run_again(
         expect(row.get_by_text("3 of 10")).to_be_visible(timeout=15_000)
         seen("work-running")
         row.get_by_role("link", name="query_database").click()
-        expect(page.get_by_text("Three of ten regions")).to_be_visible()
+        expect(page.get_by_text("Three of ten regions").first).to_be_visible()
+        expect(page.get_by_text("The region north has no number.")).to_be_visible()
         expect(page.get_by_role("progressbar")).to_be_visible()
         seen("task-running")
         page.get_by_role("button", name="Cancel the task").click()

@@ -30,9 +30,17 @@ export async function cancelOnceBegun(marker, call, also = async () => {}) {
   return ended;
 }
 
+// The text of what each of these calls gives, one after the other.
+export async function callAll(calls, call) {
+  const said = [];
+  for (const [name, args] of calls) said.push((await call(name, args)).content.map((each) => each.text ?? "").join(""));
+  return said;
+}
+
 export async function converse(job, client, call) {
   const seen = { progress: [] };
   seen.tools = (await client.listTools()).tools.map((tool) => tool.name);
+  if (job.calls) return { ...seen, called: await callAll(job.calls, call) };
   seen.rows = (await call("query_database", job.query)).structuredContent.rows;
   seen.resources = (await client.listResources()).resources.map((each) => each.uri);
   seen.templates = (await client.listResourceTemplates()).resourceTemplates.map((each) => each.uriTemplate);

@@ -1,6 +1,6 @@
 // The matrix's conversation with the Vercel AI SDK's client, unmodified. It has no progress and answers no sampling.
 import { createMCPClient, ElicitationRequestSchema } from "@ai-sdk/mcp";
-import { cancelOnceBegun, elicited, readJob } from "./matrix.mjs";
+import { callAll, cancelOnceBegun, elicited, readJob } from "./matrix.mjs";
 
 const job = await readJob();
 const marina = await createMCPClient({
@@ -14,6 +14,12 @@ const seen = { version: marina.initializeResult.protocolVersion };
 const tools = await marina.tools();
 const call = (name, args, abortSignal) => tools[name].execute(args, { toolCallId: "1", messages: [], abortSignal });
 seen.tools = Object.keys(tools);
+if (job.calls) {
+  seen.called = await callAll(job.calls, call);
+  await marina.close();
+  process.stdout.write(JSON.stringify(seen));
+  process.exit(0);
+}
 seen.rows = (await call("query_database", job.query)).structuredContent.rows;
 seen.resources = (await marina.listResources()).resources.map((each) => each.uri);
 seen.templates = (await marina.listResourceTemplates()).resourceTemplates.map((each) => each.uriTemplate);

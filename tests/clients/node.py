@@ -71,6 +71,13 @@ def running_server(*arguments: str, environment: Mapping[str, str]) -> Iterator[
 
 
 @contextmanager
+def running_script(script: str, *arguments: str) -> Iterator[None]:
+    """One of the scripts here that serve while the block runs."""
+    with _running([str(FOLDER / script), *arguments]):
+        yield
+
+
+@contextmanager
 def _running(
     arguments: Sequence[str], *, home: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,6 +26,7 @@ from config.local.ports import find_free_port
 from servers.services.sources import create_source
 from tests.clients.node import running_server
 from tests.factories import make_team
+from tests.faults.worker import running_worker
 from tests.marina.harbour import wait_for_port
 from tests.plugins.live_marina import LiveMarina
 
@@ -34,18 +36,33 @@ RIGHTS = ("tools:read", "tools:execute", "resources:read", "prompts:read")
 
 
 @pytest.fixture(scope="module")
-def access(live_marina: LiveMarina) -> Iterator[tuple[str, str]]:
-    """A team that offers what the reference server does."""
-    port = find_free_port()
-    with running_server("streamableHttp", environment={"PORT": str(port)}):
-        wait_for_port(port)
-        team = make_team()
-        create_source("all", "mcp", {"url": f"http://127.0.0.1:{port}/mcp"}, caller=team.owner)
+def worker(live_marina: LiveMarina, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs what takes long."""
+    with running_worker(tmp_path_factory.mktemp("worker")):
+        yield
+
+
+@pytest.fixture(scope="module", params=["streamableHttp", "sse", "stdio"])
+def access(
+    live_marina: LiveMarina, worker: None, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, str]]:
+    """A team that offers what the reference server does, by each transport: where it has no address, Marina runs it."""
+    team = make_team()
+    with contextlib.ExitStack() as stack:
+        settings = {"command": "everything"}
+        if request.param != "stdio":
+            port = find_free_port()
+            stack.enter_context(running_server(request.param, environment={"PORT": str(port)}))
+            wait_for_port(port)
+            settings = {"url": f"http://127.0.0.1:{port}/{'sse' if request.param == 'sse' else 'mcp'}"}
+        create_source("all", "mcp", settings, caller=team.owner)
         yield live_marina.mcp_url(team.slug), team.key(*RIGHTS)
 
 
 async def enter(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
     """What somebody enters."""
+    if "interpret" in params.message:
+        return ElicitResult(action="accept", content={"interpretation": "technical"})
     return ElicitResult(action="accept", content={"name": "Ann", "check": True})
 
 
@@ -107,6 +124,22 @@ async def test_questions_cross(client: Client) -> None:
     assert "Ann" in await text_of(client, "trigger-elicitation-request", {})
     song = await text_of(client, "trigger-sampling-request", {"prompt": "Sing.", "maxTokens": 20})
     assert "a song" in song
+
+
+async def test_a_tool_that_is_a_task_only_gives_its_result(client: Client) -> None:
+    told: list[str | None] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        told.append(message)
+
+    tool = "simulate-research-query"
+    result = await client.call_tool(tool, {"topic": "boats"}, progress_callback=hear)
+    assert not result.is_error, result
+    assert isinstance(result.content[0], TextContent)
+    assert "Research Report: boats" in result.content[0].text
+    assert "Analyzing content..." in told
+    report = await text_of(client, tool, {"topic": "python", "ambiguous": True})
+    assert "Research Report: python (technical)" in report
 
 
 async def test_resources_prompts_and_completions_cross(client: Client) -> None:

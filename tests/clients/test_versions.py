@@ -25,6 +25,6 @@ def test_the_guides_table_names_the_versions_that_run_here() -> None:
     pins |= {
         (name.replace("@modelcontextprotocol/inspector", "--cli"), number)
         for name, number in packages.items()
-        if not name.startswith("@modelcontextprotocol/server-")
+        if not name.startswith("@modelcontextprotocol/server")
     }
     assert set(told) == pins

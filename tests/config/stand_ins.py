@@ -34,7 +34,7 @@ def run() -> int:
     url = f"http://127.0.0.1:{options.port}"
     plan = Plan(
         before=(stand_in("setup"),),
-        services=(stand_in("web"), stand_in("worker"), stand_in("runner"), stand_in("beat")),
+        services=tuple(stand_in(name) for name in ("web", "worker", "exporter", "runner", "beat")),
         after=(
             stand_in("demo", "demo", str(demo)),
             Command("call", (sys.executable, "-m", "config.local.first_call", str(demo), url)),

@@ -189,6 +189,8 @@ def test_the_commands_of_the_guide_do_what_it_says(
         assert {asked.headers["authorization"] for asked in side.asked} == {"Bearer t0ken"}
     assert code == 2
     assert "+ source issues\n" in told
-    assert "files (line 3) is left out: it starts a command, and commands are not run here yet." in told
+    assert (
+        "files (line 3) is left out: it starts a command, and the operator allows none like it here." in told
+    )
     assert "t0ken" not in told
     assert not commands

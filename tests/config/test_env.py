@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +120,8 @@ def test_a_role_url_given_explicitly_wins() -> None:
             {"MARINA_CHECKPOINTS": "file:///a/b", "MARINA_FILES_ROOTS": "/a"},
             ["MARINA_CHECKPOINTS", "teams may write"],
         ),
+        ({"MARINA_HOSTED_COMMANDS": "commands.yaml"}, ["MARINA_HOSTED_COMMANDS", "absolute"]),
+        ({"MARINA_HOSTED_COMMANDS": "/none/commands.yaml"}, ["MARINA_HOSTED_COMMANDS", "/none", "read"]),
         ({"MARINA_SECRETS_SECONDS": "1"}, ["MARINA_SECRETS_SECONDS", "10"]),
         ({"MARINA_VAULT_TOKEN": "hvs.secret"}, ["MARINA_VAULT_URL"]),
         (
@@ -139,6 +142,21 @@ def test_a_bad_value_names_the_variable_and_what_is_expected(
     for word in words:
         assert word in str(caught.value)
     assert "pw" not in str(caught.value)
+
+
+def test_a_link_makes_no_other_folder_of_one(tmp_path: Path) -> None:
+    there, link, listed = tmp_path / "there", tmp_path / "link", tmp_path / "commands.yaml"
+    there.mkdir()
+    link.symlink_to(there)
+    listed.write_text(f"x: {{run: [/opt/x], folders: [{there}]}}")
+    for given, says in (
+        ({"MARINA_SECRETS_DIR": str(there), "MARINA_FILES_ROOTS": str(link)}, "teams would read"),
+        ({"MARINA_CHECKPOINTS": f"file://{there}", "MARINA_FILES_ROOTS": str(link)}, "teams may write"),
+        ({"MARINA_HOSTED_COMMANDS": str(listed), "MARINA_FILES_ROOTS": str(link)}, "would be seen"),
+        ({"MARINA_HOSTED_COMMANDS": str(listed), "MARINA_SECRETS_DIR": str(link)}, "would be seen"),
+    ):
+        with pytest.raises(BadEnvironment, match=says):
+            parse_env(GOOD | given)
 
 
 def test_loopback_names_are_allowed_hosts_only_for_a_loopback_base_url() -> None:

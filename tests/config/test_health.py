@@ -6,12 +6,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 from uuid import uuid4
 
 import pytest
 from django.test import Client, override_settings
+from django.utils import timezone
 
 from config import health
 from config.celery import app
@@ -21,6 +23,9 @@ from core.loop import run_async
 from servers.services.runtime import get_runtime
 from servers.services.tasks.line import join_line, leave_line
 from tenants.changes import redis_client
+from tenants.models import AuditExport, Tenant
+from tenants.scoping import tenant_scope
+from tenants.services.exports import start_export
 from tenants.tasks import run_export
 from tests.factories import make_team
 from tests.rest import Rest
@@ -36,6 +41,14 @@ def silent_redis() -> Iterator[str]:
 @pytest.fixture
 def started_runtime() -> None:
     run_async(get_runtime().start())
+
+
+@pytest.fixture
+def no_exports(database: None) -> None:
+    """What other tests left to be exported has ended."""
+    for tenant_id in Tenant.objects.values_list("id", flat=True):
+        with tenant_scope(tenant_id):
+            AuditExport.objects.filter(status__in=("queued", "running")).update(status="cancelled")
 
 
 def test_a_part_that_hangs_is_named_and_asked_once_at_a_time() -> None:
@@ -54,6 +67,15 @@ def test_a_part_that_hangs_is_named_and_asked_once_at_a_time() -> None:
     assert asked == [1]
     probe.answer(probe.ask(), monotonic() + 60)
     assert asked == [1, 1]
+
+
+def test_a_part_that_gave_up_by_itself_is_as_one_that_hangs() -> None:
+    def give_up() -> health.Part:
+        raise TimeoutError
+
+    probe = Probe(give_up, "It does not answer.")
+    answer = probe.answer(probe.ask(), monotonic() + 60)
+    assert answer == {"state": "unhealthy", "reason": "It does not answer."}
 
 
 def test_a_database_that_hangs_is_reported_with_the_log_in_it(
@@ -77,7 +99,7 @@ def test_a_database_that_hangs_is_reported_with_the_log_in_it(
 
 
 def test_a_redis_that_hangs_is_reported_for_itself_and_for_the_workers(
-    silent_redis: str, started_runtime: None, monkeypatch: pytest.MonkeyPatch
+    silent_redis: str, started_runtime: None, no_exports: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
         override_settings(ENV=replace(get_env(), redis_url=silent_redis)),
@@ -93,6 +115,8 @@ def test_a_redis_that_hangs_is_reported_for_itself_and_for_the_workers(
         "redis": "unhealthy",
         "workers": "unhealthy",
         "tasks": "unhealthy",
+        "exports": "healthy",
+        "commands": "healthy",
     }
 
 
@@ -112,6 +136,35 @@ def test_without_a_worker_for_tasks_marina_serves_and_says_how_many_wait(
     redis_client().set(sign, "worker-1", ex=60)
     assert Client().get("/ready").json()["parts"]["tasks"] == {"state": "healthy", "waiting": before + 1}
     leave_line([task])
+
+
+def test_exports_that_nobody_takes_are_said_after_a_minute_and_those_behind_another_are_not(
+    started_runtime: None, no_exports: None
+) -> None:
+    team = make_team()
+
+    def told() -> health.Part:
+        part: health.Part = Client().get("/ready").json()["parts"]["exports"]
+        return part
+
+    def change(export: AuditExport, **values: object) -> None:
+        with tenant_scope(team.tenant_id):
+            AuditExport.objects.filter(pk=export.pk).update(**values)
+
+    waiting, other = (start_export(caller=team.owner) for _ in range(2))
+    assert told() == {"state": "healthy", "waiting": 0}
+    change(waiting, created_at=timezone.now() - timedelta(seconds=62))
+    answer = Client().get("/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert (told()["state"], told()["waiting"]) == ("unhealthy", 1)
+    assert "No worker takes exports" in told()["reason"]
+    change(other, status="running", lease_until=timezone.now() + timedelta(seconds=30))
+    assert told() == {"state": "healthy", "waiting": 1}
+    change(other, lease_until=timezone.now() - timedelta(seconds=62))
+    assert (told()["state"], told()["waiting"]) == ("unhealthy", 2)
+    for each in (waiting, other):
+        change(each, status="cancelled", lease_until=None)
+    assert told() == {"state": "healthy", "waiting": 0}
 
 
 def test_an_export_is_accepted_while_the_queue_hangs(

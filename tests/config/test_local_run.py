@@ -170,6 +170,7 @@ def test_a_run_calls_itself_once_and_leaves_a_private_demo_file(start: Start) ->
     assert {name: psutil.pid_exists(pid) for name, pid in demo["pids"].items()} == {
         "web": True,
         "worker": True,
+        "exporter": True,
         "runner": True,
         "beat": True,
     }
@@ -202,7 +203,7 @@ def test_a_child_that_ignores_signals_is_ended_in_time_with_its_own_child(start:
     run = start(STAND_IN_WORKER="stubborn")
     run.wait_for("worker-child waits")
     run.wait_until_ready()
-    assert len(run.descendants()) == 5
+    assert len(run.descendants()) == 6
     run.process.send_signal(signal.SIGTERM)
     assert run.end(PROMISED_STOP) == 0
     assert run.survivors(0) == []

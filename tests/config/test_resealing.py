@@ -28,10 +28,11 @@ from servers.models import DataSource, Secret
 from servers.services.named_secrets import create_secret
 from servers.services.sealed import open_secret as open_named
 from servers.services.sources import create_source, execution_source
-from tenants.models import IdentityProvider, LogKey, LogStream, TrustedIssuer
+from tenants.models import IdentityProvider, LogKey, LogStream, OriginalsKey, TrustedIssuer
 from tenants.scoping import TenantOwned, tenant_scope
 from tenants.services.factors import new_totp_secret, show_totp_secret
 from tenants.services.log_keys import KeysDoNotOpen, open_keys
+from tenants.services.originals import open_marks
 from tenants.services.outside_issuers import create_issuer
 from tenants.services.sso_providers import ProviderSettings, create_provider, open_secret
 from tenants.services.stream_settings import open_secrets
@@ -86,6 +87,8 @@ def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
     )
     create_provider(provider, caller=team.owner)
     create_stream("webhook", {"name": "siem", "url": "https://127.0.0.1:9/"}, caller=team.owner)
+    with tenant_scope(team.tenant_id):
+        open_marks()
     yield team
     with keys(monkeypatch, OLD, NEW):
         list(reseal_rows(write=True))
@@ -104,10 +107,19 @@ def opened(team: Team) -> list[object]:
         provider = IdentityProvider.objects.get()
         named = open_named(Secret.objects.get(), sealer())
         stream = open_secrets(LogStream.objects.get())
-    return [*sources, secret, named, open_secret(provider), stream]
+        key = OriginalsKey.objects.get()
+        originals = sealer().open(bytes(key.sealed), context=key.seal_context)
+    return [*sources, secret, named, open_secret(provider), stream, originals]
 
 
-ALL = {"DataSource": 4, "Secret": 1, "TrustedIssuer": 1, "IdentityProvider": 1, "LogStream": 1}
+ALL = {
+    "DataSource": 4,
+    "Secret": 1,
+    "TrustedIssuer": 1,
+    "IdentityProvider": 1,
+    "LogStream": 1,
+    "OriginalsKey": 1,
+}
 
 
 def test_all_that_a_team_has_is_sealed_anew_and_stays_what_it_was(
@@ -128,7 +140,7 @@ def test_all_that_a_team_has_is_sealed_anew_and_stays_what_it_was(
 def test_a_check_changes_nothing(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     with keys(monkeypatch, NEW, OLD):
         list(reseal_rows(write=False))
-    assert len(opened(team)) == 8
+    assert len(opened(team)) == 9
 
 
 def test_a_run_that_was_cut_off_is_gone_on_with(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +163,7 @@ def test_a_run_that_was_cut_off_is_gone_on_with(team: Team, monkeypatch: pytest.
         left = of(team, list(reseal_rows(write=True)))
         assert 0 < sum(left.values()) < sum(ALL.values())
     with keys(monkeypatch, NEW):
-        assert len(opened(team)) == 8
+        assert len(opened(team)) == 9
 
 
 def test_a_value_that_no_key_opens_is_named_and_left(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:

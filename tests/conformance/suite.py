@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,25 +83,47 @@ def describe(checks: Iterable[Check]) -> str:
     return "\n".join(lines)
 
 
-def _run(arguments: Sequence[str], results: Path) -> Run:
+@contextmanager
+def running(*arguments: str, home: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The suite's program, of which nothing is left afterwards."""
     assert PROGRAM.exists(), (
         "The conformance suite is not installed. Run `make test`, which installs it, or: "
         "cd tests/conformance && ../../.venv/bin/python -m config.local.node npm ci"
     )
+    path = os.environ.get("PATH", os.defpath)
     process = start_process(
-        [_find_node(), str(PROGRAM), "server", *arguments, "--output-dir", str(results)],
-        env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(results), "NO_COLOR": "1"},
+        [_find_node(), str(PROGRAM), *arguments],
+        env={"PATH": path, "HOME": str(home), "NO_COLOR": "1", **variables},
         cwd=FOLDER,
     )
     try:
-        output, began = _read_output(process)
+        yield process
     finally:
         kill_group(process.pid)
         process.wait()
+
+
+def read_checks(scenario: str, path: Path) -> list[Check]:
+    """What the suite wrote down of a scenario."""
+    return [
+        Check(
+            scenario,
+            row.get("name") or row["id"],
+            row["status"],
+            row.get("description", ""),
+            row.get("errorMessage") or "",
+        )
+        for row in json.loads(path.read_text())
+    ]
+
+
+def _run(arguments: Sequence[str], results: Path) -> Run:
+    with running("server", *arguments, "--output-dir", str(results), home=results) as process:
+        output, began = _read_output(process)
     ends = [*(moment for _, moment in began[1:]), time.time()]
     windows = {name: Window(moment, end) for (name, moment), end in zip(began, ends, strict=True)}
     found = {path: _RESULT_FOLDER.match(path.parent.name) for path in results.glob("*/checks.json")}
-    checks = [check for path, match in found.items() if match for check in _read_checks(match[1], path)]
+    checks = [check for path, match in found.items() if match for check in read_checks(match[1], path)]
     # What the suite could not finish has no file of results.
     reported = {check.scenario for check in checks}
     checks += [
@@ -124,19 +147,6 @@ def _read_output(process: subprocess.Popen[bytes]) -> tuple[str, list[tuple[str,
             began.append((match[1], time.time()))
     process.stdout.close()
     return "".join(lines), began
-
-
-def _read_checks(scenario: str, path: Path) -> list[Check]:
-    return [
-        Check(
-            scenario,
-            row.get("name") or row["id"],
-            row["status"],
-            row.get("description", ""),
-            row.get("errorMessage") or "",
-        )
-        for row in json.loads(path.read_text())
-    ]
 
 
 def _said_of(scenario: str, output: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.request
 from pathlib import Path
 from urllib.parse import quote
@@ -12,9 +11,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from config.local.ports import find_free_port
-from config.local.process import kill_group, start_process
 from tests.browser.conftest import aside, browser, chromium_path, fill_sign_in, new_context
-from tests.conformance.suite import FOLDER, PROGRAM, _find_node
+from tests.conformance.suite import running
 from tests.factories import make_team
 from tests.plugins.live_marina import LiveMarina
 
@@ -42,26 +40,19 @@ def test_suite_passes_for_a_teams_issuer(live_marina: LiveMarina, browser: Brows
     port = find_free_port()
     issuer = f"{live_marina.base_url}/oauth/{team.slug}"
     client = register(issuer, f"http://127.0.0.1:{port}/callback")
-    process = start_process(
-        [
-            *(_find_node(), str(PROGRAM), "authorization", "--url", issuer, "--client-id", client),
-            *("--resource", live_marina.mcp_url(team.slug), "--port", str(port)),
-            *("--output-dir", str(tmp_path / "results")),
-        ],
-        env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(tmp_path), "NO_COLOR": "1"},
-        cwd=FOLDER,
-    )
     said: list[str] = []
-    try:
+    with running(
+        *("authorization", "--url", issuer, "--client-id", client),
+        *("--resource", live_marina.mcp_url(team.slug), "--port", str(port)),
+        *("--output-dir", str(tmp_path / "results")),
+        home=tmp_path,
+    ) as process:
         assert process.stdout is not None
         for raw in process.stdout:
             said.append(raw.decode(errors="replace"))
             if said[-1].startswith(f"{issuer}/authorize?"):
                 agree(browser, said[-1].strip(), team.owner_email)
         process.stdout.close()
-        process.wait()
-    finally:
-        kill_group(process.pid)
         process.wait()
     checks = [
         check

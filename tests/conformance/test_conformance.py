@@ -7,57 +7,33 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.expected import CHECKS
-from tests.conformance.suite import FOLDER, Run, Window, describe, run_requirements, run_scenario
-from tests.factories import make_team
-from tests.faults.worker import running_worker
-from tests.replicas.cluster import PYTHONPATH, Passed, Replicas, running_replicas
+from tests.conformance.opening import open_fixtures
+from tests.conformance.suite import Run, Window, describe, run_requirements, run_scenario
+from tests.replicas.cluster import Passed, Replicas
 
 pytestmark = pytest.mark.conformance
 
 REVISIONS = sorted(CHECKS)
-PLUGIN = FOLDER / "plugin"
-KIND = "conformance"
-FAULTY = "conformance-faulty"
 ROUNDS = int(os.environ.get("CONFORMANCE_KILL_ROUNDS") or 2)
 """How often the whole set runs while a replica is being killed."""
 
-REPEATS = 6
-"""How often a scenario that lost a request may be tried again: the longest meet a kill or two each time."""
+REPEATS = 12
+"""How often a scenario that lost a request may be tried again: the longest meet a kill or two each time, so half of
+their tries may be in vain."""
 
 _SLACK_SECONDS = 0.1
 """How far the suite's line about a scenario and the proxy's about a request may be apart."""
 
 
 @pytest.fixture(scope="module")
-def replicas(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
-    """Three replicas that know the plugin with the suite's fixtures."""
-    environment = {
-        "PYTHONPATH": f"{PYTHONPATH}{os.pathsep}{PLUGIN}",
-        # The suite is one address, and in a hurry.
-        "MARINA_PUBLIC_RATE": "1000000/1",
-    }
-    folder = tmp_path_factory.mktemp("replicas")
-    with running_replicas(folder, environment=environment) as made, running_worker(folder, environment):
-        yield made
-
-
-@pytest.fixture(scope="module")
 def url(replicas: Replicas) -> str:
     """A public server that offers what the suite asks for."""
-    team = make_team("Conformance")
-    # Two of the fixtures change what their own server offers, by REST as an admin would.
-    settings = {"api_url": replicas.base_url, "admin_key": team.key("admin")}
-    replicas.post(team, "data-sources", {"name": "fixtures", "kind": KIND, "settings": settings})
-    replicas.post(team, "data-sources", {"name": "faulty", "kind": FAULTY, "settings": {}})
-    server = {"slug": "open", "title": "Open", "access": "public", "sources": ["fixtures", "faulty"]}
-    replicas.post(team, "servers", server)
-    return replicas.mcp_url(team.slug, "open")
+    return open_fixtures(replicas, "Conformance")
 
 
 @pytest.mark.timeout(240)
@@ -75,7 +51,7 @@ def test_the_suite_finds_no_fault_on_three_replicas(
     assert [request for request in passed if request.is_lost or is_server_error(request)] == []
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_killing_a_replica_fails_only_what_was_in_flight_on_it(
     replicas: Replicas, url: str, revision: str, tmp_path: Path

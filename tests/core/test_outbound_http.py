@@ -43,9 +43,15 @@ def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarSide]
     trusted.cache_clear()
 
 
+@pytest.fixture(params=[False, True], ids=["pool", "lines"])
+def lean(request: pytest.FixtureRequest) -> bool:
+    """Either way to get bytes to a server and back: the same holds of both."""
+    return bool(request.param)
+
+
 @pytest.fixture
-async def client() -> AsyncIterator[OutboundClient]:
-    client = OutboundClient(allow=LOOPBACK)
+async def client(lean: bool) -> AsyncIterator[OutboundClient]:
+    client = OutboundClient(allow=LOOPBACK, lean=lean)
     yield client
     await client.close()
 
@@ -100,7 +106,7 @@ async def test_no_proxy_of_the_environment_is_asked(
 
 @pytest.mark.anyio
 async def test_name_is_resolved_and_judged_for_each_connection(
-    server: FarSide, monkeypatch: pytest.MonkeyPatch
+    server: FarSide, lean: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.serve("/a", reply(b"kept"))
     addresses, asked = ["127.0.0.1"], []
@@ -110,7 +116,7 @@ async def test_name_is_resolved_and_judged_for_each_connection(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    client = OutboundClient(allow=LOOPBACK)
+    client = OutboundClient(allow=LOOPBACK, lean=lean)
     url = f"http://rebound.invalid:{server.port}/a"
     assert (await send(client, url)).body == b"kept"
     addresses[:] = ["169.254.169.254"]
@@ -357,7 +363,7 @@ async def test_nobody_listening_is_unreachable(client: OutboundClient) -> None:
 
 
 @pytest.mark.anyio
-async def test_connections_are_few_and_the_rest_wait_their_turn(server: FarSide) -> None:
+async def test_connections_are_few_and_the_rest_wait_their_turn(server: FarSide, lean: bool) -> None:
     most, at_once, lock = [0], [0], threading.Lock()
 
     def route(asked: Asked, send: Send) -> None:
@@ -370,7 +376,7 @@ async def test_connections_are_few_and_the_rest_wait_their_turn(server: FarSide)
         send(reply(b"x"))
 
     url = server.serve("/a", route)
-    client = OutboundClient(allow=LOOPBACK, max_connections=3)
+    client = OutboundClient(allow=LOOPBACK, lean=lean, max_connections=3)
     await asyncio.gather(*(send(client, url) for _ in range(12)))
     await client.close()
     assert most[0] <= 3
@@ -378,7 +384,9 @@ async def test_connections_are_few_and_the_rest_wait_their_turn(server: FarSide)
 
 
 @pytest.mark.anyio
-async def test_body_is_streamed_both_ways(server: FarSide, client: OutboundClient) -> None:
+async def test_body_is_streamed_both_ways(server: FarSide) -> None:
+    client = OutboundClient(allow=LOOPBACK)
+
     async def pieces() -> AsyncIterator[bytes]:
         yield b"one "
         yield b"two"
@@ -389,6 +397,7 @@ async def test_body_is_streamed_both_ways(server: FarSide, client: OutboundClien
     ) as answer:
         assert [piece async for piece in answer.pieces] == [b"three"]
     assert server.asked[0].body == b"one two"
+    await client.close()
 
 
 @pytest.mark.anyio
@@ -434,7 +443,7 @@ async def test_timeout_inside_of_what_the_caller_does_is_the_callers(
 
 @pytest.mark.anyio
 async def test_tls_name_is_the_hosts_and_its_certificate_is_checked(
-    secure: FarSide, client: OutboundClient, monkeypatch: pytest.MonkeyPatch
+    secure: FarSide, lean: bool, client: OutboundClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = secure.serve("/a", reply(b"sealed"))
     assert (await send(client, url)).body == b"sealed"
@@ -442,15 +451,13 @@ async def test_tls_name_is_the_hosts_and_its_certificate_is_checked(
     assert (await refusal(client, other)).reason == "certificate"
     monkeypatch.delenv("SSL_CERT_FILE")
     trusted.cache_clear()
-    stranger = OutboundClient(allow=LOOPBACK)
+    stranger = OutboundClient(allow=LOOPBACK, lean=lean)
     assert (await refusal(stranger, url)).reason == "certificate"
     await stranger.close()
 
 
 @pytest.mark.anyio
-async def test_http2_is_spoken_where_it_is_offered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: OutboundClient
-) -> None:
+async def test_http2_is_spoken_where_it_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with http2_server(tmp_path) as two:
         monkeypatch.setenv("SSL_CERT_FILE", str(two.authority))
         trusted.cache_clear()

@@ -1,4 +1,4 @@
-"""The web process that a fault test may kill."""
+"""The processes that a fault test may kill."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.stack import Stack, running_stack
 from tests.faults.stoppable import StoppableRedis
 from tests.faults.web import KillableWeb
 from tests.plugins.live_marina import LiveMarina
@@ -42,3 +43,10 @@ def replicas(database: None, redis: StoppableRedis, tmp_path: Path) -> Iterator[
     both = [LiveMarina(tmp_path / f"web-{n}.log", environment={"REDIS_URL": redis.url}) for n in range(2)]
     with ExitStack() as running:
         yield [running.enter_context(each.running()) for each in both]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """All of a Marina, for tests that leave it as they found it: running, whatever they did to it."""
+    with running_stack() as made:
+        yield made

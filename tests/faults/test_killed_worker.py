@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
+from config.celery import app
 from servers.models import Task, Tool
 from servers.services.changes import publish_change
 from servers.services.sources import create_source
@@ -98,6 +100,33 @@ def test_each_task_ends_and_none_is_done_twice(
     assert len(unknown) <= ROUNDS * TASKS // 2
     print(f"{len(well)} done, {len(unknown)} unknown, {len(done)} effects, {ROUNDS} kills")
     assert_recorded(team, {task_id: each["status"] for task_id, each in ended.items()})
+
+
+@pytest.mark.parametrize("way", ["signal", "broker"])
+def test_a_worker_that_is_told_to_end_ends_its_tasks_first(
+    web: KillableWeb, worker: KillableWorker, team: Team, dsn: str, way: str
+) -> None:
+    client = TaskClient(Endpoint(web.port, f"/mcp/{team.slug}", team.key("tools:execute")))
+    for number in range(2):
+        client.begin("execute_transaction", {"queries": [_SLOWLY % number]})
+    deadline = time.monotonic() + SECONDS
+    while count_begun(team) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    if way == "signal":
+        os.kill(worker.pid, signal.SIGTERM)
+    else:
+        app.control.shutdown(destination=[worker.name])
+    assert worker.process is not None
+    assert worker.process.wait(SECONDS) == 0
+    # Nobody swept.
+    assert open_tasks(team) == 0, worker.log.read_text()[-3_000:]
+    assert sorted(effects(dsn)) == [0, 1]
+
+
+def count_begun(team: Team) -> int:
+    with tenant_scope(team.tenant_id):
+        return Task.objects.filter(begun=True).count()
 
 
 def open_tasks(team: Team) -> int:

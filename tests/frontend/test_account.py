@@ -13,6 +13,7 @@ from servers.services.onboarding import RESERVED_SLUGS
 from tenants.models import SignIn, User
 from tenants.roles import Role
 from tenants.services import sessions
+from tenants.services.log import search_records
 from tenants.services.members import add_member
 from tests.factories import PASSWORD, Team, make_team
 from tests.frontend.visitor import by_password, client_of, is_signed_in
@@ -84,6 +85,7 @@ def test_a_sign_in_ends_after_its_time_however_much_it_is_used(team: Team) -> No
 
 def test_a_change_of_password_ends_the_others_and_keeps_this_one(team: Team) -> None:
     other, here = browser_of(team), browser_of(team)
+    assert here.get(f"/app/{team.slug}/").status_code == 200
     before = here.session.session_key
     form = {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW}
     assert here.post("/app/account/password", form)["Location"] == ACCOUNT
@@ -91,6 +93,8 @@ def test_a_change_of_password_ends_the_others_and_keeps_this_one(team: Team) -> 
     assert is_signed_in(here)
     assert here.session.session_key != before
     assert User.objects.get(email=team.owner_email).check_password(NEW)
+    (record,) = search_records(caller=team.owner, kind="password.changed").records
+    assert (record.actor, record.arguments) == (team.owner.actor, {"after": {"by": "password"}})
 
 
 @pytest.mark.parametrize(

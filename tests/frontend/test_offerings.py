@@ -6,6 +6,7 @@ import re
 import secrets
 
 import pytest
+from django.forms import ChoiceField
 from django.test import Client
 from django.utils.html import escape
 
@@ -160,7 +161,7 @@ def test_a_taken_uri_is_told_before_saving(client: Client, team: Team, shelf: st
 def edit(client: Client, team: Team, **changed: str) -> None:
     source = list_sources(caller=team.owner)[0]
     shown = source.settings
-    fields = {"name": source.name, "setting-shelf": shown["shelf"], "setting-colour": "", **changed}
+    fields = {"name": source.name, "setting-shelf": shown["shelf"], "setting-colour": '"green"', **changed}
     answer = client.post(f"/app/{team.slug}/data-sources/{source.id}/", fields)
     assert answer.status_code == 302, answer.context["form"].errors
 
@@ -177,7 +178,7 @@ def test_a_change_replaces_the_settings_whole_so_no_secret_moves_to_another_plac
 ) -> None:
     made(team, shelf)
     edit(client, team, **{"setting-shelf": "elsewhere", "removed-token": "on"})
-    assert stored(team) == {"shelf": "elsewhere", "locked": False}
+    assert stored(team) == {"shelf": "elsewhere", "colour": "green", "locked": False}
 
 
 def test_an_optional_secret_is_not_lost_by_changing_another_setting(
@@ -186,16 +187,22 @@ def test_an_optional_secret_is_not_lost_by_changing_another_setting(
     source = made(team, shelf)
     url = f"/app/{team.slug}/data-sources/{source.id}/"
     assert 'type="checkbox" name="removed-token"' in client.get(url).content.decode()
-    fields = {"name": "books", "setting-shelf": shelf, "setting-depth": "4", "setting-colour": ""}
+    fields = {"name": "books", "setting-shelf": shelf, "setting-depth": "4", "setting-colour": '"green"'}
     answer = client.post(url, fields)
     assert answer.status_code == 400
     assert "One is stored" in answer.context["form"].errors["setting-token"][0]
     assert stored(team) == {"shelf": shelf, "token": "t0psecret"}
     edit(client, team, **{"setting-depth": "4", "setting-token": "an0ther"})
-    assert stored(team) == {"shelf": shelf, "token": "an0ther", "depth": 4, "locked": False}
+    assert stored(team) == {
+        "shelf": shelf,
+        "token": "an0ther",
+        "depth": 4,
+        "colour": "green",
+        "locked": False,
+    }
     edit(client, team, **{"setting-depth": "4", "removed-token": "on"})
     edit(client, team, **{"setting-depth": "5"})
-    assert stored(team) == {"shelf": shelf, "depth": 5, "locked": False}
+    assert stored(team) == {"shelf": shelf, "depth": 5, "colour": "green", "locked": False}
 
 
 def test_the_sources_page_shows_what_it_brought_and_no_secret(client: Client, team: Team, shelf: str) -> None:
@@ -323,6 +330,29 @@ def test_references_and_optional_types_of_a_schema_become_plain_fields() -> None
         ("Limit", "not set"),
         ("headers", "not set"),
     ]
+
+
+def test_what_matters_for_other_choices_is_told_of_only_where_it_is_set() -> None:
+    schema = {
+        "properties": {
+            "auth": {"enum": ["none", "bearer"], "default": "none"},
+            "token": {"type": "string", "x-matters-for": {"auth": ["bearer"]}},
+            "header": {"type": "string", "x-matters-for": {"auth": ["bearer"]}},
+        }
+    }
+    kind = Kind("x", "X", schema, frozenset({"token"}))
+    nothing: frozenset[str] = frozenset()
+    assert describe_facts({}, kind, nothing) == [("auth", "none")]
+    kept = describe_facts({"header": "X-Key"}, kind, frozenset({"token"}))
+    assert kept == [("auth", "none"), ("token", "encrypted, never shown"), ("header", "X-Key")]
+    chosen = describe_facts({"auth": "bearer"}, kind, nothing)
+    assert chosen == [("auth", "bearer"), ("token", "not set"), ("header", "not set")]
+    # What nobody chose is shown as the schema has it, and is no change.
+    field = SettingsForm(kind=kind).fields["setting-auth"]
+    assert isinstance(field, ChoiceField)
+    assert field.initial == '"none"'
+    # The stubs know groups of choices, too.
+    assert dict(field.choices) == {'"none"': "none", '"bearer"': "bearer"}  # type: ignore[arg-type]
 
 
 def test_settings_are_told_in_words_and_secrets_are_not() -> None:

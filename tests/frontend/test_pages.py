@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 
 from servers.services.servers import create_server
+from servers.services.source_checks import test_source as check_source
 from servers.services.sources import create_source, list_sources
-from servers.services.sources import test_source as check_source
 from tenants.access import caller_for_key
 from tenants.audit.append import append_entry
 from tenants.audit.query import OUTCOME_FILTERS

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.test import Client
 
 from tenants.models import User
+from tenants.services.log import search_records
 from tenants.services.mail import LETTERS_TO_ADDRESS, Letter, send
 from tests.factories import PASSWORD, Team, make_team
 from tests.frontend.visitor import by_password, is_signed_in
@@ -34,12 +35,14 @@ def choose(client: Client, link: str, password: str = NEW) -> int:
 
 def test_a_mailed_link_changes_the_password_once_and_signs_out_everywhere(team: Team) -> None:
     here = by_password(team.owner_email)
-    assert is_signed_in(here)
+    assert here.get(f"/app/{team.slug}/").status_code == 200
     link = link_for(team)
     assert choose(Client(), link) == 302
     assert not is_signed_in(here)
     assert User.objects.get(email=team.owner_email).check_password(NEW)
     assert choose(Client(), link, "yet another battery") == 0
+    (record,) = search_records(caller=team.owner, kind="password.changed").records
+    assert (record.actor, record.arguments) == (team.owner.actor, {"after": {"by": "link"}})
 
 
 def test_known_and_unknown_addresses_get_the_same_answer(team: Team) -> None:

@@ -31,6 +31,7 @@ SECTIONS = (
     "Outside issuers",
     "Members",
     "Single sign-on",
+    "Audit",
     "Work",
     "Log",
     "Exports",
@@ -73,6 +74,7 @@ SEEN = {
         "Outside issuers",
         "Members",
         "Single sign-on",
+        "Audit",
         "Work",
         "Log",
         "Exports",
@@ -92,9 +94,9 @@ def test_the_navigation_offers_what_the_role_may_open_and_all_of_it_opens(team: 
     )
 
 
-def test_auditors_start_at_the_log(team: Team) -> None:
+def test_auditors_start_at_the_audit(team: Team) -> None:
     answer = client_of(team, Role.AUDITOR).get(f"/app/{team.slug}/")
-    assert answer["Location"] == f"/app/{team.slug}/log/"
+    assert answer["Location"] == f"/app/{team.slug}/audit/"
 
 
 @pytest.mark.parametrize(

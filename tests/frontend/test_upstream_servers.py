@@ -11,9 +11,10 @@ from servers.services.served_versions import serve_version
 from servers.services.servers import list_servers
 from servers.services.sources import create_source, list_sources
 from servers.services.tools import list_tools
+from tenants.roles import Role
 from tests.factories import Team
 from tests.farside import far_side
-from tests.frontend.visitor import confirming
+from tests.frontend.visitor import client_of, confirming
 from tests.servers.changing import Changing, tool
 
 
@@ -103,3 +104,34 @@ def test_what_came_back_by_the_time_it_is_confirmed_changes_nothing(
     answer = client.post(url, confirming(shown), follow=True)
     [words] = [str(each) for each in answer.context["messages"]]
     assert words.startswith("Nothing was changed. The differences are others by now")
+
+
+def test_what_is_in_quarantine_is_shown_with_why_and_who_decides(
+    client: Client, team: Team, changing: Changing
+) -> None:
+    source = create_source("far", "mcp", {"url": changing.url}, caller=team.owner)
+    (look,) = list_tools(caller=team.owner)
+    page, tool_page = (
+        f"/app/{team.slug}/{rest}/" for rest in (f"data-sources/{source.id}", f"tools/{look.id}")
+    )
+    assert "In quarantine" not in client.get(page).content.decode()
+    changing.tools = [tool("look", "Look elsewhere.")]
+    client.post(f"{page}test")
+    body = client.get(page).content.decode()
+    for words in (
+        "In quarantine",
+        "otherwise than when the team took it over",
+        "Look at what changed",
+        "Since",
+    ):
+        assert words in body
+    assert "Calls are refused." in client.get(tool_page).content.decode()
+    editor = client_of(team, Role.EDITOR)
+    body = editor.get(page).content.decode()
+    assert "An owner or admin decides what becomes of it." in body
+    assert "Look at what changed" not in body
+    shown = editor.post(f"{page}refresh")
+    assert "The description changed." in shown.content.decode()
+    assert editor.post(f"{page}refresh", confirming(shown)).status_code == 403
+    client.post(f"{page}refresh", confirming(client.post(f"{page}refresh")))
+    assert "In quarantine" not in client.get(page).content.decode()

@@ -14,6 +14,7 @@ from tests.factories import make_database, make_team
 from tests.farside import far_side
 from tests.farside import reply as answer
 from tests.held.bad_input import CODE, ENDLESS, Place, endless
+from tests.held.bad_upstreams import serve_wreck
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol.test_large_documents import large_document
 
@@ -38,6 +39,8 @@ def place(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         api.serve("/json", endless("application/json", b'{"a": [1, "b"]}, ' * 5_000))
         api.serve("/large.json", answer(large_document(), kind="application/json"))
         api.serve("/thousand.json", answer(orjson.dumps(make_document()), kind="application/json"))
+        serve_wreck(api)
+        create_source("wreck", "mcp", {"url": f"{api.origin}/wreck", "prefix": "wreck_"}, caller=team.owner)
         create_source("api", "http", {"base_url": api.origin}, caller=team.owner)
         create_source("toolkit", "toolkit", {}, caller=team.owner)
         create_source("items", "postgres", settings, caller=team.owner)

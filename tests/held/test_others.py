@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
 from typing import Final
@@ -23,7 +23,8 @@ import pytest
 
 from servers.services.sources import create_source
 from tests.factories import make_team
-from tests.held.bad_input import BAD, Place, forget
+from tests.held.bad_input import Place, forget
+from tests.held.bad_upstreams import ALL_BAD
 
 SECONDS: Final = float(os.environ.get("MARINA_OTHERS_SECONDS") or 0.5)
 """Of a window. Five and more give figures."""
@@ -42,6 +43,13 @@ class Others:
     port: int
     path: str
     key: str
+    without: list[float] = field(default_factory=list)
+    """Milliseconds of all calls so far of windows without bad input, of whichever test."""
+    beside: list[float] = field(default_factory=list)
+
+    def compared(self) -> str:
+        """p99 of all windows so far."""
+        return compare(self.without, self.beside)
 
     def call(self, meanwhile: AbstractContextManager[object]) -> list[float]:
         """How long each call of a window took, in milliseconds; ``meanwhile`` begins with the first."""
@@ -59,28 +67,31 @@ class Others:
 
 
 @pytest.fixture(scope="module")
-def others(place: Place) -> Others:
+def others(place: Place) -> Iterator[Others]:
     team = make_team()
     create_source("toolkit", "toolkit", {}, caller=team.owner)
-    return Others(place.marina.port, f"/mcp/{team.slug}", team.key("tools:execute"))
+    others = Others(place.marina.port, f"/mcp/{team.slug}", team.key("tools:execute"))
+    yield others
+    print(f"all of these: {others.compared()}")
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", [NOTHING, *BAD])
+@pytest.mark.parametrize("name", [NOTHING, *ALL_BAD])
 def test_others_are_answered_meanwhile(place: Place, others: Others, name: str) -> None:
     without: list[float] = []
     beside: list[float] = []
     for _ in range(ROUNDS):
         without += others.call(nullcontext())
         beside += others.call(nullcontext() if name == NOTHING else sending(place, name))
-    before, after = ninety_ninth(without), ninety_ninth(beside)
-    print(f"{name}: p99 {before:.1f} ms without, {after:.1f} ms beside it, {after / before:.2f}")
+    others.without.extend(without)
+    others.beside.extend(beside)
+    print(f"{name}: {compare(without, beside)}")
 
 
 @contextmanager
 def sending(place: Place, name: str) -> Iterator[None]:
     """One team sends it again and again, and waits for each answer."""
-    words, ask = BAD[name]
+    words, ask = ALL_BAD[name]
     over = threading.Event()
     said: list[bytes] = []
 
@@ -104,6 +115,11 @@ def sending(place: Place, name: str) -> Iterator[None]:
         sender.join()
     assert said
     assert all(words in body.decode() for body in said), said[0][:500]
+
+
+def compare(without: list[float], beside: list[float]) -> str:
+    before, after = ninety_ninth(without), ninety_ninth(beside)
+    return f"p99 {before:.2f} ms without, {after:.2f} ms beside it, {after / before:.2f}"
 
 
 def ninety_ninth(taken: list[float]) -> float:

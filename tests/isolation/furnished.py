@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from config.isolation.teams import make_ended_task
+from config.isolation.teams import make_ended_task, make_paused_schedule
 from servers.services.named_secrets import create_secret
 from servers.services.prompts import list_prompts
 from servers.services.resources import list_resources
@@ -25,6 +25,7 @@ from tenants.services.keys import list_keys
 from tenants.services.oauth_apps import list_connections
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
+from tenants.services.retention import place_hold
 from tenants.services.sso_providers import ProviderSettings, create_provider
 from tenants.services.streams import create_stream, send_test
 from tests.factories import Team, make_database, make_team
@@ -84,11 +85,13 @@ def furnish() -> Furnished:
     with tenant_scope(team.tenant_id):
         identity = ProviderIdentity.objects.create(provider=provider, user_id=member.user_id, subject="s")
         task = make_ended_task(caller, "default", "query_database")
+        tool_schedule = make_paused_schedule(caller, "default", "query_database")
     stream = create_stream(
         "webhook", {"name": "siem", "url": "https://127.0.0.1:9/"}, caller=caller
     ).standing.row
     delivery = send_test(stream.pk, caller=caller)
     ids = {
+        "hold": place_hold(f"matter of {team.slug}", caller=caller).pk,
         "stream": stream.pk,
         "delivery": delivery.pk,
         "issuer": issuer.pk,
@@ -105,6 +108,7 @@ def furnish() -> Furnished:
         "export": export.pk,
         "task": task.pk,
         "schedule": schedule.pk,
+        "tool_schedule": tool_schedule.pk,
         "source": source.pk,
         "tool": list_tools(caller=caller)[0].pk,
         "resource": list_resources(caller=caller)[0].pk,

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -30,12 +30,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """A cluster that runs and is set up. It ends with the block, in whatever state it is then."""
+def own_folder() -> Iterator[Path]:
+    """A folder for a cluster and what belongs to it."""
     with tempfile.TemporaryDirectory(prefix="marina-own-", ignore_cleanup_errors=True) as folder:
         # PostgreSQL may run as another user, who passes through here.
         Path(folder).chmod(0o711)
-        cluster = Cluster(Path(folder))
+        yield Path(folder)
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster that runs and is set up. It ends with the block, in whatever state it is then."""
+    with own_folder() as folder:
+        cluster = Cluster(folder)
         cluster.start()
         try:
             cluster.set_up()
@@ -46,9 +53,12 @@ def running_cluster() -> Iterator[Cluster]:
 
 
 class Cluster:
-    """One PostgreSQL. ``url`` is its superuser's, of the database that is set up."""
+    """One PostgreSQL. ``url`` is its superuser's, of the database that is set up.
 
-    def __init__(self, folder: Path) -> None:
+    ``environment`` is what its processes have beside the usual.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         identity = find_unprivileged_identity()
         home = folder / "postgres"
         home.mkdir()
@@ -57,7 +67,8 @@ class Cluster:
         self._home, self._identity = home, identity
         self._install = reachable_install(find_postgres(), identity, copies=folder)
         self._port = find_free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = {**POSTGRES_ENVIRONMENT, **(environment or {})}
+        self.process: subprocess.Popen[bytes] | None = None
         self._stopped: list[psutil.Process] = []
         self._cluster = self._prepare()
         self.url = self._cluster.url("marina")
@@ -74,31 +85,36 @@ class Cluster:
         )
 
     def start(self) -> None:
-        self._prepare()
-        with (self._home.parent / "log").open("ab") as log:
-            self._process = start_process(
-                self._cluster.command,
-                env=POSTGRES_ENVIRONMENT,
-                cwd=self._home,
-                stop_signal=STOP_SIGNAL,
-                identity=self._identity,
-                output=log,
-            )
+        """Start it and wait until it answers."""
+        self.spawn()
         deadline = time.monotonic() + 30
         while not self._cluster.is_ready():
             assert time.monotonic() < deadline, "PostgreSQL did not start"
             time.sleep(0.01)
 
+    def spawn(self) -> None:
+        """Start it and return at once. What a killed one left behind is ended first."""
+        self._prepare()
+        with (self._home.parent / "log").open("ab") as log:
+            self.process = start_process(
+                self._cluster.command,
+                env=self._environment,
+                cwd=self._home,
+                stop_signal=STOP_SIGNAL,
+                identity=self._identity,
+                output=log,
+            )
+
     def kill(self) -> None:
         """``kill -9`` of the postmaster; its children end once they notice, and ``start`` ends those that do not."""
-        if self._process is not None:
-            kill_group(self._process.pid)
-            self._process.wait()
+        if self.process is not None:
+            kill_group(self.process.pid)
+            self.process.wait()
 
     def pause(self) -> None:
         """Stop it where it stands: connections stay open, and nothing answers."""
-        assert self._process is not None, "PostgreSQL does not run"
-        postmaster = psutil.Process(self._process.pid)
+        assert self.process is not None, "PostgreSQL does not run"
+        postmaster = psutil.Process(self.process.pid)
         # The postmaster first, so that it starts no other child meanwhile.
         postmaster.send_signal(signal.SIGSTOP)
         self._stopped = [postmaster]
@@ -110,7 +126,9 @@ class Cluster:
         """Let it go on. Nothing where it was not paused."""
         stopped, self._stopped = self._stopped, []
         for process in stopped:
-            process.send_signal(signal.SIGCONT)
+            # One that was ending when it was stopped is gone as soon as the postmaster, which is first, goes on.
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
 
     def set_up(self) -> None:
         with psycopg.connect(self._cluster.url("postgres"), autocommit=True) as connection:

@@ -270,9 +270,9 @@ def workers_later(port: int) -> Iterator[Workers]:
     runner = get_runner()
     run_async(runner.start())
     made = Workers(runner)
-    use_hint(None)
+    before = use_hint(None)
     yield made
-    use_hint(None)
+    use_hint(before)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,6 +18,7 @@ from servers.execution.contract import (
     Source,
 )
 from tests.plainkind import PlainKind
+from tests.protocol.holding import Holding
 
 KIND = "lasting"
 FORM: Mapping[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -33,26 +32,27 @@ TOOLS: Final[Mapping[str, tuple[Running, Mapping[str, Any]]]] = {
     "name": (Running("worker"), AGAIN),
     "names": (Running("worker"), AGAIN),
     "odd": (Running("worker"), AGAIN),
+    "chatty": (Running("worker"), READS),
     "fail": (Running("worker"), READS),
     "break": (Running("worker"), READS),
     "only": (Running("worker", task_only=True), READS),
     "early": (Running("begins_inline"), READS),
+    "follow": (Running("begins_inline"), {}),
+    "follows": (Running("worker"), {}),
     "inline": (Running(), READS),
 }
 
 
-class LastingBackend(PlainKind):
+class LastingBackend(Holding, PlainKind):
     """Implements the backends' contract. ``runs`` counts the beginnings by team and tool, ``effects`` what was done."""
 
     kind = KIND
     title = "Lasting"
 
     def __init__(self) -> None:
+        super().__init__()
         self.runs: Counter[tuple[str, str]] = Counter()
         self.effects: Counter[str] = Counter()
-        self.entered = threading.Semaphore(0)
-        self.cancelled = threading.Event()
-        self._held: set[asyncio.Future[None]] = set()
 
     def offered(self, settings: Mapping[str, Any]) -> Offering:
         return Offering([_offered(name, hints) for name, (_, hints) in TOOLS.items()])
@@ -77,42 +77,35 @@ class LastingBackend(PlainKind):
             await context.progress(1, 2, "half")
             await context.log("info", "under way", "lasting")
             self.effects[team] += name == "effect"
-            await self._hold()
+            await self.hold()
         elif name in ("name", "early"):
             answers = await context.ask({"name": _ask("Who?")}, keep="kept")
             given["name"] = answers["name"]["content"]["name"]
             given["kept"] = context.kept
             await context.go_on(keep="later")
+        elif name in ("follow", "follows"):
+            if not context.kept:
+                self.effects[team] += 1
+                await context.go_on(keep="where it is", repeatable=True)
+            given["kept"] = context.kept
+            await self.hold()
         elif name == "odd":
             await context.progress(1, None, "half\0way \ud800")
             await context.ask({"name": _ask("Who\0 \ud800?")})
         elif name == "names":
             answers = await context.ask({"first": _ask("First?"), "second": _ask("Second?")})
             given["names"] = [answers[key]["content"]["name"] for key in ("first", "second")]
+        elif name == "chatty":
+            for number in range(3):
+                await context.progress(number + 1, 3, f"step {number + 1}")
+            await context.log("debug", "not asked for", "lasting")
+            await context.log("warning", "the disk is nearly full", "lasting")
+            await context.log("info", {"password": "hunter2", "rows": 3}, "lasting")
         elif name == "fail":
             raise SourceError("It failed, as it was told to.", code="source_unreachable")
         elif name == "break":
             raise RuntimeError("secret of the far side")
         return Outcome(given, f"{name} {given['run']}", rows=1, size=7)
-
-    async def let_go(self, runs: int = 1) -> None:
-        """End what is held, well, once that many runs are. On Marina's loop."""
-        while len(self._held) < runs:  # noqa: ASYNC110 - what begins says so to another thread, by a semaphore
-            await asyncio.sleep(0.01)
-        for held in list(self._held):
-            held.set_result(None)
-
-    async def _hold(self) -> None:
-        held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._held.add(held)
-        self.entered.release()
-        try:
-            await held
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-        finally:
-            self._held.discard(held)
 
 
 def _ask(message: str) -> Ask:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +47,16 @@ ROOTS = Ask("roots/list", {})
 TOOLS = ("ask", "ask_many", "ask_twice", "ask_url", "ask_with_tools", "release", "say", "steps", "touch")
 
 
+class _Events:
+    """One for each name: the same for threads that ask at the same time, as a ``defaultdict`` does not give it."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, threading.Event] = {}
+
+    def __getitem__(self, name: str) -> threading.Event:
+        return self._events.setdefault(name, threading.Event())
+
+
 class TalkerBackend(PlainKind):
     """Implements the backends' contract. Tools with an argument ``gate`` wait there until ``open``."""
 
@@ -58,8 +67,8 @@ class TalkerBackend(PlainKind):
         self.traces: list[Mapping[str, str]] = []
         """What each operation was handed to pass on."""
         self._gates: dict[str, asyncio.Future[None]] = {}
-        self._entered: defaultdict[str, threading.Event] = defaultdict(threading.Event)
-        self._cancelled: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+        self._entered = _Events()
+        self._cancelled = _Events()
 
     def wait_entered(self, gate: str) -> None:
         """From a test's thread: until an operation waits at the gate."""

@@ -78,10 +78,6 @@ class Workers:
         post(self._look)
 
     def _look(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._work())
+        task = asyncio.get_running_loop().create_task(self.runner.look())
         self._working.add(task)
         task.add_done_callback(self._working.discard)
-
-    async def _work(self) -> None:
-        while await self.runner.run_next():
-            pass

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gc
+import tracemalloc
 import weakref
 from typing import Any
 
+import orjson
 import pytest
 
+from servers.endpoint.lists import Listing
 from servers.endpoint.view import View, Views
 from servers.endpoint.wire import RpcError
 from servers.models import DataSource, Tool
@@ -46,6 +49,21 @@ def names_by_page(view: Any, only: Any = None) -> Any:
 def test_pages_follow_one_another(surface: Surface) -> None:
     assert names_by_page(View(surface, 2)) == [["crash", "echo"], ["fail", "routed"], ["wait"]]
     assert names_by_page(View(surface, 5)) == [["crash", "echo", "fail", "routed", "wait"]]
+
+
+def test_a_list_takes_little_more_memory_than_its_text() -> None:
+    items = [
+        (f"tool_{n:04}", {"description": f"{n:0300}"}, {"description": f"{n:0300}"}) for n in range(1_000)
+    ]
+    tracemalloc.start()
+    try:
+        listing = Listing("tools", items, page_size=500, identity=b"{}")
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    text = sum(len(orjson.dumps(shown)) + len(orjson.dumps(plain)) for _, shown, plain in items)
+    assert listing.page("modern", None, None)
+    assert taken < 1.5 * text
 
 
 def test_narrowed_pages_follow_one_another(surface: Surface) -> None:

@@ -14,7 +14,8 @@ from servers.models import Task, Turn
 from servers.services.tasks.ending import settle
 from servers.services.tasks.line import Claim, TurnLost, claim_next
 from servers.services.tasks.payload import Ended
-from servers.services.tasks.rows import MAX_RUNS, begin_run, conclude, keep_ended, mark_begun
+from servers.services.tasks.runs import MAX_RUNS, begin_run, conclude, keep_ended, look_at, mark_begun
+from servers.services.tasks.saying import Said
 from tenants.audit.verification import verify_log
 from tenants.scoping import tenant_scope
 from tests.factories import Team
@@ -95,11 +96,41 @@ def test_what_may_have_been_done_is_not_done_again(
     assert told(records, lasters) == [("intent", None), ("error", "outcome_unknown")]
 
 
+def test_what_was_begun_elsewhere_and_can_be_followed_is_followed(
+    tasker: TaskClient, workers_later: Workers, lasters: Team, held: LastingBackend, records: Records
+) -> None:
+    task_id, claim = begin(tasker, "follow", doing=True)
+    assert held.effects[lasters.slug] == 1
+    end_worker(claim)
+    assert tasker.get(task_id)["status"] == "working"
+    workers_later.begin()
+    run_async(held.let_go())
+    assert tasker.until(task_id)["result"]["structuredContent"]["kept"] == "where it is"
+    assert held.effects[lasters.slug] == 1
+    assert told(records, lasters) == [("intent", None), ("ok", None)]
+
+
+def test_what_a_worker_began_and_can_be_followed_is_followed_by_another_one(
+    tasker: TaskClient, workers: Workers, lasters: Team, held: LastingBackend, records: Records
+) -> None:
+    task_id = tasker.begin("follows")["taskId"]
+    assert held.entered.acquire(timeout=10)
+    turn = Turn.objects.get(task_id=task_id)
+    assert turn.claim is not None
+    end_worker(Claim(lasters.tenant_id, turn.task_id, turn.claim))
+    workers.hint()
+    # The one that was taken for lost holds, too, until it learns of it.
+    run_async(held.let_go(2))
+    assert tasker.until(task_id)["result"]["structuredContent"]["kept"] == "where it is"
+    assert held.effects[lasters.slug] == 1
+    assert told(records, lasters) == [("intent", None), ("ok", None)]
+
+
 def test_what_a_run_came_to_counts_though_its_worker_ended_before_the_log_had_it(
     tasker: TaskClient, lasters: Team, records: Records
 ) -> None:
     task_id, claim = begin(tasker, "effect", doing=True)
-    keep_ended(claim, Ended("ok", "completed", structured={"done": 1}, text="done", size=4))
+    keep_ended(claim, Ended("ok", "completed", structured={"done": 1}, text="done", size=4), Said())
     end_worker(claim)
     assert tasker.get(task_id)["result"]["structuredContent"] == {"done": 1}
     assert told(records, lasters) == [("intent", None), ("ok", None)]
@@ -139,12 +170,14 @@ def test_a_worker_that_was_taken_for_dead_changes_nothing_any_more(
     tasker: TaskClient, workers_later: Workers, lasters: Team, records: Records
 ) -> None:
     task_id, claim = begin(tasker, "quick", doing=True)
+    run = look_at(claim)
+    assert run is not None
     end_worker(claim)
     late = Ended("ok", "completed", structured={"run": "late"})
     with pytest.raises(TurnLost):
-        keep_ended(claim, late)
+        keep_ended(claim, late, Said())
     with pytest.raises(TurnLost):
-        conclude(claim, late)
+        conclude(run, late)
     with pytest.raises(TurnLost):
         mark_begun(claim, 1)
     workers_later.begin()

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import InterfaceError, OperationalError, connection
 from hypothesis import given
@@ -176,6 +177,20 @@ async def test_look_up_that_the_database_does_not_answer_is_given_up_and_its_thr
         # Beside the loop, which has to cut off again those that had yet to connect.
         assert await asyncio.to_thread(ended.acquire, timeout=30)
     assert await look_up(int) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", [psycopg.errors.AdminShutdown, psycopg.InterfaceError])
+async def test_what_the_driver_says_itself_where_a_cursor_is_closed_is_told_as_the_database_away(
+    fault: type[psycopg.Error],
+) -> None:
+    # As Django gives it from the end of an iterator whose connection went after its last row.
+    def end() -> None:
+        raise fault
+
+    with pytest.raises(Unavailable) as refusal:
+        await look_up(end)
+    assert refusal.value.code == "database_unavailable"
 
 
 def test_masking_is_bounded_and_says_what_it_left_out() -> None:

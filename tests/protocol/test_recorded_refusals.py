@@ -18,6 +18,7 @@ from tests.factories import Team
 from tests.protocol.conftest import OnLoop, Records
 from tests.protocol.probe import ProbeBackend
 from tests.protocol.wireclient import MODERN, Endpoint, modern_meta
+from tests.rest import Rest
 
 CALL = {"name": "echo", "arguments": {"text": "x", "password": "hunter2"}}
 
@@ -45,6 +46,19 @@ def test_call_whose_parameter_header_disagrees_is_recorded(
     (record,) = records(team)
     assert (record["kind"], record["outcome"], record["tool"]) == ("tools/call", "invalid", "routed")
     assert record["reason"]["code"] == "header_mismatch"
+
+
+def test_refused_calls_are_no_way_to_try_guesses_of_what_another_was_given(
+    team: Team, endpoint: Endpoint, records: Records
+) -> None:
+    endpoint.with_key(team.key("tools:execute")).call("echo", {"text": "pin 4711"})
+    [mark] = [record["hmac"] for record in records(team)]
+    key = team.key("audit:metadata", "tools:read")
+    assert endpoint.with_key(key).call("echo", {"text": "pin 4711"}).status == 403
+    assert [record.get("hmac") for record in records(team)] == [mark, None]
+    found = Rest(key).get(f"/tenants/{team.slug}/audit/records?text={mark}").body["results"]
+    assert found == []
+    assert mark not in str(Rest(key).get(f"/tenants/{team.slug}/audit/records").body)
 
 
 def _message(**members: Any) -> bytes:

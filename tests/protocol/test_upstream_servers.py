@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,15 +13,29 @@ import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
 from mcp.shared.exceptions import MCPError
-from mcp_types import ElicitRequestParams, ElicitResult, ResourceLink, TextContent, TextResourceContents
+from mcp.shared.subscriptions import ToolsListChanged
+from mcp_types import (
+    CreateMessageRequestParams,
+    CreateMessageResult,
+    ElicitRequestParams,
+    ElicitResult,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+    ToolListChangedNotification,
+)
 
+from core.threads import run_sync
 from servers.services.servers import create_server
-from servers.services.sources import create_source
+from servers.services.source_checks import check_and_listen
+from servers.services.sources import create_source, get_source, refresh_source
 from tests.factories import Team, make_team
+from tests.farside import far_side
 from tests.marina.harbour import Harbour
 from tests.protocol.conftest import ALL_SCOPES, Records
 from tests.protocol.officialclient import connected
 from tests.protocol.wireclient import Endpoint
+from tests.servers.changing import Changing, tool
 from tests.servers.execution.mcp.shipyard import Era, open_shipyard
 
 pytestmark = pytest.mark.anyio
@@ -129,6 +145,99 @@ async def test_questions_cross_and_the_call_goes_on_with_the_answer(
     assert named.content[0].text == "named Argo"
     rounds = [seen for seen in yard.of("tools/call")[before:] if "inputResponses" not in seen.body["params"]]
     assert len(rounds) == 1
+
+
+async def sample(context: ClientRequestContext, params: CreateMessageRequestParams) -> CreateMessageResult:
+    """What a model at the client says."""
+    return CreateMessageResult(role="assistant", model="m", content=TextContent(text="yo ho"))
+
+
+@pytest.mark.filterwarnings("ignore:The sampling capability is deprecated")
+async def test_a_models_words_cross(mode: str, access: Endpoint) -> None:
+    async with connected(access, mode, sampling_callback=sample) as client:
+        sung = await client.call_tool("sing", {})
+    assert isinstance(sung.content[0], TextContent)
+    assert sung.content[0].text == "yo ho"
+
+
+@pytest.fixture
+def team() -> Team:
+    return make_team()
+
+
+@pytest.fixture
+def key(team: Team) -> str:
+    return team.key(*ALL_SCOPES)
+
+
+@contextmanager
+def changing(era: Era) -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
+    """The address of a server, whether somebody listens to it, and what has it offer ``hail``, too, and say so."""
+    if era == "modern":
+        with open_shipyard(era) as harbour:
+
+            async def build() -> None:
+                async with Client(harbour.url) as client:
+                    await client.call_tool("build", {})
+
+            yield harbour.url, lambda: harbour.of("subscriptions/listen"), lambda: asyncio.run(build())
+        return
+    with far_side() as side:
+        upstream = Changing(side)
+        upstream.tell_of_changes()
+
+        def build_one() -> None:
+            upstream.tools.append(tool("hail", "Hails."))
+            upstream.say("notifications/tools/list_changed")
+
+        yield upstream.url, upstream.listened.is_set, build_one
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_a_change_of_lists_crosses_when_it_was_taken_over(
+    port: int, mode: str, era: Era, team: Team, key: str
+) -> None:
+    heard, listening = anyio.Event(), anyio.Event()
+
+    async def note(message: object) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            heard.set()
+
+    async def listen(client: Client) -> None:
+        async with client.listen(tools_list_changed=True) as changes:
+            listening.set()
+            assert await anext(aiter(changes)) == ToolsListChanged()
+            heard.set()
+
+    async def names(client: Client) -> set[str]:
+        return {tool.name for tool in (await client.list_tools()).tools}
+
+    endpoint = Endpoint(port, f"/mcp/{team.slug}", key)
+    with anyio.fail_after(40), changing(era) as (url, is_listened, build):
+        source = await run_sync(partial(create_source, "yard", "mcp", {"url": url}, caller=team.owner))
+        await run_sync(check_and_listen, team.tenant_id)
+        async with (
+            connected(endpoint, mode, message_handler=note) as client,
+            anyio.create_task_group() as group,
+        ):
+            if mode != "legacy":
+                group.start_soon(listen, client)
+                await listening.wait()
+            before = await names(client)
+            await wait_until(is_listened)
+            await run_sync(build)
+            # The server said so, and was looked at: nothing of it is offered before somebody took it over.
+            await wait_until(lambda: get_source(source.pk, caller=team.owner).health == "degraded")
+            assert await names(client) == before
+            await run_sync(partial(refresh_source, source.pk, caller=team.owner))
+            await heard.wait()
+            assert await names(client) == {*before, "hail"}
+            group.cancel_scope.cancel()
+
+
+async def wait_until(so: Callable[[], Any]) -> None:
+    while not await run_sync(so):  # noqa: ASYNC110 - it is in the database
+        await anyio.sleep(0.1)
 
 
 async def test_questions_cross_two_marinas(mode: str, chained: Endpoint) -> None:

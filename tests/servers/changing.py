@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from typing import Any
 
 import orjson
@@ -15,14 +17,49 @@ class Changing:
     def __init__(self, side: FarSide) -> None:
         self.side = side
         self.tools: list[dict[str, Any]] = [tool("look", "Look around.")]
+        self.listened = threading.Event()
+        """Whether somebody has its stream open."""
+        self._said: queue.Queue[bytes] | None = None
         self.url = side.serve("/mcp", self._answer)
 
+    def tell_of_changes(self) -> None:
+        """From now on it says that it does."""
+        self._said = queue.Queue()
+
+    def say(self, method: str) -> None:
+        """A notification on the stream that is open."""
+        assert self._said is not None
+        self._said.put(orjson.dumps({"jsonrpc": "2.0", "method": method}))
+
+    def hang_up(self) -> None:
+        """End the stream that is open."""
+        assert self._said is not None
+        self._said.put(b"")
+
+    def _stream(self, send: Send) -> None:
+        said = self._said
+        assert said is not None
+        send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: here\n\n")
+        self.listened.set()
+        while not self.side.over.is_set():
+            try:
+                each = said.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if not each:
+                break
+            send(b"event: message\ndata: " + each + b"\n\n")
+        self.listened.clear()
+
     def _answer(self, asked: Asked, send: Send) -> None:
+        if asked.method == "GET" and self._said is not None:
+            self._stream(send)
+            return
         message = orjson.loads(asked.body or b"{}")
         method = message.get("method")
         greeting = {
             "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {}},
+            "capabilities": {"tools": {} if self._said is None else {"listChanged": True}},
             "serverInfo": {"name": "changing", "version": "1"},
         }
         results: dict[str, Any] = {

@@ -20,6 +20,7 @@ from servers.services.runtime import get_runtime
 from servers.services.surfaces import Surface
 from tenants.access import Caller
 from tenants.audit.chain import Head
+from tenants.audit.originals import Detail, Marks
 from tenants.audit.records import decode
 from tenants.audit.verification import verify_log
 from tenants.audit.writer import AuditWriter
@@ -407,3 +408,65 @@ def test_what_cannot_be_completed_is_refused_and_recorded(
     (record,) = desk.log()
     assert (record["kind"], record["outcome"]) == ("completion/complete", "invalid")
     assert desk.ledger.completed == []
+
+
+# What is kept beside masked arguments
+
+
+MARKS = Marks(b"k" * 32)
+
+
+@pytest.fixture
+def kept(desk: Desk) -> Desk:
+    """The desk of a team that keeps all of it."""
+    desk.surface = replace(desk.surface, detail=Detail(MARKS, 500))
+    return desk
+
+
+def test_every_record_of_a_run_has_the_mark_of_what_was_given_and_the_outcome_how_its_result_begins(
+    kept: Desk,
+) -> None:
+    given = {"amount": 5, "password": "hunter2"}
+    kept.call("pay", given)
+    intent, outcome = kept.log()
+    assert intent["arguments"]["password"] == "[masked]"
+    assert (intent["hmac"], outcome["hmac"]) == (MARKS.of(given), MARKS.of(given))
+    assert ("preview" in intent, outcome["preview"]) == (False, '{"total":5}')
+
+
+def test_resources_prompts_and_failures_have_theirs_and_what_was_refused_has_none(kept: Desk) -> None:
+    kept.read(URI)
+    kept.prompt("audit", {"year": "2026"})
+    kept.call("fail")
+    kept.call("break")
+    read, got, failed, _, broken = kept.log()
+    assert (read["hmac"], read["preview"][:9]) == (MARKS.of({"uri": URI}), "{'uri': '")
+    assert (got["hmac"], got["preview"]) == (MARKS.of({"year": "2026"}), "user: Audit 2026.")
+    assert (failed["outcome"], failed["preview"]) == ("error", "There is no such account.")
+    assert (broken["hmac"], "preview" in broken) == (MARKS.of({}), False)
+    # Whoever could have guesses marked by calls that nothing lets through could try all there are.
+    nothing = kept.scoped("audit:metadata")
+    for asked in (
+        lambda: kept.call("look", {"amount": 1}, caller=nothing),
+        lambda: kept.call("nowhere", {"amount": 1}),
+        lambda: kept.read("ledger://nowhere"),
+        lambda: kept.prompt("nowhere", {"year": "2026"}),
+    ):
+        with pytest.raises((Forbidden, NotFound)):
+            asked()
+        assert "hmac" not in kept.log()[-1]
+
+
+def test_a_team_that_keeps_nothing_of_results_has_marks_alone(desk: Desk) -> None:
+    desk.surface = replace(desk.surface, detail=Detail(MARKS, 0))
+    desk.call("look")
+    (record,) = desk.log()
+    assert (record["hmac"], "preview" in record) == (MARKS.of({}), False)
+
+
+def test_a_secret_in_a_result_is_masked_in_the_log_and_not_in_the_answer(kept: Desk) -> None:
+    secret = "ghp_" + "a1" * 20
+    kept.read("ledger://books/2026")
+    kept.prompt("audit", {"year": secret})
+    assert secret not in str(kept.log())
+    assert "[masked]" in kept.log()[1]["preview"]

@@ -11,8 +11,8 @@ import pytest
 
 from core.errors import InvalidInput
 from servers.services.playground import try_tool
+from servers.services.source_checks import test_source as check_source
 from servers.services.sources import create_source
-from servers.services.sources import test_source as check_source
 from servers.services.tools import create_tool
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_database, make_team

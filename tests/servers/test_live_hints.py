@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 
 import pytest
 from django.test import Client
-from websockets.exceptions import InvalidStatus
+from django.utils import timezone
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from servers.services.live import Hints, notify_calls
 from tenants.models import User
-from tests.factories import Team, make_team
+from tenants.roles import Role
+from tenants.services.members import change_member, get_own_membership
+from tests.factories import Team, email_of, make_team
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol.wireclient import Endpoint
 
@@ -49,9 +53,9 @@ async def test_without_a_sender_hints_go_nowhere() -> None:
     notify_calls(1)
 
 
-def _cookie(team: Team) -> str:
+def _cookie(team: Team, email: str = "") -> str:
     client = Client()
-    client.force_login(User.objects.get(email=team.owner_email))
+    client.force_login(User.objects.get(email=email or team.owner_email))
     return f"marina_session={client.cookies['marina_session'].value}"
 
 
@@ -90,6 +94,24 @@ def test_a_members_page_hears_of_a_call_and_of_nothing_in_it(live_marina: LiveMa
         _call(live_marina, other)
         _call(live_marina, team)
         assert json.loads(socket.recv(timeout=20)) == {"type": "calls"}
+
+
+def test_a_page_that_stands_open_ends_with_its_members_access(live_marina: LiveMarina) -> None:
+    team = make_team()
+    member = team.member(Role.AUDITOR)
+    ends_at = timezone.now() + timedelta(seconds=3)
+    change_member(get_own_membership(caller=member).pk, access_ends_at=ends_at, caller=team.owner)
+    with connect(
+        _address(live_marina, team),
+        additional_headers={"Cookie": _cookie(team, email_of(member))},
+        origin=Origin(live_marina.base_url),
+    ) as socket:
+        assert timezone.now() < ends_at
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4404
+    assert timezone.now() >= ends_at
 
 
 @pytest.mark.parametrize("who", ["stranger", "outsider", "elsewhere"])

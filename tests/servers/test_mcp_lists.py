@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput
+from core.hostedcommands import parse_commands
 from servers.services.configuration.exporting import export_configuration
 from servers.services.configuration.importing import apply_configuration, plan_configuration
 from servers.services.configuration.mcp_lists import McpList, convert_list, is_mcp_list
@@ -54,7 +55,32 @@ def test_the_shapes_of_all_clients_are_known(shape: str) -> None:
     }
 
 
+def test_a_command_that_the_operator_allows_becomes_a_data_source() -> None:
+    allowed = parse_commands(
+        {
+            "files": {"run": ["/usr/bin/npx", "-y", "@x/files"], "arguments": True},
+            "npx": {"run": ["/usr/bin/npx", "-y"], "arguments": True},
+            "time": {"run": ["/opt/time"]},
+        }
+    )
+    made = converted(
+        {
+            "one": {"command": "npx", "args": ["-y", "@x/files", "/data"], "env": {"KEY": "abc"}},
+            "two": {"command": "/opt/time", "env": {"ZONE": "${ZONE}"}},
+            "three": {"command": "time", "args": ["--all"]},
+            "four": {"command": "npx", "args": ["@x/files"]},
+        },
+        commands=allowed,
+    )
+    assert {name: entry["settings"] for name, entry in made.file.entries("sources").items()} == {
+        "one": {"command": "files", "args": ["/data"], "env": {"KEY": "abc"}},
+        "two": {"command": "time", "env": {"kept": True}},
+    }
+    assert [note.split(" (")[0] for note in made.notes] == ["three", "four"]
+
+
 def test_headers_become_what_signs_in() -> None:
+    assert settings_of({"url": URL, "type": "sse"}) == {"url": URL, "transport": "sse"}
     assert settings_of({"url": URL, "headers": {"authorization": "Bearer abc"}}) == {
         "url": URL, "auth": "bearer", "token": "abc",
     }  # fmt: skip
@@ -83,13 +109,13 @@ def test_a_bridge_is_the_address_behind_it() -> None:
 
 
 LEFT_OUT = {
-    "commands are not run here yet. Run it": {
+    "the operator allows none like it here": {
         "command": "npx",
         "args": ["-y", "@x/files"],
         "env": {"K": "v"},
     },
     "it is switched off in the list": {"url": URL, "disabled": True},
-    "it is reached by sse": {"url": URL, "type": "sse"},
+    "it is reached by ws": {"url": URL, "type": "ws"},
     "its address has a placeholder": {"url": "https://${HOST}/mcp"},
     "it has no url": {"url": 7},
     "its headers are no object of texts": {"url": URL, "headers": {"X": 1}},

@@ -103,7 +103,7 @@ def test_what_changed_upstream_changes_nothing_here_until_somebody_refreshes(
     ]
     assert tools_of(rest, team)["look"]["description"].startswith("Look around.\n")
     health = rest.post(f"{path}/test").body
-    assert (health["state"], health["code"]) == ("degraded", "definitions_changed")
+    assert (health["state"], health["code"]) == ("quarantined", "definitions_changed")
     preview = rest.post(f"{path}/refresh", {"preview": True}).body["differences"]
     assert [(each["kind"], each["tool"]) for each in preview] == [("changed", "look"), ("added", "leap")]
     assert preview[0]["words"] == ["The argument path was added.", "The description changed."], preview

@@ -47,3 +47,12 @@ def test_whoever_has_no_credential_is_told_apart_by_nothing() -> None:
         for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")
     ]
     assert {identity_of(each) for each in strangers} == {""}
+
+
+def test_a_member_is_known_as_such_by_themselves_and_by_their_apps_alone() -> None:
+    app = replace(KEY, principal="client:7:9", user_id=9)
+    person = Caller(1, "acme", "user:ann@example.com", user_id=9)
+    vouched = Caller(1, "acme", "subject:ann", principal="issuer:3:ann", issuer_id=uuid4())
+    stranger = anonymous_caller(1, "acme", "default", "192.0.2.1", frozenset())
+    members = [principal_as(each, "default", "r").member for each in (app, person, KEY, vouched, stranger)]
+    assert members == [9, 9, None, None, None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from config.isolation.teams import make_ended_task
+from config.isolation.teams import make_ended_task, make_paused_schedule
 from servers.api.urls import urlpatterns as servers_urls
 from servers.models import DataSource, Prompt, Resource, Server, Tool
 from servers.services.named_secrets import create_secret
@@ -29,6 +29,7 @@ from tenants.scoping import tenant_scope
 from tenants.services.export_schedules import create_schedule
 from tenants.services.oauth_steps import Noted, keep_steps
 from tenants.services.outside_issuers import create_issuer
+from tenants.services.retention import place_hold
 from tenants.services.sso_providers import ProviderSettings, create_provider
 from tenants.services.streams import create_stream, send_test
 from tests.factories import Team, make_team
@@ -61,7 +62,7 @@ UNKNOWN = {
                 "server",
             ),
             *("connection", "client", "issuer", "secret", "timeline", "provider", "identity", "served"),
-            *("task", "stream", "delivery"),
+            *("task", "tool_schedule", "stream", "delivery", "hold"),
         ),
         "6f1c1c9e-0000-4000-8000-000000000000",
     ),
@@ -69,6 +70,8 @@ UNKNOWN = {
 BODIES: dict[str, Any] = {
     "role": {"role": "viewer"},
     "call": {"arguments": {}},
+    "confirm": {"arguments": {}},
+    "reveal": {"reason": "to see whether it is there"},
     "draft": {"kind": "http", "text": "curl https://api.example.com/"},
     "explain": {"definition": {"sql": "SELECT 1"}},
     "versions": {"tool": "query_database", "version": 1, "use": "pin"},
@@ -111,6 +114,7 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
         "webhook", {"name": "siem", "url": "https://127.0.0.1:9/"}, caller=other.owner
     ).standing.row
     delivery = send_test(stream.pk, caller=other.owner)
+    hold = place_hold("matter of the other team", caller=other.owner)
     step = sealed(Step(Kind.ISSUER_METADATA, time.time(), ok=True, status=200, agent=other.slug))
     keep_steps([Noted(other.tenant_id, step)])
     with tenant_scope(other.tenant_id):
@@ -131,10 +135,12 @@ def teams(database: None) -> tuple[Team, Team, dict[str, str]]:
             "key": str(ApiKey.objects.all()[0].pk),
             "schedule": str(schedule.pk),
             "stream": str(stream.pk),
+            "hold": str(hold.pk),
             "delivery": str(delivery.pk),
             "export": str(AuditExport.objects.get().pk),
             "verification": str(AuditVerification.objects.get().pk),
             "task": str(make_ended_task(other.owner, "default", "query_database").pk),
+            "tool_schedule": str(make_paused_schedule(other.owner, "default", "query_database").pk),
             "source": str(DataSource.objects.all()[0].pk),
             "tool": str(Tool.objects.all()[0].pk),
             "resource": str(Resource.objects.get(uri="shelf://readme").pk),

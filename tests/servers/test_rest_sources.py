@@ -10,7 +10,7 @@ import pytest
 from core.crypto import SealError
 from core.sealing import sealer
 from servers.models import DataSource
-from servers.services.sources import check_sources_of
+from servers.services.source_checks import check_sources_of
 from tenants.audit.records import decode
 from tenants.models import AuditRecord
 from tenants.roles import Role

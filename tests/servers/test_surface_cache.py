@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Thread
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from core.sealing import sealer
 from core.threads import run_sync
 from servers.execution.contract import Operation
+from servers.models import Resource, Server
 from servers.services import surface_cache, surfaces
+from servers.services.reach import offered_by
 from servers.services.sources import create_source
 from servers.services.surface_cache import SurfaceCache
 from servers.services.surfaces import Surface, SurfaceResource, load_surface
@@ -139,6 +143,43 @@ async def test_a_surface_is_weighed_by_what_it_holds() -> None:
 
     few, many = await asyncio.gather(run_sync(load, 1), run_sync(load, 100))
     assert many > 20 * few > 0
+
+
+async def test_a_source_that_is_added_while_a_server_is_read_is_in_the_next_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load() -> tuple[set[str], set[str]]:
+        add_shelf_kind()
+        team = make_team()
+        for name in ("before", "meanwhile"):
+            fill_shelf(f"{team.slug}-{name}", resources=[f"shelf://{name}"])
+
+        def add(name: str) -> None:
+            try:
+                create_source(name, "shelf", {"shelf": f"{team.slug}-{name}"}, caller=team.owner)
+            finally:
+                connections.close_all()
+
+        def offered(server: Server, rows: Any) -> Any:
+            if rows.model is Resource:
+                # By somebody else.
+                thread = Thread(target=add, args=("meanwhile",))
+                thread.start()
+                thread.join()
+            return offered_by(server, rows)
+
+        create_source("before", "shelf", {"shelf": f"{team.slug}-before"}, caller=team.owner)
+        with monkeypatch.context() as patched:
+            patched.setattr(surfaces, "offered_by", offered)
+            first = load_surface(team.tenant_id, "default", sealer())
+        second = load_surface(team.tenant_id, "default", sealer())
+        assert first is not None
+        assert second is not None
+        return {each.uri for each in first.resources}, {each.uri for each in second.resources}
+
+    first, second = await run_sync(load)
+    assert first == {"shelf://before"}
+    assert second == {"shelf://before", "shelf://meanwhile"}
 
 
 async def test_a_surface_asks_for_the_kinds_of_all_it_offers_so_that_no_call_has_to() -> None:

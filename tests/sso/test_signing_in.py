@@ -18,7 +18,7 @@ from core.jwks import issuers
 from tenants.models import AuditRecord, Membership, ProviderIdentity, SignIn, User
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.members import add_member, remove_member
+from tenants.services.members import add_member, change_member, remove_member
 from tenants.services.sso_providers import change_provider
 from tests.factories import Team, make_team, make_user
 from tests.frontend.visitor import by_password
@@ -310,6 +310,20 @@ def test_groups_give_the_role_anew_at_each_sign_in(team: Team, provider: OpenIdP
     assert role_of(team, email) == "viewer"
     with tenant_scope(team.tenant_id):
         assert AuditRecord.objects.filter(kind="member.changed").count() == 2
+
+
+def test_sight_of_data_goes_with_the_role_that_groups_take(team: Team, provider: OpenIdProvider) -> None:
+    pairs = (("chiefs", "auditor"),)
+    row, email = trust(team, provider, groups_claim="groups", group_roles=pairs), fresh()
+    sights = []
+    for groups in (["chiefs"], ["chiefs"], [], ["chiefs"]):
+        come_by(Client(), team, provider, row, sub="s1", email=email, groups=groups)
+        with tenant_scope(team.tenant_id):
+            own = Membership.objects.get(user__email=email)
+        sights.append((own.role, own.payloads))
+        if len(sights) == 1:
+            change_member(own.pk, payloads=True, caller=team.owner)
+    assert sights == [("auditor", False), ("auditor", True), ("viewer", False), ("auditor", False)]
 
 
 def test_owners_are_not_signed_in_and_not_changed(team: Team, provider: OpenIdProvider) -> None:

@@ -9,6 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from core.errors import Unavailable
 from tenants.services import counting
 from tenants.services.counting import Counter, count, forget
 
@@ -53,3 +54,5 @@ def test_without_redis_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
     one = counter(0)
     assert count([one], seconds=60) == 0
     forget(one)
+    with pytest.raises(Unavailable, match="Try again shortly"):
+        count([one], seconds=60, only_guard=True)

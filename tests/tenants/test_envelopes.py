@@ -42,11 +42,9 @@ def test_a_task_carries_its_tenant_or_is_the_schedules_own() -> None:
     scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
     tasks = own_tasks()
     assert {"tenants.tasks.run_export", *scheduled} <= set(tasks)
-    # A hint that something waits in the line: whose it is, who claims it finds out there.
-    alone = {"servers.tasks.run_tasks", *scheduled}
     for name, task in tasks.items():
         parameters = list(inspect.signature(task.run).parameters)
-        if name in alone:
+        if name in scheduled:
             assert parameters == [], f"{name} finds by itself whose work it does, and is told nothing"
         else:
             assert parameters[0] == "tenant_id", f"{name} does not say first whose it is"

@@ -66,7 +66,7 @@ def test_from_its_end_on_a_membership_opens_nothing_on_any_surface(team: Team) -
     change_member(membership_of(auditor).pk, access_ends_at=timezone.now() + DAY, caller=team.owner)
     assert rest.get(records).status == 200
     end_now(auditor)
-    assert (rest.get(records).status, rest.get(records).body["code"]) == (404, "tenant_not_found")
+    assert (rest.get(records).status, rest.get(records).body["code"]) == (404, "access_ended")
     assert rest.client.get(f"/app/{team.slug}/log/").status_code == 404
     assert rest.get("/tenants").body["results"] == []
     assert tenants_of_user(auditor.user_id or 0) == []

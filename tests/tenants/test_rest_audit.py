@@ -18,7 +18,7 @@ from tenants.exports.formats import FORMATS
 from tenants.exports.making import make_export
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.exports import open_export, start_export
+from tenants.services.exports import download_export, start_export
 from tests.factories import Team, email_of, make_team
 from tests.rest import API, Rest
 
@@ -69,7 +69,7 @@ def test_an_export_of_what_is_unknown_holds_it_alone(team: Team) -> None:
     ):
         export = start_export(filters=filters, caller=team.owner)
         assert make_export(team.tenant_id, export.id)
-        lines = open_export(export.id, caller=team.owner).read_text().splitlines()
+        lines = download_export(export.id, caller=team.owner).path.read_text().splitlines()
         records = [json.loads(line)["record"] for line in lines]
         assert [(record["tool"], record.get("intent")) for record in records] == said
 

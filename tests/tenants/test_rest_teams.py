@@ -115,7 +115,7 @@ def test_a_members_name_from_elsewhere_is_not_shown(team: Team) -> None:
     answer = rest.get(f"/tenants/{team.slug}/members")
     assert stranger.email in str(answer.body)
     assert "Secret-Name" not in str(answer.body)
-    shown = {"id", "email", "role", "access_ends_at", "created_at", "second_factor"}
+    shown = {"id", "email", "role", "access_ends_at", "payloads", "created_at", "second_factor"}
     assert set(answer.body["results"][0]) == shown
 
 

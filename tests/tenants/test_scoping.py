@@ -14,6 +14,7 @@ from tenants.scoping import (
     TenantScopeMissing,
     current_tenant_id,
     directory_scope,
+    run_scoped,
     tenant_scope,
     tenant_scope_of,
 )
@@ -46,6 +47,38 @@ def test_a_pooled_connection_carries_no_tenant_into_its_next_use() -> None:
         assert Server.objects.exists()
     with pytest.raises((DataError, ProgrammingError)), transaction.atomic():
         Server.directory.count()
+
+
+def test_a_scoped_statement_sees_its_tenants_rows_alone_and_leaves_no_tenant_behind() -> None:
+    mine, other = make_team(), make_team()
+    asked = "SELECT tenant_id FROM servers_server WHERE tenant_id IN (%s, %s)"
+    both = [mine.tenant_id, other.tenant_id]
+    assert set(run_scoped(mine.tenant_id, asked, both)) == {(mine.tenant_id,)}
+    assert set(run_scoped(other.tenant_id, asked, both, durable=False)) == {(other.tenant_id,)}
+    with pytest.raises((DataError, ProgrammingError)), transaction.atomic():
+        Server.directory.count()
+
+
+def test_a_scoped_statement_is_one_of_its_tenants_scope_and_of_no_other() -> None:
+    mine, other = make_team(), make_team()
+    changed = "UPDATE servers_server SET title = %s WHERE tenant_id = %s RETURNING title"
+    with tenant_scope(mine.tenant_id):
+        assert run_scoped(mine.tenant_id, changed, ["New", mine.tenant_id])[0] == ("New",)
+        with pytest.raises(TenantScopeMissing):
+            run_scoped(other.tenant_id, changed, ["New", other.tenant_id])
+        transaction.set_rollback(True)
+    assert ("New",) not in run_scoped(mine.tenant_id, "SELECT title FROM servers_server", [])
+    with pytest.raises(TenantScopeMissing, match="number"):
+        run_scoped(f"{mine.tenant_id}", changed, [])  # type: ignore[arg-type]
+
+
+def test_a_scoped_statement_that_fails_changes_nothing() -> None:
+    mine, other = make_team(), make_team()
+    moved = "UPDATE servers_server SET tenant_id = %s RETURNING title"
+    with pytest.raises(ProgrammingError, match="row-level security"):
+        run_scoped(mine.tenant_id, moved, [other.tenant_id])
+    with tenant_scope(mine.tenant_id):
+        assert Server.objects.exists()
 
 
 def test_a_row_of_another_tenant_cannot_be_written() -> None:

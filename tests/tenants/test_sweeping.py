@@ -136,6 +136,31 @@ def test_one_teams_sweep_touches_no_other_and_the_task_visits_all(team: Team) ->
     assert count(other, OAuthAccessToken) == [0]
 
 
+@pytest.mark.parametrize("failing", ["sweep_tenant", "expire_files"])
+def test_what_fails_for_one_team_is_swept_for_the_others(
+    team: Team, failing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = make_team()
+    make_app(other).tokens()
+    age(other, OAuthAccessToken, expires=timezone.now() - LONG_AGO)
+    work = getattr(tasks, failing)
+    done: list[int] = []
+
+    def break_for_one(tenant_id: int) -> object:
+        if tenant_id == team.tenant_id:
+            raise ValueError("words of somebody else")
+        done.append(tenant_id)
+        return work(tenant_id)
+
+    monkeypatch.setattr(tasks, failing, break_for_one)
+    tasks.sweep_expired()
+    assert other.tenant_id in done
+    assert count(other, OAuthAccessToken) == [0]
+    [told] = [each for each in caplog.records if each.getMessage().endswith("not deleted")]
+    assert (told.__dict__["tenant_id"], told.__dict__["kind"]) == (team.tenant_id, "ValueError")
+    assert "somebody else" not in caplog.text
+
+
 def test_a_run_is_bounded_and_the_next_goes_on(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "BATCH", 2)
     monkeypatch.setattr(sweeping, "MAX_BATCHES", 2)

@@ -19,8 +19,19 @@ from uuid import UUID, uuid4
 from django.conf import settings
 
 from config.isolation.holdings import Holdings, begun_in_session, hold, let_go
+from core.sealing import sealer
 from frontend.sessions import name_person
-from servers.models import DataSource, Prompt, Resource, Secret, ServedVersion, Server, Task, Tool
+from servers.models import (
+    DataSource,
+    Prompt,
+    Resource,
+    Secret,
+    ServedVersion,
+    Server,
+    Task,
+    Tool,
+    ToolSchedule,
+)
 from servers.services.named_secrets import create_secret
 from servers.services.onboarding import found_tenant
 from servers.services.principals import identity_of
@@ -40,6 +51,7 @@ from tenants.models import (
     ExportSchedule,
     IdentityProvider,
     Invitation,
+    LegalHold,
     LogStream,
     Membership,
     OAuthAuthorization,
@@ -58,6 +70,7 @@ from tenants.services.exports import start_export
 from tenants.services.keys import issue_key, revoke_key
 from tenants.services.members import add_member
 from tenants.services.oauth_steps import Noted, keep_steps
+from tenants.services.retention import place_hold
 from tenants.services.verifications import start_verification
 
 PAIR: Final = "isolation-check"
@@ -148,6 +161,9 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             "jsonl", None, datetime.now(UTC), {}, caller=caller
         )
         task = Task.objects.first() or make_ended_task(caller, names["server"], names["tool"])
+        tool_schedule = ToolSchedule.objects.first() or make_paused_schedule(
+            caller, names["server"], names["tool"]
+        )
         schedule = ExportSchedule.objects.first() or create_schedule(
             # Switched off: nothing is to leave.
             {
@@ -159,6 +175,7 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
             },
             caller=caller,
         )
+        kept = LegalHold.objects.first() or place_hold(word, caller=caller)
         verification = AuditVerification.objects.first() or start_verification(caller=caller)
         issued = issue_key("isolation check", ["admin"], expires_in_days=1, caller=caller)
         # Made by hand: nobody is to get a letter.
@@ -238,7 +255,9 @@ def _prepare(slug: str) -> tuple[CheckedTeam, Caller]:
         "stream": stream.pk,
         "delivery": delivery.pk,
         "schedule": schedule.pk,
+        "tool_schedule": tool_schedule.pk,
         "verification": verification.pk,
+        "hold": kept.pk,
         "source": source.pk,
         "tool": tool.pk,
         "resource": resource.pk,
@@ -288,6 +307,26 @@ def make_ended_task(caller: Caller, server: str, tool: str) -> Task:
     leave_line([task.pk])
     Task.objects.filter(pk=task.pk).update(status=Task.Status.CANCELLED, finished_at=task.created_at)
     return task
+
+
+def make_paused_schedule(caller: Caller, server: str, tool: str) -> ToolSchedule:
+    """A schedule of the caller's that is not due. In the scope of their team."""
+    row = ToolSchedule(
+        tenant_id=caller.tenant_id,
+        name="isolation check",
+        server=server,
+        tool=tool,
+        cron="0 0 1 1 *",
+        zone="UTC",
+        enabled=False,
+        user_id=caller.user_id,
+        credential_id=caller.credential_id,
+        actor=caller.actor,
+        next_at=datetime.now(UTC),
+    )
+    row.sealed = sealer().seal(b"{}", context=row.seal_context)
+    row.save(force_insert=True)
+    return row
 
 
 def _engine() -> Any:

@@ -22,6 +22,7 @@ _COLOURS: Final = {
     "demo": "33",
     "web": "32",
     "worker": "35",
+    "exporter": "35",
     "runner": "35",
     "beat": "36",
     "call": "1;32",

@@ -46,15 +46,13 @@ def make_plan(options: LocalOptions) -> Plan:
     demo = options.home / "demo-tenant.json"
     web = (python, "-m", "config.web", "config.asgi:application")
     celery = (python, "-m", "celery", "-A", CELERY, "--quiet")
-    worker = (
-        *(*celery, "worker", "--loglevel", "INFO", "--concurrency", str(options.worker_processes)),
-        # One worker has nobody to gossip with, and asking takes a second of every start.
-        *("--without-gossip", "--without-mingle"),
-    )
+    # They have nothing to gossip about, and asking takes a second of every start.
+    consume = (*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle")
+    worker = (*consume, "--queues", "celery", "--concurrency", str(options.worker_processes))
+    exporter = (*consume, "--queues", "exports", "--concurrency", "1", "--hostname", "exports@%h")
     runner = (
-        *(*celery, "worker", "--loglevel", "INFO", "--queues", "tasks", "--pool", "threads"),
+        *(*consume, "--queues", "tasks", "--pool", "threads"),
         *("--concurrency", str(options.task_slots), "--hostname", "tasks@%h"),
-        *("--without-gossip", "--without-mingle"),
     )
     beat = (
         *(*celery, "beat", "--loglevel", "INFO", "--pidfile="),
@@ -65,6 +63,7 @@ def make_plan(options: LocalOptions) -> Plan:
         services=(
             Command("web", web),
             Command("worker", worker),
+            Command("exporter", exporter),
             Command("runner", runner),
             Command("beat", beat),
         ),

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
 
+_KEPT: Final = range(16_384, 32_768)
+"""Ports that systems give to nobody who does not ask for them: a server that is started again finds its own."""
+_TRIES: Final = 50
+
 
 def find_free_port(host: str = LOOPBACK) -> int:
-    """A port that nothing listened on a moment ago."""
+    """A port that nothing listened on a moment ago, and that no connection of others is given meanwhile."""
+    for port in random.sample(_KEPT, _TRIES):
+        if why_port_is_unusable(host, port) is None:
+            return port
     with socket.socket() as probe:
         probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
 
 
 def why_port_is_unusable(host: str, port: int) -> str | None:

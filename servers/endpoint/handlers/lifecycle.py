@@ -8,11 +8,11 @@ import orjson
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
-from servers.endpoint.context import LEVELS
 from servers.endpoint.handlers.answers import info_of, invalid, text_of
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.specification import HANDSHAKE_VERSIONS, LATEST_HANDSHAKE_VERSION
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS
+from servers.execution.context import LEVELS
 from tenants.access import Caller
 from tenants.roles import Action
 

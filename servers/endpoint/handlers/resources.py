@@ -85,6 +85,7 @@ async def subscribe(incoming: Incoming) -> bytes:
         if len(session.uris) >= MAX_URIS:
             raise _too_many()
         session.uris.add(uri)
+        incoming.parts.hub.wanting.changed()
         return b"{}"
     try:
         has_room = await incoming.parts.sessions.subscribe(session, uri, most=MAX_URIS)
@@ -92,6 +93,7 @@ async def subscribe(incoming: Incoming) -> bytes:
         raise sessions_away() from None
     if not has_room:
         raise _too_many()
+    await incoming.parts.hub.wanting.keep(session, [uri], incoming.surface)
     return b"{}"
 
 
@@ -102,6 +104,7 @@ async def unsubscribe(incoming: Incoming) -> bytes:
         raise _needs_session()
     if session.uris is not None:
         session.uris.discard(uri)
+        incoming.parts.hub.wanting.changed()
         return b"{}"
     try:
         async with incoming.runtime.bus.redis.pipeline(transaction=False) as pipe:
@@ -110,6 +113,7 @@ async def unsubscribe(incoming: Incoming) -> bytes:
             await pipe.execute()
     except (RedisError, OSError):
         raise sessions_away() from None
+    await incoming.parts.hub.wanting.forget(session, uri, incoming.surface)
     return b"{}"
 
 

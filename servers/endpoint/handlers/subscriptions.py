@@ -16,6 +16,7 @@ from servers.endpoint.handlers.tasks import describe_task, find_own, require_tas
 from servers.endpoint.incoming import Incoming
 from servers.endpoint.subscribers import MAX_URIS, Subscriber, change_bytes
 from servers.endpoint.tenure import Tenure
+from servers.endpoint.turns import Turns
 from servers.endpoint.view import PROMPTS, RESOURCES, TOOLS
 from servers.endpoint.wire import RpcError
 from servers.services.tasks.telling import CHANGED, channel_of, read
@@ -46,7 +47,7 @@ async def listen(incoming: Incoming) -> bytes:
             data={"code": "accept_leaves_out_events"},
             status=406,
         )
-    lists, uris, honoured = _filter(incoming)
+    lists, uris, honoured = await _filter(incoming)
     tasks = await _tasks(incoming)
     if tasks is not None:
         honoured["taskIds"] = tasks
@@ -103,7 +104,7 @@ async def listen(incoming: Incoming) -> bytes:
     )
 
 
-def _filter(incoming: Incoming) -> tuple[list[str], list[str], dict[str, Any]]:
+async def _filter(incoming: Incoming) -> tuple[list[str], list[str], dict[str, Any]]:
     """What is listened to: lists, resources, and how that is said to the client."""
     wanted = incoming.params.get("notifications")
     if not isinstance(wanted, dict):
@@ -124,7 +125,12 @@ def _filter(incoming: Incoming) -> tuple[list[str], list[str], dict[str, Any]]:
         raise invalid(f"params.notifications.resourceSubscriptions must be at most {MAX_URIS} URIs.")
     known = []
     if incoming.caller.may(Action.RESOURCES_READ):
-        known = [uri for uri in dict.fromkeys(uris) if incoming.surface.find_resource(uri) is not None]
+        # A server may have thousands of templates, each of which is tried with each.
+        turns = Turns()
+        for uri in dict.fromkeys(uris):
+            if incoming.surface.find_resource(uri) is not None:
+                known.append(uri)
+            await turns.give_way()
     honoured["resourceSubscriptions"] = known
     return lists, known, honoured
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 
 from core.errors import MarinaError
-from servers.endpoint.context import CallContext
+from servers.endpoint.context import CallContext, declares_tasks
 from servers.endpoint.errors import translate
 from servers.endpoint.handlers.answers import complete, invalid, text_of
 from servers.endpoint.handlers.results import result_members
@@ -22,13 +22,14 @@ from servers.endpoint.specification import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
 )
 from servers.endpoint.wire import RpcError
+from servers.execution.context import TASKS_EXTENSION
 from servers.models import Task
 from servers.services.callresults import result_of
-from servers.services.calls import TASKS_EXTENSION
 from servers.services.reading import look_up
 from servers.services.tasks import ending
 from servers.services.tasks.accepting import HandOver
 from servers.services.tasks.hints import hint_soon
+from servers.services.tasks.priorities import NUMBERS, PRIORITIES
 from servers.services.tasks.rows import KEY_CHARACTERS, answer, open_ended
 from servers.services.tasks.telling import CHANGED, tell
 from tenants.roles import Action
@@ -38,6 +39,9 @@ POLL_MS: Final = 1_000
 
 IDEMPOTENCY_KEY: Final = "marina/idempotencyKey"
 """The ``_meta`` key by which a client makes sure that a call that it sends again is not made again."""
+
+PRIORITY: Final = "marina/priority"
+"""The ``_meta`` key by which a client says how urgent a call is among its team's."""
 
 
 async def get(incoming: Incoming) -> bytes:
@@ -74,21 +78,17 @@ def hand_over(incoming: Incoming, context: CallContext) -> HandOver:
         raise invalid(
             f"params._meta[{IDEMPOTENCY_KEY!r}] must be text of at most {KEY_CHARACTERS} characters."
         )
+    priority = meta.get(PRIORITY) if isinstance(meta, Mapping) else None
+    if priority is not None and (not isinstance(priority, str) or priority not in PRIORITIES):
+        raise invalid(f"params._meta[{PRIORITY!r}] must be one of {', '.join(PRIORITIES)}.")
     return HandOver(
         capabilities=context.capabilities,
         answers={} if context.retries is None else context.retries.answers,
         takes_task=declares_tasks(incoming),
         principal=principal_of(incoming.caller),
         idempotency_key=key,
+        priority=None if priority is None else NUMBERS[priority],
     )
-
-
-def declares_tasks(incoming: Incoming) -> bool:
-    """Whether this very request comes from a client that takes a task for an answer."""
-    meta = incoming.params.get("_meta")
-    declared = meta.get(CLIENT_CAPABILITIES) if incoming.modern and isinstance(meta, Mapping) else None
-    extensions = declared.get("extensions") if isinstance(declared, Mapping) else None
-    return isinstance(extensions, Mapping) and isinstance(extensions.get(TASKS_EXTENSION), Mapping)
 
 
 def require_tasks(incoming: Incoming) -> None:

@@ -34,7 +34,9 @@ async def list_tools(incoming: Incoming) -> bytes:
     except Forbidden as refusal:
         await record_refusal(incoming, refusal)
         raise
-    return incoming.view.tools.page(shape_of(incoming.version), cursor, only)
+    # Whoever needs no credential learns of what is offered, and of nothing else.
+    noted = not incoming.caller.anonymous
+    return incoming.view.tools.page(shape_of(incoming.version), cursor, only, noted=noted)
 
 
 async def run_tool(incoming: Incoming) -> bytes:

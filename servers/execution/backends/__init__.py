@@ -11,9 +11,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
+from core.hostedcommands import HostedCommand
 from core.outbound import AllowAddress
+from core.talks import Talks
 from marina import ENTRY_POINTS
-from servers.execution.contract import Backend, NoteSlow
+from servers.execution.contract import Backend, NoteHosted, NoteSlow, NoteUpstream, SignIns
+from servers.execution.notes import NoteChanged
 
 Maker = Callable[[], Backend]
 
@@ -22,16 +25,36 @@ def list_makers(
     *,
     allow_address: AllowAddress,
     files_roots: Sequence[Path] = (),
+    hosted_commands: Sequence[HostedCommand] = (),
     note_slow: NoteSlow | None = None,
+    note_hosted: NoteHosted | None = None,
+    note_upstream: NoteUpstream | None = None,
+    note_changed: NoteChanged | None = None,
+    talks: Talks | None = None,
+    sign_ins: SignIns | None = None,
 ) -> dict[str, Maker]:
-    """What makes each kind, by its name. ``files_roots``: folders of this machine that the operator allows."""
+    """What makes each kind, by its name. Of this machine the operator allows ``files_roots``, ``hosted_commands``.
+
+    ``talks``: the way to other processes, for what they hold. ``sign_ins`` has the tokens of those who signed in to
+    what a source stands on.
+    """
     own = {
         "code": _maker("code", "CodeBackend"),
         "files": _maker("files", "FilesBackend", allow_address=allow_address, roots=files_roots),
         "flows": _maker("flows", "FlowsBackend"),
         "handmade": _maker("handmade", "HandmadeBackend"),
         "http": _maker("http", "HttpBackend", allow_address=allow_address),
-        "mcp": _maker("mcp", "McpBackend", allow_address=allow_address),
+        "mcp": _maker(
+            "mcp",
+            "McpBackend",
+            allow_address=allow_address,
+            commands=hosted_commands,
+            note_hosted=note_hosted,
+            note_upstream=note_upstream,
+            note_changed=note_changed,
+            talks=talks,
+            sign_ins=sign_ins,
+        ),
         "postgres": _maker("postgres", "PostgresBackend", allow_address=allow_address, note_slow=note_slow),
         "sqlite": _maker("sqlite", "SqliteBackend", roots=files_roots, note_slow=note_slow),
         "toolkit": _maker("toolkit", "ToolkitBackend", allow_address=allow_address),

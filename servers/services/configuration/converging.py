@@ -41,6 +41,7 @@ from servers.services.prompts import set_prompt_enabled
 from servers.services.resources import set_resource_enabled
 from servers.services.servers import create_server, delete_server, update_server
 from servers.services.sources import create_source, delete_source, update_source
+from servers.services.tasks.priorities import NORMAL, word_of
 from servers.services.tool_running import set_running
 from servers.services.tools import change_tool, compile_tool, create_tool, current_of, delete_tool
 from tenants.access import Caller
@@ -208,8 +209,9 @@ class Convergence:
         if (tool.cache_seconds, tool.collapses) != (seconds, collapses):
             set_caching(tool.pk, seconds=seconds, collapses=collapses, caller=self.caller)
         runs, deadline = entry.get("runs", Tool.Runs.AUTOMATIC), entry.get("deadline")
-        if (tool.runs, tool.deadline) != (runs, deadline):
-            set_running(tool.pk, runs=runs, deadline=deadline or 0, caller=self.caller)
+        priority = entry.get("priority", NORMAL)
+        if (tool.runs, tool.deadline, word_of(tool.priority)) != (runs, deadline, priority):
+            set_running(tool.pk, runs=runs, deadline=deadline or 0, priority=priority, caller=self.caller)
 
     def _tools_in_order(self) -> Sequence[str]:
         """The tools of the file, those that others call before them."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from servers.models import MAX_CACHE_SECONDS, MAX_DEADLINE, Tool
+from servers.services.tasks.priorities import NORMAL, PRIORITIES
 
 VERSION: Final = 1
 """Stands in each file as ``marina``. It grows when what is there changes its meaning, not when something is added."""
@@ -71,6 +72,12 @@ _RUNNING: Final[Mapping[str, Any]] = {
         "minimum": 1,
         "maximum": MAX_DEADLINE,
         "description": "Seconds that a run may take. Left out: as long as one of its way of running may.",
+    },
+    "priority": {
+        "type": "string",
+        "enum": list(PRIORITIES),
+        "default": NORMAL,
+        "description": "How urgent its tasks are among the team's.",
     },
 }
 _ON: Final = _text("The name of the data source that it stands on.")

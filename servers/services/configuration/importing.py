@@ -23,6 +23,7 @@ from servers.services.configuration.settings import (
     written_settings,
 )
 from servers.services.configuration.states import State, describe_state, load_state
+from servers.services.hosted_runs import allowed_commands
 from servers.services.kinds import list_kinds
 from servers.services.served_versions import ending_words
 from servers.services.sources import list_sources
@@ -101,7 +102,7 @@ def list_kept(text: str | bytes) -> list[KeptSetting]:
     """The settings that a file, or a list of MCP servers, leaves out. Raises ``InvalidInput``."""
     found = read_text(text)
     if is_mcp_list(found):
-        return kept_settings(convert_list(found, taken=(), kinds=[MCP]).file)
+        return kept_settings(convert_list(found, taken=(), kinds=[MCP], commands=allowed_commands()).file)
     return kept_settings(check_form(found))
 
 
@@ -117,7 +118,12 @@ def _read(
         if prune:
             refuse("prune", "a list of MCP servers says nothing of other data sources. Leave prune out.")
         taken = [row.name for row in list_sources(caller=caller)]
-        made = convert_list(found, taken=taken, kinds=[kind.name for kind in list_kinds()])
+        made = convert_list(
+            found,
+            taken=taken,
+            kinds=[kind.name for kind in list_kinds()],
+            commands=allowed_commands(),
+        )
         file, notes = made.file, made.notes
     else:
         file = check_form(found)

@@ -1,19 +1,20 @@
 """Makes of a list of MCP servers, as clients keep it, a configuration of data sources. Connects to nothing.
 
 Known are ``mcpServers`` (Claude, Cursor and most others) and VS Code's ``servers``. What is given as an address becomes
-a data source of the kind ``mcp``; what starts a command stays out, with what to do instead. Nothing of a header's value
-is in any sentence of this module.
+a data source of the kind ``mcp``, as does a command that the operator allows; another one stays out, with what to do
+instead. Nothing of a header's or a variable's value is in any sentence of this module.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 from core.errors import InvalidInput
+from core.hostedcommands import HostedCommand
 from core.readable import readable
 from core.strictyaml import Place, YamlText
 from servers.models import NAME_PATTERN
@@ -44,10 +45,12 @@ def is_mcp_list(found: YamlText) -> bool:
     return _listed(found.value) is not None
 
 
-def convert_list(found: YamlText, *, taken: Collection[str], kinds: Collection[str]) -> McpList:
+def convert_list(
+    found: YamlText, *, taken: Collection[str], kinds: Collection[str], commands: Sequence[HostedCommand] = ()
+) -> McpList:
     """The configuration that a list comes to. Data sources whose names are ``taken`` stay as they are.
 
-    ``kinds`` are the kinds of data source that there are here. Raises ``InvalidInput``.
+    ``kinds`` are the kinds of data source that there are here, ``commands`` what may be run. Raises ``InvalidInput``.
     """
     steps = _listed(found.value) or ()
     listed, place = found.value, found.place
@@ -61,7 +64,7 @@ def convert_list(found: YamlText, *, taken: Collection[str], kinds: Collection[s
         name = _OTHER.sub("-", given).strip("-")[:64]
         at = place.below.get(given, place)
         shown = readable(given, 64)
-        settings, why = _settings_of(entry)
+        settings, why = _settings_of(entry, commands)
         if settings is not None and not re.fullmatch(NAME_PATTERN, name):
             why = "it has no name that a data source could have. Give it one of letters, digits, dots and hyphens."
         elif settings is not None and (name in taken or name in sources):
@@ -114,7 +117,9 @@ def _names(value: Any) -> Iterator[Collection[str]]:
             yield from _names(each)
 
 
-def _settings_of(entry: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+def _settings_of(
+    entry: Mapping[str, Any], commands: Sequence[HostedCommand]
+) -> tuple[dict[str, Any] | None, str]:
     """The settings of the data source, or why there is none."""
     if entry.get("disabled") is True or entry.get("enabled") is False:
         return None, "it is switched off in the list."
@@ -123,12 +128,9 @@ def _settings_of(entry: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
     if url is None and "command" in entry:
         url, headers = _behind_bridge(entry)
         if url is None:
-            return None, (
-                "it starts a command, and commands are not run here yet. Run it where it belongs, as an MCP server "
-                "with an address (streamable HTTP), and give that address as url."
-            )
+            return _hosted(entry, commands)
     kind = str(entry.get("type") or entry.get("transport") or "").lower()
-    if kind in ("sse", "ws", "websocket"):
+    if kind in ("ws", "websocket"):
         return (
             None,
             f"it is reached by {kind}. Give the address of its streamable HTTP endpoint, with type http.",
@@ -139,7 +141,41 @@ def _settings_of(entry: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
         return None, "its address has a placeholder. Write the address out."
     if not isinstance(headers, dict) or any(not isinstance(value, str) for value in headers.values()):
         return None, "its headers are no object of texts."
-    return _signing({"url": url.strip()}, headers), ""
+    settings: dict[str, Any] = {"url": url.strip()}
+    if kind == "sse":
+        settings["transport"] = "sse"
+    return _signing(settings, headers), ""
+
+
+def _hosted(entry: Mapping[str, Any], commands: Sequence[HostedCommand]) -> tuple[dict[str, Any] | None, str]:
+    """The settings for a command that may be run here: the longest that the entry's begins with."""
+    args, env = entry.get("args") or [], entry.get("env") or {}
+    if not isinstance(args, list) or any(not isinstance(each, str) for each in args):
+        return None, "its args are no list of texts."
+    if not isinstance(env, dict) or any(not isinstance(value, str) for value in env.values()):
+        return None, "its env is no object of texts."
+    if any(_PLACEHOLDER.search(each) for each in args):
+        return None, "its args have a placeholder. Write them out."
+    fitting = [
+        (len(command.run), command, args[len(command.run) - 1 :])
+        for command in commands
+        if entry["command"] in (command.run[0], command.run[0].rpartition("/")[2])
+        and list(command.run[1:]) == args[: len(command.run) - 1]
+        and (command.arguments or len(args) == len(command.run) - 1)
+    ]
+    if not fitting:
+        return None, (
+            "it starts a command, and the operator allows none like it here. Run it where it belongs, as an MCP server "
+            "with an address (streamable HTTP), and give that address as url; or ask the operator."
+        )
+    _, command, rest = max(fitting, key=lambda each: each[0])
+    settings: dict[str, Any] = {"command": command.name}
+    if rest:
+        settings["args"] = rest
+    if env:
+        filled = all(isinstance(_value(value), str) for value in env.values())
+        settings["env"] = env if filled else dict(KEPT)
+    return settings, ""
 
 
 def _signing(settings: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:

@@ -190,7 +190,8 @@ def _fetched(backend: Backend, settings: Mapping[str, Any], caller: Caller) -> M
     """The settings with the documents that they name. Secrets that they name stay names."""
     if not names_documents(backend, settings):
         return settings
-    fetched = with_documents(backend, fill_in(backend, settings, caller=caller).settings)
+    filled = fill_in(backend, settings, caller=caller).settings
+    fetched = with_documents(backend, filled, team=caller.tenant_id)
     documents = {name: fetched[name] for name in backend.document_settings & fetched.keys()}
     return FetchedSettings({**settings, **documents})
 

@@ -20,6 +20,7 @@ from servers.services.resources import list_resources
 from servers.services.served_versions import served_rows
 from servers.services.servers import list_servers
 from servers.services.sources import execution_source, list_sources
+from servers.services.tasks.priorities import word_of
 from servers.services.tools import compile_tool, current_of, is_published, list_tools
 from tenants.access import Caller
 
@@ -205,8 +206,10 @@ def _sharing(tool: Tool) -> dict[str, Any]:
 
 def _running(tool: Tool) -> dict[str, Any]:
     """Where a tool's calls run, where that is not as of a new tool."""
-    set_by_hand = {} if tool.runs == Tool.Runs.AUTOMATIC else {"runs": str(tool.runs)}
-    return set_by_hand if tool.deadline is None else {**set_by_hand, "deadline": tool.deadline}
+    set_by_hand: dict[str, Any] = {} if tool.runs == Tool.Runs.AUTOMATIC else {"runs": str(tool.runs)}
+    if tool.deadline is not None:
+        set_by_hand["deadline"] = tool.deadline
+    return {**set_by_hand, "priority": word_of(tool.priority)} if tool.priority else set_by_hand
 
 
 def _sorted(rows: Mapping[str, Any]) -> list[tuple[str, Any]]:

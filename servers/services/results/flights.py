@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
 
+from core.finishing import stop
 from servers.execution.contract import Context
 from servers.services.results.contexts import Company
 
@@ -108,9 +109,7 @@ class Flights(Generic[T]):
     async def close(self) -> None:
         """Cancel what is under way."""
         under_way = [flight.task for flight in self._all]
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await stop(*under_way)
 
     def _land(self, flight: Flight[T], task: asyncio.Task[T]) -> None:
         self._all.discard(flight)

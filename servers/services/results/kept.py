@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from core.fitting import fitted
 from servers.execution.contract import Outcome
 
 _OVERHEAD_BYTES: Final = 600
@@ -63,8 +64,10 @@ def keep(outcome: Outcome) -> Kept | None:
         outcome.text.encode()
         return Kept(
             # As the surfaces write what JSON has no word for.
-            structured=None if outcome.structured is None else orjson.dumps(outcome.structured, default=str),
-            content=None if outcome.content is None else orjson.dumps(_plain(outcome.content)),
+            structured=None
+            if outcome.structured is None
+            else fitted(orjson.dumps(outcome.structured, default=str)),
+            content=None if outcome.content is None else fitted(orjson.dumps(_plain(outcome.content))),
             text=outcome.text,
             rows=outcome.rows,
             size=outcome.size,

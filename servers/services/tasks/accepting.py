@@ -53,6 +53,10 @@ class HandOver:
     takes_task: bool = False
     principal: str = ""
     idempotency_key: str | None = None
+    priority: int | None = None
+    """How urgent it is; ``None``: as the tool's calls are."""
+    scheduled_run: UUID | None = None
+    """The run of a schedule that the call is."""
     patience: float = math.inf
     """Seconds that who cannot take the task waits for its end."""
 
@@ -70,9 +74,9 @@ class Beginning(Around):
 
     __slots__ = ()
 
-    async def go_on(self, *, keep: str = "") -> None:
+    async def go_on(self, *, keep: str = "", repeatable: bool = False) -> None:
         """See ``Context``."""
-        raise GoesOn(keep)
+        raise GoesOn(keep, repeatable=repeatable)
 
     async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> Outcome:
         """See ``Context``."""
@@ -127,6 +131,7 @@ async def accept(
         trace=context.trace,
         capabilities=hand.capabilities,
         log_level=context.log_level,
+        schedule=record.schedule,
     )
     try:
         task = await look_up(
@@ -138,6 +143,8 @@ async def accept(
             intent_seq=intent,
             answers=Answers(given=hand.answers, kept=kept),
             idempotency_key=hand.idempotency_key,
+            priority=long.priority if hand.priority is None else hand.priority,
+            scheduled_run=hand.scheduled_run,
         )
     except Conflict:
         # The same call came twice at once.

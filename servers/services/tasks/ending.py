@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from core.errors import MarinaError, Unavailable
+from core.finishing import finish
 from servers.execution.contract import Ask, InputRequired, Outcome
 from servers.models import Task
 from servers.services.reading import look_up
@@ -20,16 +21,8 @@ from servers.services.runtime import Runtime, get_runtime
 from servers.services.tasks.hints import hint_soon
 from servers.services.tasks.line import Claim, TurnLost, take_over
 from servers.services.tasks.payload import Ended, error_to_json
-from servers.services.tasks.rows import (
-    MAX_RUNS,
-    Run,
-    ask_to_cancel,
-    conclude,
-    has_outcome,
-    keep_ended,
-    look_at,
-    release,
-)
+from servers.services.tasks.rows import ask_to_cancel, has_outcome
+from servers.services.tasks.runs import MAX_RUNS, Run, conclude, keep_ended, look_at, release
 from servers.services.tasks.telling import CHANGED, tell, tell_workers
 from tenants.audit.records import KIND_CALL, Reason
 
@@ -45,7 +38,7 @@ class TaskRecord(CallRecord):
     So whoever takes over from a worker that ended in between finds it. ``ended`` is that, once it is recorded.
     """
 
-    __slots__ = ("_asks", "_claim", "_kept", "_refused", "ended", "silent")
+    __slots__ = ("_asks", "_claim", "_kept", "_refused", "_said", "ended", "repeatable", "silent")
 
     def __init__(self, runtime: Runtime, run: Run) -> None:
         work = run.work
@@ -62,11 +55,15 @@ class TaskRecord(CallRecord):
         )
         self.version = work.version
         self.task = str(run.claim.task_id)
+        self.schedule = work.schedule
+        self._said = run.said
         self._claim = run.claim
         self._asks: Mapping[str, Ask] = {}
         self._kept = ""
         self._refused = False
         self.ended: Ended | None = None
+        self.repeatable = run.repeatable
+        """Whether it may run again after a run of which nobody knows how it ended."""
         self.silent = False
         """Whether the run is stopped for another worker to have it: then it comes to nothing here."""
         if run.intent_seq is not None:
@@ -97,12 +94,7 @@ class TaskRecord(CallRecord):
 
         Who is stopped meanwhile is stopped when it is written.
         """
-        writing = asyncio.ensure_future(self._write(outcome, error, produced, reason))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])
-            raise
+        await finish(self._write(outcome, error, produced, reason))
 
     async def _write(
         self, outcome: str, error: MarinaError | None, produced: Outcome | None, reason: Reason | None
@@ -123,7 +115,7 @@ class TaskRecord(CallRecord):
             asks=self._asks,
             kept=self._kept,
         )
-        await look_up(keep_ended, self._claim, ended)
+        await look_up(keep_ended, self._claim, ended, self._said.snapshot())
         await super().write(outcome, error=error, produced=produced, reason=reason)
         self.ended = ended
 
@@ -140,7 +132,7 @@ def _status_of(outcome: str, error: MarinaError | None, *, refused: bool) -> str
 
 
 PROTOCOL_FAULTS: Final = frozenset(
-    {"internal", "outcome_unknown", "task_parked", "task_expired", "credential_ended"}
+    {"internal", "outcome_unknown", "task_parked", "task_expired", "task_failed", "credential_ended"}
 )
 
 
@@ -222,7 +214,7 @@ async def _finish(run: Run, ended: Ended) -> None:
 
 
 async def _conclude(run: Run, ended: Ended) -> None:
-    await look_up(conclude, run.claim, ended)
+    await look_up(conclude, run, ended)
     await tell(get_runtime().bus, run.claim.task_id, CHANGED)
 
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
 from uuid import UUID, uuid4
 
-from django.db import connection, transaction
-from django.db.models import Q
+from django.db import connection
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from core.errors import MarinaError
 from servers.models import Turn
@@ -29,30 +27,70 @@ RENEW_SECONDS: Final = 2.5
 _LOCK: Final = 0x6D61_7269_6E61
 """Of those who claim: they take turns, which takes a millisecond each."""
 
+WINDOW: Final = 64
+"""Teams that one claim looks at on either side of the one that was claimed from last, where more wait."""
+
 # The teams that have something waiting are found one by one along the index, so it does not matter how much each has.
+# Not all of them: of ten thousand, each claim would take a tenth of a second. They are gone round instead. The round
+# also decides among teams that have equally many running: by age, those with a backlog would always come first. It is
+# a sequence of the database, so that all processes go the same round, and one that starts anew goes on with it.
 _NEXT: Final = """
-WITH RECURSIVE teams AS (
-    (SELECT of_tenant FROM servers_turn WHERE claim IS NULL ORDER BY of_tenant LIMIT 1)
+WITH RECURSIVE last AS MATERIALIZED (SELECT last_value AS of_tenant FROM servers_turn_round), ahead AS (
+    (SELECT of_tenant, 1 AS nth FROM servers_turn
+     WHERE claim IS NULL AND of_tenant > (SELECT of_tenant FROM last) ORDER BY of_tenant LIMIT 1)
     UNION ALL
     SELECT (
         SELECT of_tenant FROM servers_turn
-        WHERE claim IS NULL AND of_tenant > teams.of_tenant ORDER BY of_tenant LIMIT 1
-    ) FROM teams WHERE teams.of_tenant IS NOT NULL
+        WHERE claim IS NULL AND of_tenant > ahead.of_tenant ORDER BY of_tenant LIMIT 1
+    ), nth + 1 FROM ahead WHERE ahead.of_tenant IS NOT NULL AND nth < %(window)s
+), behind AS (
+    (SELECT of_tenant, 1 AS nth FROM servers_turn
+     WHERE claim IS NULL AND of_tenant <= (SELECT of_tenant FROM last) ORDER BY of_tenant LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT of_tenant FROM servers_turn
+        WHERE claim IS NULL AND of_tenant > behind.of_tenant AND of_tenant <= (SELECT of_tenant FROM last)
+        ORDER BY of_tenant LIMIT 1
+    ), nth + 1 FROM behind WHERE behind.of_tenant IS NOT NULL AND nth < %(window)s
+), teams AS (
+    SELECT of_tenant, false AS again FROM ahead WHERE of_tenant IS NOT NULL
+    UNION ALL SELECT of_tenant, true FROM behind WHERE of_tenant IS NOT NULL
 ), busy AS (
     SELECT of_tenant, count(*) AS running FROM servers_turn WHERE claim IS NOT NULL GROUP BY of_tenant
+), chosen AS MATERIALIZED (
+    SELECT first.task_id, teams.of_tenant
+    FROM teams
+    JOIN LATERAL (
+        SELECT task_id FROM servers_turn
+        WHERE claim IS NULL AND of_tenant = teams.of_tenant
+        ORDER BY of_tenant, priority DESC, since LIMIT 1
+    ) AS first ON true
+    LEFT JOIN busy ON busy.of_tenant = teams.of_tenant
+    WHERE coalesce(busy.running, 0) < %(most)s
+    ORDER BY coalesce(busy.running, 0), teams.again, teams.of_tenant
+    LIMIT 1
+), taken AS (
+    UPDATE servers_turn
+    SET claim = %(token)s, worker = %(worker)s, lease_until = clock_timestamp() + %(lease)s
+    FROM chosen
+    -- Who cancels it takes it, too, and does not wait for those who claim.
+    WHERE servers_turn.task_id = chosen.task_id AND servers_turn.claim IS NULL
+    RETURNING servers_turn.task_id
 )
-SELECT first.task_id, teams.of_tenant
-FROM teams
-JOIN LATERAL (
-    SELECT task_id, since FROM servers_turn
-    WHERE claim IS NULL AND of_tenant = teams.of_tenant
-    ORDER BY of_tenant, priority DESC, since LIMIT 1
-) AS first ON true
-LEFT JOIN busy ON busy.of_tenant = teams.of_tenant
-WHERE coalesce(busy.running, 0) < %s
-ORDER BY coalesce(busy.running, 0), first.since
-LIMIT 1
+SELECT chosen.task_id, chosen.of_tenant, seen.teams, taken.task_id, setval('servers_turn_round', chosen.of_tenant)
+FROM (SELECT count(*) AS teams FROM teams) AS seen LEFT JOIN chosen ON true LEFT JOIN taken ON true
 """
+
+# Sent together with what claims: whoever is paused or killed keeps nobody from claiming.
+# Not on disk before it is acted upon: what a run may do comes after a commit that is (``runs.mark_begun``), and that
+# takes this along. Where the database ends in between, the turn waits again, and the token that was given is nobody's.
+_CLAIMING: Final = (
+    # Who waits for longer has given up (``reading.LOOK_UP_SECONDS``): what is claimed then would be nobody's.
+    "SELECT set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '3s', true); "
+    "SELECT pg_advisory_xact_lock(%(lock)s); " + _NEXT
+)
+
+_ALL: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +116,39 @@ def join_line(tenant_id: int, task_id: UUID, *, priority: int = 0) -> None:
     Turn.objects.create(task_id=task_id, of_tenant=tenant_id, priority=priority)
 
 
-def claim_next(worker: str, *, most_of_team: int) -> Claim | None:
+def claim_next(worker: str, *, most_of_team: int, hinted: bool = False) -> Claim | None:
     """Take the next task: of the team that has the fewest running, its most urgent and oldest one.
 
-    A team with ``most_of_team`` running has to wait. ``None``: there is nothing to run now.
+    Teams that have equally many take turns: the next one after that which was claimed from last. A team with
+    ``most_of_team`` running has to wait. Where more than ``WINDOW`` teams have something waiting, it is of those whose
+    turn it is. ``None``: there is nothing to run now. Who was not ``hinted`` at something asks first whether anything
+    waits, which keeps nobody else from claiming.
     """
-    token = uuid4()
+    if not hinted and not Turn.objects.filter(claim__isnull=True).exists():
+        return None
+    window = WINDOW
     while True:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            cursor.execute(_NEXT, [most_of_team])
-            found = cursor.fetchone()
-            if found is None:
+        token = uuid4()
+        given: dict[str, Any] = {
+            "lock": _LOCK,
+            "most": most_of_team,
+            "window": window,
+            "token": token,
+            "worker": worker[:80],
+            "lease": LEASE,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_CLAIMING, given)
+            cursor.nextset()
+            cursor.nextset()
+            task_id, tenant_id, teams, taken, _ = cursor.fetchone()
+        if taken is not None:
+            return Claim(tenant_id, task_id, token)
+        if task_id is None:
+            if teams < window:
                 return None
-            task_id, tenant_id = found
-            # Who cancels it takes it, too, and does not wait for those who claim.
-            waiting = Turn.objects.filter(task_id=task_id, claim__isnull=True)
-            if waiting.update(claim=token, worker=worker[:80], lease_until=lease_end()):
-                return Claim(tenant_id, task_id, token)
+            # None of those may have more now: perhaps one that was not looked at may.
+            window = _ALL
 
 
 def lease_end() -> CombinedExpression:
@@ -112,10 +165,12 @@ def hold(claim: Claim) -> Turn:
 
 
 def renew(claims: Sequence[Claim]) -> Mapping[UUID, bool]:
-    """Keep these turns for another while. By task, those that are still held, and whether each is to be cancelled."""
+    """Keep these turns for another while. By token, those that are still held, and whether each is to be cancelled."""
     held = Turn.objects.filter(claim__in=[claim.token for claim in claims])
     held.update(lease_until=lease_end())
-    return dict(held.values_list("task_id", "cancelled"))
+    return {
+        token: cancelled for token, cancelled in held.values_list("claim", "cancelled") if token is not None
+    }
 
 
 def give_back(claim: Claim) -> None:
@@ -144,21 +199,11 @@ def take_over(claim: Claim, worker: str) -> Claim | None:
     return Claim(claim.tenant_id, claim.task_id, token)
 
 
-def count_waiting(older_than: timedelta = timedelta(0)) -> int:
-    """How many tasks wait for a worker, for longer than this."""
-    return Turn.objects.filter(claim__isnull=True, since__lte=timezone.now() - older_than).count()
+def count_waiting() -> int:
+    """How many tasks wait for a worker."""
+    return Turn.objects.filter(claim__isnull=True).count()
 
 
 def leave_line(task_ids: Iterable[UUID]) -> None:
     """Take tasks out of the line, whoever has them."""
     Turn.objects.filter(task_id__in=list(task_ids)).delete()
-
-
-def when_waiting(task_id: UUID) -> tuple[int, datetime] | None:
-    """How many tasks are before this one in its team's line, and since when it waits; ``None``: it does not wait."""
-    turn = Turn.objects.filter(task_id=task_id, claim__isnull=True).first()
-    if turn is None:
-        return None
-    before = Q(priority__gt=turn.priority) | Q(priority=turn.priority, since__lt=turn.since)
-    waiting = Turn.objects.filter(before, of_tenant=turn.of_tenant, claim__isnull=True)
-    return waiting.count(), turn.since

@@ -36,10 +36,16 @@ class Work:
     trace: Trace | None
     capabilities: Mapping[str, Any]
     log_level: LogLevel | None
+    schedule: str = ""
+    """The id of the schedule that made the call."""
 
     def to_bytes(self) -> bytes:
         """As it is sealed."""
-        return _dump({**_plain(self), "caller": _caller_to_json(self.caller)})
+        plain = {**_plain(self), "caller": _caller_to_json(self.caller)}
+        if not self.schedule:
+            # Workers of the former release know no such member, and take these tasks while a new one is rolled out.
+            del plain["schedule"]
+        return _dump(plain)
 
     @classmethod
     def from_bytes(cls, clear: bytes) -> Work:

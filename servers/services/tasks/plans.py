@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from servers.execution.contract import Operation, Source
+from servers.execution.hints import is_repeatable
 from servers.models import Tool, ToolVersion
 from servers.services.results.plans import FindBackend
 
@@ -22,13 +23,14 @@ class Long:
 
     ``begins_inline``: until the tool says that what comes now takes long. ``task_only``: clients that speak no tasks
     are refused. ``seconds``: how long a run may take. ``repeatable``: it may run again after one of which nobody knows
-    how it ended.
+    how it ended. ``priority``: how urgent those are that do not say it (``priorities``).
     """
 
     seconds: float
     begins_inline: bool = False
     task_only: bool = False
     repeatable: bool = False
+    priority: int = 0
 
 
 def plan_running(tool: Tool, version: ToolVersion, source: Source | None, find: FindBackend) -> Long | None:
@@ -40,10 +42,10 @@ def plan_running(tool: Tool, version: ToolVersion, source: Source | None, find: 
     long = tool.deadline is not None and tool.deadline > INLINE_SECONDS
     if running.where == "inline" and tool.runs == Tool.Runs.AUTOMATIC and not long:
         return None
-    hints = version.annotations
     return Long(
         seconds=float(tool.deadline or WORKER_SECONDS),
         begins_inline=running.where == "begins_inline" and tool.runs == Tool.Runs.AUTOMATIC,
         task_only=running.task_only,
-        repeatable=hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True,
+        repeatable=is_repeatable(version.annotations),
+        priority=tool.priority,
     )

@@ -59,7 +59,7 @@ class Command(BaseCommand):
             self.stdout.write(f"The log of {slug} is empty.")
         else:
             self.stdout.write(
-                f"The log of {slug} is whole: {seq} records, from 1 to {seq}. Its head is {verdict.head.hash.hex()}."
+                f"The log of {slug} is whole: {verdict.records}. Its head is {verdict.head.hash.hex()}."
             )
         if verdict.newest_at is None:
             return

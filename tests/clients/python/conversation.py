@@ -24,6 +24,11 @@ def run(converse: Callable[[Job], Awaitable[Sight]]) -> None:
     print(json.dumps(asyncio.run(converse(json.load(sys.stdin)))))
 
 
+def texts(content: list[Any]) -> list[str]:
+    """The texts of blocks of content."""
+    return [block.text for block in content if block.type == "text"]
+
+
 async def cancel_once_begun(call: Awaitable[Any], marker: str) -> str:
     """Start a call, cancel it when its tool has made its file; then wait until the tool has noticed."""
     file = Path(marker)

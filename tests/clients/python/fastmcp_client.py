@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conversation import Job, Sight, cancel_once_begun, run
+from conversation import Job, Sight, cancel_once_begun, run, texts
 from fastmcp import Client
 from fastmcp.client.transports import SSETransport, StreamableHttpTransport
 
@@ -29,6 +29,9 @@ async def converse(job: Job) -> Sight:
     ) as client:
         seen["version"] = client.protocol_version
         seen["tools"] = [tool.name for tool in await client.list_tools()]
+        if "calls" in job:
+            found = [await client.call_tool(name, given) for name, given in job["calls"]]
+            return {**seen, "called": ["".join(texts(each.content)) for each in found]}
         rows = await client.call_tool("query_database", job["query"])
         seen["rows"] = rows.structured_content["rows"]
         seen["resources"] = [str(each.uri) for each in await client.list_resources()]

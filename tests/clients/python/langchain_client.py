@@ -34,6 +34,9 @@ async def converse(job: Job) -> Sight:
         seen["version"] = (await session.initialize()).protocolVersion
     tools = {tool.name: tool for tool in await marina.get_tools()}
     seen["tools"] = list(tools)
+    if "calls" in job:
+        found = [await tools[name].ainvoke(given) for name, given in job["calls"]]
+        return {**seen, "called": ["".join(block.get("text", "") for block in each) for each in found]}
     rows = await tools["query_database"].ainvoke(job["query"])
     seen["rows"] = json.loads(rows[0]["text"])["rows"]
     seen["resources"] = [blob.metadata["uri"] for blob in await marina.get_resources("marina")]

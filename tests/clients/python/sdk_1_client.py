@@ -6,7 +6,7 @@ import warnings
 from contextlib import asynccontextmanager
 
 import httpx
-from conversation import Job, Sight, cancel_once_begun, run
+from conversation import Job, Sight, cancel_once_begun, run, texts
 from mcp import ClientSession, types
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
@@ -51,6 +51,9 @@ async def converse(job: Job) -> Sight:
     ):
         seen["version"] = (await session.initialize()).protocolVersion
         seen["tools"] = [tool.name for tool in (await session.list_tools()).tools]
+        if "calls" in job:
+            found = [await session.call_tool(name, given) for name, given in job["calls"]]
+            return {**seen, "called": ["".join(texts(each.content)) for each in found]}
         rows = await session.call_tool("query_database", job["query"])
         seen["rows"] = rows.structuredContent["rows"]
         seen["resources"] = [str(each.uri) for each in (await session.list_resources()).resources]

@@ -20,7 +20,7 @@ from core.vaultaccess import VaultAccess
 from servers.models import Secret
 from servers.services.named_secrets import check_secrets_of
 from servers.services.secret_places import MAX_VALUE_BYTES, _variable, read_secrets
-from servers.services.sources import check_sources_of
+from servers.services.source_checks import check_sources_of
 from tenants.scoping import tenant_scope
 from tests.factories import Team, make_team
 from tests.farside import FarSide

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -63,3 +64,14 @@ def test_failures_cut_results_and_what_cannot_be_written_are_not_kept(outcome: O
 )
 def test_what_another_release_wrote_is_not_taken(encoded: Any) -> None:
     assert decode(encoded) is None
+
+
+def test_its_weight_is_what_it_takes() -> None:
+    outcome = Outcome({"text": "x" * 200}, "x" * 200, content=[{"type": "text", "text": "x" * 200}])
+    tracemalloc.start()
+    try:
+        kept = [keep(outcome) for _ in range(500)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < sum(each.weight for each in kept if each is not None)

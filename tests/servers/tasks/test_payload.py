@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from uuid import uuid4
@@ -110,3 +111,11 @@ def test_a_kind_of_error_that_only_this_process_knows_is_told_as_the_one_that_al
         """Known here only."""
 
     assert type(error_from_json(error_to_json(Own("m", code="own")))) is NotFound
+
+
+def test_of_a_call_that_no_schedule_made_nothing_is_said_of_one() -> None:
+    made = Work(Caller(1, "team", actor="a"), "default", "t", 1, {}, "", "", None, {}, None)
+    assert b"schedule" not in made.to_bytes()
+    assert Work.from_bytes(made.to_bytes()) == made
+    scheduled = replace(made, schedule="6f1c1c9e-0000-4000-8000-000000000000")
+    assert Work.from_bytes(scheduled.to_bytes()) == scheduled

@@ -15,6 +15,7 @@ from tenants.audit.verification import verify_log
 from tenants.models import AuditRecord
 from tenants.scoping import TenantScopeMissing, tenant_scope
 from tests.tenants.audit.places import Place, make_place
+from tests.tenants.checkpoints.logs import tamper
 
 CHANGES = [
     "UPDATE tenants_auditrecord SET outcome = 'ok'",
@@ -32,11 +33,7 @@ def _write(place: Place, count: int = 1) -> None:
 
 
 def _tamper(statement: str, *values: object) -> None:
-    """What somebody with the database's superuser could do."""
-    with psycopg.connect(settings.ENV.database_url) as superuser:
-        superuser.execute("ALTER TABLE tenants_auditrecord DISABLE TRIGGER USER")
-        superuser.execute(statement.encode(), values)
-        superuser.execute("ALTER TABLE tenants_auditrecord ENABLE ALWAYS TRIGGER append_only")
+    tamper((statement, values))
 
 
 def _verified(place: Place, capsys: pytest.CaptureFixture[str]) -> str:

@@ -18,16 +18,16 @@ from tenants.audit.append import append_entry
 from tenants.audit.records import Entry, Reason, to_microseconds
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.exports import get_export, list_exports, open_export, start_export
+from tenants.services.exports import download_export, get_export, list_exports, start_export
 from tenants.services.log import get_record, search_records
 from tests.tenants.audit.places import make_place
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def _auditor(role: Role = Role.AUDITOR) -> Caller:
+def _reader(role: Role = Role.ADMIN) -> Caller:
     place = make_place()
-    return Caller(place.tenant_id, place.slug, actor="user:auditor@example.com", user_id=None, role=role)
+    return Caller(place.tenant_id, place.slug, actor="user:reader@example.com", user_id=None, role=role)
 
 
 def _write(caller: Caller, *entries: Entry) -> None:
@@ -44,7 +44,7 @@ def _call(tool: str = "query", minutes: int = 0, **values: Any) -> Entry:
 
 
 def test_a_record_reads_back_as_it_was_written() -> None:
-    caller, key = _auditor(), uuid4()
+    caller, key = _reader(), uuid4()
     _write(
         caller,
         _call(
@@ -74,7 +74,7 @@ def test_a_record_reads_back_as_it_was_written() -> None:
 
 
 def test_pages_give_every_record_once_newest_first() -> None:
-    caller = _auditor()
+    caller = _reader()
     _write(caller, *(_call(minutes=number) for number in range(7)))
     seen: list[int] = []
     before: int | None = None
@@ -104,7 +104,7 @@ def test_pages_give_every_record_once_newest_first() -> None:
     ],
 )
 def test_filters_find_what_matches_all_of_them(filters: dict[str, Any], found: list[int]) -> None:
-    caller = _auditor()
+    caller = _reader()
     _write(
         caller,
         _call("query"),
@@ -116,7 +116,7 @@ def test_filters_find_what_matches_all_of_them(filters: dict[str, Any], found: l
 
 
 def test_an_intent_whose_outcome_never_came_is_shown_as_unknown() -> None:
-    caller, now = _auditor(), to_microseconds(timezone.now())
+    caller, now = _reader(), to_microseconds(timezone.now())
     _write(
         caller,
         _call(outcome="intent"),
@@ -143,7 +143,7 @@ def test_an_intent_whose_outcome_never_came_is_shown_as_unknown() -> None:
 
 
 def test_an_outcome_in_another_tenants_log_settles_no_intent() -> None:
-    caller, other = _auditor(), _auditor()
+    caller, other = _reader(), _reader()
     _write(caller, _call(outcome="intent"))
     _write(other, _call(outcome="intent"), _call(intent=1))
     assert get_record(1, caller=caller).outcome_unknown
@@ -152,7 +152,7 @@ def test_an_outcome_in_another_tenants_log_settles_no_intent() -> None:
 
 
 def test_a_search_by_credential_finds_only_its_calls() -> None:
-    caller, key = _auditor(), uuid4()
+    caller, key = _reader(), uuid4()
     _write(caller, _call(credential_id=key), _call(credential_id=uuid4()))
     assert [record.seq for record in search_records(caller=caller, credential_id=str(key)).records] == [1]
 
@@ -172,12 +172,12 @@ def test_a_search_by_credential_finds_only_its_calls() -> None:
 )
 def test_a_filter_that_cannot_be_is_refused_by_name(filters: dict[str, Any], path: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        search_records(caller=_auditor(), **filters)
+        search_records(caller=_reader(), **filters)
     assert [error["path"] for error in refusal.value.errors] == [path]
 
 
 def test_a_search_that_takes_too_long_is_ended_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    caller = _auditor()
+    caller = _reader()
     monkeypatch.setattr("tenants.services.log.SEARCH_SECONDS", 1)
     with psycopg.connect(settings.ENV.database_url) as holder:
         # Somebody rebuilds the table: the search would wait, and is ended all the same.
@@ -190,18 +190,18 @@ def test_a_search_that_takes_too_long_is_ended_with_advice(monkeypatch: pytest.M
 @pytest.mark.parametrize("seq", [0, -1, 99, 2**70])
 def test_an_unknown_record_is_not_found(seq: int) -> None:
     with pytest.raises(NotFound):
-        get_record(seq, caller=_auditor())
+        get_record(seq, caller=_reader())
 
 
 def test_another_tenants_records_and_exports_are_as_unknown_ones() -> None:
-    mine, other = _auditor(), _auditor()
+    mine, other = _reader(), _reader()
     _write(other, _call(arguments={"secret": "theirs"}))
     foreign = start_export(caller=other)
     assert search_records(caller=mine, text="theirs").records == []
     with pytest.raises(NotFound):
         get_record(1, caller=mine)
     assert list_exports(caller=mine) == []
-    for look in (get_export, open_export):
+    for look in (get_export, download_export):
         with pytest.raises(NotFound) as of_foreign:
             look(foreign.id, caller=mine)
         with pytest.raises(NotFound) as of_unknown:
@@ -220,11 +220,11 @@ def test_another_tenants_records_and_exports_are_as_unknown_ones() -> None:
         lambda caller: start_export(caller=caller),
         lambda caller: list_exports(caller=caller),
         lambda caller: get_export(uuid4(), caller=caller),
-        lambda caller: open_export(uuid4(), caller=caller),
+        lambda caller: download_export(uuid4(), caller=caller),
     ],
     ids=["search", "get", "export", "exports", "get export", "open export"],
 )
 def test_a_role_without_the_log_is_refused(role: Role, look: Callable[[Caller], object]) -> None:
     with pytest.raises(Forbidden) as refusal:
-        look(_auditor(role))
+        look(_reader(role))
     assert refusal.value.rule == "role:audit.read"

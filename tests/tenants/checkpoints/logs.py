@@ -17,6 +17,7 @@ from tests.tenants.audit.places import Place, make_place
 TABLES = (
     "tenants_auditrecord",
     "tenants_auditcheckpoint",
+    "tenants_audittombstone",
     "tenants_logkey",
 )
 
@@ -65,3 +66,6 @@ def tamper(*statements: tuple[str, tuple[object, ...]]) -> None:
             superuser.execute(statement.encode(), values)
         for table in TABLES:
             superuser.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only".encode())
+        superuser.execute("ALTER TABLE tenants_auditrecord ENABLE ALWAYS TRIGGER removal")
+        superuser.execute("ALTER TABLE tenants_audittombstone ENABLE ALWAYS TRIGGER checked")
+        superuser.execute("ALTER TABLE tenants_auditcheckpoint ENABLE ALWAYS TRIGGER stored")

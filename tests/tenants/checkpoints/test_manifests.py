@@ -14,9 +14,9 @@ from tenants.exports.claiming import Claim
 from tenants.exports.making import make_export
 from tenants.exports.manifest import write_manifest
 from tenants.roles import Role
-from tenants.services.exports import open_export, open_manifest, start_export
+from tenants.services.exports import download_export, open_manifest, start_export
 from tests.tenants.checkpoints.logs import notes_of, sign_off, signed_log, write
-from tests.tenants.checkpoints.test_verifiers import PROGRAMS, verify
+from tests.tenants.checkpoints.programs import PROGRAMS, verify
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -32,7 +32,7 @@ def test_an_export_and_its_manifest_are_verified_together(program: str, tmp_path
     (tmp_path / "log.notes").write_text("".join(f"{note}\n" for note in manifest["checkpoints"]))
     (tmp_path / "keys.json").write_text(json.dumps({"keys": manifest["public_keys"]}))
     checked = ("--checkpoints", tmp_path / "log.notes", "--keys", tmp_path / "keys.json")
-    content = open_export(export.id, caller=caller)
+    content = download_export(export.id, caller=caller).path
     code, said = verify(program, content, *checked)
     assert code == 0, said
     cut = tmp_path / "cut.jsonl"
@@ -59,7 +59,7 @@ def test_an_export_fits_its_manifest_though_the_log_went_on_meanwhile(
     manifest = json.loads(open_manifest(export.id, caller=caller).read_bytes())
     (tmp_path / "log.notes").write_text("".join(f"{note}\n" for note in manifest["checkpoints"]))
     (tmp_path / "keys.json").write_text(json.dumps({"keys": manifest["public_keys"]}))
-    content = open_export(export.id, caller=caller)
+    content = download_export(export.id, caller=caller).path
     assert manifest["records"]["last_seq"] == 6
     assert len(notes_of(place)) == 3
     code, said = verify(

@@ -5,9 +5,6 @@ from __future__ import annotations
 import ast
 import base64
 import json
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from config.local.node import find_node_folder
 from tenants.audit.notes import join_notes
 from tenants.services.log_keys import open_keys, rotate_log_key
 from tests.tenants.audit.places import make_place
@@ -31,27 +27,9 @@ from tests.tenants.checkpoints.forging import (
     signed_anew,
 )
 from tests.tenants.checkpoints.logs import notes_of, sign_off, state_of, write
+from tests.tenants.checkpoints.programs import FOLDER, PROGRAMS, verify
 
-ROOT = Path(__file__).resolve().parents[3]
-FOLDER = ROOT / "tenants" / "verifiers"
-PROGRAMS = ("python", "typescript")
-
-
-def verify(program: str, *arguments: object) -> tuple[int, str]:
-    """Run one of the two verifiers. Its exit code and what it said."""
-    if program == "python":
-        command = [sys.executable, "-I", str(FOLDER / "verify_marina_log.py")]
-    else:
-        folder = find_node_folder()
-        node = str(folder / "node") if folder is not None else shutil.which("node")
-        assert node is not None
-        command = [node, str(FOLDER / "verify_marina_log.ts")]
-    done = subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert "Traceback" not in done.stderr
-    assert "node:internal" not in done.stderr
-    return done.returncode, done.stdout
+ROOT = FOLDER.parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tenants.audit.notes import join_notes, key_name, sign
 from tenants.services.log_keys import base_host
 from tests.tenants.checkpoints.forging import Evidence, chained, collect, save, signed_anew
-from tests.tenants.checkpoints.test_verifiers import PROGRAMS, verify
+from tests.tenants.checkpoints.programs import PROGRAMS, verify
 
 
 @pytest.fixture(scope="module")

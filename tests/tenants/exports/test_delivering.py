@@ -30,7 +30,7 @@ from tenants.models import AuditExport, ExportSchedule
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
 from tenants.services.export_schedules import create_schedule, delete_schedule, deliver_again, run_schedule
-from tenants.services.exports import get_export, open_export
+from tenants.services.exports import download_export, get_export
 from tenants.services.log import search_records
 from tests.objectstorage import KEYS, object_storage, storage_client
 from tests.tenants.audit.places import make_place
@@ -112,7 +112,7 @@ def test_a_run_is_in_the_bucket_with_its_manifest_and_recorded(caller: Caller, s
     assert deliver_export(caller.tenant_id, run.id)
     run = get_export(run.id, caller=caller)
     assert (run.delivery, run.delivery_error, run.deliver_at) == ("delivered", "", None)
-    path = open_export(run.id, caller=caller)
+    path = download_export(run.id, caller=caller).path
     assert run.delivery_key.startswith(f"audit/marina/{caller.tenant_slug}-2")
     assert run.delivery_key.endswith(f"-1-1-{str(run.id)[:8]}.jsonl")
     stored = client.get_object(Bucket=bucket, Key=run.delivery_key)

@@ -14,7 +14,7 @@ from tenants.access import Caller
 from tenants.audit.records import to_datetime
 from tenants.exports.making import make_export
 from tenants.roles import Role
-from tenants.services.exports import open_export, open_manifest, start_export
+from tenants.services.exports import download_export, open_manifest, start_export
 from tests.plugins.own_cluster import ROOT
 from tests.tenants.audit.places import make_place
 from tests.tenants.exports.filling import START, fill_log
@@ -47,7 +47,7 @@ def test_it_says_what_is_so(caller: Caller, whole: bool, tmp_path: Path) -> None
     begin, end = (None, None) if whole else (to_datetime(START), to_datetime(START) + timedelta(seconds=30))
     export = start_export("jsonl", begin, end, caller=caller)
     assert make_export(caller.tenant_id, export.id)
-    content = open_export(export.id, caller=caller).read_bytes()
+    content = download_export(export.id, caller=caller).path.read_bytes()
     manifest = open_manifest(export.id, caller=caller)
     assert judged(content, manifest, tmp_path).startswith("nothing is missing from 1 to ")
     lines = content.splitlines(keepends=True)

@@ -48,6 +48,8 @@ FULL = Entry(
     trace_id="0af7651916cd43dd8448eb211c80319c",
     parent=2,
     served_from="cache",
+    hmac="ab" * 32,
+    preview='{"client":"of the result","arguments":{}},"client":"',
 )
 HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"]
 

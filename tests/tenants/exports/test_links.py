@@ -22,9 +22,9 @@ from tenants.services import exports as service
 from tenants.services.exports import (
     cancel_export,
     describe_export,
+    download_export,
     get_export,
     make_link,
-    open_export,
     start_export,
 )
 from tenants.services.log import search_records
@@ -133,7 +133,7 @@ def test_a_file_is_deleted_when_its_time_is_over_and_not_before(team: Team) -> N
     assert (answer.status, answer.body["code"]) == (410, "export_expired")
     assert expire_files(team.tenant_id) == 1
     assert files_of(team.tenant_id, old.id) == []
-    assert open_export(young.id, caller=team.owner).is_file()
+    assert download_export(young.id, caller=team.owner).path.is_file()
     for path in (
         f"/tenants/{team.slug}/audit/exports/{old.id}/download",
         f"/tenants/{team.slug}/audit/exports/{old.id}/manifest",
@@ -195,4 +195,4 @@ def test_what_a_cancelled_export_left_behind_is_deleted(team: Team) -> None:
     stray.write_bytes(b"nobody's")
     expire_files(team.tenant_id)
     assert not left.exists()
-    assert open_export(other.id, caller=team.owner).is_file()
+    assert download_export(other.id, caller=team.owner).path.is_file()

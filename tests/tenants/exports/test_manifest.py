@@ -8,9 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
-from django.conf import settings
 
 from core.errors import Conflict, NotFound
 from tenants.access import Caller
@@ -21,8 +19,9 @@ from tenants.exports.making import make_export
 from tenants.models import AuditExport
 from tenants.roles import Role
 from tenants.scoping import tenant_scope
-from tenants.services.exports import get_export, open_export, open_manifest, start_export
+from tenants.services.exports import download_export, get_export, open_manifest, start_export
 from tests.tenants.audit.places import make_place
+from tests.tenants.checkpoints.logs import tamper
 from tests.tenants.exports.filling import SECOND, START, fill_log
 from tests.tenants.exports.small import make_small
 
@@ -48,18 +47,17 @@ def made(caller: Caller, *asked: Any) -> tuple[AuditExport, dict[str, Any]]:
 
 def lose_records(caller: Caller, *numbers: int) -> None:
     """Take records out of the table, as only somebody with full power over the database can."""
-    with psycopg.connect(settings.ENV.database_url) as connection:
-        connection.execute("ALTER TABLE tenants_auditrecord DISABLE TRIGGER USER")
-        connection.execute(
+    tamper(
+        (
             "DELETE FROM tenants_auditrecord WHERE tenant_id = %s AND seq = ANY(%s)",
-            [caller.tenant_id, list(numbers)],
+            (caller.tenant_id, list(numbers)),
         )
-        connection.execute("ALTER TABLE tenants_auditrecord ENABLE ALWAYS TRIGGER append_only")
+    )
 
 
 def test_of_the_whole_log_it_ends_where_the_log_ended(caller: Caller) -> None:
     export, told = made(caller)
-    lines = open_export(export.id, caller=caller).read_bytes().splitlines()
+    lines = download_export(export.id, caller=caller).path.read_bytes().splitlines()
     last = json.loads(lines[-1])
     assert told["manifest"] == "marina.export.v1"
     assert told["export"] == str(export.id)
@@ -76,14 +74,14 @@ def test_of_the_whole_log_it_ends_where_the_log_ended(caller: Caller) -> None:
     assert told["range"] == {"first_seq": 1, "last_seq": 121}
     assert told["gaps"] == []
     assert "left_out" not in told
-    content = open_export(export.id, caller=caller).read_bytes()
+    content = download_export(export.id, caller=caller).path.read_bytes()
     assert hashlib.sha256(content).hexdigest() == told["file"]["sha256"]
 
 
 def test_of_a_range_it_names_the_record_before_it(caller: Caller) -> None:
     begin, end = BEGIN + timedelta(seconds=20), BEGIN + timedelta(seconds=30)
     export, told = made(caller, "jsonl", begin, end)
-    first = json.loads(open_export(export.id, caller=caller).read_bytes().splitlines()[0])
+    first = json.loads(download_export(export.id, caller=caller).path.read_bytes().splitlines()[0])
     assert (told["from"], told["to"]) == ("2026-03-01T12:00:20.000000Z", "2026-03-01T12:00:30.000000Z")
     assert (told["records"]["first_seq"], told["records"]["last_seq"]) == (21, 30)
     assert told["records"]["first_prev"] == first["prev"] != GENESIS.hex()
@@ -100,7 +98,7 @@ def test_a_record_whose_time_lies_outside_between_two_inside_is_no_gap(caller: C
             entry = Entry("tools/call", "ok", "key:a", tool="query", at=START + seconds * SECOND)
             append_entry(entry, tenant_id=other.tenant_id)
     export, told = made(other, "jsonl", BEGIN, BEGIN + timedelta(seconds=30))
-    lines = open_export(export.id, caller=other).read_bytes().splitlines()
+    lines = download_export(export.id, caller=other).path.read_bytes().splitlines()
     assert [json.loads(line)["seq"] for line in lines] == [1, 2, 3]
     assert (told["gaps"], told["range"]) == ([], {"first_seq": 1, "last_seq": 3})
     _, filtered = made(other, "jsonl", BEGIN, BEGIN + timedelta(seconds=30), {"tool": "query"})

@@ -20,7 +20,7 @@ from tenants.audit.append import append_entry
 from tenants.audit.records import Entry
 from tenants.exports.making import make_export
 from tenants.models import AuditExport, ExportSchedule
-from tenants.roles import Role
+from tenants.roles import AUDITOR_WITH_PAYLOADS, Role
 from tenants.scoping import tenant_scope
 from tenants.services.export_schedules import (
     MAX_SCHEDULES,
@@ -34,7 +34,7 @@ from tenants.services.export_schedules import (
     run_schedule,
 )
 from tenants.services.export_times import describe_times, next_due
-from tenants.services.exports import cancel_export, get_export, open_export, open_manifest, repeat_export
+from tenants.services.exports import cancel_export, download_export, get_export, open_manifest, repeat_export
 from tenants.services.log import search_records
 from tests.tenants.audit.places import make_place
 
@@ -134,7 +134,7 @@ def test_each_run_goes_on_where_the_last_one_ended(caller: Caller) -> None:
             append_entry(Entry("tools/call", "ok", "key:late"), tenant_id=caller.tenant_id)
         assert make_export(caller.tenant_id, run.id)
         told.append(json.loads(open_manifest(run.id, caller=caller).read_bytes()))
-        lines = open_export(run.id, caller=caller).read_bytes().splitlines()
+        lines = download_export(run.id, caller=caller).path.read_bytes().splitlines()
         numbers += [json.loads(line)["seq"] for line in lines]
     assert numbers == list(range(1, numbers[-1] + 1))
     for earlier, later in pairwise(told):
@@ -248,7 +248,7 @@ def test_a_deleted_one_leaves_its_exports(caller: Caller) -> None:
     assert make_export(caller.tenant_id, run.id)
     delete_schedule(row.id, caller=caller)
     assert list_schedules(caller=caller) == []
-    assert open_export(run.id, caller=caller).is_file()
+    assert download_export(run.id, caller=caller).path.is_file()
     with tenant_scope(caller.tenant_id):
         assert AuditExport.objects.get(id=run.id).schedule_id is None
 
@@ -258,7 +258,11 @@ def test_a_run_again_is_of_the_same_records_also_when_its_schedule_is_gone(calle
     run_schedule(row.id, caller=caller)
     run = run_schedule(row.id, caller=caller)
     delete_schedule(row.id, caller=caller)
-    auditor = replace(caller, actor="user:auditor@example.com", role=Role.AUDITOR)
+    auditor = replace(
+        caller, actor="user:auditor@example.com", role=Role.AUDITOR, actions=AUDITOR_WITH_PAYLOADS
+    )
+    with pytest.raises(Forbidden, match="role auditor does not allow"):
+        repeat_export(run.id, caller=replace(auditor, actions=None))
     again = repeat_export(repeat_export(run.id, caller=auditor).id, caller=auditor)
     assert (again.first_seq, again.last_seq) == (run.first_seq, run.last_seq)
     first, last = run.first_seq, run.last_seq
@@ -267,7 +271,7 @@ def test_a_run_again_is_of_the_same_records_also_when_its_schedule_is_gone(calle
     assert 1 < first <= last
     assert (again.schedule_id, again.delivery, again.requested_by) == (None, "", auditor.actor)
     assert make_export(caller.tenant_id, again.id)
-    lines = open_export(again.id, caller=auditor).read_bytes().splitlines()
+    lines = download_export(again.id, caller=auditor).path.read_bytes().splitlines()
     assert [json.loads(line)["seq"] for line in lines] == list(range(first, last + 1))
 
 

@@ -18,11 +18,11 @@ from config.startup import require_master_key
 from core.crypto import derive_text
 from core.errors import Unauthenticated
 from servers.services.onboarding import found_tenant
+from servers.services.source_checks import test_source
 from servers.services.sources import (
     create_source,
     execution_source,
     list_sources,
-    test_source,
     update_source,
 )
 from servers.services.tools import create_tool, list_tools

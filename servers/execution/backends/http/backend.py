@@ -42,6 +42,7 @@ from servers.execution.contract import (
     Health,
     Offered,
     Offering,
+    OnBehalf,
     Operation,
     Outcome,
     Sharing,
@@ -92,7 +93,14 @@ class HttpBackend(Backend):
         rest, document = clean_document(settings)
         return {**clean_settings(rest), **document}
 
-    async def fetch_documents(self, settings: Mapping[str, Any], *, anew: bool = False) -> Mapping[str, Any]:
+    async def fetch_documents(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        anew: bool = False,
+        on_behalf: OnBehalf | None = None,
+        team: int = 0,
+    ) -> Mapping[str, Any]:
         return await fetch_document(settings, anew=anew, allow=self._allow, readers=self._readers)
 
     def keep_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:

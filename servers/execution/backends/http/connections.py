@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
+from core.finishing import stop
 from core.outbound import AllowAddress
 from core.outbound_http import OutboundClient
 from servers.execution.backends.http.caching import Cache
@@ -93,10 +94,8 @@ class Apis:
 
     async def close(self) -> None:
         """Close everything and wait for it."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-            self._sweeper = None
+        await stop(self._sweeper)
+        self._sweeper = None
         apis = list(self._apis.values())
         self._apis.clear()
         for api in apis:

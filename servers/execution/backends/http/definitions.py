@@ -33,6 +33,7 @@ from servers.execution.backends.http.schemas import (
     wraps,
 )
 from servers.execution.contract import Offered, Operation
+from servers.execution.hints import HINTS
 from servers.execution.parameters import Faults, read_text
 
 KIND: Final = "http"
@@ -79,7 +80,6 @@ _BODY_KEYS: Final = frozenset(
 )
 _FIELD_KEYS: Final = frozenset({"style", "explode", "media_type"})
 _ANSWER_KEYS: Final = frozenset({"schema", "media_type", "wrap"})
-_HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _ARGUMENT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _MEDIA_TYPE: Final = re.compile(
@@ -375,10 +375,10 @@ def _read_annotations(definition: Mapping[str, Any], faults: Faults) -> None:
     given = definition.get("annotations") or {}
     if (
         not isinstance(given, Mapping)
-        or given.keys() - set(_HINTS)
+        or given.keys() - set(HINTS)
         or not all(isinstance(value, bool) for value in given.values())
     ):
-        faults.append({"path": "annotations", "message": f"Give true or false of {', '.join(_HINTS)}."})
+        faults.append({"path": "annotations", "message": f"Give true or false of {', '.join(HINTS)}."})
 
 
 def _parameters(definition: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from core.errors import NotFound, SourceError
@@ -19,22 +20,29 @@ from servers.execution.backends.mcp.answers import (
     resource_outcome,
     tool_outcome,
 )
-from servers.execution.backends.mcp.exchange import Headers, Reply
 from servers.execution.backends.mcp.faults import (
+    Abandoned,
     SessionLost,
     late_fault,
+    named,
     refused_fault,
     unlike_mcp,
 )
+from servers.execution.backends.mcp.following import follow, is_task, read_followed, read_task
+from servers.execution.backends.mcp.formertasks import as_task, cancel_task, result_of_task, task_of
 from servers.execution.backends.mcp.hearing import (
     Hearing,
     capabilities_of,
     capability_names,
     lacking,
+    lacks_tasks,
     put,
 )
-from servers.execution.backends.mcp.held import Held, whose
+from servers.execution.backends.mcp.held import Held, Place, lost, whose
+from servers.execution.backends.mcp.masking import masked
+from servers.execution.backends.mcp.overrides import with_given
 from servers.execution.backends.mcp.pools import Key, Upstream
+from servers.execution.backends.mcp.replies import Reply
 from servers.execution.backends.mcp.rounds import (
     MAX_ROUNDS,
     STATE_SECONDS,
@@ -43,18 +51,20 @@ from servers.execution.backends.mcp.rounds import (
     read_round,
     wants_input,
 )
+from servers.execution.backends.mcp.routes import Route
 from servers.execution.backends.mcp.session import Conversation
 from servers.execution.backends.mcp.wire import (
     INVALID_PARAMS,
     LACKS_CAPABILITY,
     RESOURCE_NOT_FOUND,
     UNSUPPORTED_VERSION,
+    Headers,
     NotMcp,
     RpcError,
     mirrored_headers,
 )
 from servers.execution.clock import Clock
-from servers.execution.context import cannot_ask
+from servers.execution.context import cannot_ask, task_only
 from servers.execution.contract import Completion, Context, InputRequired, Operation, Outcome
 from servers.execution.unanswered import host_of
 
@@ -80,34 +90,58 @@ class Asked:
     params: dict[str, Any]
     repeatable: bool = True
     headers: Headers = ()
+    task: bool = False
+    """Whether it has to be a task, as of 2025-11-25."""
+    at: int | None = None
+    """The number of the upstream that is asked, where no other one would know what it is about."""
 
 
 async def run(
-    upstream: Upstream,
+    route: Route,
     operation: Operation,
     arguments: Mapping[str, Any],
     *,
     seconds: float,
+    most_seconds: float,
     context: Context,
 ) -> Outcome:
-    """Run the operation of a tool, a resource or a prompt. Raises ``SourceError``, ``NotFound``, ``InputRequired``."""
-    asked = _asked_for(operation, arguments)
-    url = upstream.settings.url
+    """Run the operation of a tool, a resource or a prompt. Raises ``SourceError``, ``NotFound``, ``InputRequired``.
+
+    ``seconds``: how long the upstream may take to answer; ``most_seconds``: to end a task that it answers with.
+    """
+    asked, clock = _asked_for(operation, arguments), Clock(seconds)
     try:
-        reply = await _within(upstream, asked, seconds, context)
+        task = read_followed(context.kept)
+        if task is None:
+            reply = await _within(route, asked, clock, context)
+            if operation.kind == TOOL and is_task(reply.result):
+                task = read_task(reply.result, route.member.number)
+                await context.go_on(keep=task.keep(), repeatable=True)
+        if task is not None:
+            send = partial(_send, route, task.at, seconds)
+            left = most_seconds - (clock.seconds - clock.left)
+            reply = await follow(task, send, context, url=route.url, seconds=left)
         if operation.kind == TOOL:
             return tool_outcome(reply.result, reply.size)
         if operation.kind == RESOURCE:
             return resource_outcome(reply.result, reply.size)
         return prompt_outcome(reply.result, reply.size)
     except RpcError as error:
-        return _refused(error, operation, url, upstream.settings.secrets)
+        return _refused(error, operation, route.url, route.secrets)
     except NotMcp as fault:
-        raise unlike_mcp(url, fault) from None
+        raise unlike_mcp(route.url, fault) from None
+
+
+async def _send(
+    route: Route, number: int, seconds: float, method: str, params: Mapping[str, Any], context: Context
+) -> Reply:
+    """The reply to a request about a task of the upstream with this number. It may be sent twice."""
+    asked = Asked(method, dict(params), at=number)
+    return await _within(route.anew(), asked, Clock(seconds), context)
 
 
 async def complete(
-    upstream: Upstream,
+    route: Route,
     operation: Operation,
     argument: str,
     value: str,
@@ -127,52 +161,52 @@ async def complete(
         params["context"] = {"arguments": dict(given)}
     asked = Asked("completion/complete", params)
     try:
-        return completion_of((await _within(upstream, asked, seconds, context, "completions")).result)
+        return completion_of((await _within(route, asked, Clock(seconds), context, "completions")).result)
     except RpcError:
         # Help while typing: an upstream that cannot give any is no fault.
         return Completion(())
     except NotMcp as fault:
-        raise unlike_mcp(upstream.settings.url, fault) from None
+        raise unlike_mcp(route.url, fault) from None
 
 
 def _asked_for(operation: Operation, arguments: Mapping[str, Any]) -> Asked:
     definition = operation.definition
     if operation.kind == TOOL:
+        arguments = with_given(definition, arguments)
         mirrored = definition.get("mirrored")
         return Asked(
             "tools/call",
             {"name": definition["name"], "arguments": arguments},
             repeatable=definition.get("repeatable") is True,
             headers=mirrored_headers(mirrored, arguments) if mirrored else (),
+            task=definition.get("task") is True,
         )
     if operation.kind == PROMPT:
         return Asked("prompts/get", {"name": definition["name"], "arguments": arguments})
     return Asked("resources/read", {"uri": arguments["uri"]})
 
 
-async def _within(
-    upstream: Upstream, asked: Asked, seconds: float, context: Context, needed: str = ""
-) -> Reply:
+async def _within(route: Route, asked: Asked, clock: Clock, context: Context, needed: str = "") -> Reply:
     """The reply, within the deadline. The time in which the client is asked does not count."""
-    clock = Clock(seconds)
     try:
-        async with asyncio.timeout(seconds) as deadline:
+        async with asyncio.timeout(clock.seconds) as deadline:
             clock.keep(deadline)
-            return await _rounds(upstream, asked, context, clock, needed)
+            route.deadline = deadline
+            return await _rounds(route, asked, context, clock, needed)
     except OutboundRefused as refused:
-        raise refused_fault(refused, upstream.settings.url, repeatable=asked.repeatable) from None
+        raise refused_fault(refused, route.url, repeatable=asked.repeatable) from None
     except TimeoutError:
         if not deadline.expired():
             raise
-        raise late_fault(upstream.settings.url, seconds) from None
+        route.late()
+        raise late_fault(route.url, clock.seconds) from None
 
 
-async def _rounds(upstream: Upstream, asked: Asked, context: Context, clock: Clock, needed: str) -> Reply:
+async def _rounds(route: Route, asked: Asked, context: Context, clock: Clock, needed: str) -> Reply:
     """The reply, when the upstream has asked the client all that it wants to know."""
     kept = read_kept(context.kept)
-    if isinstance(kept, str):
-        return await _taken_up(upstream, kept, context, clock)
-    url = upstream.settings.url
+    if isinstance(kept, Place):
+        return await _taken_up(route, kept, context, clock)
     question: Round | None = kept
     number = 0 if question is None else question.number
     params = asked.params
@@ -183,32 +217,54 @@ async def _rounds(upstream: Upstream, asked: Asked, context: Context, clock: Clo
                 answers = await put(context, clock, question.asks, keep=question.keep())
             else:
                 await asyncio.sleep(STATE_SECONDS)
-            asked = replace(asked, params=question.answered(params, answers))
-        reply = await _reply(upstream, asked, context, clock, needed)
+            asked = replace(asked, params=question.answered(params, answers), at=question.at)
+        reply = await _reply(route, asked, context, clock, needed)
         if not wants_input(reply.result):
             return reply
         number += 1
-        question = read_round(reply.result, number)
-    raise unlike_mcp(url, f"it asked the client in more than {MAX_ROUNDS} rounds")
+        question = read_round(reply.result, number, at=route.member.number)
+    raise unlike_mcp(route.url, f"it asked the client in more than {MAX_ROUNDS} rounds")
 
 
-async def _taken_up(upstream: Upstream, name: str, context: Context, clock: Clock) -> Reply:
+async def _taken_up(route: Route, place: Place, context: Context, clock: Clock) -> Reply:
     """The reply to a call that waited for its client, who has answered."""
-    held = upstream.holding.take(name, whose(context.principal))
-    required, hearing = held.required, held.hearing
-    if required is None or hearing is None:
+    with route.taking(place.name, whose(context.principal)) as found:
+        if found is not None:
+            return await _answered(*found, place, context, clock)
+    relay = route.relay
+    if relay is None or place.process in ("", relay.name):
+        raise lost()
+    return await relay.take_up(place, context, clock)
+
+
+async def _answered(upstream: Upstream, held: Held, place: Place, context: Context, clock: Clock) -> Reply:
+    required = held.required
+    if required is None:
         raise AssertionError("a call is held that asks nothing")
-    hearing.context, hearing.clock = context, clock
     try:
         answers: Mapping[str, Mapping[str, Any]] | SourceError = await put(
             context, clock, required.asks, keep=context.kept
         )
     except InputRequired:
         # Not all of it is answered yet.
-        upstream.holding.keep(held, name)
+        upstream.holding.keep(held, place.name)
         raise
     except SourceError as fault:
         answers = fault
+    return await go_on(upstream, held, answers, context, clock)
+
+
+async def go_on(
+    upstream: Upstream,
+    held: Held,
+    answers: Mapping[str, Mapping[str, Any]] | SourceError,
+    context: Context,
+    clock: Clock,
+) -> Reply:
+    """The reply to a call that waited, with its client's answers, or with why there are none."""
+    if held.hearing is None:
+        raise AssertionError("a call is held whose client is nobody")
+    held.hearing.context, held.hearing.clock = context, clock
     held.answer(answers)
     try:
         return await _held(upstream, held)
@@ -225,13 +281,33 @@ async def _held(upstream: Upstream, held: Held) -> Reply:
     return reply
 
 
-async def _reply(upstream: Upstream, asked: Asked, context: Context, clock: Clock, needed: str) -> Reply:
-    """The reply, in a new session where the upstream lost the old one."""
+async def _reply(route: Route, asked: Asked, context: Context, clock: Clock, needed: str) -> Reply:
+    """The reply of the first upstream that gives one."""
     capabilities = capabilities_of(context)
     key = Key(whose(context.principal), capability_names(capabilities))
-    repeated = False
+    while True:
+        try:
+            async with route.take(key, asked.at) as upstream:
+                ask = partial(_reply_of, upstream, route, key, capabilities, asked, context, clock, needed)
+                return await upstream.signed(ask)
+        except (OutboundRefused, SourceError) as fault:
+            if not await route.again(fault, repeatable=asked.repeatable):
+                raise
+
+
+async def _reply_of(
+    upstream: Upstream,
+    route: Route,
+    key: Key,
+    capabilities: Mapping[str, Any],
+    asked: Asked,
+    context: Context,
+    clock: Clock,
+    needed: str,
+) -> Reply:
+    """The reply, in a new session where the upstream lost the old one."""
     for _ in range(3):
-        conversation = await upstream.converse(key, capabilities)
+        conversation = await route.begun(upstream.converse(key, capabilities))
         try:
             with upstream.speaking(conversation):
                 if needed and not conversation.server.has(needed):
@@ -246,12 +322,8 @@ async def _reply(upstream: Upstream, asked: Asked, context: Context, clock: Cloc
                 raise
             upstream.lose(key, conversation)
             upstream.forget_era()
-        except OutboundRefused as refused:
-            if repeated or refused.reason != "broken" or not asked.repeatable:
-                raise
-            repeated = True
     raise SourceError(
-        f"The MCP server at {host_of(upstream.settings.url)} begins sessions and does not know them afterwards. It may "
+        f"{named(upstream.settings.url)} begins sessions and does not know them afterwards. It may "
         "run as several copies that share none: ask whoever runs it.",
         code="source_failed",
         retryable=True,
@@ -264,11 +336,11 @@ async def _ask(
     if context.log_level is not None:
         await conversation.set_log_level(context.log_level)
     if not conversation.capabilities or conversation.server.modern:
-        hearing = Hearing(context, conversation, upstream, clock)
+        hearing = Hearing(context, conversation, clock, upstream)
         return await _request(upstream, conversation, asked, hearing)
     held = Held(whose(context.principal))
     # A call that may be done twice needs not to wait: it is made again with the answer.
-    held.hearing = Hearing(context, conversation, upstream, clock, None if asked.repeatable else held)
+    held.hearing = Hearing(context, conversation, clock, upstream, None if asked.repeatable else held)
     held.begin(_request(upstream, conversation, asked, held.hearing))
     return await _held(upstream, held)
 
@@ -276,25 +348,36 @@ async def _ask(
 async def _request(upstream: Upstream, conversation: Conversation, asked: Asked, hearing: Hearing) -> Reply:
     rpc_id = conversation.next_id()
     params = hearing.with_meta(asked.params, rpc_id)
+    task, most_bytes = None, upstream.settings.max_bytes
+    former = asked.task and not conversation.server.modern
+    if former:
+        params = as_task(params)
     with upstream.speaking(conversation):
         try:
             reply = await conversation.request(
                 asked.method,
                 params,
                 headers=asked.headers,
-                most_bytes=upstream.settings.max_bytes,
+                most_bytes=most_bytes,
                 hear=hearing,
                 rpc_id=rpc_id,
+                takes_tasks=hearing.context.takes_tasks,
             )
+            if former:
+                task = task_of(reply.result)
+                reply = await result_of_task(conversation, task, hearing, most_bytes=most_bytes)
         except RpcError:
             if hearing.refusal is not None:
                 raise hearing.refusal from None
             raise
-        except (OutboundRefused, SessionLost, SourceError):
+        except (OutboundRefused, SessionLost, SourceError) as fault:
+            if isinstance(fault, Abandoned):
+                upstream.later(conversation.cancel(rpc_id, "It cannot be answered what it asked."))
             raise
         except BaseException:
             # Nobody waits any more: its deadline passed, its caller left, or a question ended it.
-            upstream.later(conversation.cancel(rpc_id, "The caller does not wait any more.", upstream.aside))
+            gone = "The caller does not wait any more."
+            upstream.later(cancel_task(conversation, task) if task else conversation.cancel(rpc_id, gone))
             raise
     refusal = hearing.refusal
     if refusal is not None and reply.result.get("isError") is True:
@@ -306,22 +389,17 @@ async def _request(upstream: Upstream, conversation: Conversation, asked: Asked,
 def _refused(error: RpcError, operation: Operation, url: str, secrets: list[str]) -> Outcome:
     """What an error of JSON-RPC is to the caller. Of a tool it is a result: its words are content, not ours."""
     if error.code == LACKS_CAPABILITY:
+        if lacks_tasks(error.data):
+            raise task_only(f"This tool of {host_of(url)}")
         raise cannot_ask(lacking(error.data))
-    words = error.message
-    for secret in secrets:
-        words = words.replace(secret, "[masked]")
-    # Cut afterwards: what is left of a secret that was cut would not be found.
-    words = words[:MAX_WORDS]
+    words = masked(error.message, secrets)[:MAX_WORDS]
     if operation.kind == TOOL:
-        text = (
-            f"The MCP server at {host_of(url)} answered with error {error.code}: {words or 'no reason given'}"
-        )
+        text = f"{named(url)} answered with error {error.code}: {words or 'no reason given'}"
         return Outcome(None, text, size=len(text), content=[{"type": "text", "text": text}], failed=True)
     if operation.kind == RESOURCE and error.code in (RESOURCE_NOT_FOUND, INVALID_PARAMS):
         raise NotFound("The MCP server that has this resource does not find it.", code="resource_unknown")
     raise SourceError(
-        f"The MCP server at {host_of(url)} answered with error {error.code}. Check what was asked for, or ask whoever "
-        "runs it.",
+        f"{named(url)} answered with error {error.code}. Check what was asked for, or ask whoever runs it.",
         code="source_failed",
         data={"rpc_code": error.code},
     )

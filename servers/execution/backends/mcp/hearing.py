@@ -7,26 +7,34 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from typing import Any, Final, TypeGuard, get_args
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import orjson
 
 from core.errors import SourceError
-from servers.execution.backends.mcp.held import Held
-from servers.execution.backends.mcp.pools import Upstream
+from core.outbound_http import OutboundRefused
+from servers.execution.backends.mcp.faults import Unsigned, Untaken
+from servers.execution.backends.mcp.held import Held, whose
 from servers.execution.backends.mcp.rounds import METHODS
 from servers.execution.backends.mcp.session import Conversation
 from servers.execution.backends.mcp.wire import (
+    LISTS_CHANGED,
     META_LOG_LEVEL,
     METHOD_NOT_FOUND,
+    TASKS,
     answer_bytes,
     error_bytes,
 )
 from servers.execution.clock import Clock
-from servers.execution.contract import Ask, AskMethod, Context, InputRequired, LogLevel
+from servers.execution.context import LEVELS
+from servers.execution.contract import Ask, AskMethod, Context, InputRequired
 
-LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
+if TYPE_CHECKING:
+    from servers.execution.backends.mcp.pools import Upstream
+
 MAX_WORDS: Final = 2_000
 _REFUSED: Final = -1
 """2025-11-25 client/sampling: the code of what a person declined."""
@@ -45,7 +53,7 @@ ALL_CAPABILITIES: Final[Mapping[str, Any]] = {
 
 
 class Hearing:
-    """Implements ``exchange.Hear`` for one request in one conversation. ``context`` is that of whoever waits for it.
+    """Implements ``replies.Hear`` for one request in one conversation. ``context`` is that of whoever waits for it.
 
     ``held`` is what the call waits in for a client of 2026-07-28. ``refusal`` is why the client was not asked.
     """
@@ -54,8 +62,8 @@ class Hearing:
         self,
         context: Context,
         conversation: Conversation,
-        upstream: Upstream,
         clock: Clock,
+        upstream: Upstream,
         held: Held | None = None,
     ) -> None:
         self.context = context
@@ -63,6 +71,7 @@ class Hearing:
         self.refusal: SourceError | None = None
         self._conversation = conversation
         self._upstream = upstream
+        self._open = 0
         self._held = held
         self._token: int | None = None
         self._asked: dict[str, int] = {}
@@ -82,7 +91,7 @@ class Hearing:
         return {**params, "_meta": meta} if meta else params
 
     async def told(self, method: str, params: Mapping[str, Any]) -> None:
-        """See ``exchange.Hear``. What is not known is dropped, as is what belongs to another request."""
+        """See ``replies.Hear``. What is not known is dropped, as is what belongs to another request."""
         if method == "notifications/progress":
             await self._progress(params)
         elif method == "notifications/message":
@@ -91,17 +100,44 @@ class Hearing:
                 logger = params.get("logger")
                 named = logger[:200] if isinstance(logger, str) else ""
                 await self.context.log(level, params.get("data"), named)
+        elif method in LISTS_CHANGED:
+            self._upstream.changed()
 
     async def asked(self, rpc_id: Any, method: str, params: Mapping[str, Any]) -> None:
-        """See ``exchange.Hear``."""
+        """See ``replies.Hear``."""
         known = METHODS.get(method)
         if method == "ping":
             content = answer_bytes(rpc_id, {})
         elif known is None:
             content = error_bytes(rpc_id, METHOD_NOT_FOUND, "There is no such request to a client.")
         else:
-            content = await self._answer(rpc_id, Ask(known, params))
-        await self._conversation.send(content, self._upstream.aside)
+            with self._waiting():
+                content = await self._answer(rpc_id, Ask(known, params))
+        try:
+            # Whoever answered may have taken longer than the token was good for.
+            await self._upstream.signed(partial(self._conversation.send, content))
+        except Unsigned:
+            raise
+        except OutboundRefused:
+            # The request in whose middle it asked did arrive: only of that nothing is to be done twice.
+            raise OutboundRefused("it did not take the answer to what it asked", "broken") from None
+        except SourceError as fault:
+            if known is not None:
+                raise Untaken(self._conversation.way.url, fault) from None
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """For the time in which anything is asked: the call counts as one that waits, however much it asks at once."""
+        holding, who = self._upstream.holding, whose(self.context.principal)
+        if not self._open:
+            holding.enter(who)
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+            if not self._open:
+                holding.leave(who)
 
     async def _answer(self, rpc_id: Any, ask: Ask) -> bytes:
         key = self._key_of(ask)
@@ -166,6 +202,13 @@ def capability_names(capabilities: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         [*capabilities, *(f"{name}.{part}" for name, parts in capabilities.items() for part in parts)]
     )
+
+
+def lacks_tasks(data: Any) -> bool:
+    """Whether an upstream would have answered with a task, had the client declared that it takes one."""
+    needed = data.get("requiredCapabilities") if isinstance(data, dict) else None
+    extensions = needed.get("extensions") if isinstance(needed, dict) else None
+    return isinstance(extensions, dict) and TASKS in extensions
 
 
 def lacking(data: Any) -> Ask | None:

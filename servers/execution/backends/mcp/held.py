@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from core.errors import SourceError
-from servers.execution.backends.mcp.exchange import Reply
+from servers.execution.backends.mcp.faults import Abandoned
+from servers.execution.backends.mcp.replies import Reply
+from servers.execution.backends.mcp.ways import MAX_CONNECTIONS
 from servers.execution.contract import InputRequired, Principal
 
 if TYPE_CHECKING:
@@ -22,8 +25,19 @@ if TYPE_CHECKING:
 
 HELD_SECONDS: Final = 600.0
 """How long a person may take."""
-MAX_HELD: Final = 200
-"""Of one source in one process."""
+MAX_HELD: Final = MAX_CONNECTIONS // 2
+"""Calls that wait for their clients, of one upstream in one process: each keeps a connection, and others need some."""
+MAX_HELD_EACH: Final = 8
+"""Of one caller."""
+MAX_HELD_STRANGERS: Final = 16
+"""Of all who have no credential: they cannot be told from one another."""
+
+
+class Place(NamedTuple):
+    """Where a call waits: the process that holds it, and the call's name there."""
+
+    process: str
+    name: str
 
 
 Whose = tuple[str, str]
@@ -97,38 +111,46 @@ class Held:
 
 
 class Holding:
-    """The calls of one source that wait, by names that only their clients have."""
+    """The calls of one upstream that wait, by names that only their clients have. ``process`` is this one's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: str = "") -> None:
+        self.process = process
+        self._waiting: Counter[Whose] = Counter()
         self._held: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
+    def enter(self, whose: Whose) -> None:
+        """A call of this caller waits for its client from now on. Raises ``Abandoned`` where too many do."""
+        if self._waiting.total() >= MAX_HELD:
+            raise _crowded("Too many calls of this data source wait for their clients' answers")
+        if self._waiting[whose] >= (MAX_HELD_EACH if whose[1] else MAX_HELD_STRANGERS):
+            who = "of yours" if whose[1] else "without a credential"
+            raise _crowded(f"Too many calls {who} wait for an answer to what this data source asked")
+        self._waiting[whose] += 1
+
+    def leave(self, whose: Whose) -> None:
+        """It does not any more."""
+        self._waiting[whose] -= 1
+        if not self._waiting[whose]:
+            del self._waiting[whose]
+
     def keep(self, held: Held, name: str = "") -> InputRequired:
         """Hold a call, and give what ends the run that made it."""
         required = held.required
-        if required is None or len(self._held) >= MAX_HELD:
-            held.cancel()
-            raise SourceError(
-                "Too many calls of this data source wait for their clients' answers. Try again later.",
-                code="source_busy",
-                retryable=True,
-            )
+        if required is None:
+            raise AssertionError("a call is held that asks nothing")
         name = name or secrets.token_hex(16)
         timer = asyncio.get_running_loop().call_later(HELD_SECONDS, self._give_up, name)
         self._held[name] = held, timer
-        return InputRequired(required.asks, orjson.dumps({"held": name}).decode())
+        return InputRequired(required.asks, orjson.dumps({"held": name, "in": self.process}).decode())
 
-    def take(self, name: str, whose: Whose) -> Held:
-        """The call of this name. Raises ``SourceError`` where it does not wait here."""
+    def take(self, name: str, whose: Whose) -> Held | None:
+        """The call of this name, where it waits here and is theirs."""
         held, timer = self._held.get(name, (None, None))
         if held is None or timer is None or held.whose != whose:
-            raise SourceError(
-                "The call that waited for this answer is not here any more: it waited too long, or another process of "
-                "Marina has it. Make the call again.",
-                code="call_lost",
-            )
+            return None
         timer.cancel()
         del self._held[name]
         return held
@@ -145,3 +167,20 @@ class Holding:
         held, timer = self._held.pop(name)
         timer.cancel()
         held.cancel()
+
+
+def _crowded(words: str) -> Abandoned:
+    return Abandoned(
+        f"{words}: this one was cancelled. Answer some of them, or try again later.",
+        code="source_busy",
+        retryable=True,
+    )
+
+
+def lost() -> SourceError:
+    """The call is nowhere."""
+    return SourceError(
+        "The call that waited for this answer is not here any more: it waited too long, somebody signed in anew to the "
+        "server, or the process of Marina that had it has ended. Make the call again.",
+        code="call_lost",
+    )

@@ -1,54 +1,69 @@
-"""Connections to one upstream, the one that was used last first: a request looks at its own connection and at no other.
+"""Reads what a process writes, line by line, and no faster than it may write. Knows no message.
 
-A pool polls all that it has for each request, which took a fifth of a call's own time with sixty-four of them.
+A process that writes more waits: what is not read stays in the pipe, and that is small.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Final
 
-from core.outbound import AllowAddress
-from core.outbound_http import Answer, OutboundClient, Streamed
+from core.pace import Pace
+
+BYTES_A_SECOND: Final = 8_388_608
+LINES_A_SECOND: Final = 2_000
+_REST_SECONDS: Final = 0.05
+"""At least, so that whoever writes without end wakes nobody all the time."""
+_AT_ONCE: Final = 64
+"""Lines, before others run."""
+_PIECE: Final = 16_384
 
 
-class Lines:
-    """As ``core.outbound_http.OutboundClient``: each of ``most`` requests at a time has one of its own, over HTTP/1.1.
+class WritingPace:
+    """How much one process may write: each byte and each line takes its part of a second."""
 
-    So a request that is given up closes its own connection, and no other request's.
-    """
+    def __init__(self) -> None:
+        self._used = Pace(1.0)
+        self._lines = 0
+        """Since others were let run."""
+        self.free = False
+        """Whether it is over: what is left of its words is little, and need not wait."""
 
-    def __init__(self, *, allow: AllowAddress, most: int) -> None:
-        self._allow = allow
-        self._turns = asyncio.Semaphore(most)
-        self._free: list[OutboundClient] = []
+    async def use(self, size: int) -> None:
+        """Count bytes that were read. Then others run; and it is waited where more was read than may be."""
+        await self._use(size / BYTES_A_SECOND)
 
-    @asynccontextmanager
-    async def stream(self, method: str, url: str, **more: Any) -> AsyncIterator[Streamed]:
-        """As ``OutboundClient.stream``."""
-        async with self._turns:
-            client = self._free.pop() if self._free else self._new()
-            try:
-                async with client.stream(method, url, **more) as answer:
-                    yield answer
-            finally:
-                self._free.append(client)
+    async def use_line(self) -> None:
+        """Count a line. Others run after some of them."""
+        self._lines += 1
+        if self._lines == _AT_ONCE:
+            await self._use(0)
 
-    async def send(self, method: str, url: str, **more: Any) -> Answer:
-        """As ``OutboundClient.send``."""
-        async with self._turns:
-            client = self._free.pop() if self._free else self._new()
-            try:
-                return await client.send(method, url, **more)
-            finally:
-                self._free.append(client)
+    async def _use(self, seconds: float) -> None:
+        ahead = self._used.count(seconds + self._lines / LINES_A_SECOND)
+        self._lines = 0
+        if self.free:
+            ahead = 0.0
+        await asyncio.sleep(max(ahead, _REST_SECONDS) if ahead > 0 else 0)
 
-    async def close(self) -> None:
-        """Close every connection. They may be used again afterwards."""
-        while self._free:
-            await self._free.pop().close()
 
-    def _new(self) -> OutboundClient:
-        return OutboundClient(allow=self._allow, http2=False, max_connections=1)
+async def lines_of(
+    stream: asyncio.StreamReader, pace: WritingPace, *, most: int
+) -> AsyncGenerator[tuple[bytes, bool]]:
+    """Each line, without its end. One of ``most`` bytes and more comes in parts: ``False`` is with all but the last."""
+    line = bytearray()
+    while piece := await stream.read(_PIECE):
+        start = 0
+        while start < len(piece):
+            stop = min(len(piece), start + most - len(line))
+            end = piece.find(b"\n", start, stop)
+            line += piece[start : stop if end < 0 else end]
+            start = stop if end < 0 else end + 1
+            if end >= 0 or len(line) >= most:
+                yield bytes(line), end >= 0
+                line.clear()
+                await pace.use_line()
+        await pace.use(len(piece))
+    if line:
+        yield bytes(line), True

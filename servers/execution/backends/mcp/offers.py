@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -17,7 +18,15 @@ from core.errors import InvalidInput
 from marina.uritemplates import BadTemplate, compile_template
 from servers.execution.backends.mcp.calls import PROMPT, RESOURCE, TOOL
 from servers.execution.backends.mcp.catalog import Catalog
+from servers.execution.backends.mcp.faults import named
 from servers.execution.backends.mcp.marks import has_hidden, mark_hidden, mark_schema
+from servers.execution.backends.mcp.overrides import (
+    MAX_DESCRIPTION,
+    MAX_TITLE,
+    NAME,
+    original,
+    overridden,
+)
 from servers.execution.backends.mcp.picks import Picks
 from servers.execution.backends.mcp.schemas import schema_fault
 from servers.execution.backends.mcp.settings import McpSettings
@@ -29,22 +38,21 @@ from servers.execution.contract import (
     Offering,
     Operation,
 )
-from servers.execution.unanswered import host_of
+from servers.execution.hints import HINTS, is_repeatable
+from servers.execution.lookalikes import look
 
-MAX_DESCRIPTION: Final = 7_800
-MAX_TITLE: Final = 200
 MAX_URI: Final = 1_024
 MAX_ARGUMENTS: Final = 50
 MAX_ICONS: Final = 8
 MAX_ICON: Final = 16_384
 """Characters of an icon's address; one that is a picture itself is as long as the picture."""
 MAX_MIRRORED: Final = 32
+MAX_LEFT_OUT: Final = 100
+"""Reasons kept of what is not taken."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _MEDIA_TYPE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 _ICON: Final = re.compile(r"https://[!-~]+|data:image/[a-z0-9.+-]+;base64,[A-Za-z0-9+/=]+")
-_HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 T = TypeVar("T")
 
 _EMPTY_INPUT: Final[Mapping[str, Any]] = {"type": "object"}
@@ -56,6 +64,8 @@ class _Sorting:
 
     taken: set[str] = field(default_factory=set)
     left_out: list[LeftOut] = field(default_factory=list)
+    tasks: bool = False
+    """Whether the server makes tasks of calls, as of 2025-11-25."""
 
     def leave(self, what: str, name: Any, reason: str) -> None:
         shown = mark_hidden(str(name), lines=False)[:200] if name else "(no name)"
@@ -64,8 +74,20 @@ class _Sorting:
 
 def offer_catalog(catalog: Catalog, settings: McpSettings) -> Offering:
     """What the source brings. Raises ``InvalidInput`` where that is nothing at all."""
-    sorting = _Sorting()
+    for known, offering in catalog.judged:
+        if known == settings:
+            return offering
+    offering = _judged(catalog, settings)
+    catalog.judged.append((settings, offering))
+    return offering
+
+
+def _judged(catalog: Catalog, settings: McpSettings) -> Offering:
+    sorting = _Sorting(tasks=catalog.server.makes_tasks)
     tools = _sorted_out(catalog.tools, "tool", "name", settings.tools, _tool, sorting, settings)
+    tools = _collisions(tools, settings, sorting)
+    if catalog.server.takes_tasks:
+        tools = [_with_tasks(tool) for tool in tools]
     resources = [
         *_sorted_out(catalog.resources, "resource", "uri", settings.resources, _resource, sorting, settings),
         *_sorted_out(
@@ -82,36 +104,81 @@ def offer_catalog(catalog: Catalog, settings: McpSettings) -> Offering:
     return Offering(tools=tools, resources=resources, prompts=prompts, left_out=sorting.left_out)
 
 
-def describe_server(catalog: Catalog, offering: Offering) -> dict[str, Any]:
-    """What is kept, and shown, of the server as it was when this was taken over."""
+def _with_tasks(tool: Offered) -> Offered:
+    """A tool whose calls may be answered with a task."""
+    operation = tool.operation
+    return replace(tool, operation=Operation(operation.kind, {**operation.definition, "tasks": True}))
+
+
+def describe_server(catalog: Catalog, settings: McpSettings) -> dict[str, Any]:
+    """What is kept, and shown, of the server as it was when this was taken over: what it said itself is compared."""
+    offering = offer_catalog(catalog, settings)
+    plain = offer_catalog(catalog, settings.plain) if settings.overrides else offering
     info = catalog.server.info
     return {
         "name": mark_hidden(str(info.get("name") or ""), lines=False)[:MAX_TITLE],
         "version": mark_hidden(str(info.get("version") or ""), lines=False)[:MAX_TITLE],
         "protocol": catalog.server.version,
-        "fingerprint": fingerprint(offering),
-        "left_out": [
-            {"what": each.what, "name": each.name, "reason": each.reason} for each in offering.left_out[:100]
-        ],
+        "fingerprint": fingerprint(plain),
+        "fingerprints": fingerprints(plain),
+        "left_out": _left_out(offering.left_out),
+        **({"originals": _originals(plain, settings)} if settings.overrides else {}),
     }
+
+
+def _left_out(left_out: Sequence[LeftOut]) -> list[dict[str, str]]:
+    """As it is kept: the first of them, and of each kind how many more there are."""
+    kept = [{"what": each.what, "name": each.name, "reason": each.reason} for each in left_out[:MAX_LEFT_OUT]]
+    more = Counter(each.what for each in left_out[MAX_LEFT_OUT:])
+    for what, count in more.items():
+        kept.append({"what": what, "name": "…", "reason": f"{count} more, each for a reason of its own."})
+    return kept
+
+
+def _originals(plain: Offering, settings: McpSettings) -> dict[str, Any]:
+    """What the server says of the tools that are overridden, by its own names."""
+    named = {each.operation.definition["name"]: each for each in plain.tools}
+    return {name: original(named[name]) for name in settings.overrides if name in named}
 
 
 def fingerprint(offering: Offering) -> str:
     """SHA-256 of all that a model would be told, in hexadecimal digits: it changes when anything of that does."""
-    told: dict[str, Any] = {
-        "tools": [
-            [each.name, each.title, each.description, each.input_schema, each.output_schema, each.annotations]
-            for each in sorted(offering.tools, key=lambda each: each.name)
-        ],
-        "resources": [
-            [each.uri, each.name, each.title, each.description, each.mime_type]
-            for each in sorted(offering.resources, key=lambda each: each.uri)
-        ],
-        "prompts": [
-            [each.name, each.title, each.description, each.arguments]
-            for each in sorted(offering.prompts, key=lambda each: each.name)
-        ],
+    told = {what: [told for _, told in sorted(each.items())] for what, each in _told(offering).items()}
+    return _digest(told)
+
+
+def fingerprints(offering: Offering) -> dict[str, dict[str, str]]:
+    """The same of each tool, resource and prompt for itself, by its name or URI: half of a digest, to keep it short."""
+    return {
+        what: {name: _digest(told)[:32] for name, told in each.items()}
+        for what, each in _told(offering).items()
     }
+
+
+def _told(offering: Offering) -> dict[str, dict[str, list[Any]]]:
+    return {
+        "tools": {
+            each.name: [
+                each.name,
+                each.title,
+                each.description,
+                each.input_schema,
+                each.output_schema,
+                each.annotations,
+            ]
+            for each in offering.tools
+        },
+        "resources": {
+            each.uri: [each.uri, each.name, each.title, each.description, each.mime_type]
+            for each in offering.resources
+        },
+        "prompts": {
+            each.name: [each.name, each.title, each.description, each.arguments] for each in offering.prompts
+        },
+    }
+
+
+def _digest(told: Any) -> str:
     return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -144,12 +211,44 @@ def _sorted_out(
 
 
 def _tool(listed: Mapping[str, Any], settings: McpSettings, sorting: _Sorting) -> Offered | str:
-    name = settings.prefix + listed["name"]
-    if not _NAME.fullmatch(name):
+    override = settings.overrides.get(listed["name"])
+    made = _as_listed(listed, settings, sorting, None if override is None else override.name)
+    if override is not None and isinstance(made, Offered):
+        made = overridden(made, override)
+    return made
+
+
+def _collisions(tools: list[Offered], settings: McpSettings, sorting: _Sorting) -> list[Offered]:
+    """The tools without those whose override gives them a name that another one has, or that reads like another's."""
+    if not any(each.name for each in settings.overrides.values()):
+        return tools
+    renamed = {name for name, each in settings.overrides.items() if each.name}
+    own = {look(each.name): each.name for each in tools if each.operation.definition["name"] not in renamed}
+    kept = []
+    for each in tools:
+        listed = each.operation.definition["name"]
+        if listed in renamed:
+            other = own.get(look(each.name))
+            if other is not None:
+                same = (
+                    f"has already: {other}" if other == each.name else f"has one that reads like it: {other}"
+                )
+                sorting.leave("tool", listed, f"Its override calls it {each.name}, and another tool {same}.")
+                continue
+            own[look(each.name)] = each.name
+        kept.append(each)
+    return kept
+
+
+def _as_listed(
+    listed: Mapping[str, Any], settings: McpSettings, sorting: _Sorting, name: str | None = None
+) -> Offered | str:
+    """A tool as its server describes it; ``name`` is one that it is to have here."""
+    name = name or settings.prefix + listed["name"]
+    if not NAME.fullmatch(name) and listed["name"] not in settings.badly_named:
         return _bad_name(name)
     given = listed.get("execution")
-    if isinstance(given, Mapping) and given.get("taskSupport") == "required":
-        return "It runs as a task only, which Marina does not pass on yet."
+    task = sorting.tasks and isinstance(given, Mapping) and given.get("taskSupport") == "required"
     schema = listed.get("inputSchema", _EMPTY_INPUT)
     fault = schema_fault(schema, of_object=True)
     if fault:
@@ -163,8 +262,7 @@ def _tool(listed: Mapping[str, Any], settings: McpSettings, sorting: _Sorting) -
         output = None
     annotations = listed.get("annotations")
     annotations = annotations if isinstance(annotations, Mapping) else {}
-    hints = {hint: annotations[hint] for hint in _HINTS if isinstance(annotations.get(hint), bool)}
-    repeatable = hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
+    hints = {hint: annotations[hint] for hint in HINTS if isinstance(annotations.get(hint), bool)}
     return Offered(
         name=name,
         title=_title(listed.get("title") or annotations.get("title")),
@@ -176,8 +274,9 @@ def _tool(listed: Mapping[str, Any], settings: McpSettings, sorting: _Sorting) -
             TOOL,
             {
                 "name": listed["name"],
-                "repeatable": repeatable,
+                "repeatable": is_repeatable(hints),
                 **({"mirrored": mirrored} if mirrored else {}),
+                **({"task": True} if task else {}),
             },
         ),
         icons=_icons(listed.get("icons")),
@@ -221,7 +320,7 @@ def _of_uri(
 
 def _prompt(listed: Mapping[str, Any], settings: McpSettings, sorting: _Sorting) -> OfferedPrompt | str:
     name = settings.prefix + listed["name"]
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         return _bad_name(name)
     given = listed.get("arguments") or []
     if not isinstance(given, list) or len(given) > MAX_ARGUMENTS:
@@ -255,7 +354,8 @@ def _described(given: Any, settings: McpSettings) -> str:
     text = mark_hidden(given).strip() if isinstance(given, str) else ""
     if len(text) > MAX_DESCRIPTION:
         text = f"{text[:MAX_DESCRIPTION]} …"
-    return f"{text}\n\n(From the MCP server at {host_of(settings.url)})".strip()
+    whom = named(settings.url)
+    return f"{text}\n\n(From {whom[0].lower()}{whom[1:]})".strip()
 
 
 def _bad_name(name: str) -> str:

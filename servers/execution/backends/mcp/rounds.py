@@ -5,12 +5,14 @@ Between the two, the client has them: what has to be known again then is kept wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
+from servers.execution.backends.mcp.held import Place
 from servers.execution.backends.mcp.wire import NotMcp
 from servers.execution.contract import Ask, AskMethod
 
@@ -22,6 +24,8 @@ MAX_STATE: Final = 65_536
 STATE_SECONDS: Final = 0.1
 """How long one is left alone that wants to be asked again, and has no question."""
 
+_NUMBERED: Final = re.compile(r"\d+\.")
+
 METHODS: Final[Mapping[str, AskMethod]] = {
     "elicitation/create": "elicitation/create",
     "sampling/createMessage": "sampling/createMessage",
@@ -31,31 +35,45 @@ METHODS: Final[Mapping[str, AskMethod]] = {
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: its questions by the upstream's keys, and the state to give back. ``number`` counts from one."""
+    """One round: its questions by the upstream's keys, and the state to give back. ``number`` counts from one.
+
+    ``at`` is the number of the upstream that asked: another one may not know its state.
+    """
 
     number: int
     questions: Mapping[str, Ask]
     state: str | None = field(repr=False)
+    at: int = 0
 
     @property
     def asks(self) -> dict[str, Ask]:
-        """The questions by keys that no other round has: answers of earlier ones are there as well."""
-        return {f"{self.number}.{key}": ask for key, ask in self.questions.items()}
+        """The questions by keys that no other round has: answers of earlier ones are there as well.
+
+        Those of the first are the upstream's own.
+        """
+        return {self._key(key): ask for key, ask in self.questions.items()}
 
     def keep(self) -> str:
         """The round as a text."""
-        questions = {key: [ask.method, ask.params] for key, ask in self.questions.items()}
-        return orjson.dumps({"round": self.number, "questions": questions, "state": self.state}).decode()
+        kept = {
+            "round": self.number,
+            "questions": pack_asks(self.questions),
+            "state": self.state,
+            "at": self.at,
+        }
+        return orjson.dumps(kept).decode()
 
     def answered(self, params: Mapping[str, Any], answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The parameters with the answers, by the upstream's own keys."""
-        prefix = f"{self.number}."
         more: dict[str, Any] = {}
         if answers:
-            more["inputResponses"] = {key.removeprefix(prefix): each for key, each in answers.items()}
+            more["inputResponses"] = {key: answers[self._key(key)] for key in self.questions}
         if self.state is not None:
             more["requestState"] = self.state
         return {**params, **more}
+
+    def _key(self, key: str) -> str:
+        return key if self.number == 1 and not _NUMBERED.match(key) else f"{self.number}.{key}"
 
 
 def wants_input(result: Mapping[str, Any]) -> bool:
@@ -63,16 +81,21 @@ def wants_input(result: Mapping[str, Any]) -> bool:
     return result.get("resultType") == "input_required"
 
 
-def read_round(result: Mapping[str, Any], number: int) -> Round:
+def read_round(result: Mapping[str, Any], number: int, *, at: int = 0) -> Round:
     """The questions in a result. Raises ``NotMcp``."""
-    given, state = result.get("inputRequests"), result.get("requestState")
+    questions, state = read_questions(result.get("inputRequests")), result.get("requestState")
+    if state is not None and (not isinstance(state, str) or len(state) > MAX_STATE):
+        raise NotMcp("the state that it wants to have back is no text, or is too long")
+    if not questions and state is None:
+        raise NotMcp("it wants to be asked again, and says not with what")
+    return Round(number, questions, state, at)
+
+
+def read_questions(given: Any) -> dict[str, Ask]:
+    """The questions of ``inputRequests``, by their keys. Raises ``NotMcp``."""
     given = {} if given is None else given
     if not isinstance(given, dict) or len(given) > MAX_ASKS:
         raise NotMcp(f"what it asks is no object of at most {MAX_ASKS} questions")
-    if state is not None and (not isinstance(state, str) or len(state) > MAX_STATE):
-        raise NotMcp("the state that it wants to have back is no text, or is too long")
-    if not given and state is None:
-        raise NotMcp("it wants to be asked again, and says not with what")
     questions = {}
     for key, each in given.items():
         method = METHODS.get(str(each.get("method"))) if isinstance(each, dict) else None
@@ -80,15 +103,26 @@ def read_round(result: Mapping[str, Any], number: int) -> Round:
         if method is None or not isinstance(params, dict) or len(key) > 200:
             raise NotMcp("it asks something that is no question of MCP")
         questions[key] = Ask(method, params)
-    return Round(number, questions, state)
+    return questions
 
 
-def read_kept(kept: str) -> Round | str | None:
-    """What was kept: a round, or the name of a call that waits; ``None`` where nothing was."""
+def read_kept(kept: str) -> Round | Place | None:
+    """What was kept: a round, or the place of a call that waits; ``None`` where nothing was."""
     if not kept:
         return None
     value = orjson.loads(kept)
     if "held" in value:
-        return str(value["held"])
-    questions = {key: Ask(method, params) for key, (method, params) in value["questions"].items()}
-    return Round(value["round"], questions, value["state"])
+        # Releases before calls were found elsewhere named no process.
+        return Place(str(value.get("in", "")), str(value["held"]))
+    # What an earlier release kept says not at which.
+    return Round(value["round"], read_asks(value["questions"]), value["state"], value.get("at", 0))
+
+
+def pack_asks(asks: Mapping[str, Ask]) -> dict[str, Any]:
+    """Questions as JSON."""
+    return {key: [ask.method, ask.params] for key, ask in asks.items()}
+
+
+def read_asks(packed: Mapping[str, Any]) -> dict[str, Ask]:
+    """The questions that were packed so."""
+    return {key: Ask(method, params) for key, (method, params) in packed.items()}

@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 
 from core.errors import SourceError
 from core.outbound_http import OutboundRefused
-from servers.execution.backends.mcp.exchange import DEAF, Endpoint, Headers, Hear, Reply, exchange, post
-from servers.execution.backends.mcp.faults import unlike_mcp
+from servers.execution.backends.mcp.faults import named, unlike_mcp
+from servers.execution.backends.mcp.replies import DEAF, Hear, Reply, Request
+from servers.execution.backends.mcp.ways import Heard, Opened, Way
 from servers.execution.backends.mcp.wire import (
     CLIENT,
     LEGACY,
@@ -24,19 +25,19 @@ from servers.execution.backends.mcp.wire import (
     META_SERVER,
     META_VERSION,
     MODERN,
+    OF_TASKS,
     SESSION,
+    TASKS,
     UNSUPPORTED_VERSION,
     VERSION,
+    Headers,
     RpcError,
     notification_bytes,
     request_bytes,
     routing_headers,
 )
-from servers.execution.unanswered import host_of
 
 HANDSHAKE_BYTES: Final = 1_048_576
-ASIDE_SECONDS: Final = 5.0
-"""For what nobody waits for: a notification, the end of a session."""
 
 T = TypeVar("T")
 
@@ -57,6 +58,20 @@ class Server:
         """Whether it is asked without sessions."""
         return self.version == MODERN
 
+    @property
+    def takes_tasks(self) -> bool:
+        """Whether it may answer a call with a task (SEP-2663)."""
+        extensions = self.capabilities.get("extensions")
+        return self.modern and isinstance(extensions, Mapping) and isinstance(extensions.get(TASKS), Mapping)
+
+    @property
+    def makes_tasks(self) -> bool:
+        """Whether its clients can have calls be tasks (2025-11-25 basic/utilities/tasks)."""
+        found: Any = self.capabilities
+        for name in ("tasks", "requests", "tools", "call"):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return not self.modern and isinstance(found, Mapping)
+
     def has(self, capability: str) -> bool:
         """Whether it declares a capability."""
         return isinstance(self.capabilities.get(capability), Mapping)
@@ -69,7 +84,7 @@ class Conversation:
     ``capabilities`` are what it was told that its client can be asked.
     """
 
-    endpoint: Endpoint
+    way: Way = field(repr=False)
     server: Server
     capabilities: Mapping[str, Any]
     id: str = field(default="", repr=False)
@@ -80,7 +95,6 @@ class Conversation:
     placed: bool = False
     """Whether it takes one of the places of sessions for one call."""
     log_level: str = ""
-    _last: int = 1
     _parting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     """What is told of a request is told before the session's end is."""
 
@@ -94,8 +108,7 @@ class Conversation:
 
     def next_id(self) -> int:
         """An id that no other request of the conversation has."""
-        self._last += 1
-        return self._last
+        return self.way.next_id()
 
     async def request(
         self,
@@ -106,25 +119,35 @@ class Conversation:
         headers: Headers = (),
         hear: Hear = DEAF,
         rpc_id: int | None = None,
+        takes_tasks: bool = False,
     ) -> Reply:
-        """Ask the upstream for something. Raises as ``exchange`` does."""
+        """Ask the upstream for something. Raises as ``Way.ask`` does.
+
+        ``takes_tasks``: a task is as good an answer to a call.
+        """
         rpc_id = self.next_id() if rpc_id is None else rpc_id
         if self.server.modern:
-            params = {**params, "_meta": {**envelope(self.capabilities), **(params.get("_meta") or {})}}
+            capabilities = self.capabilities
+            if takes_tasks and method in OF_TASKS and self.server.takes_tasks:
+                capabilities = {**capabilities, "extensions": {TASKS: {}}}
+            params = {**params, "_meta": {**envelope(capabilities), **(params.get("_meta") or {})}}
             sent: Headers = [*routing_headers(method, params), *headers]
         else:
             sent = self.headers
-        content = request_bytes(rpc_id, method, params)
-        return await exchange(
-            self.endpoint,
-            rpc_id,
-            content,
+        request = Request(
+            rpc_id=rpc_id,
+            content=request_bytes(rpc_id, method, params),
+            most_bytes=most_bytes,
             headers=sent,
             in_session=bool(self.id),
             resumes=not self.server.modern,
-            most_bytes=most_bytes,
             hear=hear,
         )
+        return await self.way.ask(request)
+
+    async def listen(self, heard: Heard, opened: Opened, *, most_bytes: int) -> bool:
+        """Hand on what the upstream says outside of requests, as ``Way.listen`` does. Not of 2026-07-28."""
+        return await self.way.listen(heard, opened, headers=self.headers, most_bytes=most_bytes)
 
     async def set_log_level(self, level: str) -> None:
         """Ask an upstream of before 2026-07-28 for messages of this severity, once. One that cannot is let be."""
@@ -134,32 +157,27 @@ class Conversation:
         with contextlib.suppress(RpcError):
             await self.request("logging/setLevel", {"level": level}, most_bytes=HANDSHAKE_BYTES)
 
-    async def send(self, content: bytes, aside: Endpoint) -> None:
-        """Send what has no answer, on other connections than requests have: those may all be waiting for it."""
-        await post(aside, content, headers=self.headers, seconds=ASIDE_SECONDS)
+    async def send(self, content: bytes) -> None:
+        """Send what has no answer. Raises ``OutboundRefused``, and ``SourceError`` where it is not taken."""
+        await self.way.tell(content, headers=self.headers)
 
-    async def cancel(self, rpc_id: int, reason: str, aside: Endpoint) -> None:
-        """Tell the upstream that nobody waits for a request any more. A modern one sees that its stream is closed."""
-        if self.server.modern:
+    async def cancel(self, rpc_id: int, reason: str) -> None:
+        """Tell the upstream that nobody waits for a request any more. It may see that by itself."""
+        if self.server.modern and not self.way.one_line:
+            # Its stream is closed.
             return
         content = notification_bytes("notifications/cancelled", {"requestId": rpc_id, "reason": reason})
-        with contextlib.suppress(OutboundRefused):
+        with contextlib.suppress(OutboundRefused, SourceError):
             async with self._parting:
-                await self.send(content, aside)
+                await self.send(content)
 
-    async def end(self, aside: Endpoint) -> None:
-        """End the session (2025-11-25 basic/transports, "Session Management"). An upstream may refuse to."""
+    async def end(self) -> None:
+        """End the session, where there is one."""
         if not self.id:
             return
         with contextlib.suppress(OutboundRefused):
             async with self._parting:
-                await aside.client.send(
-                    "DELETE",
-                    aside.url,
-                    headers=[*aside.signing, *self.headers],
-                    seconds=ASIDE_SECONDS,
-                    most_bytes=65_536,
-                )
+                await self.way.part(headers=self.headers)
 
 
 def envelope(capabilities: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +185,7 @@ def envelope(capabilities: Mapping[str, Any]) -> dict[str, Any]:
     return {META_VERSION: MODERN, META_CLIENT: CLIENT, META_CAPABILITIES: capabilities}
 
 
-async def discover(endpoint: Endpoint) -> Server | None:
+async def discover(way: Way) -> Server | None:
     """What a server of 2026-07-28 says of itself, or ``None`` where it is none. Raises ``SourceError``.
 
     Whatever is no evidence of that era is taken for the other one, as the SDKs do: servers of before it answer such
@@ -176,16 +194,10 @@ async def discover(endpoint: Endpoint) -> Server | None:
     params = {"_meta": envelope({})}
     headers = routing_headers("server/discover", params)
     try:
-        reply = await exchange(
-            endpoint,
-            1,
-            request_bytes(1, "server/discover", params),
-            headers=headers,
-            most_bytes=HANDSHAKE_BYTES,
-        )
+        reply = await way.ask(_first(way, "server/discover", params, headers))
     except RpcError as error:
         if error.code == UNSUPPORTED_VERSION:
-            _require_known(_listed(error.data), endpoint.url)
+            _require_known(_listed(error.data), way.url)
         return None
     except SourceError as fault:
         if fault.code in _NO_FALLBACK:
@@ -199,38 +211,33 @@ async def discover(endpoint: Endpoint) -> Server | None:
     return _server(MODERN, reply.result, info)
 
 
-async def begin(endpoint: Endpoint, capabilities: Mapping[str, Any], aside: Endpoint) -> Conversation:
+async def begin(way: Way, capabilities: Mapping[str, Any]) -> Conversation:
     """Shake hands with a server of before 2026-07-28. Raises ``SourceError``."""
     params = {"protocolVersion": LEGACY[0], "capabilities": capabilities, "clientInfo": CLIENT}
     try:
-        reply = await exchange(
-            endpoint, 1, request_bytes(1, "initialize", params), most_bytes=HANDSHAKE_BYTES
-        )
+        reply = await way.ask(_first(way, "initialize", params))
     except RpcError as error:
         if error.code == UNSUPPORTED_VERSION:
-            _require_known(_listed(error.data), endpoint.url)
-        raise unlike_mcp(
-            endpoint.url, f"it refused to begin a session (JSON-RPC error {error.code})"
-        ) from None
+            _require_known(_listed(error.data), way.url)
+        raise unlike_mcp(way.url, f"it refused to begin a session (JSON-RPC error {error.code})") from None
     version = reply.result.get("protocolVersion")
-    _require_known([version], endpoint.url)
+    _require_known([version], way.url)
     server = _server(str(version), reply.result, reply.result.get("serverInfo"))
-    given = reply.headers.get(SESSION.lower(), "")
+    given = way.session or reply.headers.get(SESSION.lower(), "")
     if given and not (given.isascii() and given.isprintable() and len(given) <= 4_096):
-        raise unlike_mcp(endpoint.url, "the id of its session is none that a header can carry")
-    conversation = Conversation(endpoint, server, capabilities, given)
-    aside.url = endpoint.url
-    await conversation.send(notification_bytes("notifications/initialized"), aside)
+        raise unlike_mcp(way.url, "the id of its session is none that a header can carry")
+    conversation = Conversation(way, server, capabilities, given)
+    with contextlib.suppress(SourceError):
+        # Some refuse what has no answer: whether they take requests those find out.
+        await conversation.send(notification_bytes("notifications/initialized"))
     return conversation
 
 
-async def connect(endpoint: Endpoint, capabilities: Mapping[str, Any], aside: Endpoint) -> Conversation:
-    """A conversation of whichever era the upstream is of. Raises ``SourceError`` and ``OutboundRefused``."""
-    server = await discover(endpoint)
-    aside.url = endpoint.url
-    if server is not None:
-        return Conversation(endpoint, server, capabilities)
-    return await begin(endpoint, capabilities, aside)
+def _first(way: Way, method: str, params: Mapping[str, Any], headers: Headers = ()) -> Request:
+    """A request from before there is a conversation."""
+    rpc_id = way.next_id()
+    content = request_bytes(rpc_id, method, params)
+    return Request(rpc_id=rpc_id, content=content, most_bytes=HANDSHAKE_BYTES, headers=headers)
 
 
 def _server(version: str, result: Mapping[str, Any], info: Any) -> Server:
@@ -252,7 +259,7 @@ def _require_known(versions: Sequence[Any], url: str) -> None:
     """Raise ``SourceError`` unless one of the revisions that an upstream names is spoken here."""
     if versions and not any(version in (*LEGACY, MODERN) for version in versions):
         raise SourceError(
-            f"The MCP server at {host_of(url)} speaks no revision of the protocol that Marina does: Marina speaks "
+            f"{named(url)} speaks no revision of the protocol that Marina does: Marina speaks "
             f"{LEGACY[-1]} to {MODERN}. Ask whoever runs it for one of those.",
             code="source_version",
         )
@@ -265,7 +272,7 @@ async def within(seconds: float, url: str, work: Awaitable[T]) -> T:
             return await work
     except TimeoutError:
         raise SourceError(
-            f"The MCP server at {host_of(url)} did not answer within {seconds:g} s. Try again, or ask whoever runs it.",
+            f"{named(url)} did not answer within {seconds:g} s. Try again, or ask whoever runs it.",
             code="source_timeout",
             data={"seconds": seconds},
             retryable=True,

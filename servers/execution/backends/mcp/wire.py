@@ -18,6 +18,7 @@ MODERN: Final = "2026-07-28"
 LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """The revisions with a handshake, newest first."""
 
+Headers = Sequence[tuple[str, str]]
 SESSION: Final = "Mcp-Session-Id"
 VERSION: Final = "MCP-Protocol-Version"
 
@@ -34,9 +35,29 @@ RESOURCE_NOT_FOUND: Final = -32002
 LACKS_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
 
+LISTS: Final = ("tools", "resources", "prompts")
+LISTS_CHANGED: Final = frozenset(f"notifications/{what}/list_changed" for what in LISTS)
+"""Notifications."""
+
 CLIENT: Final[Mapping[str, str]] = {"name": "marina", "title": "Marina", "version": "0.1.0"}
 
-_NAMED: Final[Mapping[str, str]] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+TOOL_CALL: Final = "tools/call"
+TASK_GET: Final = "tasks/get"
+TASK_UPDATE: Final = "tasks/update"
+TASK_CANCEL: Final = "tasks/cancel"
+TASKS: Final = f"{_META}tasks"
+"""The extension by which a call may be answered with a task (SEP-2663)."""
+OF_TASKS: Final = frozenset({TOOL_CALL, TASK_GET, TASK_UPDATE, TASK_CANCEL})
+"""The requests that say that their client knows tasks."""
+
+_NAMED: Final[Mapping[str, str]] = {
+    TOOL_CALL: "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    TASK_GET: "taskId",
+    TASK_UPDATE: "taskId",
+    TASK_CANCEL: "taskId",
+}
 """Of which parameter the header ``Mcp-Name`` repeats the value (2026-07-28 basic/transports)."""
 
 _PLAIN: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?|")
@@ -112,12 +133,20 @@ def mirrored_headers(
     return headers
 
 
-def read_messages(body: bytes | str) -> list[dict[str, Any]]:
-    """The messages of a body or an event: one, or those of a batch of 2025-03-26. Raises ``NotMcp``."""
+def read_messages(body: bytes | str, *, most: int | None = None) -> list[dict[str, Any]]:
+    """The messages of a body or an event: one, or those of a batch of 2025-03-26, ``most`` at most. Raises
+    ``NotMcp``."""
     try:
         value = orjson.loads(body)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
         raise NotMcp("its answer is not JSON") from None
+    if most is not None and isinstance(value, list) and len(value) > most:
+        raise NotMcp(f"its answer is a batch of more than {most} messages")
+    return messages_of(value)
+
+
+def messages_of(value: Any) -> list[dict[str, Any]]:
+    """The messages that were read from JSON. Raises ``NotMcp``."""
     messages = value if isinstance(value, list) else [value]
     for each in messages:
         if not isinstance(each, dict) or each.get("jsonrpc") != "2.0":

@@ -20,6 +20,7 @@ import psycopg
 from psycopg import pq
 
 from core.errors import SourceError
+from core.finishing import stop
 from core.outbound import AllowAddress
 from servers.execution.backends.postgres.connect import list_callable_names, open_connection
 from servers.execution.backends.postgres.parsing import Statement
@@ -266,10 +267,8 @@ class Pools:
 
     async def close(self) -> None:
         """Close everything and wait for it. Leases still out are closed when they come back."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-            self._sweeper = None
+        await stop(self._sweeper)
+        self._sweeper = None
         pools = list(self._pools.values())
         self._pools.clear()
         for pool in pools:

@@ -17,11 +17,13 @@ from mcp.server.mcpserver import (
     Image,
     MCPServer,
     Resolve,
+    Sample,
 )
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import (
     Annotations,
     CallToolResult,
+    CreateMessageResult,
     EmbeddedResource,
     Icon,
     ImageContent,
@@ -59,12 +61,27 @@ async def ask_name() -> Elicit[Named]:
     return Elicit("What is she called?", Named)
 
 
+async def ask_song() -> Sample:
+    """What ``sing`` needs to have first."""
+    message = SamplingMessage(role="user", content=TextContent(text="A song, please."))
+    return Sample([message], max_tokens=20)
+
+
 def make_server(harbour: Harbour) -> MCPServer:
     """The server and all that it offers."""
     server = MCPServer("shipyard", version="3.1", instructions="Ask for ships.")
     _add_plain_tools(server)
     _add_slow_tools(server, harbour)
+    _add_asking_tools(server, harbour)
     _add_words(server)
+
+    @server.tool()
+    async def build(ctx: Context) -> str:
+        """Offers one tool more from now on, and says so."""
+        server.add_tool(lambda: "ahoy", name="hail", description="Hails.")
+        await ctx.notify_tools_changed()
+        return "built"
+
     return server
 
 
@@ -135,6 +152,12 @@ def _add_slow_tools(server: MCPServer, harbour: Harbour) -> None:
         return "found again"
 
     @server.tool()
+    async def moor() -> str:
+        return await stay(harbour)
+
+
+def _add_asking_tools(server: MCPServer, harbour: Harbour) -> None:
+    @server.tool()
     async def name_it(name: Annotated[ElicitationResult[Named], Resolve(ask_name)]) -> str:
         return f"named {name.data.name}" if isinstance(name, AcceptedElicitation) else "no name"
 
@@ -147,20 +170,39 @@ def _add_slow_tools(server: MCPServer, harbour: Harbour) -> None:
         return " and ".join(names)
 
     @server.tool()
+    async def sing(song: Annotated[CreateMessageResult, Resolve(ask_song)]) -> str:
+        return song.content.text if isinstance(song.content, TextContent) else "no words"
+
+    @server.tool()
     async def compose(ctx: Context) -> str:
         message = SamplingMessage(role="user", content=TextContent(text="A song, please."))
         sung = await ctx.session.create_message([message], max_tokens=20, related_request_id=ctx.request_id)
         return sung.content.text if isinstance(sung.content, TextContent) else "no words"
 
     @server.tool()
-    async def moor() -> str:
-        harbour.waiting.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            harbour.cancelled.set()
-            raise
-        return "never"
+    async def ask_and_moor(ctx: Context) -> str:
+        await ctx.elicit("Which first?", Named)
+        return await stay(harbour)
+
+    @server.tool()
+    async def ask_and_sail(ctx: Context) -> str:
+        answer = await ctx.elicit("Which first?", Named)
+        await ctx.info("land in sight")
+        await ctx.report_progress(1, 3, "mile 1")
+        if not isinstance(answer, AcceptedElicitation):
+            raise ToolError("nobody sails")
+        return f"{answer.data.name} arrived"
+
+
+async def stay(harbour: Harbour) -> str:
+    """Until nobody waits for it any more."""
+    harbour.waiting.set()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        harbour.cancelled.set()
+        raise
+    return "never"
 
 
 def _add_words(server: MCPServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -162,6 +163,22 @@ async def test_an_answer_finds_no_call_that_is_anothers_or_is_lost(ask: Ask, leg
         assert caught.value.code == "call_lost"
     mine = OfModern(answers=answers, kept=asked.value.kept)
     assert (await ask.call(legacy_yard.url, "name_it", client=mine)).text == "named Argo"
+
+
+async def test_a_call_waits_on_though_its_source_is_changed_meanwhile(ask: Ask, legacy_yard: Harbour) -> None:
+    with pytest.raises(InputRequired) as asked:
+        await ask.call(legacy_yard.url, "name_it", client=OfModern())
+    source = ask.source(legacy_yard.url)
+    ask.sources[repr((legacy_yard.url, {}))] = replace(source, version=2)
+    assert (await ask.call(legacy_yard.url, "add", {"a": 1, "b": 2})).structured == {"result": 3}
+    upstreams = ask.backend.upstreams
+    assert len(upstreams._replaced) == 1
+    answers = {key: answer_of(question) for key, question in asked.value.asks.items()}
+    mine = OfModern(answers=answers, kept=asked.value.kept)
+    assert (await ask.call(legacy_yard.url, "name_it", client=mine)).text == "named Argo"
+    assert len(legacy_yard.of("tools/call")) == 2
+    await upstreams.close_idle()
+    assert not upstreams._replaced
 
 
 async def test_a_call_that_waits_is_cancelled_when_the_process_ends(ask: Ask, legacy_yard: Harbour) -> None:

@@ -58,6 +58,24 @@ def serve(side: FarSide, answers: Mapping[str, Answer | Mapping[str, Any] | byte
     return side.serve("/mcp", route)
 
 
+REFUSAL = {"jsonrpc": "2.0", "id": None, "error": {"code": -32001, "message": "Unauthorized"}}
+
+
+def begun_as(session: str) -> Answer:
+    """A handshake that begins a session of this id."""
+    begun = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "odd", "version": "1"},
+    }
+
+    def answer(message: Mapping[str, Any], send: Send) -> None:
+        said = {"jsonrpc": "2.0", "id": message["id"], "result": begun}
+        send(as_json(said, headers={"Mcp-Session-Id": session}))
+
+    return answer
+
+
 def calls_of(side: FarSide) -> int:
     return sum(b'"tools/call"' in asked.body for asked in side.asked)
 
@@ -87,6 +105,12 @@ async def fails(ask: Ask, url: str, **more: Any) -> MarinaError:
         ),
         (reply(b"no", status=401), "source_auth", "refuses how Marina signs in"),
         (reply(b"no", status=403), "source_auth", "refuses how Marina signs in"),
+        (as_json(REFUSAL, status=401), "source_auth", "refuses how Marina signs in"),
+        (
+            as_json(REFUSAL, status=403, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'}),
+            "source_auth",
+            "refuses how Marina signs in",
+        ),
         (reply(b"no", status=429), "source_busy", "too often"),
         (reply(b"no", status=500), "source_failed", "status 500"),
         (reply(b"HTTP?"[:0], status=202), "source_failed", "status 202"),
@@ -124,8 +148,8 @@ async def test_a_call_that_may_have_arrived_is_not_made_again(ask: Ask, side: Fa
     assert calls_of(side) == 1
 
 
-async def test_a_call_that_does_no_harm_twice_is_made_again_once(ask: Ask, side: FarSide) -> None:
-    answers = iter([b"", b""])
+async def test_a_call_that_does_no_harm_twice_is_made_three_times_at_most(ask: Ask, side: FarSide) -> None:
+    answers = iter([b"", b"", b""])
 
     def answer(asked: Mapping[str, Any], send: Send) -> None:
         if next(answers, None) is None:
@@ -133,7 +157,7 @@ async def test_a_call_that_does_no_harm_twice_is_made_again_once(ask: Ask, side:
 
     error = await fails(ask, serve(side, {"tools/call": answer}), repeatable=True)
     assert (error.code, error.retryable) == ("source_failed", True)
-    assert calls_of(side) == 2
+    assert calls_of(side) == 3
     outcome = await ask.call(serve(side, {"tools/call": answer}), "any", repeatable=True)
     assert not outcome.failed
 
@@ -178,7 +202,13 @@ async def test_questions_without_end_are_left(ask: Ask, side: FarSide) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["http://169.254.169.254/latest", "http://10.0.0.1/mcp", "//evil.example.com/", "file:///etc/passwd"],
+    [
+        "http://169.254.169.254/latest",
+        "http://10.0.0.1/mcp",
+        "//evil.example.com/",
+        "file:///etc/passwd",
+        "http://[",
+    ],
 )
 async def test_a_redirect_elsewhere_is_not_followed(ask: Ask, side: FarSide, place: str) -> None:
     url = side.serve("/mcp", reply(status=307, headers={"Location": place}))
@@ -295,3 +325,39 @@ async def test_a_server_that_refuses_the_token_is_told_at_the_token(ask: Ask, si
     with pytest.raises(InvalidInput) as caught:
         await ask.offering(url, auth="bearer", token="wrong-token")
     assert caught.value.errors[0]["path"] == "token"
+
+
+async def test_a_stream_that_cannot_be_taken_up_again_is_no_request_that_did_not_arrive(
+    ask: Ask, side: FarSide
+) -> None:
+    def end(asked: Mapping[str, Any], send: Send) -> None:
+        send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        send(b"id: 1\nretry: 1\ndata:\n\n")
+        # Nobody listens here from now on.
+        side._socket.shutdown(socket.SHUT_RDWR)
+
+    error = await fails(ask, serve(side, {"tools/call": end}))
+    assert (error.code, getattr(error, "retryable", None)) == ("source_failed", False)
+    assert "may have begun" in error.message
+    assert calls_of(side) == 1
+
+
+async def test_a_session_that_is_forgotten_at_once_is_a_reason_in_a_check(ask: Ask, side: FarSide) -> None:
+    url = serve(side, {"initialize": begun_as("s-1"), "ping": reply(status=404)})
+    health = await ask.engine.check(ask.source(url))
+    assert (health.state, health.code) == ("unhealthy", "source_not_mcp")
+    assert "does not know the session" in health.reason
+
+
+async def test_a_check_that_fails_as_none_should_is_told_and_logged(
+    ask: Ask, side: FarSide, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(source: Any) -> None:
+        raise KeyError("odd")
+
+    monkeypatch.setattr(ask.backend, "check", fail)
+    health = await ask.engine.check(ask.source(serve(side, {})))
+    assert (health.state, health.code) == ("unhealthy", "internal")
+    assert "odd" not in health.reason
+    assert "could not" in health.reason
+    assert "the check of a data source failed" in caplog.text

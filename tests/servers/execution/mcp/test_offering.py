@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput
-from servers.execution.backends.mcp import McpBackend
+from servers.execution.backends.mcp import McpBackend, offers
 from servers.execution.backends.mcp.catalog import Catalog
-from servers.execution.backends.mcp.offers import MAX_DESCRIPTION, describe_server, offer_catalog
+from servers.execution.backends.mcp.offers import describe_server, offer_catalog
+from servers.execution.backends.mcp.overrides import MAX_DESCRIPTION
+from servers.execution.backends.mcp.schemas import schema_fault
 from servers.execution.backends.mcp.session import Server
-from servers.execution.backends.mcp.settings import KEPT, clean_settings, read_settings
+from servers.execution.backends.mcp.settings import CATALOG, KEPT, clean_settings, read_settings
 from servers.execution.contract import Offering
 from tests.farside import FarSide, reply
 from tests.marina.harbour import Harbour
@@ -32,6 +34,31 @@ def tool(name: Any = "one", **more: Any) -> dict[str, Any]:
 
 def reasons(offering: Offering) -> dict[str, str]:
     return {each.name: each.reason for each in offering.left_out}
+
+
+def test_what_one_request_asks_for_often_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[Any] = []
+
+    def judge(schema: Any, *, of_object: bool) -> str:
+        judged.append(schema)
+        return schema_fault(schema, of_object=of_object)
+
+    monkeypatch.setattr(offers, "schema_fault", judge)
+    backend = McpBackend()
+    catalog = Catalog(SERVER, tools=[tool("one"), tool("two")])
+    given = {"url": "https://mcp.example.com/mcp", CATALOG: catalog}
+    cleaned = backend.clean_settings(given)
+    first = backend.offered(cleaned)
+    assert backend.keep_settings(cleaned) == backend.keep_settings(cleaned)
+    assert (backend.offered(cleaned), len(judged)) == (first, 2)
+    # With other settings it is another offering; what the server itself says is known by now.
+    changed = backend.clean_settings({**given, "overrides": {"one": {"name": "uno"}}})
+    assert [each.name for each in backend.offered(changed).tools] == ["uno", "two"]
+    assert (
+        backend.keep_settings(changed)[KEPT]["fingerprint"]
+        == backend.keep_settings(cleaned)[KEPT]["fingerprint"]
+    )
+    assert len(judged) == 4
 
 
 @pytest.mark.anyio
@@ -127,7 +154,6 @@ def test_nothing_at_all_is_refused_with_the_reason() -> None:
             tool("bad", inputSchema={"type": "object", "properties": {"a": {"x-mcp-header": "A b"}}}),
             "x-mcp-header",
         ),
-        (tool("bad", execution={"taskSupport": "required"}), "as a task only"),
     ],
 )
 def test_a_tool_that_cannot_be_taken_says_why_and_keeps_no_other_out(
@@ -258,8 +284,8 @@ async def test_a_source_that_does_not_answer_is_unhealthy_with_its_reason(ask: A
 
 def test_what_is_kept_of_the_server_holds_no_hidden_character() -> None:
     server = Server("2025-11-25", {"name": "a\u202eb", "version": 7}, {}, "")
-    offering = offer(tool())
-    described = describe_server(Catalog(server), offering)
+    settings = read_settings({"url": "https://mcp.example.com/mcp"})
+    described = describe_server(Catalog(server, tools=[tool()]), settings)
     assert (described["name"], described["version"]) == ("a[U+202E]b", "7")
 
 

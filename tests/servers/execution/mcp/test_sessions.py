@@ -11,12 +11,15 @@ import pytest
 from core.errors import SourceError
 from servers.execution.backends.mcp import pools
 from servers.execution.backends.mcp.pools import MAX_SESSIONS, SESSION_IDLE_SECONDS
+from servers.execution.backends.mcp.ways import ASIDE_SECONDS
 from servers.execution.contract import InputRequired, Operation
-from tests.farside import FarSide, reply
+from tests.farside import Asked, FarSide, Send, reply
 from tests.marina.harbour import Harbour
 from tests.servers.execution.mcp.conftest import Ask, Client
 from tests.servers.execution.mcp.shipyard import open_shipyard
 from tests.servers.execution.mcp.test_asking import OfModern, answer_of
+from tests.servers.execution.mcp.test_bad_servers import begun_as, serve
+from tests.servers.execution.mcp.test_replicas import until_it_is
 
 pytestmark = pytest.mark.anyio
 
@@ -168,7 +171,28 @@ async def test_sessions_that_are_not_used_are_ended(ask: Ask, legacy_yard: Harbo
     await ask.call(legacy_yard.url, "add", SUM)
     await ask.backend.upstreams.close_idle(now=monotonic() + SESSION_IDLE_SECONDS + 1)
     assert len(ask.backend.upstreams) == 0
+    await ask.engine.close()
     assert len(legacy_yard.verbs("DELETE")) == 1
+
+
+async def test_one_that_hangs_at_its_end_keeps_no_other_open(
+    ask: Ask, side: FarSide, legacy_yard: Harbour
+) -> None:
+    url = serve(side, {"initialize": begun_as("one"), "tools/call": {"content": []}})
+    answer = side.routes["/mcp"]
+
+    def hang(asked: Asked, send: Send) -> None:
+        if asked.method == "DELETE":
+            side.over.wait(30)
+        answer(asked, send)
+
+    side.routes["/mcp"] = hang
+    await ask.call(url, "any")
+    await ask.call(legacy_yard.url, "add", SUM)
+    began = monotonic()
+    await ask.backend.upstreams.close_idle(now=monotonic() + SESSION_IDLE_SECONDS + 1)
+    await until_it_is(lambda: legacy_yard.verbs("DELETE"))
+    assert monotonic() - began < ASIDE_SECONDS / 2
 
 
 async def test_the_oldest_session_makes_room_for_a_new_one(ask: Ask, legacy_yard: Harbour) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import subprocess
 import sys
-from time import monotonic
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import IO, Final
 
 import orjson
 
@@ -29,10 +31,12 @@ AT_ONCE: Final = 2
 MOST_BYTES: Final = 96 * 1024 * 1024
 """Of what is made of a document."""
 
-_PROGRAM: Final = "servers.execution.backends.http.openapi.reader"
 _PIECE_BYTES: Final = 256 * 1024
-_TURN_SECONDS: Final = 0.002
-"""How long the event loop is kept at a time."""
+_PROGRAM: Final = "servers.execution.backends.http.openapi.reader"
+_NICELY: Final = (
+    "import os, runpy, sys; os.nice(10); runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)"
+)
+"""Whoever is answered meanwhile goes first, also while the program is still being imported: a fifth of a second."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +47,11 @@ class Readers:
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def read(self, text: bytes, *, fetched_from: str = "") -> ImportedDocument:
-        """As ``import_document``, without keeping anybody waiting. Raises ``InvalidInput``."""
+    async def read(self, text: Sequence[bytes], *, fetched_from: str = "") -> ImportedDocument:
+        """As ``import_document``, without keeping anybody waiting; the text is in pieces, as it came.
+
+        Raises ``InvalidInput``.
+        """
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._turns.acquire()
@@ -54,85 +61,95 @@ class Readers:
             ) from None
         try:
             async with asyncio.timeout(SECONDS):
-                made = await _run(orjson.dumps(fetched_from) + b"\n" + text)
+                return await _Reading([orjson.dumps(fetched_from), b"\n", *text]).done()
         except TimeoutError:
             raise refuse_document(
                 f"The document takes longer than {SECONDS:g} seconds to read. Split it."
             ) from None
         finally:
             self._turns.release()
-        return await _taken(made)
 
 
-async def _run(given: bytes) -> bytes:
-    """What the program says to this. It ends with whoever waits for it."""
-    # No environment: what Marina has there, its master key among it, is nothing that a document should be near.
-    path = ":".join(each for each in sys.path if each)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-P", "-m", _PROGRAM),
-        env={"PYTHONPATH": path},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        made = await _converse(process, given)
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode or not made.endswith(b"\n"):
-        logger.error("a document's reader ended early", extra={"returncode": process.returncode})
+class _Reading:
+    """One run of the program, in a thread: megabytes go each way, and operations are made of them.
+
+    The loop would start the program by a fork, which takes 20 ms and more with what a web process holds; a thread has
+    it started without one (``vfork``), for 2. What is made of bytes in the thread others may interrupt.
+    """
+
+    def __init__(self, given: Sequence[bytes]) -> None:
+        self._given = given
+        self._program: subprocess.Popen[bytes] | None = None
+        self._unwanted = False
+
+    async def done(self) -> ImportedDocument:
+        """What comes of it. The program ends with whoever waits for it."""
+        work = asyncio.ensure_future(asyncio.to_thread(self._run))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self._unwanted = True
+            if self._program is not None:
+                self._program.kill()
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()
+            raise
+
+    def _run(self) -> ImportedDocument:
+        # No environment: what Marina has there, its master key among it, is nothing that a document should be near.
+        environment = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+        with subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-c", _NICELY, _PROGRAM],
+            bufsize=_PIECE_BYTES,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as program:
+            self._program = program
+            try:
+                return self._converse(program)
+            except _EndedEarly:
+                returncode = program.wait()
+            finally:
+                program.kill()
+        if not self._unwanted:
+            logger.error("a document's reader ended early", extra={"returncode": returncode})
         raise refuse_document(
             "The document takes more time or memory to read than there is for one. Split it."
         )
-    return made
+
+    def _converse(self, program: subprocess.Popen[bytes]) -> ImportedDocument:
+        """Say what there is to read, and take what is made of it."""
+        if program.stdin is None or program.stdout is None:
+            raise AssertionError("both were asked for")
+        # One that ends early closes the pipe; its return code tells.
+        with contextlib.suppress(BrokenPipeError), program.stdin as pipe:
+            for piece in self._given:
+                if self._unwanted:
+                    raise _EndedEarly
+                pipe.write(piece)
+        lines = _lines(program.stdout)
+        about = orjson.loads(next(lines, b"null"))
+        operations = [read_operation(line) for line in lines]
+        if about is None or program.wait():
+            raise _EndedEarly
+        if fault := about.get("fault"):
+            raise InvalidInput(fault["message"], errors=fault["errors"], code=fault["code"])
+        return read_head(about, operations)
 
 
-async def _converse(process: asyncio.subprocess.Process, given: bytes) -> bytes:
-    if process.stdin is None or process.stdout is None:
-        raise AssertionError("both were asked for")
-    writing = asyncio.create_task(_write(process.stdin, given))
-    made = bytearray()
-    try:
-        while piece := await process.stdout.read(_PIECE_BYTES):
-            made += piece
-            if len(made) > MOST_BYTES:
-                raise refuse_document(
-                    "The document makes more of tools than there is room for. Pick operations."
-                )
-        await process.wait()
-    finally:
-        writing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await writing
-    return bytes(made)
+class _EndedEarly(Exception):
+    """The program did, or nobody wants any more what it makes."""
 
 
-async def _write(stream: asyncio.StreamWriter, given: bytes) -> None:
-    # One that ends early closes the pipe; its return code tells.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        view = memoryview(given)
-        while view:
-            stream.write(view[:_PIECE_BYTES])
-            view = view[_PIECE_BYTES:]
-            await stream.drain()
-        stream.close()
-
-
-async def _taken(made: bytes) -> ImportedDocument:
-    """The document again, a few operations at a time: thousands of them would keep the loop for long."""
-    head, *lines = made.removesuffix(b"\n").split(b"\n")
-    about = orjson.loads(head)
-    if fault := about.get("fault"):
-        raise InvalidInput(fault["message"], errors=fault["errors"], code=fault["code"])
-    operations = []
-    turn = monotonic()
-    for line in lines:
-        operations.append(read_operation(line))
-        if monotonic() - turn > _TURN_SECONDS:
-            await asyncio.sleep(0)
-            turn = monotonic()
-    return read_head(about, operations)
+def _lines(pipe: IO[bytes]) -> Iterator[bytes]:
+    left = MOST_BYTES
+    while line := pipe.readline(left + 1):
+        left -= len(line)
+        if left < 0:
+            raise refuse_document("The document makes more of tools than there is room for. Pick operations.")
+        if not line.endswith(b"\n"):
+            raise _EndedEarly
+        yield line

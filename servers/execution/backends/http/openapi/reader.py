@@ -9,7 +9,6 @@ says of itself, or its ``fault``; then each operation.
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,8 +26,6 @@ from servers.execution.contract import Offered, Operation
 
 MEMORY_BYTES: Final = 1_536 * 1024 * 1024
 PROCESSOR_SECONDS: Final = 30
-_NICE: Final = 10
-"""Whoever is answered meanwhile goes first."""
 
 
 def write_lines(document: ImportedDocument) -> Iterator[bytes]:
@@ -75,7 +72,6 @@ def _lines(given: bytes) -> Iterable[bytes]:
 
 def main() -> None:
     """Read the document, within bounds."""
-    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

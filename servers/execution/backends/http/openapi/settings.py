@@ -5,13 +5,13 @@ The document itself is not kept: its operations become tools, stored as such, an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import orjson
-
 from core.errors import InvalidInput
+from core.largejson import write_pieces
 from core.outbound import AllowAddress
 from core.outbound_http import OutboundClient, OutboundRefused
 from servers.execution.backends.http.definitions import READS
@@ -56,7 +56,7 @@ async def fetch_document(
     if url.startswith(("https://", "http://")) and not any(each.isspace() for each in url):
         text = await _fetch(url, allow)
     else:
-        url, text = "", _text_of(given)
+        url, text = "", await asyncio.to_thread(_text_of, given)
     return {**settings, "openapi": {"url": url, _READ: await readers.read(text, fetched_from=url)}}
 
 
@@ -129,12 +129,14 @@ def offer_document(settings: Mapping[str, Any]) -> list[Offered]:
     return tools
 
 
-async def _fetch(url: str, allow: AllowAddress) -> bytes:
+async def _fetch(url: str, allow: AllowAddress) -> list[bytes]:
+    """The document, in pieces: to put megabytes together keeps the loop for 10 ms and more."""
     client = OutboundClient(allow=allow, max_connections=1)
     try:
-        answer = await client.send(
+        async with client.stream(
             "GET", url, headers=_ACCEPT, seconds=FETCH_SECONDS, most_bytes=MAX_JSON_BYTES
-        )
+        ) as answer:
+            pieces = [piece async for piece in answer.pieces]
     except OutboundRefused as refused:
         raise refuse_document(f"The document was not fetched: {refused}.") from None
     finally:
@@ -145,20 +147,20 @@ async def _fetch(url: str, allow: AllowAddress) -> bytes:
         raise refuse_document(
             f"The document was not fetched: the server answered with status {answer.status}."
         )
-    return answer.body
+    return pieces
 
 
 def _read(given: Any) -> tuple[str, ImportedDocument]:
     if isinstance(given, Mapping) and isinstance(given.get(_READ), ImportedDocument):
         return str(given["url"]), given[_READ]
-    return "", import_document(_text_of(given))
+    return "", import_document(b"".join(_text_of(given)))
 
 
-def _text_of(given: Any) -> bytes:
-    """A document that was given whole. Raises ``InvalidInput`` for what is none."""
+def _text_of(given: Any) -> list[bytes]:
+    """A document that was given whole, in pieces. Raises ``InvalidInput`` for what is none."""
     if isinstance(given, Mapping):
         try:
-            return orjson.dumps(given)
+            return list(write_pieces(given))
         except TypeError:
             raise refuse_document(
                 "The document holds a number of more than 64 bits, or half a character."
@@ -167,7 +169,7 @@ def _text_of(given: Any) -> bytes:
         raise refuse_document("Give the address of an OpenAPI document, or the document.")
     if urlsplit(given[:200].strip()).scheme.lower() in ("http", "https") and "\n" not in given.strip():
         raise refuse_document("The address of the document cannot be read.")
-    return given.encode("utf-8", "surrogatepass")
+    return [given.encode("utf-8", "surrogatepass")]
 
 
 def _is_kept(given: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import orjson
 import psutil
@@ -29,7 +30,7 @@ def programs() -> list[str]:
 
 async def refused(text: bytes) -> InvalidInput:
     with pytest.raises(InvalidInput) as caught:
-        await Readers().read(text)
+        await Readers().read([text])
     assert programs() == []
     return caught.value
 
@@ -45,7 +46,7 @@ async def test_what_is_read_apart_is_what_would_be_read_here() -> None:
     ):
         text = orjson.dumps(given)
         here = import_document(text, fetched_from="https://api.example.com/d.json")
-        there = await Readers().read(text, fetched_from="https://api.example.com/d.json")
+        there = await Readers().read([text], fetched_from="https://api.example.com/d.json")
         assert orjson.dumps(there, default=dict) == orjson.dumps(here, default=dict)
         assert (there.sign_ins, [each.tags for each in there.operations]) == (
             here.sign_ins,
@@ -86,7 +87,7 @@ async def test_reading_that_never_ends_is_ended_at_its_deadline(monkeypatch: pyt
 
 async def test_a_program_ends_with_whoever_waited_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "_PROGRAM", STAND_IN)
-    reading = asyncio.create_task(Readers().read(b"endless"))
+    reading = asyncio.create_task(Readers().read([b"endless"]))
     await asyncio.to_thread(wait_for, lambda: bool(programs()))
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -98,10 +99,10 @@ async def test_who_gets_no_turn_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(apart, "_PROGRAM", STAND_IN)
     monkeypatch.setattr(apart, "WAIT_SECONDS", 0.05)
     readers = Readers()
-    endless = [asyncio.create_task(readers.read(b"endless")) for _ in range(apart.AT_ONCE)]
+    endless = [asyncio.create_task(readers.read([b"endless"])) for _ in range(apart.AT_ONCE)]
     await asyncio.to_thread(wait_for, lambda: len(programs()) == apart.AT_ONCE)
     with pytest.raises(InvalidInput, match="had no turn"):
-        await readers.read(b"{}")
+        await readers.read([b"{}"])
     for each in endless:
         each.cancel()
     await asyncio.gather(*endless, return_exceptions=True)
@@ -119,9 +120,9 @@ async def test_the_program_has_nothing_of_marinas_environment(monkeypatch: pytes
 async def test_a_source_has_its_document_read_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[bytes] = []
 
-    async def note(self: Readers, text: bytes, *, fetched_from: str = "") -> object:
-        read.append(text)
-        return import_document(text, fetched_from=fetched_from)
+    async def note(self: Readers, text: Sequence[bytes], *, fetched_from: str = "") -> object:
+        read.append(b"".join(text))
+        return import_document(read[-1], fetched_from=fetched_from)
 
     monkeypatch.setattr(Readers, "read", note)
     backend = HttpBackend()

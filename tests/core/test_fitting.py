@@ -1,0 +1,21 @@
+"""What orjson wrote, and is kept."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import orjson
+
+from core.fitting import fitted
+
+
+def test_what_is_kept_takes_what_it_needs() -> None:
+    value = {"text": "x" * 200}
+    tracemalloc.start()
+    try:
+        kept = [fitted(orjson.dumps(value)) for _ in range(1_000)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(each == orjson.dumps(value) for each in kept)
+    assert taken < 1.5 * 1_000 * (len(kept[0]) + 33 + 8)

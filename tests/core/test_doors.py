@@ -16,7 +16,8 @@ from core import doors, sandboxed
 from core.doors import NoDoor, open_door
 from core.sandbox import DOOR_PORT, Box
 from core.sandboxed import NoSandbox, Sandboxed, start, try_sandbox
-from tests.core.test_sandbox import PYTHON, all_processes, command_of, open_files
+from tests.core.test_sandbox import PYTHON, all_processes, command_of
+from tests.leftovers import Leftovers
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +92,7 @@ async def test_where_none_can_be_made_nothing_is_begun_and_it_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await try_sandbox(door=True) == ""
-    files = open_files()
+    left = Leftovers()
     # There is no such process.
     with pytest.raises(NoDoor):
         await open_door(2**30, DOOR_PORT)
@@ -108,12 +109,12 @@ async def test_where_none_can_be_made_nothing_is_begun_and_it_is_said(
     assert "no hosts can be allowed" in await try_sandbox(door=True)
     assert await try_sandbox() == ""
     assert not [pid for pid in all_processes() if mark in command_of(pid)]
-    assert open_files() == files
+    await left.none()
 
 
 async def test_what_ends_before_its_door_is_there_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await try_sandbox(door=True) == ""
-    files = open_files()
+    left = Leftovers()
 
     async def end(process: int, port: int) -> socket.socket:
         made = await open_door(process, port)
@@ -125,23 +126,23 @@ async def test_what_ends_before_its_door_is_there_has_none(monkeypatch: pytest.M
 
     monkeypatch.setattr(sandboxed, "open_door", end)
     assert "what was begun has ended" in await try_sandbox(door=True)
-    assert open_files() == files
+    await left.none()
 
 
 async def test_nothing_is_left_of_it() -> None:
     assert await try_sandbox(door=True) == ""
-    files, tasks = open_files(), len(asyncio.all_tasks())
+    left = Leftovers()
     for _ in range(20):
         # Nobody takes the door of these.
         made = await start(Box(["/bin/true"], door=True))
         await made.end()
         assert made.status == 0
-    assert (open_files(), len(asyncio.all_tasks())) == (files, tasks)
+    await left.none()
 
 
 async def test_who_gives_up_while_it_begins_leaves_nothing() -> None:
     assert await try_sandbox(door=True) == ""
-    files = open_files()
+    left = Leftovers()
     mark = f"1000.{secrets.randbelow(10**9)}"
     for milliseconds in range(0, 150, 10):
         beginning = asyncio.create_task(start(Box(["/bin/sleep", mark], door=True)))
@@ -151,8 +152,9 @@ async def test_who_gives_up_while_it_begins_leaves_nothing() -> None:
         if isinstance(begun, Sandboxed):
             await begun.end(at_once=True)
     async with asyncio.timeout(30):
-        while any(mark in command_of(pid) for pid in all_processes()) or open_files() > files:  # noqa: ASYNC110
+        while any(mark in command_of(pid) for pid in all_processes()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+    await left.none()
 
 
 async def test_a_process_that_takes_too_long_is_ended(

@@ -20,6 +20,7 @@ from core.egress import Egress
 from core.hostlists import read_hosts
 from core.outbound import AddressRule, parse_networks
 from tests.farside import FarSide, far_side, reply
+from tests.leftovers import Leftovers
 
 pytestmark = pytest.mark.anyio
 
@@ -117,10 +118,6 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-
-
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
 async def test_a_request_is_passed_on_as_the_hosts_own() -> None:
@@ -481,7 +478,7 @@ async def test_it_leaves_nothing_open() -> None:
             await near_end[0].readuntil(b"\r\n\r\n")
         near_end[1].transport.abort()
         await until(lambda: len(gone) == 1)
-        files, tasks = open_files(), len(asyncio.all_tasks())
+        left = Leftovers()
         for number in range(20):
             made = Proxy(where)
             ends = [await made.dial() for _ in range(3)]
@@ -495,5 +492,4 @@ async def test_it_leaves_nothing_open() -> None:
             for _, writer in ends:
                 writer.transport.abort()
             await until(lambda ended=number + 2: len(gone) == ended)  # type: ignore[misc]
-        # At most: what the first one had may not all have been closed when it was counted.
-        await until(lambda: open_files() <= files and len(asyncio.all_tasks()) <= tasks)
+        await left.none()

@@ -15,6 +15,7 @@ import pytest
 
 from core.sandbox import Bounds, Box, texts_of, words_of
 from core.sandboxed import Sandboxed, start, try_sandbox
+from tests.leftovers import Leftovers
 
 pytestmark = pytest.mark.anyio
 
@@ -34,10 +35,6 @@ async def said_by(script: str, *, seconds: float = 20, **box: object) -> str:
 
 def all_processes() -> list[int]:
     return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def command_of(pid: int) -> str:
@@ -228,10 +225,10 @@ async def test_what_cannot_be_begun_leaves_no_open_file(monkeypatch: pytest.Monk
         raise OSError
 
     await try_sandbox()
-    before = open_files()
+    left = Leftovers()
     monkeypatch.setattr(os, "memfd_create", fail)
     assert "could not be started" in await try_sandbox()
-    assert open_files() == before
+    await left.none()
 
 
 async def test_who_gives_up_while_it_begins_leaves_nothing() -> None:

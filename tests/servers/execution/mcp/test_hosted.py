@@ -22,6 +22,7 @@ from servers.execution.backends.mcp.backend import McpBackend
 from servers.execution.contract import Hosted, Operation, Outcome, Source
 from servers.execution.engine import Engine
 from tests.hosted.commands import command, packages
+from tests.leftovers import Leftovers
 from tests.servers.execution.mcp.conftest import Client
 from tests.servers.execution.mcp.test_asking import OfLegacy
 
@@ -421,15 +422,12 @@ async def test_so_many_commands_run_and_no_more(hosting: Hosting, monkeypatch: p
 
 @pytest.mark.timeout(120 + 3 * CONNECTS)
 async def test_nothing_is_left_behind(hosting: Hosting) -> None:
-    def open_files() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
     given = odd()
     await hosting.run(given, "print(7)")
     await hosting.engine.close()
-    files, tasks = open_files(), len(asyncio.all_tasks())
+    left = Leftovers()
     for _ in range(CONNECTS):
         assert await hosting.run(given, "print(7)") == "7\n"
         await hosting.backend.upstreams.close()
-    assert (open_files(), len(asyncio.all_tasks())) == (files, tasks)
+    await left.none()
     assert await gone(str(Path(__file__).parents[3] / "hosted"))

@@ -19,9 +19,9 @@ from core.hostlists import read_hosts
 from core.outbound import AddressRule, parse_networks
 from core.sandbox import Bounds, Box
 from core.sandboxed import start
-from tests.core.test_sandbox import open_files
 from tests.farside import FarSide, far_side, reply
 from tests.hosted.commands import PROGRAMS, PYTHON, SERVERS, command, node_entry, python_entry
+from tests.leftovers import Leftovers
 from tests.servers.execution.mcp.test_hosted import Hosting, gone, source
 
 pytestmark = pytest.mark.anyio
@@ -217,13 +217,11 @@ async def test_nothing_is_left_behind(reaching: Reaching, far: FarSide) -> None:
     reach = f"{GET}print(get('http://api.example.com:{far.port}/'))"
     assert await reaching.does(reach) == "reached"
     await reaching.engine.close()
-    files, tasks = open_files(), len(asyncio.all_tasks())
+    left = Leftovers()
     for _ in range(20):
         assert await reaching.does(reach) == "reached"
         await reaching.backend.upstreams.close()
-    async with asyncio.timeout(30):
-        while open_files() > files or len(asyncio.all_tasks()) > tasks:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await left.none()
     assert await gone(reaching.mark)
 
 

@@ -9,13 +9,13 @@ from functools import wraps
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from core.challenges import quotable
 from core.clientaddress import UNKNOWN, address_block
+from core.databaseaway import DATABASE_AWAY
 from core.errors import Forbidden, RateLimited, Unavailable
 from core.loop import run_async
 from core.requestid import current_request_id
@@ -76,7 +76,7 @@ def _answer(view: Endpoint, request: HttpRequest, tenant_id: int, tenant_slug: s
         except OAuthFault as fault:
             record_fault(fault, tenant_id=tenant_id, tenant_slug=tenant_slug)
             return _refuse(request, fault)
-    except (OperationalError, InterfaceError):
+    except DATABASE_AWAY:
         words, status, wait = "The database is away. Try again shortly.", 503, 2
     except (RateLimited, Unavailable) as error:
         words, status = error.message, error.status

@@ -9,6 +9,7 @@ from typing import Final
 
 from config.bodylimit import App, Message, Receive, Scope, Send, refuse
 from core.errors import Unavailable
+from core.finishing import heed
 from core.requestid import REQUEST_ID
 from servers.services.reasons import DATABASE_UNAVAILABLE
 
@@ -68,9 +69,8 @@ class Patience:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._left.discard(task)
-        # Its fault is logged where it was raised; nobody waits for it here.
-        if not task.cancelled():
-            task.exception()
+        # Its fault is logged where it was raised.
+        heed(task)
 
 
 def _with_id(scope: Scope) -> tuple[Scope, str]:

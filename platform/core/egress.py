@@ -18,7 +18,7 @@ from typing import Final
 import h11
 import httpcore2
 
-from core.finishing import stop
+from core.finishing import heed, stop
 from core.hostlists import AllowedHost, allows, as_authority, in_words, read_authority
 from core.lookups import OF_COMMANDS
 from core.outbound import AllowAddress
@@ -233,9 +233,7 @@ class Egress:
     def _looked_up(self, task: asyncio.Task[list[str]]) -> None:
         self._asked.discard(task)
         self._looking_up.release()
-        if not task.cancelled():
-            # Asked for, or asyncio logs that nobody did.
-            task.exception()
+        heed(task)
 
 
 class _Notes:

@@ -16,10 +16,14 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        if not task.cancelled():
-            # What went wrong is nobody's any more.
-            task.exception()
+        heed(task)
         raise
+
+
+def heed(task: asyncio.Future[Any]) -> None:
+    """Look at what went wrong in one that has ended: whoever waited may have gone, and asyncio would log it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def stop(*tasks: asyncio.Task[Any] | None) -> None:

@@ -19,6 +19,7 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from core.errors import Unauthenticated, Unavailable
+from core.finishing import heed
 from servers.services.reading import look_up
 from tenants.access import Caller, key_digest
 from tenants.models import ApiKey, OAuthAuthorization, TrustedIssuer
@@ -122,8 +123,7 @@ class GrantCache:
     def _forget_task(self, place: _Place, task: asyncio.Task[Caller]) -> None:
         if self._asking.get(place) is task:
             del self._asking[place]
-        if not task.cancelled():
-            task.exception()
+        heed(task)
 
 
 async def _find_caller(token: str, tenant_slug: str) -> Caller:

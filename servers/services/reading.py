@@ -6,23 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, ParamSpec, TypeVar
 
-import psycopg
-from django.db import InterfaceError, OperationalError
-
+from core.databaseaway import DATABASE_AWAY
 from core.threads import run_sync_within
 from servers.services.reasons import database_unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# Django gives the driver's own faults where a cursor of an iterator is closed.
-_AWAY: Final = (
-    OperationalError,
-    InterfaceError,
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    TimeoutError,
-)
 
 LOOK_UP_SECONDS: Final = 3.5
 """How long a look-up may take: with it, a request is refused within 5 seconds of the database's last answer."""
@@ -32,7 +21,7 @@ async def look_up(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     """Await ``function`` of the ORM. Raises ``Unavailable`` when the database is away, or hangs."""
     try:
         return await run_sync_within(LOOK_UP_SECONDS, function, *args, **kwargs)
-    except _AWAY as fault:
+    except (*DATABASE_AWAY, TimeoutError) as fault:
         raise database_unavailable() from fault
 
 

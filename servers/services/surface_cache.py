@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Final
 
 from core.crypto import Sealer
+from core.finishing import heed
 from servers.services.reading import look_up
 from servers.services.results.plans import FindBackend, no_backend
 from servers.services.surfaces import (
@@ -177,5 +178,4 @@ class SurfaceCache:
     def _forget_task(self, place: tuple[int, str], task: asyncio.Task[Surface | None]) -> None:
         if self._loading.get(place) is task:
             del self._loading[place]
-        if not task.cancelled():
-            task.exception()
+        heed(task)

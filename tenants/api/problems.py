@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 
+from core.databaseaway import DATABASE_AWAY
 from core.errors import (
     Forbidden,
     InvalidInput,
@@ -109,7 +109,7 @@ def _translate(error: Exception) -> MarinaError | None:
         return error
     if isinstance(error, Http404 | exceptions.NotFound):
         return no_such_address()
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, DATABASE_AWAY):
         return Unavailable("The database does not answer. Nothing was changed; try again shortly.")
     if isinstance(error, exceptions.ValidationError):
         errors = list(_faults(error.detail))

@@ -13,8 +13,7 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
-
+from core.databaseaway import DATABASE_AWAY
 from tenants.audit.chain import EMPTY, Head
 from tenants.exportfiles import folder_of, home, manifest_of, remove_files, sync_folder
 from tenants.exports.claiming import Claim, LeaseLost, Pulse, claim_export, finish, note_part
@@ -64,7 +63,7 @@ def make_export(tenant_id: int, export_id: UUID) -> bool:
     except LeaseLost:
         _leave(claim)
         return False
-    except (OperationalError, InterfaceError):
+    except DATABASE_AWAY:
         # The database is away: the lease runs out, and whoever comes next goes on from the last part.
         _log.warning("export left: the database is away", extra={"export_id": str(export_id)})
         return False

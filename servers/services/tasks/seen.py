@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from core.bus import Bus
+from core.finishing import heed
 from servers.models import Task
 from servers.services.reading import look_up, wait_for_look_up
 from servers.services.tasks.rows import find_tasks
@@ -55,7 +56,7 @@ class SeenTasks:
         if batch.looking is None:
             before = self._under_way.get(tenant_id)
             batch.looking = asyncio.get_running_loop().create_task(self._look(tenant_id, batch, before))
-            batch.looking.add_done_callback(_heed)
+            batch.looking.add_done_callback(heed)
         batch.ids.add(task_id)
         # Who goes away leaves it to the others that wait for the same look.
         return (await wait_for_look_up(asyncio.shield(batch.looking))).get(task_id)
@@ -101,9 +102,3 @@ class SeenTasks:
             self.forget(UUID(message.decode("ascii", "replace")))
         except ValueError:
             self.forget_all()
-
-
-def _heed(looking: asyncio.Task[dict[UUID, Task]]) -> None:
-    # Whoever waited may have gone: asyncio would log what went wrong as asked for by nobody.
-    if not looking.cancelled():
-        looking.exception()

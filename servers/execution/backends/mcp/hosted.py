@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from core.egress import VARIABLES, Egress
 from core.errors import SourceError
-from core.finishing import stop
+from core.finishing import heed, stop
 from core.hostedcommands import HostedCommand
 from core.outbound import AllowAddress
 from core.outbound_http import OutboundRefused
@@ -149,7 +149,7 @@ class HostedConnector:
         if self._beginning is None or self._beginning.done():
             self._beginning = asyncio.get_running_loop().create_task(self._begin())
             # Told to whoever waits; and where nobody does any more, by the state.
-            self._beginning.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._beginning.add_done_callback(heed)
         return await asyncio.shield(self._beginning)
 
     async def _wait_for_turn(self) -> None:

@@ -18,6 +18,7 @@ from typing import IO, Final
 import orjson
 
 from core.errors import InvalidInput
+from core.finishing import heed
 from servers.execution.backends.http.openapi.documents import refuse_document
 from servers.execution.backends.http.openapi.imports import ImportedDocument
 from servers.execution.backends.http.openapi.reader import read_head, read_operation
@@ -92,8 +93,7 @@ class _Reading:
             if self._program is not None:
                 self._program.kill()
             await asyncio.wait([work])
-            if not work.cancelled():
-                work.exception()
+            heed(work)
             raise
 
     def _run(self) -> ImportedDocument:

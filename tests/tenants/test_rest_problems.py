@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import psycopg
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
@@ -175,8 +176,9 @@ def test_an_unexpected_exception_says_nothing_of_itself_and_is_logged_with_the_r
     assert "secret" not in caplog.text + str(record.__dict__)
 
 
-def test_a_database_that_does_not_answer_is_a_503_to_be_tried_again() -> None:
-    response = problem_response(OperationalError("connection refused: password=secret"), {})
+@pytest.mark.parametrize("fault", [OperationalError, psycopg.errors.AdminShutdown])
+def test_a_database_that_does_not_answer_is_a_503_to_be_tried_again(fault: type[Exception]) -> None:
+    response = problem_response(fault("connection refused: password=secret"), {})
     assert response.status_code == 503
     assert response.headers["Retry-After"]
     assert "secret" not in str(response.data)

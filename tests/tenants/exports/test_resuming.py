@@ -13,7 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from django.conf import settings
+from django.db import connection
 from django.utils import timezone
 
 from tenants.access import Caller
@@ -219,6 +222,46 @@ def test_a_worker_that_lost_its_lease_stops_and_deletes_its_own_files_only(
     assert (done.status, done.fence) == ("done", 2)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == done.sha256
     assert set(files_of(caller.tenant_id, export.id)) == {path, manifest_of(path)}
+
+
+def test_a_connection_that_goes_while_records_are_read_leaves_it_to_whoever_comes_next(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_small(monkeypatch.setattr)
+    export = start(caller, "jsonl")
+    original = making._count
+
+    def ended(*args: Any) -> Any:
+        monkeypatch.setattr(making, "_count", original)
+        backend = connection.connection.info.backend_pid
+        with psycopg.connect(settings.ENV.database_url, autocommit=True) as other:
+            assert other.execute("SELECT pg_terminate_backend(%s, 30000)", [backend]).fetchone() == (True,)
+        return original(*args)
+
+    # Between two fetches of one window.
+    monkeypatch.setattr(making, "_count", ended)
+    assert not make_export(caller.tenant_id, export.id)
+    connection.close()
+    assert get_export(export.id, caller=caller).status == "running"
+    let_lease_run_out(caller, export)
+    assert make_export(caller.tenant_id, export.id)
+    done = get_export(export.id, caller=caller)
+    assert done.status == "done"
+    path = download_export(export.id, caller=caller).path
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == done.sha256
+
+
+def test_what_the_driver_says_itself_is_no_failure_of_the_export(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = start(caller, "jsonl")
+
+    def ended(*args: object) -> None:
+        raise psycopg.errors.AdminShutdown
+
+    monkeypatch.setattr(making, "_count", ended)
+    assert not make_export(caller.tenant_id, export.id)
+    assert get_export(export.id, caller=caller).status == "running"
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

@@ -17,7 +17,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.db import connections
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from config.local.node import find_node_folder
 from tests.factories import PASSWORD
@@ -28,6 +36,9 @@ T = TypeVar("T")
 FRONTEND = Path(__file__).resolve().parents[2] / "frontend"
 SCREENSHOTS = "MARINA_SCREENSHOTS"
 WIDE, NARROW = 1440, 360
+
+# Each ends as soon as it is so; unless told, it would be given up after five seconds.
+expect.set_options(timeout=30_000)
 
 _ARGUMENTS = (
     "--no-sandbox",  # Chromium's sandbox needs a user other than root; the pages are ours

@@ -53,7 +53,7 @@ from mcp.client.streamable_http import streamable_http_client
 async def main() -> None:
     headers = {"Authorization": f"Bearer {os.environ['MARINA_API_KEY']}"}
     async with (
-        httpx2.AsyncClient(headers=headers) as http,
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
         Client(streamable_http_client(sys.argv[1], http_client=http)) as client,
     ):
         for name, arguments in json.load(sys.stdin):
@@ -220,7 +220,7 @@ def test_an_admin_gets_from_sign_in_to_a_first_call_and_finds_it_in_the_log(
     page.get_by_role("link", name="Exports", exact=True).click()
     page.get_by_role("button", name="Start export").click()
     done = page.locator("tr[data-status=done]")
-    expect(done).to_be_visible(timeout=60_000)
+    expect(done).to_be_visible(timeout=120_000)
     with page.expect_download() as download:
         done.get_by_role("link", name="Download").click()
     content = download.value.path().read_bytes()

@@ -39,9 +39,13 @@ def test_a_command_is_chosen_and_its_lines_are_shown(
     expect(page.get_by_role("heading", name="Command", exact=True)).to_be_visible()
     expect(page.get_by_text("It does not run just now")).to_be_visible()
     # The look at it wrote this: what is noted comes a moment later.
-    page.wait_for_timeout(1_500)
-    page.reload()
-    expect(page.get_by_text("the key is [masked]").first).to_be_visible()
+    noted = page.get_by_text("the key is [masked]").first
+    for _ in range(60):
+        page.reload()
+        if noted.is_visible():
+            break
+        page.wait_for_timeout(1_000)
+    expect(noted).to_be_visible()
     assert visitor.overflow() <= 0
     assert visitor.inaccessible() == []
     page.screenshot(path=screenshots / f"hosted-{width}-{theme}.png", full_page=True)

@@ -9,7 +9,7 @@ from tests.browser.conftest import NARROW, Visitor, aside, new_context
 from tests.factories import PASSWORD, make_team
 from tests.plugins.live_marina import LiveMarina
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 
 @pytest.mark.usefixtures("live_worker")
@@ -25,7 +25,7 @@ def test_verify_now_says_in_words_that_the_log_is_whole(
     page.goto(live_marina.app_url(team.slug, "log/"))
     page.get_by_role("button", name="Verify now").click()
     checks = page.get_by_role("region", name="Is the log whole?")
-    expect(checks).to_contain_text("The log is whole:", timeout=30_000)
+    expect(checks).to_contain_text("The log is whole:", timeout=120_000)
     expect(checks).to_contain_text("Asked for by")
     expect(page.get_by_role("button", name="Verify now")).to_be_enabled()
     checks.get_by_text("Where checkpoints are kept").click()

@@ -273,6 +273,8 @@ def test_many_values_are_narrowed_by_what_is_typed(
     schema = value(card(page, "3"), "schema")
     card(page, "3").get_by_role("button", name="Pick a value for schema").click()
     dialog = page.get_by_role("dialog")
+    # What tools give comes late.
+    expect(dialog.get_by_role("listitem").filter(has_text="${found.columns}").first).to_be_visible()
     everything = dialog.get_by_role("listitem").count()
     assert everything > 12
     dialog.get_by_role("searchbox").fill("found.COLUMNS")

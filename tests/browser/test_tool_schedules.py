@@ -13,7 +13,7 @@ from tests.factories import PASSWORD, Team, make_database, make_team
 from tests.faults.worker import running_worker
 from tests.plugins.live_marina import LiveMarina
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def make_team_with_data() -> Team:
@@ -61,7 +61,7 @@ def test_a_schedule_is_set_up_run_and_paused(
     with running_worker(tmp_path):
         page.get_by_role("button", name="Run now").click()
         # Nobody loads the page anew.
-        expect(page.locator("tr[data-state=ok]")).to_be_visible(timeout=30_000)
+        expect(page.locator("tr[data-state=ok]")).to_be_visible(timeout=120_000)
         seen("schedule-run")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()

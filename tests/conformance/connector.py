@@ -90,7 +90,7 @@ class InMemory:
         self._clients[server.issuer] = client
         self._asked = joined(more, found.asked)
         visit = begin_visit(found, client, REDIRECT, self._asked)
-        async with httpx2.AsyncClient(follow_redirects=False) as browser:
+        async with httpx2.AsyncClient(follow_redirects=False, timeout=60) as browser:
             answer = await browser.get(visit.url)
         back = {
             name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()

@@ -31,7 +31,7 @@ def register(issuer: str, callback: str) -> str:
     request = urllib.request.Request(
         f"{issuer}/register", json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return str(json.load(answer)["client_id"])
 
 

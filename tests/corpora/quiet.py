@@ -16,9 +16,8 @@ class Quiet:
 
     def __init__(self) -> None:
         self.connections = 0
-        six = socket.create_server(("::1", 0), family=socket.AF_INET6)
-        self.port = int(six.getsockname()[1])
-        self._sockets = [six, socket.create_server(("127.0.0.1", self.port))]
+        self._sockets = _both()
+        self.port = int(self._sockets[0].getsockname()[1])
         self._threads = [
             threading.Thread(target=self._accept, args=(each,), daemon=True) for each in self._sockets
         ]
@@ -41,6 +40,16 @@ class Quiet:
             each.close()
         for thread in self._threads:
             thread.join(10)
+
+
+def _both() -> list[socket.socket]:
+    """What is free of one family may be somebody's of the other: then another is tried."""
+    while True:
+        six = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        try:
+            return [six, socket.create_server(("127.0.0.1", six.getsockname()[1]))]
+        except OSError:
+            six.close()
 
 
 def resolver() -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from time import time
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ SECRET = "pw-of-the-reader"
 
 @pytest.fixture
 def operator(database: None) -> User:
-    return User.objects.create_user(f"operator-{User.objects.count()}@example.com", "p", is_staff=True)
+    return User.objects.create_user(f"operator-{secrets.token_hex(8)}@example.com", "p", is_staff=True)
 
 
 @pytest.fixture

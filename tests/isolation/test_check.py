@@ -123,7 +123,7 @@ def test_a_route_that_the_check_knows_no_value_for_fails_it(
         list(make_attempts(*teams, "session"))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_nothing_crosses(
     live_marina: LiveMarina, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +171,7 @@ def test_credentials_of_the_check_end_with_it(database: None) -> None:
         caller_for_token(held.access, tenant_slug=asking.slug)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", HOLES)
 def test_a_hole_is_found(holed: LiveMarina, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     share_address(holed, monkeypatch)

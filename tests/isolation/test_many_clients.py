@@ -124,7 +124,7 @@ async def all_at_once(members: list[Member], act: Callable[[Member, int], Awaita
 
     async def take_turns(member: Member) -> None:
         for turn in range(ROUNDS):
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(240):
                 await start.wait()
                 await act(member, turn)
 
@@ -147,7 +147,7 @@ def text_of(result: Message) -> str:
     return text
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_calls_and_lists_of_200_clients_with_the_same_ids_never_cross(
     sides: tuple[Side, Side],
 ) -> None:
@@ -169,7 +169,7 @@ async def test_calls_and_lists_of_200_clients_with_the_same_ids_never_cross(
         assert_none_crossed(sides, everybody)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_progress_reaches_only_the_client_whose_call_it_is(marked: tuple[Side, Side]) -> None:
     async def act(member: Member, turn: int) -> None:
         payload = member.payload(turn)
@@ -182,7 +182,7 @@ async def test_progress_reaches_only_the_client_whose_call_it_is(marked: tuple[S
         assert_none_crossed(marked, everybody)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_question_is_answered_by_the_client_whose_call_it_is(marked: tuple[Side, Side]) -> None:
     async def act(member: Member, turn: int) -> None:
         payload = member.payload(turn)
@@ -194,7 +194,7 @@ async def test_a_question_is_answered_by_the_client_whose_call_it_is(marked: tup
         assert_none_crossed(marked, everybody)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_changes_are_heard_by_every_client_of_their_team_and_by_no_other(
     marked: tuple[Side, Side],
 ) -> None:

@@ -60,7 +60,7 @@ def _call(
         headers["Authorization"] = f"Bearer {key}"
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     with httpx2.Client(trust_env=False) as client:
-        answer = client.post(f"{live.base_url}/mcp/{path}", json=body, headers=headers, timeout=30)
+        answer = client.post(f"{live.base_url}/mcp/{path}", json=body, headers=headers, timeout=60)
     kept = {name: value for name, value in answer.headers.items() if name not in {"x-request-id", "date"}}
     text = answer.text.replace(answer.headers["x-request-id"], "")
     return answer.status_code, kept, json.loads(text)

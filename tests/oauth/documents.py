@@ -87,6 +87,8 @@ class Documents:
 def running_documents(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Documents]:
     """A server whose certificate Marina trusts, and whose address it connects to."""
     documents = Documents(folder)
+    # It answers from this process: what a stalled machine takes for it says nothing of a server.
+    monkeypatch.setattr("frontend.oauth.registration.FETCH_SECONDS", 30.0)
     try:
         with trusting(documents.authority, monkeypatch):
             yield documents

@@ -53,7 +53,7 @@ class FrontProxy:
             for name, value in scope["headers"]
             if name not in _OWN and not (self.spoil == "authorization" and name == b"authorization")
         ]
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             given = await client.request(
                 scope["method"],
                 f"{self.upstream}{path}?{scope['query_string'].decode()}".rstrip("?"),

@@ -38,7 +38,7 @@ class Program:
     def send(self, method: str, path: str, **given: Any) -> httpx2.Response:
         """One request, as this program sends it."""
         headers = {"User-Agent": self.agent, **given.pop("headers", {})}
-        with httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False) as http:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=60) as http:
             return http.request(method, path, headers=headers, **given)
 
     def ask(self, token: str | None = None, *, path: str = "", message: Any = PING) -> httpx2.Response:

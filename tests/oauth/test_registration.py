@@ -210,7 +210,7 @@ def test_client_that_a_member_is_just_letting_in_is_not_pushed_out(
     second = apart(lambda: register(team, asked(client_name="second")).status_code)
     with ThreadPoolExecutor(1) as pool, tenant_scope(team.tenant_id):
         list(OAuthClient.objects.select_for_update(no_key=True).filter(pk=row.pk))
-        assert pool.submit(second).result(20) == 201
+        assert pool.submit(second).result(60) == 201
     assert waiting(team) == ["first", "second"]
     assert App(team, row).tokens()["access_token"]
 

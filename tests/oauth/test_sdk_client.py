@@ -60,7 +60,7 @@ class Member:
         self.location = ""
 
     async def visit(self, url: str) -> None:
-        async with httpx2.AsyncClient(base_url=self.base_url, follow_redirects=True) as browser:
+        async with httpx2.AsyncClient(base_url=self.base_url, follow_redirects=True, timeout=60) as browser:
             page = await browser.get(url)
             assert "Sign in" in page.text
             page = await browser.post(
@@ -118,7 +118,7 @@ async def test_client_goes_from_a_bare_401_to_a_call_and_refreshes(
 
     async def call() -> str:
         async with (
-            httpx2.AsyncClient(auth=auth) as http,
+            httpx2.AsyncClient(auth=auth, timeout=60) as http,
             Client(streamable_http_client(url, http_client=http), mode=mode) as client,
         ):
             answer = await client.call_tool("list_tables", {})

@@ -23,6 +23,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
+from core import introspection, jwks
 from core.jwks import issuers
 from tests.oauth.documents import HOST, certify, trusting
 
@@ -296,6 +297,10 @@ AnIssuer = TypeVar("AnIssuer", bound=LoopbackIssuer)
 @contextmanager
 def trusted(issuer: AnIssuer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnIssuer]:
     """The issuer, whose certificate Marina trusts, and whose address it connects to. It ends with the block."""
+    # It answers from this process: what a stalled machine takes for it says nothing of an issuer.
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", 30.0)
+    monkeypatch.setattr(jwks, "WAIT_SECONDS", 40.0)
+    monkeypatch.setattr(introspection, "ASK_SECONDS", 30.0)
     issuers.cache_clear()
     try:
         with trusting(issuer.authority, monkeypatch):

@@ -29,7 +29,7 @@ WEB_MODULE = "config.asgi:application"
 NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
 """Settings of a Marina whose Redis is away: nothing listens there."""
 
-_START_SECONDS = 60.0
+_START_SECONDS = 100.0
 _STOP_SECONDS = 8.0
 _POLL_SECONDS = 0.02
 _LAST_LINES = 60
@@ -198,7 +198,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _why_no_worker() -> str | None:
     from config.celery import app
 
-    return None if app.control.ping(timeout=0.5, limit=1) else "no answer to a ping"
+    return None if app.control.ping(timeout=2, limit=1) else "no answer to a ping"
 
 
 def _python_environment() -> dict[str, str]:

@@ -42,7 +42,7 @@ from config.local.redis import RedisServer, find_redis
 
 DATABASE_VARIABLE = "TEST_DATABASE_URL"
 REDIS_VARIABLE = "TEST_REDIS_URL"
-_READY_SECONDS = 30.0
+_READY_SECONDS = 90.0
 _PREFIX = "marina-test-"
 
 

@@ -87,7 +87,7 @@ class Cluster:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.spawn()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not self._cluster.is_ready():
             assert time.monotonic() < deadline, "PostgreSQL did not start"
             time.sleep(0.01)

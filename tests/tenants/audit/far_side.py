@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from enum import Enum, auto
 from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
@@ -28,7 +29,11 @@ class Relay:
         self.fault = Fault.NONE
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._port = 0
+        # Held as long as the relay is: a port that nothing listens at for a while is soon somebody else's.
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        self._port: int = self._held.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -44,12 +49,12 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.refuse()
+        self._held.close()
 
     async def listen(self) -> None:
         """Take connections (again), on the same port."""
         self.fault = Fault.NONE
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, reuse_address=True)
 
     async def refuse(self) -> None:
         """Close every connection and take no more."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sized
+from collections.abc import AsyncIterator, Callable, Iterator, Sized
+from contextlib import contextmanager
 from functools import partial
 
 import psycopg
@@ -14,12 +15,13 @@ from django.db import connection
 
 from core.errors import Unavailable
 from core.threads import run_sync
+from tenants.audit import writer as writing
 from tenants.audit.append import append_entry
 from tenants.audit.chain import Head
 from tenants.audit.records import Entry
 from tenants.audit.verification import verify_log
 from tenants.audit.waiting import QUEUE_RECORDS, Queue
-from tenants.audit.writer import LOCKED_BATCHES, AuditWriter
+from tenants.audit.writer import LOCKED_BATCHES, TICK_SECONDS, AuditWriter
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
 from tests.tenants.audit.far_side import Fault, Relay
@@ -43,6 +45,27 @@ def teams() -> list[Place]:
 
 
 @pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> list[AuditWriter]:
+    """Who looked at what waits too long: each four times a second, and less often where the machine stalls."""
+    looked: list[AuditWriter] = []
+    refuse_overdue = AuditWriter._refuse_overdue
+
+    def look(writer: AuditWriter) -> None:
+        looked.append(writer)
+        refuse_overdue(writer)
+
+    monkeypatch.setattr(AuditWriter, "_refuse_overdue", look)
+    return looked
+
+
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not the point when waiters are refused, a machine that stalls has none refused."""
+    if "ticks" not in request.fixturenames:
+        monkeypatch.setattr(writing, "REFUSE_SECONDS", 60.0)
+
+
+@pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
     async with Relay(settings.ENV.writer_database_url) as relay:
         yield relay
@@ -52,6 +75,7 @@ async def relay() -> AsyncIterator[Relay]:
 async def writer() -> AsyncIterator[AuditWriter]:
     writer = AuditWriter(settings.ENV.writer_database_url)
     await writer.start()
+    await _until(lambda: writer.accepting)
     yield writer
     await writer.close()
 
@@ -61,6 +85,7 @@ async def distant(relay: Relay) -> AsyncIterator[AuditWriter]:
     """A writer whose network may fail."""
     writer = AuditWriter(relay.url)
     await writer.start()
+    await _until(lambda: writer.accepting)
     yield writer
     await writer.close()
 
@@ -98,9 +123,17 @@ def _more_than(count: int, things: Sized) -> bool:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what the writer shows, it shows as a property
             await asyncio.sleep(0.005)
+
+
+@contextmanager
+def _within_5_seconds(ticks: list[AuditWriter], writer: AuditWriter) -> Iterator[None]:
+    """By the writer's own clock, which a stalled machine stops as well."""
+    before = ticks.count(writer)
+    yield
+    assert (ticks.count(writer) - before) * TICK_SECONDS <= 5
 
 
 async def test_a_record_is_visible_to_others_when_write_returns(writer: AuditWriter, team: Place) -> None:
@@ -223,15 +256,16 @@ async def test_a_head_that_someone_holds_holds_up_no_other_tenant(
 
 
 async def test_a_head_held_for_too_long_refuses_only_its_own_tenant(
-    writer: AuditWriter, teams: list[Place]
+    ticks: list[AuditWriter], writer: AuditWriter, teams: list[Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A machine that stalls while the head is asked for makes no dead connection of this one.
+    monkeypatch.setattr(writing, "STUCK_SECONDS", 60.0)
     held, free = teams[0].tenant_id, teams[1].tenant_id
     await writer.write(held, _entry("first"))
     async with await psycopg.AsyncConnection.connect(settings.ENV.database_url) as holder:
         await holder.execute("SELECT 1 FROM tenants_audithead WHERE tenant_id = %s FOR UPDATE", [held])
-        async with asyncio.timeout(5):
-            with pytest.raises(Unavailable) as refusal:
-                await writer.write(held, _entry("held"))
+        with _within_5_seconds(ticks, writer), pytest.raises(Unavailable) as refusal:
+            await writer.write(held, _entry("held"))
         assert refusal.value.code == "log_unavailable"
         assert writer.accepting
         await writer.write(free, _entry("free"))
@@ -244,7 +278,7 @@ async def test_a_head_held_for_too_long_refuses_only_its_own_tenant(
 
 
 async def test_when_the_database_goes_waiters_are_refused_within_5_seconds_and_it_recovers(
-    relay: Relay, distant: AuditWriter, team: Place
+    ticks: list[AuditWriter], relay: Relay, distant: AuditWriter, team: Place
 ) -> None:
     await distant.write(team.tenant_id, _entry("before"))
     relay.fault = Fault.SILENCE
@@ -258,7 +292,7 @@ async def test_when_the_database_goes_waiters_are_refused_within_5_seconds_and_i
         await distant.write(team.tenant_id, _entry("refused"))
     assert refusal.value.code == "log_unavailable"
     assert refusal.value.retryable
-    async with asyncio.timeout(5):
+    with _within_5_seconds(ticks, distant):
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(result, Unavailable) for result in results)
     await relay.listen()
@@ -269,18 +303,20 @@ async def test_when_the_database_goes_waiters_are_refused_within_5_seconds_and_i
 
 
 async def test_an_idle_writer_notices_at_once_that_its_connection_went(
-    relay: Relay, distant: AuditWriter
+    ticks: list[AuditWriter], relay: Relay, distant: AuditWriter
 ) -> None:
     assert distant.accepting
-    await relay.refuse()
-    await _until(lambda: not distant.accepting)
+    with _within_5_seconds(ticks, distant):
+        await relay.refuse()
+        await _until(lambda: not distant.accepting)
 
 
 async def test_an_idle_writer_notices_a_database_that_hangs_and_that_it_answers_again(
-    relay: Relay, distant: AuditWriter, team: Place
+    ticks: list[AuditWriter], relay: Relay, distant: AuditWriter, team: Place
 ) -> None:
-    relay.fault = Fault.SILENCE
-    await _until(lambda: not distant.accepting)
+    with _within_5_seconds(ticks, distant):
+        relay.fault = Fault.SILENCE
+        await _until(lambda: not distant.accepting)
     relay.fault = Fault.NONE
     await _until(lambda: distant.accepting)
     await distant.write(team.tenant_id, _entry("heard"))
@@ -296,12 +332,11 @@ async def test_an_idle_writer_keeps_its_connection_while_the_database_answers(di
 
 
 async def test_a_database_that_answers_nothing_is_given_up_within_5_seconds(
-    relay: Relay, distant: AuditWriter, team: Place
+    ticks: list[AuditWriter], relay: Relay, distant: AuditWriter, team: Place
 ) -> None:
     relay.fault = Fault.SILENCE
-    async with asyncio.timeout(5):
-        with pytest.raises(Unavailable):
-            await distant.write(team.tenant_id, _entry("unheard"))
+    with _within_5_seconds(ticks, distant), pytest.raises(Unavailable):
+        await distant.write(team.tenant_id, _entry("unheard"))
     await _until(lambda: not distant.accepting)
     relay.fault = Fault.NONE
     await _until(lambda: distant.accepting)

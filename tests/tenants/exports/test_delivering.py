@@ -35,6 +35,7 @@ from tenants.services.log import search_records
 from tests.objectstorage import KEYS, object_storage, storage_client
 from tests.tenants.audit.places import make_place
 from tests.tenants.exports.filling import fill_log
+from tests.tenants.rounds import begin_with
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def test_a_storage_that_says_nothing_is_left_after_a_while(
     run = made_run(caller, silent[0], "audit-logs")
     begun = monotonic()
     assert not deliver_export(caller.tenant_id, run.id)
-    assert monotonic() - begun < 10, "one request alone may take a minute"
+    assert monotonic() - begun < 50, "one request alone may take a minute"
     waiting = get_export(run.id, caller=caller)
     assert (waiting.delivery, waiting.delivery_tries) == ("waiting", 1)
     assert "had not taken the file" in waiting.delivery_error
@@ -242,15 +243,15 @@ def test_who_is_at_it_holds_it_by_time_and_stops_when_the_schedule_is_deleted(
     assert run.schedule_id is not None
     with ThreadPoolExecutor(1) as worker:
         delivering_it = worker.submit(deliver_export, caller.tenant_id, run.id)
-        assert silent[1].wait(10), "the request is under way"
+        assert silent[1].wait(60), "the request is under way"
         let_it_be_due(caller, run)
-        for _ in range(100):
+        for _ in range(1000):
             if find_undelivered(caller.tenant_id) == []:
                 break
             sleep(0.05)
         assert find_undelivered(caller.tenant_id) == []
         delete_schedule(run.schedule_id, caller=caller)
-        assert delivering_it.result(10) is False
+        assert delivering_it.result(60) is False
     ended = get_export(run.id, caller=caller)
     assert ended.delivery == "failed"
     assert "was deleted" in ended.delivery_error
@@ -270,7 +271,8 @@ def test_what_nobody_foresaw_is_a_try_and_its_words_are_told_to_nobody(
     waiting = get_export(run.id, caller=caller)
     assert (waiting.delivery, waiting.delivery_tries) == ("waiting", 1)
     assert "unforeseen" in waiting.delivery_error
-    assert [record.__dict__.get("kind") for record in caplog.records] == ["ValueError"]
+    told = [record for record in caplog.records if record.name == delivering.__name__]
+    assert [record.__dict__.get("kind") for record in told] == ["ValueError"]
     assert "somebody else" not in caplog.text + waiting.delivery_error
 
 
@@ -308,6 +310,7 @@ def test_one_of_a_deleted_schedule_is_given_up(caller: Caller, storage: str) -> 
 def test_a_worker_makes_and_delivers_in_one_go_and_the_sweep_does_what_was_lost(
     caller: Caller, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begin_with(caller.tenant_id, monkeypatch)
     hinted: list[tuple[str, tuple[int, str]]] = []
     for task in (tasks.run_export, tasks.deliver_export):
         monkeypatch.setattr(

@@ -40,6 +40,7 @@ from tenants.services.exports import (
 from tenants.services.log import search_records
 from tests.tenants.audit.places import make_place
 from tests.tenants.exports.small import make_small
+from tests.tenants.rounds import begin_with
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -253,8 +254,9 @@ def test_a_hint_is_sent_once_the_row_is_committed(caller: Caller, hints: list[tu
 
 
 def test_the_sweeper_hints_at_what_was_lost_in_every_tenant_and_at_nothing_else(
-    caller: Caller, hints: list[tuple[int, str]]
+    caller: Caller, hints: list[tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begin_with(caller.tenant_id, monkeypatch)
     place = make_place()
     other = Caller(place.tenant_id, place.slug, actor="user:b", role=Role.OWNER)
     old = timezone.now() - timedelta(seconds=10)
@@ -291,6 +293,7 @@ def test_what_fails_for_one_team_is_swept_for_the_others(
 
     assert caller.tenant_id < later.tenant_id
     monkeypatch.setattr(tasks, "begin_due_runs", break_for_one)
+    begin_with(caller.tenant_id, monkeypatch)
     tasks.sweep_exports()
     assert (later.tenant_id, str(export.id)) in hints
     [told] = [record for record in caplog.records if record.getMessage() == "exports not swept"]

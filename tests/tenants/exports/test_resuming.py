@@ -68,13 +68,14 @@ def run_and_be_killed(caller: Caller, export: AuditExport, moment: str, times: i
         [sys.executable, str(PROGRAM), str(caller.tenant_id), str(export.id), moment, str(times)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "platform")))},
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == -signal.SIGKILL, "it came to its end instead"
     let_lease_run_out(caller, export)
     assert export.id in find_unclaimed(caller.tenant_id)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("form", "filters"),
     [("jsonl", {}), ("csv", {"tool": "rare"}), ("parquet", {})],

@@ -21,6 +21,7 @@ from tenants.access import Caller
 from tenants.changes import redis_client
 from tenants.services.streams import delete_stream
 from tenants.streams import pump as pumping
+from tenants.streams import sending
 from tenants.streams.claims import Claim, claim_stream
 from tenants.streams.pump import Seat, pump
 from tests.farside import Asked, FarSide, Send, far_side, reply
@@ -39,7 +40,8 @@ def far() -> Iterator[FarSide]:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A seat of this test process's own: others share the Redis."""
+    """A seat of this test process's own: others share the Redis. Receivers here may take their time."""
+    monkeypatch.setattr(sending, "SEND_SECONDS", 25.0)
     monkeypatch.setattr(pumping, "_SEAT", f"marina:streams:pump:{os.getpid()}")
     redis_client().delete(pumping._SEAT)
 
@@ -50,7 +52,7 @@ def test_a_receiver_that_hangs_holds_up_no_other(far: FarSide, alone: None) -> N
     others_done = threading.Event()
 
     def hang(asked: Asked, send: Send) -> None:
-        others_first.append(others_done.wait(8))
+        others_first.append(others_done.wait(20))
         send(reply())
 
     def take(asked: Asked, send: Send) -> None:
@@ -64,7 +66,7 @@ def test_a_receiver_that_hangs_holds_up_no_other(far: FarSide, alone: None) -> N
     same_team = stream_to(slow, f"{far.origin}/same", name="second").standing.row
     other = stream_to(quick, f"{far.origin}/quick").standing.row
     write(quick, 5)
-    run_async(pump(Seat(), seconds=6), timeout=40)
+    run_async(pump(Seat(), seconds=20), timeout=80)
     assert others_first[0], "they were served while the first hung"
     assert [row_of(slow, hung.pk).cursor, row_of(slow, same_team.pk).cursor] == [2, 2]
     assert row_of(quick, other.pk).cursor == 6
@@ -74,28 +76,28 @@ def test_one_that_hangs_among_many_does_not_slow_the_others(
     far: FarSide, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pumping, "MAX_ACTIVE", 4)
+    # With looks by the clock alone it would take eight of them: the next is as soon as there is room.
+    monkeypatch.setattr(pumping, "LOOK_SECONDS", 60.0)
     callers = [make_owner() for _ in range(24)]
-    taken_at: list[float] = []
+    taken: list[str] = []
     all_taken = threading.Event()
     hung: list[bool] = []
 
     def take(asked: Asked, send: Send) -> None:
         send(reply())
-        taken_at.append(time.monotonic())
-        if len(taken_at) == len(callers):
+        taken.append(asked.path)
+        if len(taken) == len(callers):
             all_taken.set()
 
     def hang(asked: Asked, send: Send) -> None:
-        hung.append(all_taken.wait(9))
+        hung.append(all_taken.wait(20))
         send(reply())
 
     stuck = stream_to(make_owner(), far.serve("/hang", hang)).standing.row
     rows = [stream_to(caller, far.serve("/take", take)).standing.row for caller in callers]
-    begun = time.monotonic()
-    run_async(pump(Seat(), seconds=9), timeout=40)
+    run_async(pump(Seat(), seconds=20), timeout=80)
     assert hung == [True], f"the others had their records while {stuck.pk} hung"
     assert [row_of(caller, row.pk).cursor for caller, row in zip(callers, rows, strict=True)] == [1] * 24
-    assert max(taken_at) - begun < 4, "with a look each second it took eight"
 
 
 def test_what_is_written_meanwhile_goes_in_the_same_run(far: FarSide, alone: None) -> None:
@@ -109,7 +111,7 @@ def test_what_is_written_meanwhile_goes_in_the_same_run(far: FarSide, alone: Non
         send(reply())
 
     stream_to(busy, far.serve("/slow", slowly))
-    run_async(pump(Seat(), seconds=10), timeout=40)
+    run_async(pump(Seat(), seconds=30), timeout=80)
     assert row_of(caller, idle.pk).cursor == 2
 
 
@@ -159,12 +161,12 @@ def test_a_fault_in_one_turn_ends_no_other(
         return claim_stream(tenant_id, stream_id)
 
     monkeypatch.setattr(pumping, "claim_stream", failing)
-    run_async(pump(Seat(), seconds=0.5), timeout=40)
+    run_async(pump(Seat(), seconds=20), timeout=80)
     assert row_of(sound, good.pk).cursor == 1
     delete_stream(bad.pk, caller=broken)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_killed_in_the_middle_of_batches_it_loses_nothing_and_doubles_are_whole_batches(
     far: FarSide,
 ) -> None:
@@ -183,13 +185,13 @@ def test_killed_in_the_middle_of_batches_it_loses_nothing_and_doubles_are_whole_
         write(caller, 700)
         arrived.clear()
         with _pumping_process() as process:
-            assert arrived.wait(30)
+            assert arrived.wait(60)
             process.send_signal(signal.SIGKILL)
-            assert process.wait(10) == -signal.SIGKILL
+            assert process.wait(60) == -signal.SIGKILL
         ripen(caller, row.pk)
     answering.set()
     with _pumping_process() as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while row_of(caller, row.pk).cursor < 4201 and time.monotonic() < deadline:
             far.over.wait(0.1)
         process.kill()

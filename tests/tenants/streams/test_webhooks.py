@@ -87,7 +87,11 @@ def test_batches_are_bounded_in_number_and_in_bytes(
     assert [seqs_in(asked) for asked in far.asked[3:]] == [[11], [12], [13], [14]]
 
 
-def test_a_receiver_that_is_away_loses_nothing_and_catches_up(caller: Caller, far: FarSide) -> None:
+def test_a_receiver_that_is_away_loses_nothing_and_catches_up(
+    caller: Caller, far: FarSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not over before it is looked at, on a slow machine either.
+    monkeypatch.setattr(claims, "pause_after", lambda failures: 120.0)
     url = far.serve("/in", reply(status=503))
     write(caller, 2)
     made = stream_to(caller, url)
@@ -287,6 +291,7 @@ def test_only_what_is_due_is_found(caller: Caller, far: FarSide) -> None:
 def test_the_databases_clock_says_when_a_lease_and_a_pause_are_over(
     caller: Caller, far: FarSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(claims, "pause_after", lambda failures: 120.0)
     row = stream_to(caller, far.serve("/in", reply(status=503))).standing.row
     held = claim_stream(caller.tenant_id, row.pk)
     assert held is not None

@@ -42,6 +42,7 @@ async def _switch(context: Context[Settings], what: str, name: str) -> str:
         base_url=f"{settings.api_url.rstrip('/')}/api/v1/tenants/{context.caller.team}/",
         headers={"Authorization": f"Bearer {settings.admin_key.get_secret_value()}"},
         trust_env=False,
+        timeout=60,
     ) as client:
         found = await _find(client, what, name)
         answer = await client.patch(f"{what}/{found['id']}", json={"enabled": not found["enabled"]})

@@ -264,7 +264,7 @@ def test_a_call_within_ends_by_its_own_deadline(site: Site) -> None:
         return await context.call("wait", {}, key="1")
 
     site.foreman.works["build"] = build
-    result = site.call("build", timeout=0.3)
+    result = site.call("build", timeout=4)
     assert result.error is not None
     assert result.error.code == "source_timeout"
     reasons = {each["tool"]: each["reason"]["code"] for each in site.log() if each["reason"]}

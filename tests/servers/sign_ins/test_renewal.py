@@ -90,7 +90,7 @@ def test_nobody_waits_for_a_renewal_while_the_token_is_good(
     team: Team, source: Source, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = timezone.now()
-    age(team, renewed_at=now - timedelta(hours=1), expires_at=now + timedelta(seconds=30))
+    age(team, renewed_at=now - timedelta(hours=1), expires_at=now + timedelta(seconds=50))
     [keeper] = keepers(1)
 
     async def use() -> None:
@@ -123,10 +123,11 @@ def test_a_late_read_puts_no_former_token_back(
         found = rows.read_kept(*given)
         if next(reads, False):
             has_read.set()
-            assert goes_on.wait(3)
+            assert goes_on.wait(60)
         return found
 
     monkeypatch.setattr(module, "read_kept", read)
+    monkeypatch.setattr("servers.services.reading.LOOK_UP_SECONDS", 100.0)
 
     async def use() -> list[AccessToken]:
         late = asyncio.create_task(keeper.token(source, authority.url, None))
@@ -168,7 +169,7 @@ def test_a_call_that_is_refused_is_made_again_once_with_another_token(
 def test_who_waits_for_a_renewal_takes_the_sign_in_that_replaced_it(
     team: Team, owner: Person, source: Source, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WAIT_SECONDS", 8.0)
+    monkeypatch.setattr(module, "WAIT_SECONDS", 60.0)
     ended(team)
     age(team, lease=uuid4(), leased_until=timezone.now() + timedelta(minutes=1))
     [keeper] = keepers(1)
@@ -181,7 +182,7 @@ def test_who_waits_for_a_renewal_takes_the_sign_in_that_replaced_it(
     monkeypatch.setattr(module, "claim", claimed)
     with ThreadPoolExecutor(1) as pool:
         token = pool.submit(run_async, keeper.token(source, authority.url, None))
-        assert waiting.wait(8)
+        assert waiting.wait(60)
         owner.sign_in(str(source.id))
         with tenant_scope(team.tenant_id):
             assert token.result().of == UpstreamSignIn.objects.get().id
@@ -214,8 +215,8 @@ def test_an_answer_that_is_none_does_not_end_the_sign_in(
     monkeypatch.setattr(module, "refresh", maintained)
     age(
         team,
-        expires_at=timezone.now() + timedelta(seconds=5),
-        renewed_at=timezone.now() - timedelta(minutes=5),
+        expires_at=timezone.now() + timedelta(seconds=50),
+        renewed_at=timezone.now() - timedelta(hours=1),
     )
     [keeper] = keepers(1)
     assert run_async(keeper.token(source, authority.url, None)).number == 1
@@ -329,7 +330,7 @@ def test_without_a_refresh_token_the_end_is_the_end(
 
 def test_a_server_that_is_away_costs_no_sign_in(team: Team, source: Source, authority: Authority) -> None:
     age(team, token_endpoint="http://127.0.0.1:9/token")
-    soon = timezone.now() + timedelta(seconds=20)
+    soon = timezone.now() + timedelta(seconds=50)
     age(team, renewed_at=timezone.now() - timedelta(hours=1), expires_at=soon)
     [keeper] = keepers(1)
     assert run_async(keeper.token(source, authority.url, None)).number == 1

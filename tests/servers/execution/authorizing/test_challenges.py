@@ -46,7 +46,7 @@ def test_scopes_are_a_union_in_order_and_bounded() -> None:
 
 
 def test_a_header_made_to_take_long_does_not() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for header in ("a" * 8_000, "a, " * 2_600, 'a="' + "\\" * 8_000, "a=b," * 2_000):
         read_challenge(401, header)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,8 @@ from servers.execution.backends.code.running import NICE
 from servers.execution.context import Detached
 from servers.execution.contract import Ask, InputRequired, Offered, Operation, Outcome, Principal, Source
 
-SOURCE = Source(uuid4(), 1, "snippets", "code", 1, {"max_seconds": 0.5, "max_memory_mb": 32})
+SOURCE = Source(uuid4(), 1, "snippets", "code", 1, {"max_seconds": 20, "max_memory_mb": 32})
+BRIEF = replace(SOURCE, settings={**SOURCE.settings, "max_seconds": 0.5})
 
 
 class Bench(Detached):
@@ -61,11 +63,12 @@ async def run(
     arguments: Mapping[str, Any] | None = None,
     *,
     bench: Bench | None = None,
+    source: Source = SOURCE,
     **more: Any,
 ) -> Outcome:
     definition = {"code": code, **more}
     return await backend.execute(
-        SOURCE, Operation("python", definition), arguments or {}, timeout=5, context=bench or Bench()
+        source, Operation("python", definition), arguments or {}, timeout=30, context=bench or Bench()
     )
 
 
@@ -184,7 +187,7 @@ async def test_code_that_would_do_harm_is_ended_with_the_reason(
     backend: CodeBackend, code: str, why: str
 ) -> None:
     with pytest.raises(SourceError) as caught:
-        await run(backend, code)
+        await run(backend, code, source=BRIEF if why == "code_too_slow" else SOURCE)
     assert caught.value.code == why, caught.value.message
     assert "/home" not in caught.value.message
     # The next run finds a sandbox that works.

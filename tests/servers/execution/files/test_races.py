@@ -46,7 +46,7 @@ def swapping(target: Path, link: Path) -> Iterator[None]:
         assert swapper.poll() is None
     finally:
         mark.unlink()
-        assert swapper.wait(timeout=10) == 0
+        assert swapper.wait(timeout=60) == 0
 
 
 async def test_a_race_of_links_lets_nothing_out(writing: Caller, shelves: Shelves) -> None:
@@ -60,7 +60,8 @@ async def test_a_race_of_links_lets_nothing_out(writing: Caller, shelves: Shelve
     tries = refusals = 0
     until = monotonic() + RACE_SECONDS
     with swapping(target, shelves.outside), swapping(single, shelves.outside / "secret.txt"):
-        while monotonic() < until:
+        # As long as it takes for enough of them: a machine that has other things to do takes longer.
+        while monotonic() < until or (not (tries > 100 and refusals and seen) and monotonic() < until + 60):
             for path in ("docs/swapped/secret.txt", "docs/single.txt"):
                 tries += 1
                 try:
@@ -184,7 +185,7 @@ async def test_a_team_that_keeps_its_places_leaves_those_of_others() -> None:
     stop = Stop(60)
     stuck = [asyncio.create_task(threads.run(1, stop, release.wait)) for _ in range(10)]
     try:
-        assert await asyncio.wait_for(threads.run(2, stop, lambda: "done"), timeout=20) == "done"
+        assert await asyncio.wait_for(threads.run(2, stop, lambda: "done"), timeout=60) == "done"
         assert not any(task.done() for task in stuck)
     finally:
         release.set()
@@ -203,7 +204,7 @@ async def test_teams_whose_disks_hang_leave_the_threads_of_others(monkeypatch: p
     ]
     try:
         done = [threads.run(team, Stop(60), lambda: "done") for team in range(5, 25)]
-        assert await asyncio.wait_for(asyncio.gather(*done), timeout=20) == ["done"] * 20
+        assert await asyncio.wait_for(asyncio.gather(*done), timeout=60) == ["done"] * 20
         assert not any(task.done() for task in hung)
     finally:
         release.set()
@@ -213,7 +214,7 @@ async def test_teams_whose_disks_hang_leave_the_threads_of_others(monkeypatch: p
 
 
 async def test_work_that_goes_on_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    hung_seconds = 0.05
+    hung_seconds = 1.5
     monkeypatch.setattr("servers.execution.folders.threads.HUNG_SECONDS", hung_seconds)
     threads = Threads("test-files", threads=1)
     loop, passed, release = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
@@ -223,7 +224,7 @@ async def test_work_that_goes_on_keeps_its_turn(monkeypatch: pytest.MonkeyPatch)
         begun = monotonic()
         while not release.is_set():
             stop.check()
-            if monotonic() - begun > 4 * hung_seconds:
+            if monotonic() - begun > 2 * hung_seconds:
                 loop.call_soon_threadsafe(passed.set)
         ended.append("busy")
 

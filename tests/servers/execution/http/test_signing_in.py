@@ -164,8 +164,14 @@ async def test_token_is_renewed_before_it_ends_and_when_it_is_refused(
     ],
 )
 async def test_token_that_is_not_given_is_told_without_quoting_the_answer(
-    answer: bytes, words: str, api: FarSide, call: Call, refused: Refused
+    answer: bytes,
+    words: str,
+    api: FarSide,
+    call: Call,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("servers.execution.backends.http.signing.FAILURE_SECONDS", 60.0)
     tokens = TokenEndpoint(api)
     api.serve("/token", answer)
     settings = tokens.settings()

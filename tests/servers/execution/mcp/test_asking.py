@@ -184,7 +184,7 @@ async def test_a_call_waits_on_though_its_source_is_changed_meanwhile(ask: Ask, 
 async def test_a_call_that_waits_is_cancelled_when_the_process_ends(ask: Ask, legacy_yard: Harbour) -> None:
     with pytest.raises(InputRequired):
         await ask.call(legacy_yard.url, "name_it", client=OfModern())
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await ask.engine.close()
     assert legacy_yard.of("notifications/cancelled")
     assert len(legacy_yard.verbs("DELETE")) == 1

@@ -82,7 +82,7 @@ def calls_of(side: FarSide) -> int:
 
 async def fails(ask: Ask, url: str, **more: Any) -> MarinaError:
     with pytest.raises(MarinaError) as caught:
-        await ask.call(url, "any", timeout=more.pop("timeout", 5), **more)
+        await ask.call(url, "any", timeout=more.pop("timeout", 30), **more)
     return caught.value
 
 

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from core.errors import NotFound, SourceError
+from servers.execution.backends.mcp.calls import margin_of
 from servers.execution.contract import Operation, Trace
 from tests.marina.harbour import Harbour
 from tests.servers.execution.mcp.conftest import Ask, Client
@@ -118,21 +119,25 @@ async def test_a_token_and_headers_are_sent_with_every_request(ask: Ask, yard: H
 
 async def test_who_stops_waiting_stops_the_call_there_too(ask: Ask, yard: Harbour) -> None:
     call = asyncio.create_task(ask.call(yard.url, "moor"))
-    await anyio.to_thread.run_sync(yard.waiting.wait, 10)
+    await anyio.to_thread.run_sync(yard.waiting.wait, 60)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert await anyio.to_thread.run_sync(yard.cancelled.wait, 10)
+    assert await anyio.to_thread.run_sync(yard.cancelled.wait, 60)
 
 
 async def test_a_call_ends_before_its_callers_deadline_and_is_cancelled_there(
     ask: Ask, yard: Harbour
 ) -> None:
-    with pytest.raises(SourceError) as caught:
-        await ask.call(yard.url, "moor", timeout=2)
-    assert caught.value.code == "source_timeout"
-    assert caught.value.data == {"seconds": 1.9}
-    assert await anyio.to_thread.run_sync(yard.cancelled.wait, 10)
+    for timeout in (2, 8, 30):
+        with pytest.raises(SourceError) as caught:
+            await ask.call(yard.url, "moor", timeout=timeout)
+        assert caught.value.code == "source_timeout"
+        assert caught.value.data == {"seconds": timeout - margin_of(timeout)}
+        # Where the machine stalls, it may not have arrived by then.
+        if yard.waiting.is_set():
+            break
+    assert await anyio.to_thread.run_sync(yard.cancelled.wait, 60)
 
 
 async def test_a_stream_that_breaks_off_is_taken_up_again(ask: Ask, legacy_yard: Harbour) -> None:

@@ -225,9 +225,13 @@ async def test_one_that_stays_away_is_given_up_with_its_reason(
 
 async def test_the_deadline_ends_the_task_there_too(ask: Ask, tasks: TaskSide) -> None:
     tasks.states = [{"status": "working"}]
-    with pytest.raises(SourceError) as caught:
-        await sail(ask, tasks, timeout=1)
-    assert caught.value.code == "source_timeout"
+    for timeout in (1, 5, 30):
+        with pytest.raises(SourceError) as caught:
+            await sail(ask, tasks, timeout=timeout)
+        assert caught.value.code == "source_timeout"
+        # Where the machine stalls, it may not have been made by then.
+        if tasks.of("tasks/get"):
+            break
     assert "longer deadline" in caught.value.message
     assert [each["taskId"] for each in tasks.of("tasks/cancel")] == ["voyage 1 ø"]
 

@@ -91,18 +91,18 @@ async def test_many_calls_of_one_caller_share_a_stream(ask: Ask, harbour: Harbou
 
 async def test_who_stops_waiting_stops_the_call(ask: Ask, harbour: Harbour) -> None:
     call = asyncio.create_task(ask.call(url_of(harbour), "moor"))
-    await anyio.to_thread.run_sync(harbour.waiting.wait, 10)
+    await anyio.to_thread.run_sync(harbour.waiting.wait, 60)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert await anyio.to_thread.run_sync(harbour.cancelled.wait, 10)
+    assert await anyio.to_thread.run_sync(harbour.cancelled.wait, 60)
 
 
 async def test_a_stream_that_broke_is_begun_anew(ask: Ask, side: FarSide) -> None:
     old = Old(side)
     assert (await ask.call(old.url, "any")).text == "done"
     old.hang_up()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         # Until it is noticed, the old one may still carry an answer.
         while old.streams < 2:
             assert (await ask.call(old.url, "any", repeatable=True)).text == "done"
@@ -156,7 +156,7 @@ class Old:
 
 async def fails(ask: Ask, url: str, **settings: Any) -> MarinaError:
     with pytest.raises(MarinaError) as caught:
-        await ask.call(url, "any", timeout=5, settings={"transport": "sse", **settings})
+        await ask.call(url, "any", timeout=30, settings={"transport": "sse", **settings})
     return caught.value
 
 

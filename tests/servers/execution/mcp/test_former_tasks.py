@@ -123,7 +123,7 @@ async def test_who_leaves_has_it_cancelled(ask: Ask, former: FormerSide) -> None
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not former.of("tasks/cancel"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert former.of("tasks/cancel") == [{"taskId": "t1"}]
@@ -132,10 +132,14 @@ async def test_who_leaves_has_it_cancelled(ask: Ask, former: FormerSide) -> None
 
 async def test_the_deadline_has_it_cancelled(ask: Ask, former: FormerSide) -> None:
     former.states = [{"status": "working"}]
-    with pytest.raises(SourceError) as caught:
-        await sail(ask, former, timeout=1)
-    assert caught.value.code == "source_timeout"
-    async with asyncio.timeout(10):
+    for timeout in (1, 5, 30):
+        with pytest.raises(SourceError) as caught:
+            await sail(ask, former, timeout=timeout)
+        assert caught.value.code == "source_timeout"
+        # Where the machine stalls, it may not have been made by then.
+        if former.of("tasks/get"):
+            break
+    async with asyncio.timeout(60):
         while not former.of("tasks/cancel"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

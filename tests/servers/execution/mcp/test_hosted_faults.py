@@ -16,6 +16,7 @@ from core.errors import SourceError
 from core.sandbox import Box
 from core.sandboxed import Sandboxed, start
 from servers.execution.backends.mcp import hosted, stdio
+from servers.execution.backends.mcp import hosting as hosting_module
 from tests.servers.execution.mcp.test_hosted import Hosting, gone, made_by, odd, yard
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +34,7 @@ async def test_one_that_hangs_is_found_out_and_begun_again(
 ) -> None:
     monkeypatch.setattr(hosted, "PING_SECONDS", 0.5)
     given, busy = odd(), yard()
+    await hosting.run(given, "print(7)")
     for _ in range(hosted.LATE_CALLS):
         assert hosting.states == ["starting", "running"][: len(hosting.states)]
         with pytest.raises(SourceError) as fault:
@@ -45,6 +47,8 @@ async def test_one_that_hangs_is_found_out_and_begun_again(
     assert "Marina ended it: it answered none of 3 calls, nor a ping" in hosting.lines
 
     hosting.notes.clear()
+    monkeypatch.setattr(hosted, "PING_SECONDS", 60.0)
+    await hosting.call(busy, "add", a=1, b=2)
     for _ in range(hosted.LATE_CALLS + 1):
         with pytest.raises(SourceError) as fault:
             await hosting.call(busy, "wait", seconds=60, timeout=2.5)
@@ -76,7 +80,7 @@ async def test_one_that_computes_without_end_stands_back(
     monkeypatch.setattr(hosted, "SHARE", 0.01)
     mark = str(uuid4())
     spinning = asyncio.create_task(hosting.run(odd(mark), "while True: pass"))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not any(nice_of(pid) == "19" for pid in made_by(mark)):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     spinning.cancel()
@@ -134,7 +138,7 @@ async def test_a_check_begins_it_once_and_not_sooner_than_a_call_would(
     assert len(boxes) == 1
 
     boxes.clear()
-    monkeypatch.setattr(hosted, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(hosting_module, "FIRST_WAIT_SECONDS", 100.0)
     broken = odd("ending")
     codes = [(await hosting.engine.check(broken)).code for _ in range(3)]
     assert codes == ["source_failed", "source_restarting", "source_restarting"]

@@ -73,11 +73,12 @@ async def test_a_flood_leaves_the_loop_to_others(
     meter = Meter()
     meter.start()
     used = time.thread_time()
-    until = time.monotonic() + SECONDS
+    began = time.monotonic()
+    until = began + SECONDS
     while time.monotonic() < until:
-        assert await hosting.run(other, "print(8)", timeout=5) == "8\n"
+        assert await hosting.run(other, "print(8)", timeout=30) == "8\n"
         await asyncio.sleep(0.05)
-    share, held = (time.thread_time() - used) / SECONDS, meter.take()
+    share, held = (time.thread_time() - used) / (time.monotonic() - began), meter.take()
     gc.unfreeze()
     print(f"{what}: {share:.0%} of a processor, held for {held * 1_000:.1f} ms at most")
     assert share < SHARE
@@ -94,7 +95,7 @@ async def test_one_that_ends_in_its_flood_is_known_to_have_ended(hosting: Hostin
         await hosting.run(given, r"os.write(1, b'\n' * 150_000); os._exit(3)", timeout=60)
     assert "ended with status 3" in fault.value.message
     # Read at its pace, it would take a minute more.
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 45
 
 
 async def test_what_is_written_in_small_parts_takes_its_size_and_no_more() -> None:

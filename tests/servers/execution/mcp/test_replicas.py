@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from core.errors import SourceError
+from servers.execution.backends.mcp import breaker, routes
 from servers.execution.backends.mcp import replicas as replicas_module
-from servers.execution.backends.mcp.breaker import FIRST_WAIT
+from servers.execution.backends.mcp.breaker import FIRST_WAIT, LAST_WAIT
 from servers.execution.contract import InputRequired, Source, UpstreamState
 from tests.servers.execution.mcp.berths import Berth, berths
 from tests.servers.execution.mcp.conftest import Ask, Client
@@ -101,36 +102,43 @@ async def test_first_calls_at_once_of_one_caller_begin_one_session(
 
 async def test_the_least_busy_is_asked(ask: Ask, steady_modern: list[Berth]) -> None:
     settings = {"balance": "least_busy"}
-    slow = asyncio.create_task(call(ask, steady_modern, "linger", {"seconds": 2}, settings=settings, **READS))
-    await asyncio.sleep(0.5)
+    slow = asyncio.create_task(
+        call(ask, steady_modern, "note", {"word": "slow", "seconds": 100}, settings=settings, timeout=100)
+    )
+    await until_it_is(lambda: any(each.noted for each in steady_modern))
     said = {await call(ask, steady_modern, "who", settings=settings, **READS) for _ in range(6)}
-    assert len(said) == 1
-    assert said != {await slow}
+    assert said == {each.name for each in steady_modern if not each.noted}
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
 
 
 async def test_a_killed_one_costs_no_call_and_what_is_told_of_it(
     ask: Ask, fleet: list[Berth], told: list[UpstreamState]
 ) -> None:
     callers = [Client(f"key:{number}") for number in range(12)]
-    until = monotonic() + 4
     answered: Counter[str] = Counter()
+    before: Counter[str] = Counter()
     longest = 0.0
+    killed = False
+
+    def enough() -> bool:
+        return killed and bool(told) and min((answered - before)[each] for each in ("copy-0", "copy-2")) > 50
 
     async def go_on(client: Client) -> None:
         nonlocal longest
-        while monotonic() < until:
+        while not enough():
             began = monotonic()
             answered[await call(ask, fleet, "who", client=client, **READS)] += 1
             longest = max(longest, monotonic() - began)
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
         for client in callers:
             group.create_task(go_on(client))
-        await asyncio.sleep(1)
+        await until_it_is(lambda: min(answered[each.name] for each in fleet) > 50)
         fleet[1].kill()
-    assert longest < 2
-    assert min(answered["copy-0"], answered["copy-2"]) > 50
-    assert told
+        before, killed = answered.copy(), True
+    # No call waited for the one that is gone until its time was over.
+    assert longest < 15
     assert (told[0].state, told[0].url) == ("open", fleet[1].url)
     # As the fault says that was the last in a row: of a connection that was there, or of one that came no more.
     words = ("could not be connected to", "broke off", "ended before the answer")
@@ -164,7 +172,7 @@ async def test_what_may_have_arrived_is_made_once_and_what_did_not_is_made_elsew
 
 
 async def until_it_is(so: Callable[[], object]) -> None:
-    for _ in range(200):
+    for _ in range(1_000):
         if so():
             return
         await asyncio.sleep(0.05)
@@ -175,6 +183,7 @@ async def test_a_stopped_one_costs_a_time_out_and_is_left_alone_then(
     ask: Ask, tmp_path: Path, told: list[UpstreamState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicas_module, "PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(breaker, "FIRST_WAIT", LAST_WAIT)
     with berths(1, "legacy", tmp_path) as (only,):
         assert await call(ask, [only], "who", **READS) == "copy-0"
         only.send(signal.SIGSTOP)
@@ -182,22 +191,25 @@ async def test_a_stopped_one_costs_a_time_out_and_is_left_alone_then(
             await call(ask, [only], "who", timeout=2, **READS)
         assert late.value.code == "source_timeout"
         await until_it_is(lambda: told)
-        began = monotonic()
         with pytest.raises(SourceError) as refused:
             await call(ask, [only], "who", **READS)
         assert (refused.value.code, refused.value.retryable) == ("source_unavailable", True)
         assert refused.value.data["retry_after"] >= 1
         assert "did not answer within" in refused.value.message
-        assert monotonic() - began < 0.2
+        # Nobody asked it for that.
+        assert [each.state for each in told] == ["open"]
         only.send(signal.SIGCONT)
-        await asyncio.sleep(FIRST_WAIT + 0.1)
+        monkeypatch.setattr(replicas_module, "PROBE_SECONDS", 30.0)
+        (member,) = ask.backend.circles.get(ask.source(only.url, replicas=[])).members
+        member.breaker._clock = lambda: monotonic() + LAST_WAIT
         assert await call(ask, [only], "who", **READS) == "copy-0"
         assert [each.state for each in told] == ["open", "half_open", "closed"]
 
 
 async def test_a_slow_tool_does_not_shut_its_server_out(
-    ask: Ask, steady_modern: list[Berth], told: list[UpstreamState]
+    ask: Ask, steady_modern: list[Berth], told: list[UpstreamState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(replicas_module, "PROBE_SECONDS", 60.0)
     only = steady_modern[:1]
     for _ in range(6):
         with pytest.raises(SourceError):
@@ -239,13 +251,12 @@ async def test_answers_go_back_to_the_one_that_asked(ask: Ask, era: Era) -> None
         assert asked_there in ([1, 0], [2, 0])
 
 
-async def test_no_try_goes_beyond_the_calls_deadline(ask: Ask) -> None:
+async def test_no_try_goes_beyond_the_calls_deadline(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "backoff", lambda tried: 100.0)
     dead = [Berth("dead", "modern", Path("none")) for _ in range(4)]
-    began = monotonic()
     with pytest.raises(SourceError) as caught:
-        await call(ask, dead, "who", timeout=1, **READS)
+        await call(ask, dead, "who", timeout=30, **READS)
     assert caught.value.code in ("source_unreachable", "source_unavailable")
-    assert monotonic() - began < 1
 
 
 async def test_a_check_names_who_does_not_answer(ask: Ask, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ async def test_who_does_not_read_its_input_keeps_nobody_who_only_tells_it_someth
     )
     try:
         with pytest.raises(OutboundRefused, match="does not read"):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await way.tell(b"x" * 1_000_000)
     finally:
         transport.abort()

@@ -60,7 +60,7 @@ async def test_an_answer_that_is_refused_ends_the_call_with_the_reason(
 ) -> None:
     curious = Curious(side, status)
     with pytest.raises(SourceError) as caught:
-        await ask.call(curious.url, "any", client=OfLegacy(), timeout=10)
+        await ask.call(curious.url, "any", client=OfLegacy(), timeout=30)
     assert (caught.value.code, caught.value.retryable) == ("source_failed", False)
     assert f"did not take the answer to what it asked (status {status})" in caught.value.message
     (member,) = ask.backend.circles.get(ask.source(curious.url)).members
@@ -79,7 +79,7 @@ async def test_an_answer_to_a_ping_that_is_refused_ends_nothing(ask: Ask, side: 
 
     curious.take = take  # type: ignore[method-assign]
     curious.__post_init__()
-    assert not (await ask.call(curious.url, "any", client=OfLegacy(), timeout=10)).failed
+    assert not (await ask.call(curious.url, "any", client=OfLegacy(), timeout=30)).failed
 
 
 class Forgetful(Guarded):
@@ -107,6 +107,6 @@ async def test_an_answer_goes_by_another_token_where_the_former_one_is_refused(
 ) -> None:
     monkeypatch.setattr("servers.execution.backends.mcp.signing.FRESH_SECONDS", 0.1)
     guarded = Forgetful(side)
-    outcome = await ask.call(guarded.url, "look", settings=guarded.settings, client=OfLegacy(), timeout=10)
+    outcome = await ask.call(guarded.url, "look", settings=guarded.settings, client=OfLegacy(), timeout=30)
     assert not outcome.failed
     assert len(guarded.asked) == 2

@@ -41,7 +41,7 @@ def backend(engine: Engine) -> PostgresBackend:
 async def test_cancelled_call_is_cancelled_at_the_server_and_its_place_is_free_again(
     engine: Engine, make_source: Callable[..., Source], scratch: Any
 ) -> None:
-    source = make_source(pool_max=2)
+    source = make_source(pool_max=2, statement_timeout=30)
     calls = [asyncio.create_task(engine.execute(source, QUERY, ENDLESS, timeout=60)) for _ in range(2)]
     await scratch.wait_for_backends(2, RUNNING)
     for call in calls:
@@ -49,7 +49,7 @@ async def test_cancelled_call_is_cancelled_at_the_server_and_its_place_is_free_a
     assert all(
         isinstance(r, asyncio.CancelledError) for r in await asyncio.gather(*calls, return_exceptions=True)
     )
-    await scratch.wait_for_backends(0, RUNNING, seconds=4)
+    await scratch.wait_for_backends(0, RUNNING, seconds=15)
     assert (await engine.execute(source, QUERY, ONE, timeout=10)).rows == 1
 
 
@@ -59,9 +59,9 @@ async def test_deadline_of_the_engine_stops_the_work_at_the_server(
     # The server's own limit usually comes first; without it the engine's must do the same.
     monkeypatch.setattr("servers.execution.backends.postgres.queries._MARGIN", -20.0)
     with pytest.raises(SourceError) as caught:
-        await engine.execute(make_source(), QUERY, ENDLESS, timeout=1)
+        await engine.execute(make_source(statement_timeout=30), QUERY, ENDLESS, timeout=1)
     assert caught.value.code == "source_timeout"
-    await scratch.wait_for_backends(0, RUNNING, seconds=4)
+    await scratch.wait_for_backends(0, RUNNING, seconds=15)
 
 
 async def test_caller_who_waits_for_a_busy_pool_is_told_so(

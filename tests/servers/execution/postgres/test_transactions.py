@@ -288,10 +288,14 @@ async def test_call_that_ends_undoes_what_ran(write: Write, scratch: Any) -> Non
     assert rows(scratch) == UNCHANGED
 
 
-async def test_transaction_over_its_time_is_stopped_and_says_so(refused: Any, scratch: Any) -> None:
+async def test_transaction_over_its_time_is_stopped_and_says_so(
+    write: Write, refused: Any, scratch: Any
+) -> None:
+    # Connected, which is not to take of its time.
+    await write("UPDATE shop.stock SET amount = 5 WHERE id = 1")
     with psycopg.connect(scratch.admin_dsn) as other:
         other.execute("LOCK TABLE shop.stock")
-        error = await refused("DELETE FROM shop.stock", timeout=1.5)
+        error = await refused("DELETE FROM shop.stock", timeout=4)
     # The lock is gone now, maybe before the server was told to stop: what was never told to commit is not.
     assert (error.code, error.retryable) == ("source_timeout", False)
     assert "Nothing was changed." in error.message

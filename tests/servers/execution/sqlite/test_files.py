@@ -56,7 +56,7 @@ def writer(file: Path, *statements: str) -> Iterator[Callable[[], None]]:
     def end() -> None:
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
     try:
         assert process.stdout.readline() == "ready\n"
@@ -75,7 +75,7 @@ def swapping(target: Path, link: Path, mark: Path) -> Iterator[None]:
         yield
     finally:
         mark.unlink()
-        assert swapper.wait(timeout=10) == 0
+        assert swapper.wait(timeout=60) == 0
 
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
@@ -352,7 +352,7 @@ async def test_a_race_of_links_lets_no_other_database_in(swapped: str, quay: Qua
     faults: set[str] = set()
     with swapping(quay.own / swapped, link, quay.own / "mark"):
         ends = monotonic() + 2.0
-        while monotonic() < ends:
+        while monotonic() < ends or (not faults and monotonic() < ends + 60):
             try:
                 outcome = await run("query_database", query=COUNT, settings={"path": "data/shop.db"})
                 seen.add(outcome.structured["rows"][0]["n"])
@@ -364,15 +364,17 @@ async def test_a_race_of_links_lets_no_other_database_in(swapped: str, quay: Qua
 
 
 async def test_work_ends_at_its_time_limit_and_when_nobody_waits(
-    engine: Engine, make_source: Callable[..., Source], quay: Quay
+    engine: Engine, make_source: Callable[..., Source], quay: Quay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # So much before the engine's own, which says it in other words.
+    monkeypatch.setattr("servers.execution.backends.sqlite.asked._MARGIN", 9.0)
     endless = {
         "query": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     }
     source = make_source()
     query = Operation("query_database", {})
     with pytest.raises(SourceError, match="time limit") as caught:
-        await engine.execute(source, query, endless, timeout=1.0)
+        await engine.execute(source, query, endless, timeout=10)
     assert caught.value.code == "source_timeout"
     calls = [asyncio.create_task(engine.execute(source, query, endless, timeout=20)) for _ in range(4)]
     await asyncio.sleep(0)
@@ -380,7 +382,7 @@ async def test_work_ends_at_its_time_limit_and_when_nobody_waits(
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     # The team's two places are free again long before those queries' time is over.
-    found = await engine.execute(source, query, {"query": COUNT}, timeout=5)
+    found = await engine.execute(source, query, {"query": COUNT}, timeout=15)
     assert found.structured["rows"] == [{"n": 2}]
 
 

@@ -142,8 +142,10 @@ async def test_nobody_finds_the_call_of_another_caller_or_source(
 
 
 async def test_a_call_whose_process_ended_is_lost_at_once(
-    processes: tuple[Ask, Ask], legacy_yard: Harbour
+    processes: tuple[Ask, Ask], legacy_yard: Harbour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Not after the time in which a process that is there says something.
+    monkeypatch.setattr(talks, "SILENT_SECONDS", 100.0)
     one, other = processes
     client = await _asked(one, legacy_yard.url, "ask_and_sail")
     client.kept = client.kept.replace('"in":"', '"in":"0')
@@ -160,6 +162,7 @@ async def test_a_process_with_too_much_to_do_says_so_and_the_call_waits_on(
     client = await _asked(one, legacy_yard.url, "ask_and_sail")
     with monkeypatch.context() as patched:
         patched.setattr(talks, "MAX_TALKS", 0)
+        patched.setattr(talks, "SILENT_SECONDS", 100.0)
         with pytest.raises(SourceError) as caught:
             async with asyncio.timeout(15):
                 await other.call(legacy_yard.url, "ask_and_sail", client=client)

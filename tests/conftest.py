@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -85,12 +84,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """``--update-screenshots``: the browser tests renew the pictures in docs/images."""
     parser.addoption("--update-screenshots", action="store_true", help="renew the pictures in docs/images")
 
-
-# How long an example takes says something of the machine: it has stood still in the middle of one.
-hypothesis.settings.register_profile(
-    "marina", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("marina")
 
 # The real algorithm at its least cost: tests make hundreds of people. (tests/config checks the real cost.)
 BoundedArgon2Hasher.time_cost, BoundedArgon2Hasher.memory_cost = 1, 8

@@ -53,13 +53,16 @@ def reply(
 
 @dataclass
 class FarSide:
-    """``asked`` are the requests so far, ``connections`` counts who connected. ``over`` is set when the test ends."""
+    """``asked`` are the requests so far, ``connections`` counts who connected, ``ended`` those of
+    them that are closed. ``over`` is set when the test ends."""
 
     routes: dict[str, Route] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
+    ended: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     authority: Path | None = None
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     _socket: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
     @property
@@ -102,6 +105,15 @@ class FarSide:
             threading.Thread(target=self._talk, args=(connection, peer, context), daemon=True).start()
 
     def _talk(self, connection: socket.socket, peer: tuple[str, int], context: ssl.SSLContext | None) -> None:
+        try:
+            self._converse(connection, peer, context)
+        finally:
+            with self._counting:
+                self.ended += 1
+
+    def _converse(
+        self, connection: socket.socket, peer: tuple[str, int], context: ssl.SSLContext | None
+    ) -> None:
         with contextlib.suppress(OSError, ValueError), connection:
             if context is not None:
                 connection = context.wrap_socket(connection, server_side=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent / "python"
-_SECONDS = 60
+_SECONDS = 100
 
 
 def run_python_client(environment: str, script: str, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ export const readJob = async () => JSON.parse(await text(process.stdin));
 // Start a call, cancel it when its tool has made its file; then wait until the tool has noticed.
 // What a client must do besides aborting is `also`.
 export async function cancelOnceBegun(marker, call, also = async () => {}) {
-  const giveUp = AbortSignal.timeout(20_000);
+  const giveUp = AbortSignal.timeout(60_000);
   const abort = new AbortController();
   let ended = null;
   const calling = call(abort.signal).then(

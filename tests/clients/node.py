@@ -24,7 +24,7 @@ INSPECTOR = (
     / "build"
     / "index.js"
 )
-_SECONDS = 60
+_SECONDS = 100
 
 
 def run_client(script: str, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ async def sample(context: ClientRequestContext, params: CreateMessageRequestPara
 @asynccontextmanager
 async def connected(access: tuple[str, str], mode: str) -> AsyncIterator[Client]:
     async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {access[1]}"}, timeout=30) as http,
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {access[1]}"}, timeout=60) as http,
         Client(
             streamable_http_client(access[0], http_client=http),
             mode=mode,

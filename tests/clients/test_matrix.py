@@ -169,7 +169,7 @@ def test_the_python_sdk_2_hears_of_changes_in_a_session(berth: Berth, transport:
     async def run() -> None:
         async with (
             python_client(berth, transport, "legacy", message_handler=note) as client,
-            asyncio.timeout(20),
+            asyncio.timeout(60),
         ):
             await client.subscribe_resource(URIS[0])
             await client.call_tool("touch", {})
@@ -192,7 +192,7 @@ def test_the_python_sdk_2_listens_for_changes_without_a_session(berth: Berth, tr
     async def run() -> None:
         async with (
             python_client(berth, transport, "auto") as client,
-            asyncio.timeout(20),
+            asyncio.timeout(60),
             client.listen(tools_list_changed=True, resource_subscriptions=[URIS[0]]) as listening,
         ):
             changes = aiter(listening)

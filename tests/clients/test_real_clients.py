@@ -131,7 +131,7 @@ def check_answers(answers: list[Answer], version: str) -> None:
 async def python_client(served: Served, mode: str) -> AsyncIterator[Client]:
     headers = {"Authorization": f"Bearer {served.key}"}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=30) as http,
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
         Client(streamable_http_client(served.url, http_client=http), mode=mode) as client,
     ):
         yield client
@@ -166,7 +166,7 @@ def test_the_python_sdk_gets_rows_in_an_older_revision(served: Served, version: 
     async def converse() -> None:
         headers = {"Authorization": f"Bearer {served.key}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=30) as http,
+            httpx2.AsyncClient(headers=headers, timeout=60) as http,
             streamable_http_client(served.url, http_client=http) as (read, write),
             ClientSession(read, write) as session,
         ):

@@ -224,7 +224,7 @@ def test_one_make_waits_for_another_and_finds_its_work(
     monkeypatch.setattr(compiling, "compile_modules", compile_slowly)
     first = threading.Thread(target=compiling.main, args=([],))
     first.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     compiling.main([])
     first.join()
     assert made == ["made"]

@@ -34,6 +34,7 @@ async def test_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_answer_that_is_too_long_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "MAX_BYTES", 10)
+    monkeypatch.setattr(asking, "SECONDS", 60.0)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n" + b" " * 11)

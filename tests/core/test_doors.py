@@ -21,6 +21,15 @@ from tests.leftovers import Leftovers
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has to wait for a processor is neither stuck nor deaf."""
+    monkeypatch.setattr(sandboxed, "START_SECONDS", 60.0)
+    monkeypatch.setattr(sandboxed, "CLOSE_SECONDS", 60.0)
+    monkeypatch.setattr(doors, "OPEN_SECONDS", 60.0)
+
+
 CALLER = (
     "import socket, sys\n"
     f"with socket.create_connection(('127.0.0.1', {DOOR_PORT}), 20) as door:\n"

@@ -232,7 +232,8 @@ async def test_what_is_not_listed_is_refused_and_noted_once() -> None:
     assert len(near.notes) == 5
 
 
-async def test_a_refusal_reaches_who_is_still_sending() -> None:
+async def test_a_refusal_reaches_who_is_still_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passing, "_LINGER_SECONDS", 60.0)
     async with proxy("api.example.com") as near:
         body = bytes(1_000_000)
         length = f"Content-Length: {len(body)}"
@@ -240,7 +241,9 @@ async def test_a_refusal_reaches_who_is_still_sending() -> None:
     assert said.startswith(b"HTTP/1.1 403 ")
 
 
-async def test_an_early_answer_reaches_who_is_still_sending() -> None:
+async def test_an_early_answer_reaches_who_is_still_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passing, "_LINGER_SECONDS", 60.0)
+
     async def answer_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Too large\r\nContent-Length: 8\r\n\r\ntoo much")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from core import introspection
 from core.introspection import Endpoint, Introspection
 from core.jwks import IssuerUnavailable
 from core.signedtokens import TokenRefused
@@ -16,7 +17,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def asking() -> Introspection:
+def asking(monkeypatch: pytest.MonkeyPatch) -> Introspection:
+    monkeypatch.setattr(introspection, "ASK_SECONDS", 60.0)
+    monkeypatch.setattr(introspection, "REST_SECONDS", 600.0)
     return Introspection()
 
 

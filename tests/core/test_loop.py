@@ -27,12 +27,12 @@ def test_more_may_wait_than_there_are_connections() -> None:
         waiting += 1
         if waiting == waiters:
             all_wait.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await all_wait.wait()
 
     def serve() -> int:
         before = ask_the_database()
-        run_async(wait(), timeout=30)
+        run_async(wait(), timeout=90)
         return before + ask_the_database()
 
     acts: list[Callable[[], int]] = [serve] * waiters

@@ -57,7 +57,7 @@ async def client(lean: bool) -> AsyncIterator[OutboundClient]:
 
 
 async def send(client: OutboundClient, url: str, method: str = "GET", **more: Any) -> Answer:
-    return await client.send(method, url, **{"seconds": 20, "most_bytes": MOST, **more})
+    return await client.send(method, url, **{"seconds": 60, "most_bytes": MOST, **more})
 
 
 async def refusal(client: OutboundClient, url: str, method: str = "GET", **more: Any) -> OutboundRefused:
@@ -336,7 +336,7 @@ async def test_answer_that_is_not_encoded_as_it_says_is_refused(
 async def test_answer_that_is_no_http_or_lies_is_refused_without_quoting_it(
     said: bytes, server: FarSide, client: OutboundClient
 ) -> None:
-    refused = await refusal(client, server.serve("/a", said), seconds=5)
+    refused = await refusal(client, server.serve("/a", said), seconds=60)
     assert refused.reason == "broken"
     assert "secret" not in str(refused)
     assert refused.__cause__ is None

@@ -38,7 +38,7 @@ async def client() -> AsyncIterator[OutboundClient]:
 
 
 async def ask(client: OutboundClient, url: str, method: str = "GET", **more: Any) -> Answer:
-    return await client.send(method, url, **{"seconds": 20, "most_bytes": MOST, **more})
+    return await client.send(method, url, **{"seconds": 60, "most_bytes": MOST, **more})
 
 
 async def refusal(client: OutboundClient, url: str, **more: Any) -> str:
@@ -99,22 +99,24 @@ async def test_what_follows_an_answer_is_taken_for_no_other(
 async def test_what_comes_while_nobody_asked_is_taken_for_no_answer(
     server: FarSide, client: OutboundClient
 ) -> None:
-    left = threading.Event()
+    came, left = threading.Event(), threading.Event()
 
     def route(asked: Asked, send: Send) -> None:
         send(reply(b"x"))
         try:
             while not server.over.wait(0.05):
                 send(reply(b"forged"))
+                came.set()
         finally:
             left.set()
 
     url = server.serve("/a", route)
     assert (await ask(client, url)).body == b"x"
+    assert await asyncio.to_thread(came.wait, 60)
     await asyncio.sleep(0.2)
     assert (await ask(client, server.serve("/b", reply(b"y")))).body == b"y"
     assert server.connections == 2
-    assert await asyncio.to_thread(left.wait, 5)
+    assert await asyncio.to_thread(left.wait, 60)
 
 
 @pytest.mark.parametrize("heard", [True, False])
@@ -129,9 +131,13 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used(
     for number in range(1, 4):
         assert (await ask(client, url)).body == b"x"
         if heard:
+            while server.ended < number:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
         else:
             # The loop is held up, and does not hear of the end before the next request.
+            while server.ended < number:
+                time.sleep(0.01)  # noqa: ASYNC251
             time.sleep(0.05)  # noqa: ASYNC251
         assert server.connections == number
 
@@ -238,7 +244,7 @@ async def test_what_nobody_reads_is_not_taken_from_the_network(
             sent += 100_000
 
     url = server.serve("/a", route)
-    async with client.stream("GET", url, seconds=20, most_bytes=10**9) as answer:
+    async with client.stream("GET", url, seconds=60, most_bytes=10**9) as answer:
         await asyncio.sleep(0.5)
         before = sent
         assert before < 30_000_000

@@ -17,6 +17,12 @@ from tests.farside import Asked, FarSide, Send, far_side, reply
 from tests.plugins.vault import VaultServer, running_vault
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vault that has to wait for a processor is not down."""
+    monkeypatch.setattr(client, "READ_SECONDS", 60.0)
+
+
 @pytest.fixture
 def server() -> Iterator[VaultServer]:
     with running_vault() as server:

@@ -208,7 +208,7 @@ def wait_for_port(port: int) -> None:
     import socket
     import time
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection((LOOPBACK, port), timeout=1).close()

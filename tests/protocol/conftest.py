@@ -108,7 +108,7 @@ def port(
     server = _Started(make_server(Application(), settings.ENV, lifespan="on").config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="marina")
     thread.start()
-    assert server.up.wait(30), "Marina did not start"
+    assert server.up.wait(60), "Marina did not start"
     yield number
     server.should_exit = True
     thread.join(30)

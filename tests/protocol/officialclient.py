@@ -17,8 +17,8 @@ from tests.protocol.wireclient import Endpoint
 async def connected(endpoint: Endpoint, mode: Any, **given: Any) -> AsyncIterator[Client]:
     """A client that speaks the era ``mode``: a version of the protocol, ``legacy`` or ``auto``. ``given`` go to it."""
     async with (
-        # As long as the SDK's own client waits: a call that is answered late is no failure.
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}, timeout=30) as http,
+        # A call that is answered late is no failure.
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {endpoint.key}"}, timeout=60) as http,
         Client(streamable_http_client(endpoint.url, http_client=http), mode=mode, **given) as client,
     ):
         yield client

@@ -37,7 +37,7 @@ class Stream:
         headers: Mapping[str, str | None] | None = None,
         *,
         method: str = "POST",
-        seconds: float = 20,
+        seconds: float = 60,
     ) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=seconds)
         sent: dict[str, str | None] = {

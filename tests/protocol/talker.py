@@ -72,9 +72,9 @@ class TalkerBackend(PlainKind):
 
     def wait_entered(self, gate: str) -> None:
         """From a test's thread: until an operation waits at the gate."""
-        assert self._entered[gate].wait(30), f"nothing came to the gate {gate}"
+        assert self._entered[gate].wait(60), f"nothing came to the gate {gate}"
 
-    def wait_cancelled(self, gate: str, seconds: float = 10) -> None:
+    def wait_cancelled(self, gate: str, seconds: float = 60) -> None:
         """From a test's thread: until what waits at the gate was cancelled."""
         assert self._cancelled[gate].wait(seconds), f"what waits at the gate {gate} was not cancelled"
 

@@ -48,7 +48,7 @@ class TaskClient:
     def get(self, task_id: str) -> dict[str, Any]:
         return self.ask("get", task_id).result
 
-    def until(self, task_id: str, *statuses: str, seconds: float = 15) -> dict[str, Any]:
+    def until(self, task_id: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
         """Ask until the task has one of these statuses, by default until it has ended."""
         deadline = time.monotonic() + seconds
         while (found := self.get(task_id))["status"] not in (statuses or ENDED):

@@ -38,5 +38,5 @@ def test_end_of_the_session_ends_a_batch(talk: Endpoint, talker: TalkerBackend, 
     with session.send([call]) as stream:
         talker.wait_entered("batch")
         assert session.on(second_port).end().status == 204
-        talker.wait_cancelled("batch", 2)
+        talker.wait_cancelled("batch")
         assert [each["method"] for each in stream.messages()] == ["notifications/progress"] * 3

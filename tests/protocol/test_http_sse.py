@@ -114,7 +114,7 @@ def test_cancellation_through_another_replica_ends_the_call(
         talker.wait_entered("sse-cancel")
         cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "c"}}
         assert duplex.post(cancel, port=second_port).status == 202
-        talker.wait_cancelled("sse-cancel", 2)
+        talker.wait_cancelled("sse-cancel")
         duplex.request("ping", rpc_id="after")
         assert stream.message()["id"] == "after"
 
@@ -126,7 +126,7 @@ def test_session_ends_with_its_stream_and_takes_its_calls_along(
     duplex.request("tools/call", {"name": "steps", "arguments": {"gate": "sse-left"}})
     talker.wait_entered("sse-left")
     duplex.stream.close()
-    talker.wait_cancelled("sse-left", 2)
+    talker.wait_cancelled("sse-left")
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     for port in (talk.port, second_port):
         wait_for(lambda port=port: duplex.post(ping, port=port).status == 404)  # type: ignore[misc]

@@ -97,7 +97,7 @@ def test_without_redis_a_key_loses_what_its_maker_loses_within_seconds(
         endpoint = Endpoint(marina.port, f"/mcp/{team.slug}", key)
         assert endpoint.modern("tools/list").status == 200
         team.part_with(maker)
-        deadline = monotonic() + 30
+        deadline = monotonic() + 60
         while (answer := endpoint.modern("tools/list")).status != 403:
             assert monotonic() < deadline, "it still opens"
         assert answer.error["message"].startswith("The key's maker is no longer a member of the team")
@@ -276,7 +276,7 @@ def test_a_websocket_opens_from_the_keys_networks_only_and_closes_when_they_chan
     with dial(HERE) as socket:
         restrict_key(issued.row.pk, [THERE], caller=talkers.owner)
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=15)
+            socket.recv(timeout=60)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
 

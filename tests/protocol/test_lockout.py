@@ -70,7 +70,7 @@ def ping(marina: LiveMarina, team: Team, key: str, address: str) -> Answer:
 
 def rest(marina: LiveMarina, team: Team, key: str, address: str) -> tuple[int, Any, str | None]:
     """Status, body and ``Retry-After`` of a list over REST."""
-    connection = http.client.HTTPConnection("127.0.0.1", marina.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", marina.port, timeout=60)
     try:
         headers = {"Authorization": f"Bearer {key}", "X-Forwarded-For": address}
         connection.request("GET", f"/api/v1/tenants/{team.slug}/tools", headers=headers)

@@ -114,7 +114,7 @@ def test_what_a_worker_began_and_can_be_followed_is_followed_by_another_one(
     tasker: TaskClient, workers: Workers, lasters: Team, held: LastingBackend, records: Records
 ) -> None:
     task_id = tasker.begin("follows")["taskId"]
-    assert held.entered.acquire(timeout=10)
+    assert held.entered.acquire(timeout=60)
     turn = Turn.objects.get(task_id=task_id)
     assert turn.claim is not None
     end_worker(Claim(lasters.tenant_id, turn.task_id, turn.claim))

@@ -139,7 +139,7 @@ def test_a_server_made_private_again_wants_a_key(behind_proxy: LiveMarina, team:
     assert ping(behind_proxy, team, forwarded="203.0.113.7").status == 200
     (server,) = [row for row in list_servers(caller=team.owner) if row.slug == "open"]
     update_server(server.id, access="private", caller=team.owner)
-    deadline = monotonic() + 30
+    deadline = monotonic() + 60
     while ping(behind_proxy, team, forwarded="203.0.113.7").status != 401:
         assert monotonic() < deadline, "it is still open"
 

@@ -156,7 +156,7 @@ def test_waiting_for_the_client_does_not_count_against_the_call(
 ) -> None:
     from servers.endpoint import exchange
 
-    monkeypatch.setattr(exchange, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(exchange, "CALL_SECONDS", 2.0)
     session = _session(talk)
     with session.call("ask", {"gate": "slow"}) as stream:
         question = stream.message()

@@ -95,7 +95,7 @@ def test_no_more_run_at_once_than_there_are_slots_and_the_others_follow(
     ids = [tasker.begin("hold")["taskId"] for _ in range(5)]
     on_loop(runner.serve())
     for _ in range(2):
-        assert held.entered.acquire(timeout=10)
+        assert held.entered.acquire(timeout=60)
     assert not held.entered.acquire(timeout=0.3)
     assert Turn.objects.filter(task_id__in=ids, claim__isnull=False).count() == 2
     for running in (2, 2, 1):
@@ -109,7 +109,7 @@ def test_a_runner_that_ends_takes_no_more_and_what_it_had_ends_as_cancelled(
 ) -> None:
     first = tasker.begin("effect")["taskId"]
     on_loop(runner.serve())
-    assert held.entered.acquire(timeout=10)
+    assert held.entered.acquire(timeout=60)
     on_loop(runner.stop(0.1))
     second = tasker.begin("quick")["taskId"]
     assert tasker.until(first)["status"] == "cancelled"

@@ -333,10 +333,10 @@ async def test_whoever_calls_after_a_change_does_not_join_a_run_from_before(
     before = held.runs["hold"]
     async with connected(door, "2026-07-28") as client:
         (first,) = await _calls(client, "hold", 1)
-        assert await run_sync(held.entered.acquire, timeout=10)
+        assert await run_sync(held.entered.acquire, timeout=60)
         await client.call_tool("write")
         (second,) = await _calls(client, "hold", 1)
-        assert await run_sync(held.entered.acquire, timeout=10)
+        assert await run_sync(held.entered.acquire, timeout=60)
         await run_sync(on_loop, held.let_go(2))
         assert numbers(await first, await second) == [before + 1, before + 2]
 

@@ -224,7 +224,7 @@ def test_call_is_cancelled_and_recorded_when_its_client_goes_away_for_good(
 ) -> None:
     with open_modern(talk, "tools/call", {"name": "steps", "arguments": {"gate": "gone"}}, progressToken=1):
         talker.wait_entered("gone")
-    talker.wait_cancelled("gone", 1)
+    talker.wait_cancelled("gone")
     wait_for(lambda: _cancelled(talkers, records) == ["steps"])
 
 
@@ -245,7 +245,7 @@ def test_call_of_a_session_is_cancelled_when_its_client_does_not_come_back(
         assert again.message()["params"]["progress"] == 1
         monkeypatch.setattr(watch, "RETURN_SECONDS", 0.2)
         assert not talker.is_cancelled("left")
-    talker.wait_cancelled("left", 8)
+    talker.wait_cancelled("left")
     wait_for(lambda: _cancelled(talkers, records) == ["steps"])
 
 
@@ -255,7 +255,7 @@ def test_released_call_is_cancelled_when_nobody_comes_for_it(
     monkeypatch.setattr(watch, "RETURN_SECONDS", 0.2)
     with begin(talk).call("release", {"gate": "unclaimed"}, token=1) as stream:
         stream.messages()
-    talker.wait_cancelled("unclaimed", 5)
+    talker.wait_cancelled("unclaimed")
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -278,7 +278,7 @@ def test_cancellation_ends_the_call_and_its_stream_without_a_response(
         assert sender.notify("notifications/cancelled", {"requestId": "1"}).status == 202
         assert not talker.is_cancelled(gate)
         assert sender.notify("notifications/cancelled", {"requestId": 1, "reason": "enough"}).status == 202
-        talker.wait_cancelled(gate, 2)
+        talker.wait_cancelled(gate)
         with opening() as stream:
             if token is None:
                 assert stream.answer().body == b""

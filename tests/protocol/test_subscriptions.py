@@ -182,7 +182,7 @@ def test_streams_end_in_order_when_their_process_does(
             assert result["result"]["_meta"][ID] == "drained"
             assert stream.message() is None
             assert standing.messages() == []
-            assert marina.process.wait(10) in {0, -signal.SIGTERM}
+            assert marina.process.wait(60) in {0, -signal.SIGTERM}
     # The session lives on where there is still somebody.
     with session.on(talk.port).listen() as again:
         assert again.status == 200

@@ -140,10 +140,10 @@ def test_cancelling_stops_the_work(
     tasker: TaskClient, workers: Workers, held: LastingBackend, lasters: Team, records: Records
 ) -> None:
     task_id = tasker.begin("hold")["taskId"]
-    assert held.entered.acquire(timeout=10)
+    assert held.entered.acquire(timeout=60)
     acknowledged = tasker.ask("cancel", task_id).result
     assert acknowledged.keys() == {"resultType", "_meta"}
-    assert held.cancelled.wait(10)
+    assert held.cancelled.wait(60)
     ended = tasker.until(task_id)
     assert ended["status"] == "cancelled"
     assert not ended.keys() & {"result", "error"}
@@ -166,12 +166,12 @@ def test_what_waits_is_cancelled_without_a_run(
 def test_a_client_that_goes_away_has_the_work_stopped(
     tasker: TaskClient, workers: Workers, held: LastingBackend, lasters: Team, records: Records
 ) -> None:
-    impatient = replace(tasker.endpoint, seconds=1)
+    impatient = replace(tasker.endpoint, seconds=6)
     with in_thread(lambda: impatient.call("hold")) as answer:
-        assert held.entered.acquire(timeout=10)
+        assert held.entered.acquire(timeout=60)
         with pytest.raises(TimeoutError):
             answer()
-    assert held.cancelled.wait(10)
+    assert held.cancelled.wait(60)
     wait_for(
         lambda: [each["outcome"] for each in records(lasters, kind="tools/call")] == ["intent", "cancelled"]
     )
@@ -230,10 +230,10 @@ def test_many_that_are_cancelled_at_once_all_end(
     for _ in ids:
         # Each hint's workers take one after another, and these are held.
         workers.hint()
-        assert held.entered.acquire(timeout=10)
+        assert held.entered.acquire(timeout=60)
     with ThreadPoolExecutor(6) as together:
         list(together.map(lambda task_id: tasker.ask("cancel", task_id), ids))
-    assert {tasker.until(task_id, seconds=5)["status"] for task_id in ids} == {"cancelled"}
+    assert {tasker.until(task_id)["status"] for task_id in ids} == {"cancelled"}
 
 
 def test_a_task_is_cancelled_in_the_moment_in_which_it_is_claimed(
@@ -275,7 +275,7 @@ def test_a_listener_is_told_of_its_tasks(tasker: TaskClient, workers: Workers, h
 
 def listen(endpoint: Endpoint, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The messages of a stream of ``subscriptions/listen``."""
-    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=15)
+    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
     body = {
         "jsonrpc": "2.0",
         "id": 1,

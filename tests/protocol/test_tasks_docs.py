@@ -63,7 +63,7 @@ def test_a_task_is_read_cancelled_and_run_again_as_it_stands_there(
 ) -> None:
     rest = Rest.admin(lasters)
     task_id = tasker.begin("hold")["taskId"]
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     answers = run_lines(lasters, but="run-again", TASK=task_id)
     assert answers[f"get {task_id}"].body["standing"] == "running"
     assert answers["post cancel"].status == 202
@@ -71,7 +71,7 @@ def test_a_task_is_read_cancelled_and_run_again_as_it_stands_there(
     wait_for(lambda: rest.get(f"{below}/{task_id}").body["status"] == "cancelled")
     again = run_lines(lasters, TASK=task_id)
     assert (again["post cancel"].status, again["post run-again"].status) == (409, 201)
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     (query,) = re.findall(r"demo/tasks(\?status=\w+)", PAGE)
     (waiting,) = rest.get(f"{below}{query}").body["results"]
     assert waiting["id"] == again["post run-again"].body["id"]

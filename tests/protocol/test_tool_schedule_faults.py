@@ -104,7 +104,7 @@ def test_the_end_of_a_run_whose_schedule_is_deleted_meanwhile_is_nobodys(lasters
             with pytest.raises(TimeoutError):
                 ended.result(timeout=1)
             row.delete()
-        ended.result(timeout=15)
+        ended.result(timeout=60)
     with tenant_scope(lasters.tenant_id):
         assert not ScheduledRun.objects.exists()
 
@@ -144,7 +144,7 @@ def test_a_schedule_that_has_one_running_is_not_looked_at_for_those_that_wait(
 ) -> None:
     schedule = create(lasters, tool="hold", overlap="queue")
     fire(lasters, schedule)
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     add(lasters, schedule)
     assert (lasters.tenant_id, schedule) not in find_due()
     on_loop(held.let_go())

@@ -208,7 +208,7 @@ def test_a_run_that_is_due_while_the_last_one_goes_on_is_skipped(
 ) -> None:
     schedule = create(lasters, tool="hold", cron="* * * * *")
     fire(lasters, schedule, since=timezone.now() - timedelta(minutes=5))
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     assert fire(lasters, schedule) is None
     skipped, running = history(lasters, schedule)
     assert (skipped["state"], running["state"]) == ("skipped", "running")
@@ -224,7 +224,7 @@ def test_or_it_waits_for_the_end_of_that_one(
 ) -> None:
     schedule = create(lasters, tool="hold", cron="* * * * *", overlap="queue")
     fire(lasters, schedule, since=timezone.now() - timedelta(minutes=5))
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     assert fire(lasters, schedule) is None
     assert [each["state"] for each in history(lasters, schedule)] == ["waiting", "running"]
     assert (lasters.tenant_id, schedule) not in find_due()
@@ -235,7 +235,7 @@ def test_or_it_waits_for_the_end_of_that_one(
     begin = take_due(lasters.tenant_id, schedule)
     assert begin is not None
     begin_scheduled(begin)
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     on_loop(held.let_go())
     until(lasters, schedule, "ok", "ok")
 

@@ -211,7 +211,7 @@ def test_a_call_in_flight_ends_on_the_version_that_it_began_with(
     hear_all()
     probe.entered.clear()
     with in_thread(lambda: call(place.endpoint)) as answer:
-        assert probe.entered.wait(10)
+        assert probe.entered.wait(60)
         roll_back(place.tool.id, to=1, caller=place.team.owner)
         hear_all()
         assert call(place.endpoint) == "one"

@@ -36,7 +36,7 @@ class Socket:
         self.connection.send(json.dumps(message))
 
     def take(self) -> Any:
-        return json.loads(self.connection.recv(timeout=15))
+        return json.loads(self.connection.recv(timeout=60))
 
     def ask(self, method: str, params: Any = None, rpc_id: Any = 1) -> None:
         self.send({"jsonrpc": "2.0", "id": rpc_id, "method": method, "params": params or {}})
@@ -50,7 +50,7 @@ class Socket:
     def closed_with(self) -> int:
         try:
             while True:
-                self.connection.recv(timeout=15)
+                self.connection.recv(timeout=60)
         except ConnectionClosed:
             code = self.connection.close_code
             assert code is not None
@@ -142,7 +142,7 @@ def test_requests_are_served_side_by_side_and_cancelled_by_id(
         socket.ask("ping", rpc_id="between")
         assert socket.take()["id"] == "between"
         socket.notify("notifications/cancelled", requestId="1")
-        talker.wait_cancelled("ws-'1'", 2)
+        talker.wait_cancelled("ws-'1'")
         assert not talker.is_cancelled("ws-1")
         talker.open("ws-1")
         assert socket.take()["id"] == 1
@@ -259,7 +259,7 @@ def test_closed_connection_cancels_what_it_asked_for(
     with _begun(talk) as socket:
         socket.call("steps", {"gate": "ws-closed"})
         talker.wait_entered("ws-closed")
-    talker.wait_cancelled("ws-closed", 2)
+    talker.wait_cancelled("ws-closed")
     wait_for(lambda: [record["outcome"] for record in records(talkers)] == ["cancelled"])
 
 
@@ -301,7 +301,7 @@ def test_database_that_is_away_for_a_moment_ends_no_connection(
     with _begun(talk) as socket:
         monkeypatch.setattr(Exchange, "admit", away)
         for _ in range(3):
-            assert looked.acquire(timeout=15)
+            assert looked.acquire(timeout=60)
         socket.ask("ping")
         assert socket.take()["result"] == {}
         monkeypatch.setattr(tenure, "OUTAGE_SECONDS", 0.0)

@@ -128,14 +128,14 @@ def test_what_runs_is_stopped_itself_and_the_log_says_by_whom(
     tasker: TaskClient, workers: Workers, lasters: Team, records: Records, held: LastingBackend
 ) -> None:
     task_id = tasker.begin("hold")["taskId"]
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     wait_for(lambda: get(lasters, task_id)["progress"] == 1)
     shown = get(lasters, task_id)
     assert (shown["standing"], shown["total"], shown["message"]) == ("running", 2, "half")
     again = post(lasters, task_id, "run-again")
     assert (again.status, again.body["code"]) == (409, "task_not_ended")
     assert post(lasters, task_id, "cancel").status == 202
-    assert held.cancelled.wait(15)
+    assert held.cancelled.wait(60)
     ended = until(lasters, task_id)
     assert (ended["status"], ended["error"]["code"]) == ("cancelled", "cancelled")
     assert ended["error"]["message"].startswith("Cancelled by key:")

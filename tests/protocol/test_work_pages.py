@@ -70,7 +70,7 @@ def test_a_task_is_followed_stopped_after_a_question_and_run_again(
 ) -> None:
     client = client_of(lasters)
     task_id = tasker.begin("hold")["taskId"]
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     url = url_of(lasters, f"{task_id}/")
     wait_for(lambda: "1 of 2" in words_of(client, url))
     page = client.get(url).content.decode()
@@ -88,7 +88,7 @@ def test_a_task_is_followed_stopped_after_a_question_and_run_again(
     assert "has ended already" in followed
     again = client.post(f"{url}run-again")
     assert again.status_code == 302
-    assert held.entered.acquire(timeout=15)
+    assert held.entered.acquire(timeout=60)
     second = again["Location"]
     assert second != url
     assert lasters.owner.actor in words_of(client, second)

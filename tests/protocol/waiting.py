@@ -10,7 +10,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = _SECONDS) -> None:

@@ -43,7 +43,7 @@ class Endpoint:
     port: int
     path: str
     key: str | None
-    seconds: float = 30
+    seconds: float = 60
     """How long the client waits for an answer."""
 
     @property

@@ -26,8 +26,8 @@ async def count_to(number: Annotated[int, Field(ge=1, le=9)], context: Context) 
     """Count, and tell of each step."""
     for step in range(1, number + 1):
         await context.progress(step, number, f"step {step}")
-        # The TypeScript SDKs lose a step that arrives in one piece with the answer.
-        await asyncio.sleep(0.05)
+    # The TypeScript SDKs lose a step that arrives in one piece with the answer.
+    await asyncio.sleep(1)
     return f"Counted to {number}"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 Job = dict[str, Any]
 Sight = dict[str, Any]
 
-_SECONDS = 20
+_SECONDS = 60
 
 
 def run(converse: Callable[[Job], Awaitable[Sight]]) -> None:

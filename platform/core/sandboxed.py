@@ -28,6 +28,8 @@ CLOSE_SECONDS: Final = 1.0
 TERM_SECONDS: Final = 2.0
 """How long it may take when it is told to (SIGTERM), before it is killed."""
 KILL_SECONDS: Final = 5.0
+TRY_SECONDS: Final = 4.0
+"""For a program that does nothing, to see whether there can be others."""
 STREAM_BYTES: Final = 65_536
 """What is held of a stream that nobody reads, half of it."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -333,6 +335,10 @@ async def try_sandbox(*, door: bool = False) -> str:
         made = await start(Box(["/bin/true"], door=door))
     except NoSandbox as fault:
         return str(fault)
+    with contextlib.suppress(TimeoutError):
+        # A busy machine may stand still for longer than a program that is to end is given.
+        async with asyncio.timeout(TRY_SECONDS):
+            await made.wait()
     await made.end()
     return "" if made.status == 0 else f"a program in it ended with status {made.status}"
 

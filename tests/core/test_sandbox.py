@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,15 @@ async def test_it_ends_when_its_input_does_else_by_sigterm_else_by_sigkill(
     below = deaf.processes()
     await deaf.end()
     assert (below >= 2, deaf.running, is_there(deaf.first)) == (True, False, False)
+
+
+async def test_one_that_ends_late_is_no_fault_of_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandboxed_module, "CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(sandboxed_module, "TRY_SECONDS", 60.0)
+    monkeypatch.setattr(
+        sandboxed_module, "start", lambda box: start(replace(box, program=["/bin/sleep", "1"]))
+    )
+    assert await try_sandbox() == ""
 
 
 async def test_what_cannot_be_begun_leaves_no_open_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ class Refreshed:
 
 def free_prefix(name: str, offering: Offering, *, unlike: bool) -> str:
     """Nothing where the names of all tools and prompts are free, and the URIs that may hold a source's name; otherwise
-    the source's name. ``unlike``: whether a tool's name is free that reads like another's is asked as well.
+    the source's name. ``unlike``: whether a name is free that reads like another's is asked as well.
 
     Raises ``Conflict`` where neither is free, or another URI is taken, and ``InvalidInput`` for names too long.
     """
@@ -109,8 +109,9 @@ def free_prefix(name: str, offering: Offering, *, unlike: bool) -> str:
                 )
         uris = [_uri(each, prefix) for each in offering.resources if each.named_uri]
         taken = _first_taken(tools, prompts, uris)
-        if taken is None and unlike and (alike := first_alike(tools)) is not None:
-            taken = f"{alike[0]} reads like {alike[1]}, which"
+        if taken is None and unlike:
+            alike = first_alike(tools) or first_alike(prompts, Prompt)
+            taken = alike and f"{alike[0]} reads like {alike[1]}, which"
         if taken is None:
             return prefix
     raise Conflict(f"{taken} exists already. Choose another name for the data source.", code="name_taken")
@@ -196,6 +197,8 @@ def _take_over_prompts(source: DataSource, offering: Offering, done: Refreshed) 
     gone = [name for name in present if name not in offered]
     Prompt.objects.filter(source=source, brought=True, name__in=gone).delete()
     done.removed.prompts.extend(gone)
+    if backend_of(source.kind).describes_itself:
+        require_unlike([name for name in offered if name not in present], Prompt, besides=source.id)
     for name, fields in offered.items():
         row = present.get(name)
         if row is None:

@@ -1,4 +1,4 @@
-"""An MCP server of the tests whose tools change while it is a data source."""
+"""An MCP server of the tests whose tools and prompts change while it is a data source."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from tests.farside import Asked, FarSide, Send, reply
 
 
 class Changing:
-    """An upstream of 2025-11-25 whose tools a test changes."""
+    """An upstream of 2025-11-25 whose tools and prompts a test changes."""
 
     def __init__(self, side: FarSide) -> None:
         self.side = side
         self.tools: list[dict[str, Any]] = [tool("look", "Look around.")]
+        self.prompts: list[dict[str, Any]] | None = None
+        """Those that it has; without, it knows nothing of prompts."""
         self.listened = threading.Event()
         """Whether somebody has its stream open."""
         self._said: queue.Queue[bytes] | None = None
@@ -57,7 +59,7 @@ class Changing:
             return
         message = orjson.loads(asked.body or b"{}")
         method = message.get("method")
-        greeting = {
+        greeting: dict[str, Any] = {
             "protocolVersion": "2025-11-25",
             "capabilities": {"tools": {} if self._said is None else {"listChanged": True}},
             "serverInfo": {"name": "changing", "version": "1"},
@@ -68,6 +70,9 @@ class Changing:
             "tools/call": {"content": [{"type": "text", "text": "seen"}]},
             "ping": {},
         }
+        if self.prompts is not None:
+            greeting["capabilities"] |= {"prompts": {}}
+            results["prompts/list"] = {"prompts": self.prompts}
         if "id" not in message:
             send(reply(status=202))
         elif method in results:

@@ -228,6 +228,28 @@ def test_an_upstreams_tool_that_reads_like_anothers_gets_a_prefix_or_is_refused(
     assert far.tools() == before
 
 
+def test_an_upstreams_prompt_that_reads_like_anothers_gets_a_prefix_or_is_refused(
+    far: Overriding, upstream: Changing
+) -> None:
+    upstream.prompts = [{"name": "sum_up"}]
+    refresh = f"/tenants/{far.team.slug}/data-sources/{far.id}/refresh"
+    assert far.rest.post(refresh, {}).status == 200
+    with far_side() as side:
+        other = Changing(side)
+        other.tools, other.prompts = [], [{"name": "Sum-up"}]
+        made = create_source("near", "mcp", {"url": other.url}, caller=far.team.owner)
+    assert made.tool_prefix == "near_"
+    upstream.prompts.append({"name": "near-sum.up"})
+    answer = far.rest.post(refresh, {})
+    assert (answer.status, answer.body["code"]) == (409, "name_taken")
+    assert (
+        "near-sum.up reads like that of the prompt near_Sum-up of the data source near"
+        in answer.body["detail"]
+    )
+    prompts = far.rest.get(f"/tenants/{far.team.slug}/prompts").body["results"]
+    assert sorted(each["name"] for each in prompts) == ["near_Sum-up", "sum_up"]
+
+
 def test_who_may_not_decide_changes_none(far: Overriding, team: Team) -> None:
     page = f"/app/{team.slug}/data-sources/{far.id}/overrides"
     editor = client_of(team, Role.EDITOR)

@@ -1,7 +1,8 @@
-"""A client for the official suite's ``auth/*`` scenarios: Marina's own connector, at the address that the suite gives.
+"""A client for the official suite's scenarios: Marina's own connector, at the address that the suite gives.
 
 What keeps tokens in Marina is rows, and who goes to the authorization server is a person's browser. Here memory and one
-request stand for these; all that asks, judges and sends is what runs in Marina.
+request stand for these, and for Marina's client somebody who agrees to each question; all that asks, judges and sends
+is what runs in Marina.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -27,7 +29,7 @@ from servers.execution.backends.mcp import McpBackend
 from servers.execution.backends.mcp.settings import read_settings
 from servers.execution.backends.mcp.signing import ask_challenge
 from servers.execution.context import Detached
-from servers.execution.contract import Operation, Principal, Source
+from servers.execution.contract import Ask, AskMethod, Offered, Operation, Principal, Source
 from servers.execution.signing_in import AccessToken, OnBehalf
 from servers.execution.unanswered import host_of
 
@@ -37,6 +39,9 @@ DOCUMENT: Final = "https://conformance-test.local/client-metadata.json"
 REDIRECT: Final = "http://localhost:3000/callback"
 MAX_VISITS: Final = 3
 """How often somebody would press the button."""
+
+NOTHING_TO_USE: Final = ("initialize", "request-metadata", "json-schema-ref-no-deref")
+"""Scenarios whose server offers nothing, or a tool whose schema leads elsewhere, which Marina does not take over."""
 
 
 class InMemory:
@@ -109,10 +114,28 @@ class InMemory:
         self._number += 1
 
 
+class Agreeing(Detached):
+    """Implements ``Context`` for a client that can be asked anything and says yes, with the defaults of each form."""
+
+    def can(self, method: AskMethod, part: str = "") -> bool:
+        return True
+
+    async def ask(self, asks: Mapping[str, Ask], *, keep: str = "") -> Mapping[str, Mapping[str, Any]]:
+        return {name: _agreed(each) for name, each in asks.items()}
+
+
+def _agreed(ask: Ask) -> dict[str, Any]:
+    fields = ask.params.get("requestedSchema", {}).get("properties", {})
+    content = {name: field["default"] for name, field in fields.items() if "default" in field}
+    return {"action": "accept", "content": content or {"confirmed": True}}
+
+
 async def run(url: str, scenario: str, context: dict[str, Any]) -> None:
-    """Sign in, list what the server offers, and call the first tool."""
-    settings: dict[str, Any] = {"url": url, "auth": "oauth"}
+    """Sign in where that is asked for, list what the server offers, and use of it what the scenario looks at."""
+    settings: dict[str, Any] = {"url": url}
     client = (context.get("client_id", ""), context.get("client_secret", ""), "")
+    if scenario.startswith("auth/"):
+        settings["auth"] = "oauth"
     if scenario == "auth/client-credentials-basic":
         found = await discover(Asker(ALLOW), url, await ask_challenge(read_settings(settings), allow=ALLOW))
         settings |= {
@@ -123,18 +146,40 @@ async def run(url: str, scenario: str, context: dict[str, Any]) -> None:
         }
     backend = McpBackend(allow_address=ALLOW, sign_ins=InMemory(client))
     source = Source(uuid4(), 1, "suite", "mcp", 1, settings)
+
+    async def use(operation: Operation, arguments: Mapping[str, Any]) -> None:
+        asker = Agreeing(Principal("suite", "team", "default", "r", "key:1"))
+        await backend.execute(source, operation, arguments, timeout=20, context=asker)
+
     try:
-        fetched = await backend.fetch_documents(settings, anew=True, on_behalf=OnBehalf(source, None))
-        for tool in fetched["catalog"].tools[:1]:
-            await backend.execute(
-                source,
-                Operation("tool", {"name": tool["name"]}),
-                {},
-                timeout=20,
-                context=Detached(Principal("suite", "team", "default", "r", "key:1")),
-            )
+        behalf = OnBehalf(source, None)
+        fetched = await backend.fetch_documents(settings, anew=True, on_behalf=behalf)
+        if scenario in NOTHING_TO_USE:
+            return
+        offered = backend.offered(fetched)
+        tools = {tool.name: tool for tool in offered.tools}
+        for name, arguments in _calls(scenario, tools, context):
+            await use(tools[name].operation, arguments)
+        if scenario == "http-standard-headers":
+            for resource in offered.resources:
+                await use(resource.operation, {"uri": resource.uri})
+            for prompt in offered.prompts:
+                await use(prompt.operation, {})
     finally:
         await backend.close()
+
+
+def _calls(
+    scenario: str, tools: Mapping[str, Offered], context: Mapping[str, Any]
+) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Which of the offered tools a scenario wants called, and with what."""
+    if "toolCalls" in context:
+        return [(call["name"], call["arguments"]) for call in context["toolCalls"]]
+    if scenario == "json-schema-2020-12-preservation":
+        return [("json_schema_echo", {"schema": tools["json_schema_2020_12_tool"].input_schema})]
+    if scenario.startswith("auth/"):
+        return [(name, {}) for name in list(tools)[:1]]
+    return [(name, {"a": 2, "b": 3} if name == "add_numbers" else {}) for name in tools]
 
 
 if __name__ == "__main__":

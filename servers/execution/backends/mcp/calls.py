@@ -335,6 +335,10 @@ async def _ask(
 ) -> Reply:
     if context.log_level is not None:
         await conversation.set_log_level(context.log_level)
+    if conversation.stream is not None and (
+        conversation.capabilities or context.log_level is not None or context.wants_progress
+    ):
+        await conversation.stream.open()
     if not conversation.capabilities or conversation.server.modern:
         hearing = Hearing(context, conversation, clock, upstream)
         return await _request(upstream, conversation, asked, hearing)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from time import monotonic
 from typing import Any, Final
 
@@ -50,7 +50,7 @@ class Channel:
         self._send = send
         self._shared = shared
         self._last = 0
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, Inbox] = {}
         self._lingering: dict[int, float] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._quiet = asyncio.Event()
@@ -83,7 +83,7 @@ class Channel:
         if self.over is not None:
             raise SessionLost
         rpc_id = request.rpc_id
-        waiting = self._waiting[rpc_id] = _Waiting(request.most_bytes)
+        waiting = self._waiting[rpc_id] = Inbox(request.most_bytes)
         try:
             await self._send(request.content)
             async with aclosing(waiting.messages()) as messages:
@@ -101,7 +101,19 @@ class Channel:
             raise AssertionError("messages of a request end with its answer or a fault")
         return reply
 
-    def take(self, message: dict[str, Any], size: int) -> None:
+    @contextmanager
+    def beside(self, request: Request) -> Iterator[Inbox]:
+        """What is said here of a request that is answered elsewhere, for as long as it is."""
+        inbox = self._waiting[request.rpc_id] = Inbox(request.most_bytes)
+        try:
+            yield inbox
+        finally:
+            del self._waiting[request.rpc_id]
+            if not self._waiting:
+                self._quiet.set()
+            inbox.close()
+
+    def take(self, message: Mapping[str, Any], size: int) -> None:
         """Hand out what came. What belongs to no request is dropped; a question to nobody gets a refusal."""
         self.heard += 1
         method = message.get("method")
@@ -124,7 +136,7 @@ class Channel:
         else:
             self._answer(error_bytes(message["id"], METHOD_NOT_FOUND, _NOBODY))
 
-    async def overhear(self, heard: Callable[[Mapping[str, Any]], None], *, most_bytes: int) -> None:
+    async def overhear(self, heard: Callable[[Mapping[str, Any], int], None], *, most_bytes: int) -> None:
         """Hand on notifications, whatever they belong to, until nothing comes any more or so many bytes came.
 
         Once, and for one.
@@ -137,7 +149,7 @@ class Channel:
             if left < 0:
                 self._enough.set()
             else:
-                heard(message)
+                heard(message, size)
 
         self._overhears = take
         try:
@@ -160,7 +172,7 @@ class Channel:
         for waiting in self._waiting.values():
             waiting.fail(why)
 
-    def _take_answer(self, message: dict[str, Any], size: int) -> None:
+    def _take_answer(self, message: Mapping[str, Any], size: int) -> None:
         rpc_id = message.get("id")
         if type(rpc_id) is int and 0 < rpc_id <= self._last:
             self._lingering.pop(rpc_id, None)
@@ -175,14 +187,14 @@ class Channel:
             else:
                 waiting.put(message, size)
 
-    def _told_of(self, method: str, params: Any) -> _Waiting | None:
+    def _told_of(self, method: str, params: Any) -> Inbox | None:
         """The request that a notification is about."""
         if method == "notifications/progress":
             token = params.get("progressToken") if isinstance(params, Mapping) else None
             return self._waiting.get(token) if type(token) is int else None
         return self._one()
 
-    def _one(self) -> _Waiting | None:
+    def _one(self) -> Inbox | None:
         """The request that what does not say so belongs to: the only one, or any of one caller."""
         if not self._shared:
             return next(iter(self._waiting.values()), None)
@@ -209,18 +221,24 @@ class Channel:
             return
 
 
-class _Waiting:
-    """What came for one request and is not looked at yet."""
+class Inbox:
+    """What came for one request and is not looked at yet. ``first`` is called once, when anything comes."""
 
     def __init__(self, most_bytes: int) -> None:
+        self.first: Callable[[], object] | None = None
         self._most = most_bytes
         self._taken = 0
-        self._came: deque[tuple[dict[str, Any], int]] = deque()
+        self._came: deque[tuple[Mapping[str, Any], int]] = deque()
         self._news = asyncio.Event()
         self._fault: Exception | None = None
+        self._closed = False
         self.answered = False
 
-    def put(self, message: dict[str, Any], size: int) -> None:
+    def put(self, message: Mapping[str, Any], size: int) -> None:
+        """Hand in what came. Beyond the bound it is a fault."""
+        if self.first is not None:
+            self.first()
+            self.first = None
         self._taken += size
         if self._taken > self._most:
             self._came.clear()
@@ -230,16 +248,25 @@ class _Waiting:
             self._news.set()
 
     def fail(self, fault: Exception) -> None:
+        """Nothing comes any more, for this reason."""
         if self._fault is None:
             self._fault = fault
         self._news.set()
 
-    async def messages(self) -> AsyncGenerator[tuple[dict[str, Any], int]]:
+    def close(self) -> None:
+        """Nothing comes any more, and that is well."""
+        self._closed = True
+        self._news.set()
+
+    async def messages(self) -> AsyncGenerator[tuple[Mapping[str, Any], int]]:
+        """What came, and what comes. Raises what it failed by."""
         while True:
             while self._came:
                 yield self._came.popleft()
             if self._fault is not None:
                 raise self._fault
+            if self._closed:
+                return
             self._news.clear()
             await self._news.wait()
 

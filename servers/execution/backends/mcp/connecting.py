@@ -12,6 +12,7 @@ from core.outbound import AllowAddress
 from core.outbound_http import OutboundRefused
 from servers.execution.backends.mcp.former import FormerWay
 from servers.execution.backends.mcp.session import Conversation, Server, begin, discover
+from servers.execution.backends.mcp.sessionstream import SessionStream
 from servers.execution.backends.mcp.settings import McpSettings
 from servers.execution.backends.mcp.ways import HttpWay
 from servers.execution.backends.mcp.wire import Headers
@@ -109,7 +110,10 @@ class HttpConnector:
         if self._former:
             return await self._begin_former(capabilities)
         try:
-            return await self._begin(capabilities)
+            conversation = await self._begin(capabilities)
+            if conversation.id:
+                conversation.stream = SessionStream(self._way, conversation.headers, self._changed)
+            return conversation
         except SourceError as fault:
             if self._settings.transport == "http" or fault.data.get("status") not in _NOT_STREAMABLE:
                 raise

@@ -28,8 +28,8 @@ END_SECONDS: Final = 0.05
 MAX_BATCH: Final = 1_000
 """Messages in one event, or one body: they are handled in a row."""
 
-Heard = Callable[[Mapping[str, Any]], None]
-"""Takes a message that belongs to no request."""
+Heard = Callable[[Mapping[str, Any], int], None]
+"""Takes a message that belongs to no request, and its size in bytes."""
 
 Opened = Callable[[], object]
 
@@ -122,7 +122,7 @@ async def overhear(
             async with aclosing(reader.feed(piece)) as events:
                 async for event in events:
                     for message in read_messages(event.data, most=MAX_BATCH) if event.data else ():
-                        heard(message)
+                        heard(message, len(event.data))
     return True
 
 

@@ -211,6 +211,8 @@ class Upstream:
             del self._sessions[key]
         if not end:
             lost.id = ""
+            if lost.stream is not None:
+                self.later(lost.stream.close())
         elif lost.in_use:
             # Others are being answered in it: who is the last ends it.
             lost.over = True

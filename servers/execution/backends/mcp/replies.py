@@ -15,7 +15,7 @@ from servers.execution.backends.mcp.wire import Headers, NotMcp, result_of
 MAX_QUESTIONS: Final = 50
 """Of one request."""
 
-Messages = AsyncIterator[tuple[dict[str, Any], int]]
+Messages = AsyncIterator[tuple[Mapping[str, Any], int]]
 """Each with its size in bytes."""
 
 
@@ -128,9 +128,10 @@ class Listening:
                     for task in asked:
                         task.cancel()
         except BaseExceptionGroup as several:
-            raise _first(several) from None
+            raise first_of(several) from None
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first fault of a group of tasks, as if there were no group."""
     fault = group.exceptions[0]
-    return _first(fault) if isinstance(fault, BaseExceptionGroup) else fault
+    return first_of(fault) if isinstance(fault, BaseExceptionGroup) else fault

@@ -16,6 +16,7 @@ from core.errors import SourceError
 from core.outbound_http import OutboundRefused
 from servers.execution.backends.mcp.faults import named, unlike_mcp
 from servers.execution.backends.mcp.replies import DEAF, Hear, Reply, Request
+from servers.execution.backends.mcp.sessionstream import SessionStream
 from servers.execution.backends.mcp.ways import Heard, Opened, Way
 from servers.execution.backends.mcp.wire import (
     CLIENT,
@@ -41,7 +42,7 @@ HANDSHAKE_BYTES: Final = 1_048_576
 
 T = TypeVar("T")
 
-_NO_FALLBACK: Final = frozenset({"source_auth", "source_redirect", "source_busy"})
+_NO_FALLBACK: Final = frozenset({"source_auth", "source_redirect", "source_busy", "source_version"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Conversation:
     placed: bool = False
     """Whether it takes one of the places of sessions for one call."""
     log_level: str = ""
+    stream: SessionStream | None = None
+    """What the upstream says of requests, and not on theirs, where it can: by streamable HTTP, in a session."""
     _parting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     """What is told of a request is told before the session's end is."""
 
@@ -143,7 +146,8 @@ class Conversation:
             resumes=not self.server.modern,
             hear=hear,
         )
-        return await self.way.ask(request)
+        asking = self.way if self.stream is None else self.stream
+        return await asking.ask(request)
 
     async def listen(self, heard: Heard, opened: Opened, *, most_bytes: int) -> bool:
         """Hand on what the upstream says outside of requests, as ``Way.listen`` does. Not of 2026-07-28."""
@@ -173,6 +177,8 @@ class Conversation:
 
     async def end(self) -> None:
         """End the session, where there is one."""
+        if self.stream is not None:
+            await self.stream.close()
         if not self.id:
             return
         with contextlib.suppress(OutboundRefused):
@@ -191,13 +197,9 @@ async def discover(way: Way) -> Server | None:
     Whatever is no evidence of that era is taken for the other one, as the SDKs do: servers of before it answer such
     a request with all kinds of errors.
     """
-    params = {"_meta": envelope({})}
-    headers = routing_headers("server/discover", params)
     try:
-        reply = await way.ask(_first(way, "server/discover", params, headers))
-    except RpcError as error:
-        if error.code == UNSUPPORTED_VERSION:
-            _require_known(_listed(error.data), way.url)
+        reply = await _ask_what_it_is(way)
+    except RpcError:
         return None
     except SourceError as fault:
         if fault.code in _NO_FALLBACK:
@@ -209,6 +211,23 @@ async def discover(way: Way) -> Server | None:
     meta = reply.result.get("_meta")
     info = meta.get(META_SERVER) if isinstance(meta, dict) else None
     return _server(MODERN, reply.result, info)
+
+
+async def _ask_what_it_is(way: Way) -> Reply:
+    """What it answers to ``server/discover``. Raises ``RpcError``, and ``SourceError`` as ``Way.ask`` does."""
+    params = {"_meta": envelope({})}
+    headers = routing_headers("server/discover", params)
+    try:
+        return await way.ask(_first(way, "server/discover", params, headers))
+    except RpcError as error:
+        if error.code != UNSUPPORTED_VERSION:
+            raise
+        listed = _listed(error.data)
+        _require_known(listed, way.url)
+        if MODERN not in listed:
+            raise
+    # It refuses what it lists: one of its copies may be of another release than the others.
+    return await way.ask(_first(way, "server/discover", params, headers))
 
 
 async def begin(way: Way, capabilities: Mapping[str, Any]) -> Conversation:

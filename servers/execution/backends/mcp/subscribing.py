@@ -55,7 +55,7 @@ class Subscription(Deaf):
         """See ``replies.Hear``."""
         self._heed(method, params)
 
-    def take(self, message: Mapping[str, Any]) -> None:
+    def take(self, message: Mapping[str, Any], size: int) -> None:
         """A message outside of requests."""
         params = message.get("params")
         self._heed(message.get("method"), params if isinstance(params, Mapping) else {})

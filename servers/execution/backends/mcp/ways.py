@@ -28,6 +28,8 @@ __all__ = ["ASIDE_SECONDS", "MAX_CONNECTIONS", "Heard", "HttpWay", "Opened", "Wa
 ASIDE_SECONDS: Final = 5.0
 """For what nobody waits for: a notification, the end of a session."""
 MAX_CONNECTIONS: Final = 64
+MAX_STREAMS: Final = 100
+"""Streams that sessions have open: as many as there are sessions, and some that are ending."""
 
 
 class Way(Protocol):
@@ -80,7 +82,8 @@ class Way(Protocol):
 class HttpWay:
     """Implements ``Way`` over streamable HTTP, for any number of sessions.
 
-    What has no answer goes on connections of its own: those of requests may all be waiting for it.
+    What has no answer goes on connections of its own: those of requests may all be waiting for it. So do streams, which
+    would keep theirs from requests.
     """
 
     one_line: bool = False
@@ -91,6 +94,7 @@ class HttpWay:
             url, OutboundClient(allow=allow, lean=True, max_connections=MAX_CONNECTIONS), signing
         )
         self._aside = OutboundClient(allow=allow, lean=True, max_connections=4)
+        self._streams = OutboundClient(allow=allow, lean=True, max_connections=MAX_STREAMS)
         self._ids = count(1)
 
     @property
@@ -115,7 +119,8 @@ class HttpWay:
 
     async def listen(self, heard: Heard, opened: Opened, *, headers: Headers = (), most_bytes: int) -> bool:
         """See ``Way``: the stream that GET opens (2025-11-25 basic/transports, "Listening for Messages")."""
-        return await overhear(self._endpoint, heard, opened, headers=headers, most_bytes=most_bytes)
+        streaming = Endpoint(self.url, self._streams, self._endpoint.signing)
+        return await overhear(streaming, heard, opened, headers=headers, most_bytes=most_bytes)
 
     async def part(self, *, headers: Headers = ()) -> None:
         """End a session (2025-11-25 basic/transports, "Session Management"). An upstream may refuse to."""
@@ -131,3 +136,4 @@ class HttpWay:
         """See ``Way``."""
         await self._endpoint.client.close()
         await self._aside.close()
+        await self._streams.close()

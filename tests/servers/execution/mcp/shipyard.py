@@ -73,6 +73,7 @@ def make_server(harbour: Harbour) -> MCPServer:
     _add_plain_tools(server)
     _add_slow_tools(server, harbour)
     _add_asking_tools(server, harbour)
+    _add_tools_that_ask_aside(server)
     _add_words(server)
 
     @server.tool()
@@ -192,6 +193,35 @@ def _add_asking_tools(server: MCPServer, harbour: Harbour) -> None:
         if not isinstance(answer, AcceptedElicitation):
             raise ToolError("nobody sails")
         return f"{answer.data.name} arrived"
+
+
+def _add_tools_that_ask_aside(server: MCPServer) -> None:
+    """What these say is about a request and does not say so: it goes out on the session's own stream."""
+
+    @server.tool()
+    async def name_aside(ctx: Context) -> str:
+        names = []
+        for question in ("Which first?", "Which second?"):
+            answer = await ctx.session.elicit_form(question, Named.model_json_schema())
+            names.append((answer.content or {}).get("name", answer.action))
+        return " and ".join(map(str, names))
+
+    @server.tool()
+    async def compose_aside(ctx: Context) -> str:
+        message = SamplingMessage(role="user", content=TextContent(text="A song, please."))
+        sung = await ctx.session.create_message([message], max_tokens=20)
+        return sung.content.text if isinstance(sung.content, TextContent) else "no words"
+
+    @server.tool()
+    async def survey(ctx: Context) -> str:
+        return ", ".join(str(root.uri) for root in (await ctx.session.list_roots()).roots)
+
+    @server.tool()
+    async def shout(ctx: Context) -> str:
+        await ctx.session.send_log_message("info", "land in sight")
+        # On another stream than the answer, it may come later than that.
+        await asyncio.sleep(0.2)
+        return "told"
 
 
 async def stay(harbour: Harbour) -> str:

@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from config.envparts import LongWork, Mail, Rate, SecretPlaces, Web
+from config.handover import LONGEST_PATH
 from core.crypto import derive_text
 from core.folders import overlaps
 from core.hostedcommands import HostedCommand, read_commands
@@ -222,7 +223,17 @@ def _web(environ: Mapping[str, str]) -> Web:
         idle_seconds=_integer(environ, "MARINA_IDLE_SECONDS", default=5, low=1, high=3600),
         write_seconds=_integer(environ, "MARINA_WRITE_SECONDS", default=30, low=1, high=3600),
         drain_seconds=_integer(environ, "MARINA_DRAIN_SECONDS", default=8, low=1, high=3600),
+        heavy_socket=_socket(environ, "MARINA_HEAVY_SOCKET"),
     )
+
+
+def _socket(environ: Mapping[str, str], name: str) -> str:
+    path = environ.get(name, "")
+    if path and (not path.startswith("/") or len(os.fsencode(path)) > LONGEST_PATH):
+        raise BadEnvironment(
+            f"{name} is {path!r}: it must be an absolute path of {LONGEST_PATH} bytes at most."
+        )
+    return path
 
 
 def _secrets(environ: Mapping[str, str], home: Path, files_roots: tuple[Path, ...]) -> SecretPlaces:

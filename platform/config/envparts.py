@@ -19,6 +19,8 @@ class Web:
     idle_seconds: int = 5
     write_seconds: int = 30
     drain_seconds: int = 8
+    heavy_socket: str = ""
+    """Where a heavy process takes large requests; empty: each web process answers all by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 uvicorn bounds how long a connection idles, and nothing else. Here a head (request line and headers) has a deadline,
 a size and a number of fields; few requests are taken ahead of their turn; and a client that does not read its answer
 loses it. Deadlines are kept by one sweep over all connections, about once a second, not by a timer a request.
+
+Where there is a heavy process, requests that are large, or make much of little, go on there (``config.heavy``).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from config.envparts import Web
+from config.handover import hand_over
 from config.wholes import WholeCycle
 from core.extensions import WHOLE
 
@@ -28,6 +31,13 @@ SPARE_CONNECTIONS: Final = 256
 
 READ_IN_TIME: Final = 64 * 1024
 """Bytes that a client must take of a waiting answer in each ``write_seconds``."""
+
+HEAVY_BYTES: Final = 262_144
+"""Of a body, from which on it is answered by the heavy process. Reading less holds nobody up."""
+
+_READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_HEAVY_PATHS: Final = (b"/data-sources", b"/configuration/")
+"""Of REST and the dashboard: what is sent may be an address, and thousands of tools come of it."""
 
 _TEXTS: Final = {
     408: b"The request's headers did not arrive in time. Send the request again.",
@@ -77,6 +87,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stuck_bytes = 0
         self._closing_since: float | None = None
         self._refused_as = 400
+        self._between = True
+        """Whether nothing has come of the next request."""
+        self._head: list[bytes] = []
+        """What came of a request, from its first byte on, until its headers are complete. Where it began in the middle
+        of a read, nothing: it stays here."""
+        self._gone = False
+        """Whether the connection goes on in another process."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -90,6 +107,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._idle_since = None
             self._head_since = self.loop.time()
         self._read_bytes = len(data)
+        if self._between:
+            self._head = [data]
+        elif self._head:
+            self._head.append(data)
         super().data_received(data)
         if self._head_since is not None and not self._is_answered():
             self._head_bytes += self._read_bytes
@@ -101,6 +122,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_since = self.loop.time()
         # The first read does not count: the end of another request may be in it.
         self._head_bytes = -self._read_bytes
+        if not self._between:
+            self._head = []
+        self._between = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -112,10 +136,23 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Refused
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Refused
+        if self._head:
+            head, self._head = self._head, []
+            if self.web.heavy_socket and self._is_heavy() and self._hand_over(head):
+                return
         super().on_headers_complete()
         cycle = self._last()
         if cycle is not None and cycle.scope is self.scope:
             cast("dict[str, Any]", self.scope)["extensions"] = {WHOLE: WholeCycle(cycle)}
+
+    def on_body(self, body: bytes) -> None:
+        if not self._gone:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        if not self._gone:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """What comes after an answer. As uvicorn has it, but for the deadline on idling, which the sweep keeps."""
@@ -172,6 +209,33 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self._refuse(408)
 
+    def _is_heavy(self) -> bool:
+        """Whether the request whose headers are complete goes to the heavy process."""
+        if self.parser.get_method() in _READS:
+            return False
+        for name, value in self.headers:
+            if name == b"content-length":
+                if len(value) > 6 or (value.isdigit() and int(value) >= HEAVY_BYTES):
+                    return True
+            elif name == b"transfer-encoding":
+                return True
+        return any(part in self.url for part in _HEAVY_PATHS) and not self.url.startswith(b"/mcp/")
+
+    def _hand_over(self, head: list[bytes]) -> bool:
+        """Let the heavy process go on with the connection, unless something is under way on it here."""
+        if self._is_answering() or self.config.is_ssl:
+            return False
+        # Nothing may be read here any more: it would be missing there.
+        self.transport.pause_reading()
+        connection = self.transport.get_extra_info("socket").fileno()
+        if not hand_over(connection, head, to=self.web.heavy_socket):
+            self.transport.resume_reading()
+            return False
+        self._gone = True
+        # Closes this process's copy, and sends nothing.
+        self.transport.abort()
+        return True
+
     def _size_of_head(self) -> int:
         # With ": " and the line's end.
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -212,6 +276,41 @@ class BoundedProtocol(HttpToolsProtocol):
             )
         )
         self.transport.close()
+
+
+class TakenOver(BoundedProtocol):
+    """A connection that another process gave us, of which this much was read.
+
+    It ends with its first answer, so that what the client asks next is answered by a process that is at leisure.
+    """
+
+    def __init__(
+        self,
+        config: WebConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        read: bytes,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._first = read
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # Before anything that comes now.
+        first, self._first = self._first, b""
+        self.data_received(first)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        cycle = self._last()
+        if cycle is not None:
+            cycle.keep_alive = False
+
+    def _is_heavy(self) -> bool:
+        # It is there already.
+        return False
 
 
 class _Refused(Exception):

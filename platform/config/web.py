@@ -38,7 +38,7 @@ RESTART_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.2
 """How soon a signal is noticed."""
 
-_START_FAILED: Final = 3
+START_FAILED: Final = 3
 """uvicorn's exit code of a process that could not start: its follower could not either."""
 
 _TICKS_A_SWEEP: Final = 10
@@ -61,7 +61,7 @@ class WebServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_server(app: Any, env: Env, **options: Any) -> WebServer:
+def make_server(app: Any, env: Env, *, kind: type[WebServer] = WebServer, **options: Any) -> WebServer:
     """A server of ``app`` as the environment wants it. ``options`` are uvicorn's, for one that is embedded."""
     most = _raise_file_limit() - OTHER_FILES - SPARE_CONNECTIONS
     web = replace(env.web, max_connections=max(16, min(env.web.max_connections, most)))
@@ -79,7 +79,7 @@ def make_server(app: Any, env: Env, **options: Any) -> WebServer:
         "ws_max_size": env.max_body_bytes,
         **options,
     }
-    return WebServer(WebConfig(app, web, **given))
+    return kind(WebConfig(app, web, **given))
 
 
 def serve(app: str, sockets: list[socket.socket] | None = None) -> None:
@@ -91,7 +91,7 @@ def serve(app: str, sockets: list[socket.socket] | None = None) -> None:
     server = make_server(app, env)
     server.run(sockets)
     if not server.started:
-        sys.exit(_START_FAILED)
+        sys.exit(START_FAILED)
 
 
 def serve_in_many(app: str, env: Env) -> int:
@@ -133,8 +133,8 @@ class Processes:
             wait([process.sentinel for process in self._running], timeout=_LOOK_SECONDS)
             dead = [process for process in self._running if process.exitcode is not None]
             self._running = [process for process in self._running if process not in dead]
-            if any(process.exitcode == _START_FAILED for process in dead):
-                code = _START_FAILED
+            if any(process.exitcode == START_FAILED for process in dead):
+                code = START_FAILED
                 break
             if dead and not self._ending:
                 time.sleep(RESTART_SECONDS)

@@ -24,11 +24,18 @@ class _Thread(threading.local):
 
 _thread: Final = _Thread()
 _beside_a_loop = threading.Event()
+_awake = threading.Event()
 
 
 def begin_resting() -> None:
     """From now on there is a loop that others wait for, until the process ends."""
-    _beside_a_loop.set()
+    if not _awake.is_set():
+        _beside_a_loop.set()
+
+
+def stay_awake() -> None:
+    """Work on without rests: all who wait for this process's loop wait for such work themselves."""
+    _awake.set()
 
 
 def rest() -> None:

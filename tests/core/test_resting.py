@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from core import resting
-from core.resting import REST_TIMES, WORK_SECONDS, begin_resting, rest
+from core.resting import REST_TIMES, WORK_SECONDS, begin_resting, rest, stay_awake
 
 WORK: float = 0.05
 
@@ -19,6 +19,7 @@ WORK: float = 0.05
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that serves nobody."""
     monkeypatch.setattr(resting, "_beside_a_loop", threading.Event())
+    monkeypatch.setattr(resting, "_awake", threading.Event())
 
 
 def in_a_thread(work: Callable[[], None]) -> None:
@@ -60,6 +61,21 @@ def test_what_a_thread_did_before_is_not_made_up_for(monkeypatch: pytest.MonkeyP
     begin_resting()
     in_a_thread(work)
     assert 10 * WORK_SECONDS * REST_TIMES <= rested[0] < 0.2 * REST_TIMES
+
+
+def test_who_is_to_stay_awake_never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    clock = SimpleNamespace(sleep=rests.append, thread_time=time.thread_time)
+    monkeypatch.setattr("core.resting.time", clock)
+
+    def work() -> None:
+        compute(5 * WORK_SECONDS)
+        rest()
+
+    stay_awake()
+    begin_resting()
+    in_a_thread(work)
+    assert rests == []
 
 
 def test_where_nobody_waits_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

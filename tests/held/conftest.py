@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import orjson
 import pytest
@@ -20,7 +21,10 @@ from tests.protocol.test_large_documents import large_document
 
 
 @pytest.fixture(scope="module")
-def place(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, database: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """A web process; with a heavy process beside it where the module's ``HEAVY`` says so."""
     team = make_team()
     log = tmp_path_factory.mktemp("held") / "web.log"
     numbers = (
@@ -34,7 +38,9 @@ def place(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "slow_query_seconds": 0.05,
         "statement_timeout": 25,
     }
-    with LiveMarina(log, module="tests.held.metered_web:application").running() as marina, far_side() as api:
+    marina = LiveMarina(log, module="tests.held.metered_web:application")
+    beside = marina.with_heavy() if getattr(request.module, "HEAVY", False) else nullcontext()
+    with beside, marina.running(), far_side() as api:
         api.serve("/text", endless("text/plain", b"some words and " * 5_000))
         api.serve("/json", endless("application/json", b'{"a": [1, "b"]}, ' * 5_000))
         api.serve("/large.json", answer(large_document(), kind="application/json"))

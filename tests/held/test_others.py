@@ -32,6 +32,9 @@ ROUNDS: Final = int(os.environ.get("MARINA_OTHERS_ROUNDS") or 1)
 PAUSE_SECONDS: Final = float(os.environ.get("MARINA_OTHERS_PAUSE") or min(1.0, SECONDS / 10))
 """Between an answer and the next bad input."""
 
+HEAVY: Final = os.environ.get("MARINA_OTHERS_HEAVY") != "no"
+"""Whether there is a heavy process, as in ``make run``."""
+
 NOTHING: Final = "nothing bad"
 ROOT: Final = Path(__file__).resolve().parents[2]
 

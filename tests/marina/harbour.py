@@ -166,10 +166,15 @@ class Recorder:
             headers["mcp-session-id"] = "unknown"
             scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
 
+        body = bytearray()
+
         async def keep() -> Message:
             message = await receive()
-            if message["type"] == "http.request" and message.get("body"):
-                seen.body = json.loads(message["body"])
+            if message["type"] == "http.request":
+                body.extend(message.get("body", b""))
+                if body and not message.get("more_body"):
+                    seen.body = json.loads(body)
+                    body.clear()
             return message
 
         async def tell(message: Message) -> None:

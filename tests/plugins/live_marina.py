@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -47,6 +48,8 @@ class LiveMarina:
     module: str = WEB_MODULE
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    heavy: LiveHeavy | None = None
+    """The heavy process beside it, once ``with_heavy`` began one."""
 
     @property
     def base_url(self) -> str:
@@ -81,10 +84,28 @@ class LiveMarina:
         finally:
             self.stop()
 
+    @contextmanager
+    def with_heavy(self) -> Iterator[LiveHeavy]:
+        """A heavy process for the length of the block, for which this one is to be started in there."""
+        # A path of a socket is short, and folders of tests are not.
+        with tempfile.TemporaryDirectory(prefix="marina-heavy-") as folder:
+            self.heavy = LiveHeavy(Path(folder) / "socket", self.log.with_name("heavy.log"))
+            self.heavy.start(self)
+            try:
+                yield self.heavy
+            finally:
+                self.heavy.stop()
+                self.heavy = None
+
     def spawn(self) -> None:
         """Start the web process and return at once."""
         command = [sys.executable, "-m", "config.web", self.module]
-        environment = {
+        self.process = _start(command, self.variables(), self.log)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of its processes."""
+        heavy = {} if self.heavy is None else {"MARINA_HEAVY_SOCKET": str(self.heavy.path)}
+        return {
             **os.environ,
             **_python_environment(),
             "HOST": LOOPBACK,
@@ -92,9 +113,9 @@ class LiveMarina:
             "WEB_CONCURRENCY": "1",
             "MARINA_BASE_URL": self.base_url,
             "MARINA_DRAIN_SECONDS": "4",
+            **heavy,
             **self.environment,
         }
-        self.process = _start(command, environment, self.log)
 
     def wait(self, path: str = "/ready") -> None:
         """Wait until ``path`` answers 200. Fails with its last lines if it ends or takes too long."""
@@ -127,6 +148,36 @@ class LiveMarina:
             return f"HTTP {error.code}: {error.read()[:500].decode(errors='replace')}"
         except OSError as error:
             return str(error)
+
+
+@dataclass(slots=True)
+class LiveHeavy:
+    """A heavy process, to which a web process hands connections over at ``path``."""
+
+    path: Path
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, marina: LiveMarina) -> None:
+        """Begin, and wait until it takes some."""
+        self.process = _start(
+            [sys.executable, "-m", "config.heavy", marina.module], marina.variables(), self.log
+        )
+        last = wait_until(lambda: None if self.path.exists() else "no socket", self.process)
+        if last is not None:
+            pytest.fail(f"The heavy process takes nothing: {last}\n{_tail(self.log)}", pytrace=False)
+
+    def kill(self) -> None:
+        """``kill -9``. What it left at its path stays there."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self.process is not None:
+            stop_processes([(self.process, signal.SIGTERM)], seconds=_STOP_SECONDS)
+            self.process = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ _COLOURS: Final = {
     "setup": "33",
     "demo": "33",
     "web": "32",
+    "heavy": "32",
     "worker": "35",
     "exporter": "35",
     "runner": "35",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from config.handover import LONGEST_PATH
 from config.local.options import ROOT, LocalOptions
 
 CELERY: Final = "config.celery"
@@ -45,6 +47,7 @@ def make_plan(options: LocalOptions) -> Plan:
     manage = str(ROOT / "manage.py")
     demo = options.home / "demo-tenant.json"
     web = (python, "-m", "config.web", "config.asgi:application")
+    heavy = (Command("heavy", (python, "-m", "config.heavy", "config.asgi:application")),)
     celery = (python, "-m", "celery", "-A", CELERY, "--quiet")
     # They have nothing to gossip about, and asking takes a second of every start.
     consume = (*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle")
@@ -62,6 +65,7 @@ def make_plan(options: LocalOptions) -> Plan:
         before=(Command("setup", (python, manage, "setup_database")),),
         services=(
             Command("web", web),
+            *(heavy if _heavy_socket(options) else ()),
             Command("worker", worker),
             Command("exporter", exporter),
             Command("runner", runner),
@@ -94,6 +98,7 @@ def child_environment(
         "MARINA_DRAIN_SECONDS": "4",
         # Each team's files lie in a folder of its own there.
         "MARINA_FILES_ROOTS": inherited.get("MARINA_FILES_ROOTS") or str(options.home / "files"),
+        "MARINA_HEAVY_SOCKET": _heavy_socket(options),
         "MARINA_HOME": str(options.home),
         "MARINA_MASTER_KEY": master_key,
         # The demo's database is on this machine, and so is most of what a local run is tried with.
@@ -105,6 +110,12 @@ def child_environment(
         "REDIS_URL": redis_url,
         "WEB_CONCURRENCY": str(options.web_processes),
     }
+
+
+def _heavy_socket(options: LocalOptions) -> str:
+    """Where the web process hands large requests over; empty where no socket can be, and it answers them itself."""
+    path = str(options.home / "heavy.sock")
+    return path if len(os.fsencode(path)) <= LONGEST_PATH else ""
 
 
 def _local_url(options: LocalOptions) -> str:

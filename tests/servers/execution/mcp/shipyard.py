@@ -171,6 +171,12 @@ def _add_asking_tools(server: MCPServer, harbour: Harbour) -> None:
         return " and ".join(names)
 
     @server.tool()
+    async def weigh(ctx: Context, ballast: str) -> str:
+        answer = await ctx.elicit("Which first?", Named)
+        name = answer.data.name if isinstance(answer, AcceptedElicitation) else "nobody"
+        return f"{name} carries {len(ballast)}"
+
+    @server.tool()
     async def sing(song: Annotated[CreateMessageResult, Resolve(ask_song)]) -> str:
         return song.content.text if isinstance(song.content, TextContent) else "no words"
 

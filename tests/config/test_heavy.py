@@ -1,0 +1,262 @@
+"""Requests that would hold others up go on in the heavy process, connection and all; without one nothing changes."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.env import BadEnvironment, parse_env
+from config.handover import LONGEST_PATH, hand_over
+from config.heavy import NICENESS
+from config.protocol import HEAVY_BYTES
+from tests.leftovers import Leftovers
+from tests.plugins.live_marina import LiveMarina
+from tests.protocol.waiting import wait_for
+
+APPLICATION = "tests.config.heavy_app:application"
+LARGE = os.urandom(HEAVY_BYTES)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[LiveMarina]:
+    environment = {"HEAVY_LEFT": str(folder / "left"), "MARINA_IDLE_SECONDS": "60"}
+    marina = LiveMarina(folder / "web.log", module=APPLICATION, environment=environment)
+    with marina.with_heavy(), marina.running(wait_for="/"):
+        yield marina
+
+
+@pytest.fixture(scope="module")
+def web(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMarina]:
+    with serving(tmp_path_factory.mktemp("heavy")) as marina:
+        yield marina
+
+
+@pytest.fixture
+def own_web(database: None, tmp_path: Path) -> Iterator[LiveMarina]:
+    """Whose heavy process a test may end."""
+    with serving(tmp_path) as marina:
+        yield marina
+
+
+@pytest.fixture
+def client(web: LiveMarina) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)
+    yield connection
+    connection.close()
+
+
+def ask(client: http.client.HTTPConnection, method: str, path: str, body: Any = None, **more: Any) -> Any:
+    client.request(method, path, body, **more)
+    answer = client.getresponse()
+    assert answer.status == 200
+    return json.loads(answer.read())
+
+
+def ask_once(web: LiveMarina, path: str, body: bytes) -> Any:
+    """On a connection of its own."""
+    client = http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)
+    try:
+        return ask(client, "POST", path, body)
+    finally:
+        client.close()
+
+
+def pid_of_heavy(web: LiveMarina) -> int:
+    assert web.heavy is not None
+    assert web.heavy.process is not None
+    return web.heavy.process.pid
+
+
+def test_a_large_body_is_read_elsewhere_and_whole(
+    web: LiveMarina, client: http.client.HTTPConnection
+) -> None:
+    said = ask(client, "POST", "/mcp/team?a=b", LARGE * 20)
+    assert said["pid"] == pid_of_heavy(web)
+    assert said["nice"] == NICENESS + os.nice(0)
+    assert (said["size"], said["sha256"]) == (len(LARGE) * 20, hashlib.sha256(LARGE * 20).hexdigest())
+    assert (said["method"], said["path"], said["query"]) == ("POST", "/mcp/team", "a=b")
+
+
+def test_it_sees_the_clients_own_address(web: LiveMarina) -> None:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
+        port = connection.getsockname()[1]
+        connection.sendall(
+            b"POST /mcp/t HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LARGE) + LARGE
+        )
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert json.loads(answer.read())["peer"] == port
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "elsewhere"),
+    [
+        ("POST", "/mcp/team", False),
+        ("POST", "/mcp/data-sources", False),
+        ("POST", "/api/v1/tenants/t/keys", False),
+        ("POST", "/api/v1/tenants/t/data-sources", True),
+        ("PATCH", "/api/v1/tenants/t/data-sources/7", True),
+        ("GET", "/api/v1/tenants/t/data-sources", False),
+        ("POST", "/app/t/data-sources/new", True),
+        ("POST", "/api/v1/tenants/t/configuration/apply", True),
+        ("GET", "/api/v1/tenants/t/configuration.yaml", False),
+    ],
+)
+def test_what_makes_much_of_little_goes_there_too(
+    web: LiveMarina, client: http.client.HTTPConnection, method: str, path: str, elsewhere: bool
+) -> None:
+    said = ask(client, method, path, None if method == "GET" else b"{}")
+    assert said["pid"] == (pid_of_heavy(web) if elsewhere else web.pid)
+
+
+def test_a_body_of_unknown_length_goes_there(web: LiveMarina, client: http.client.HTTPConnection) -> None:
+    said = ask(client, "POST", "/mcp/team", iter([b"ab", b"c"]), encode_chunked=True)
+    assert (said["pid"], said["size"]) == (pid_of_heavy(web), 3)
+
+
+def test_a_connection_ends_with_the_answer_to_what_was_large(
+    web: LiveMarina, client: http.client.HTTPConnection
+) -> None:
+    client.request("POST", "/mcp/team", b"{}")
+    small = client.getresponse()
+    assert small.getheader("connection") is None
+    assert json.loads(small.read())["pid"] == web.pid
+    # On the same connection, which goes over.
+    client.request("POST", "/mcp/team", LARGE)
+    large = client.getresponse()
+    assert large.getheader("connection") == "close"
+    assert json.loads(large.read())["pid"] == pid_of_heavy(web)
+    assert ask(client, "POST", "/mcp/team", b"{}")["pid"] == web.pid
+
+
+def test_a_head_that_comes_byte_by_byte_goes_over_whole(web: LiveMarina) -> None:
+    head = b"POST /mcp/team HTTP/1.1\r\nHost: h\r\nX-More: %s\r\nContent-Length: %d\r\n\r\n" % (
+        b"x" * 50,
+        len(LARGE),
+    )
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in head:
+            connection.sendall(bytes([byte]))
+        connection.sendall(LARGE)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        said = json.loads(answer.read())
+    assert (said["pid"], said["sha256"]) == (pid_of_heavy(web), hashlib.sha256(LARGE).hexdigest())
+
+
+def test_what_comes_behind_another_request_stays(web: LiveMarina) -> None:
+    """Its first byte lies in the middle of what was read: it is answered in its turn, where the first one is."""
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
+        small = b"POST /mcp/a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
+        large = b"POST /mcp/b HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LARGE)
+        connection.sendall(small + large + LARGE)
+        seen = []
+        for _ in range(2):
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            seen.append(json.loads(answer.read()))
+    assert [(said["path"], said["size"]) for said in seen] == [("/mcp/a", 2), ("/mcp/b", len(LARGE))]
+    assert {said["pid"] for said in seen} == {web.pid}
+
+
+def test_who_asks_before_sending_is_told_to_go_on(web: LiveMarina) -> None:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
+        connection.sendall(
+            b"POST /mcp/a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+            % len(LARGE)
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(LARGE)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert json.loads(answer.read())["pid"] == pid_of_heavy(web)
+
+
+def test_whoever_leaves_is_noticed_there(web: LiveMarina) -> None:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
+        connection.sendall(
+            b"POST /mcp/left HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LARGE) + LARGE
+        )
+        time.sleep(0.2)
+    left = web.log.with_name("left")
+    wait_for(lambda: left.exists() and left.read_text() == str(pid_of_heavy(web)))
+
+
+def test_many_at_once_are_all_answered(web: LiveMarina) -> None:
+    answered: list[int] = []
+
+    def send() -> None:
+        said = ask_once(web, "/mcp/team", LARGE)
+        assert said["sha256"] == hashlib.sha256(LARGE).hexdigest()
+        answered.append(said["pid"])
+
+    threads = [threading.Thread(target=send) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(answered) == 60
+    assert pid_of_heavy(web) in answered
+
+
+def test_without_it_the_web_process_answers_itself(own_web: LiveMarina) -> None:
+    heavy = own_web.heavy
+    assert heavy is not None
+    heavy.kill()
+    assert heavy.path.exists()
+    said = ask_once(own_web, "/mcp/team", LARGE)
+    assert (said["pid"], said["sha256"]) == (own_web.pid, hashlib.sha256(LARGE).hexdigest())
+    # Another one takes the place that the first one left.
+    heavy.start(own_web)
+    wait_for(lambda: ask_once(own_web, "/mcp/team", LARGE)["pid"] == pid_of_heavy(own_web))
+    heavy.stop()
+    assert not heavy.path.exists()
+    assert ask_once(own_web, "/mcp/team", LARGE)["pid"] == own_web.pid
+
+
+def test_what_it_answers_is_answered_before_it_ends(own_web: LiveMarina) -> None:
+    assert own_web.heavy is not None
+    ending = own_web.heavy.process
+    assert ending is not None
+    client = http.client.HTTPConnection("127.0.0.1", own_web.port, timeout=60)
+    client.request("POST", "/mcp/slow", LARGE)
+    answer = client.getresponse()
+    ending.send_signal(signal.SIGTERM)
+    assert json.loads(answer.read())["pid"] == ending.pid
+    client.close()
+    # uvicorn ends by the signal when all is done.
+    assert ending.wait(30) == -signal.SIGTERM
+
+
+def test_nobody_else_hands_anything_over(web: LiveMarina) -> None:
+    assert web.heavy is not None
+    assert stat.S_IMODE(web.heavy.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.anyio
+async def test_nothing_is_handed_over_to_nobody(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        leftovers = Leftovers()
+        assert not hand_over(ours.fileno(), [b"x"], to=str(tmp_path / "nobody"))
+        await leftovers.none()
+
+
+@pytest.mark.parametrize("path", ["heavy.sock", "/" + "x" * LONGEST_PATH])
+def test_a_path_that_no_socket_can_have_is_told(path: str) -> None:
+    with pytest.raises(BadEnvironment, match="MARINA_HEAVY_SOCKET"):
+        parse_env({**os.environ, "MARINA_HEAVY_SOCKET": path})

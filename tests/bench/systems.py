@@ -43,6 +43,8 @@ _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 8.0
 _opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
+_IN_PLACE_OF: Final = {APPLICATION: "tests.bench.marina_app:application", CELERY: "tests.bench.marina_worker"}
+
 
 @dataclass(slots=True)
 class System:
@@ -133,7 +135,9 @@ class Stage:
         )
         told = json.loads(made.splitlines()[-1])
         self._keys, self.import_seconds = told["keys"], told["import_seconds"]
-        pid = self._serve("marina", self._web_command(), environment, self._options.port)
+        if environment["MARINA_HEAVY_SOCKET"]:
+            self._start("heavy", self._command("heavy"), environment, signal.SIGTERM)
+        pid = self._serve("marina", self._command("web"), environment, self._options.port)
         self.start_runner(environment)
         system = System("marina")
         many_url, many_pid = self._start_beside("marina-many", environment, processes=1)
@@ -164,22 +168,19 @@ class Stage:
 
     def start_runner(self, environment: Mapping[str, str]) -> int:
         """The worker that runs tasks: its process's id."""
-        return self._start("runner", self._runner_command(), environment, signal.SIGTERM).pid
+        return self._start("runner", self._command("runner"), environment, signal.SIGTERM).pid
 
     def _start_beside(self, name: str, environment: Mapping[str, str], *, processes: int) -> tuple[str, int]:
         port = find_free_port()
         base_url = f"http://{LOOPBACK}:{port}"
         own = {"PORT": str(port), "MARINA_BASE_URL": base_url, "WEB_CONCURRENCY": str(processes)}
         cores = (self._cores.server,) if processes == 1 else self._cores.pair
-        return base_url, self._serve(name, self._web_command(), {**environment, **own}, port, cores=cores)
+        return base_url, self._serve(name, self._command("web"), {**environment, **own}, port, cores=cores)
 
-    def _web_command(self) -> list[str]:
-        web = next(command for command in make_plan(self._options).services if command.name == "web")
-        return ["tests.bench.marina_app:application" if word == APPLICATION else word for word in web.argv]
-
-    def _runner_command(self) -> list[str]:
-        runner = next(command for command in make_plan(self._options).services if command.name == "runner")
-        return ["tests.bench.marina_worker" if word == CELERY else word for word in runner.argv]
+    def _command(self, name: str) -> list[str]:
+        """A process of ``make run``, with the bench's own application in it."""
+        plan = {command.name: command.argv for command in make_plan(self._options).services}
+        return [_IN_PLACE_OF.get(word, word) for word in plan[name]]
 
     def _target(self, work: Work, base_url: str) -> Target:
         return Target(f"{base_url}/mcp/{work.team}", {"Authorization": f"Bearer {self._keys[work.team][0]}"})

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -21,6 +22,8 @@ import pytest
 from config.env import BadEnvironment, parse_env
 from config.handover import LONGEST_PATH, hand_over
 from config.heavy import NICENESS
+from config.local.options import read_options
+from config.local.plan import child_environment, make_plan
 from config.protocol import HEAVY_BYTES
 from tests.leftovers import Leftovers
 from tests.plugins.live_marina import LiveMarina
@@ -65,6 +68,24 @@ def ask(client: http.client.HTTPConnection, method: str, path: str, body: Any = 
     return json.loads(answer.read())
 
 
+def dialled(web: LiveMarina) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", web.port), timeout=60)
+
+
+def head_of(path: str, *more: str) -> bytes:
+    """The head of a request with a large body."""
+    lines = [f"POST {path} HTTP/1.1", "Host: h", *more, f"Content-Length: {len(LARGE)}", "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def answers(connection: socket.socket) -> list[Any]:
+    """What is said on a connection until it ends."""
+    read = b""
+    while piece := connection.recv(65_536):
+        read += piece
+    return [json.loads(body) for body in re.findall(rb"\{[^}]*\}", read)]
+
+
 def ask_once(web: LiveMarina, path: str, body: bytes) -> Any:
     """On a connection of its own."""
     client = http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)
@@ -91,14 +112,10 @@ def test_a_large_body_is_read_elsewhere_and_whole(
 
 
 def test_it_sees_the_clients_own_address(web: LiveMarina) -> None:
-    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
-        port = connection.getsockname()[1]
-        connection.sendall(
-            b"POST /mcp/t HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LARGE) + LARGE
-        )
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        assert json.loads(answer.read())["peer"] == port
+    with dialled(web) as connection:
+        connection.sendall(head_of("/mcp/t") + LARGE)
+        (said,) = answers(connection)
+        assert said["peer"] == connection.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -143,54 +160,37 @@ def test_a_connection_ends_with_the_answer_to_what_was_large(
 
 
 def test_a_head_that_comes_byte_by_byte_goes_over_whole(web: LiveMarina) -> None:
-    head = b"POST /mcp/team HTTP/1.1\r\nHost: h\r\nX-More: %s\r\nContent-Length: %d\r\n\r\n" % (
-        b"x" * 50,
-        len(LARGE),
-    )
-    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
+    with dialled(web) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in head:
+        for byte in head_of("/mcp/team", "X-More: " + "x" * 50):
             connection.sendall(bytes([byte]))
         connection.sendall(LARGE)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        said = json.loads(answer.read())
+        (said,) = answers(connection)
     assert (said["pid"], said["sha256"]) == (pid_of_heavy(web), hashlib.sha256(LARGE).hexdigest())
 
 
 def test_what_comes_behind_another_request_stays(web: LiveMarina) -> None:
     """Its first byte lies in the middle of what was read: it is answered in its turn, where the first one is."""
-    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
+    with dialled(web) as connection:
         small = b"POST /mcp/a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
-        large = b"POST /mcp/b HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LARGE)
-        connection.sendall(small + large + LARGE)
-        seen = []
-        for _ in range(2):
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            seen.append(json.loads(answer.read()))
+        connection.sendall(small + head_of("/mcp/b", "Connection: close") + LARGE)
+        seen = answers(connection)
     assert [(said["path"], said["size"]) for said in seen] == [("/mcp/a", 2), ("/mcp/b", len(LARGE))]
     assert {said["pid"] for said in seen} == {web.pid}
 
 
 def test_who_asks_before_sending_is_told_to_go_on(web: LiveMarina) -> None:
-    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
-        connection.sendall(
-            b"POST /mcp/a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
-            % len(LARGE)
-        )
+    with dialled(web) as connection:
+        connection.sendall(head_of("/mcp/a", "Expect: 100-continue"))
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         connection.sendall(LARGE)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        assert json.loads(answer.read())["pid"] == pid_of_heavy(web)
+        (said,) = answers(connection)
+    assert said["pid"] == pid_of_heavy(web)
 
 
 def test_whoever_leaves_is_noticed_there(web: LiveMarina) -> None:
-    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
-        connection.sendall(
-            b"POST /mcp/left HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(LARGE) + LARGE
-        )
+    with dialled(web) as connection:
+        connection.sendall(head_of("/mcp/left") + LARGE)
         time.sleep(0.2)
     left = web.log.with_name("left")
     wait_for(lambda: left.exists() and left.read_text() == str(pid_of_heavy(web)))
@@ -260,3 +260,12 @@ async def test_nothing_is_handed_over_to_nobody(tmp_path: Path) -> None:
 def test_a_path_that_no_socket_can_have_is_told(path: str) -> None:
     with pytest.raises(BadEnvironment, match="MARINA_HEAVY_SOCKET"):
         parse_env({**os.environ, "MARINA_HEAVY_SOCKET": path})
+
+
+@pytest.mark.parametrize(("home", "there"), [("/srv/marina", True), ("/srv/" + "x" * LONGEST_PATH, False)])
+def test_a_local_run_has_one_where_its_socket_can_be(home: str, there: bool) -> None:
+    options = read_options({"MARINA_HOME": home})
+    names = [service.name for service in make_plan(options).services]
+    assert ("heavy" in names) is there
+    environment = child_environment({}, options, master_key="k", database_url="d", redis_url="r")
+    assert environment["MARINA_HEAVY_SOCKET"] == (f"{home}/heavy.sock" if there else "")

@@ -229,7 +229,7 @@ def _web(environ: Mapping[str, str]) -> Web:
 
 def _socket(environ: Mapping[str, str], name: str) -> str:
     path = environ.get(name, "")
-    if path and (not path.startswith("/") or len(os.fsencode(path)) > LONGEST_PATH):
+    if path and (not path.startswith("/") or path.endswith("/") or len(os.fsencode(path)) > LONGEST_PATH):
         raise BadEnvironment(
             f"{name} is {path!r}: it must be an absolute path of {LONGEST_PATH} bytes at most."
         )

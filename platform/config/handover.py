@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ LONGEST_PATH: Final = 107 - len(".4194304")
 _AT_ONCE: Final = 64
 """Connections that are taken in a row, before the loop goes on."""
 
+logger = logging.getLogger(__name__)
+
 Take = Callable[[socket.socket, bytes], None]
 """Goes on with a connection, of which these bytes were read."""
 
@@ -27,26 +30,23 @@ Take = Callable[[socket.socket, bytes], None]
 def hand_over(connection: int, read: Sequence[bytes], *, to: str) -> bool:
     """Give a connection to whoever takes them at this path. ``False``: nobody does, or as many wait already as may.
 
-    Whoever gave it away has to close its own copy, and to read nothing more from it. Takes no longer than a few
-    system calls do.
+    What was read holds credentials, so it goes to this user alone. Whoever gave a connection away has to close its own
+    copy, and to read nothing more from it. Takes no longer than a few system calls do.
     """
     try:
-        memory = os.memfd_create("request", os.MFD_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        content = b"".join(read)
-        if os.write(memory, content) != len(content):
-            return False
         # A datagram is there as a whole or not at all, and needs nobody to accept a connection first.
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
             way.setblocking(False)
             way.connect(to)
-            socket.send_fds(way, [b"1"], [connection, memory])
+            if os.stat(to).st_uid != os.geteuid():  # noqa: PTH116 - for a path that is text, once a request
+                return False
+            with open(os.memfd_create("request", os.MFD_CLOEXEC), "wb", buffering=0) as memory:  # noqa: PTH123
+                content = b"".join(read)
+                if memory.write(content) != len(content):
+                    return False
+                socket.send_fds(way, [b"1"], [connection, memory.fileno()])
     except OSError:
         return False
-    finally:
-        os.close(memory)
     return True
 
 
@@ -67,11 +67,8 @@ class Takeover:
         try:
             taking.setblocking(False)
             aside.unlink(missing_ok=True)
-            mask = os.umask(0o177)
-            try:
-                taking.bind(str(aside))
-            finally:
-                os.umask(mask)
+            os.fchmod(taking.fileno(), 0o600)
+            taking.bind(str(aside))
             self._file = aside.stat().st_ino
             # From one moment to the next: there is none in which nobody is found there.
             aside.replace(self._path)
@@ -90,6 +87,8 @@ class Takeover:
             if self._path.stat().st_ino == self._file:
                 self._path.unlink()
         asyncio.get_running_loop().remove_reader(taking)
+        # Who comes from now on is refused; who came is taken.
+        taking.shutdown(socket.SHUT_RD)
         while self._take_one(taking):
             pass
         taking.close()
@@ -101,20 +100,19 @@ class Takeover:
 
     def _take_one(self, taking: socket.socket) -> bool:
         try:
-            _, files, _, _ = socket.recv_fds(taking, 1, 2)
-        except BlockingIOError:
+            said, files, _, _ = socket.recv_fds(taking, 1, 2, socket.MSG_CMSG_CLOEXEC)
+        except OSError:
             return False
-        if len(files) != 2:
+        with contextlib.ExitStack() as opened:
             for file in files:
-                os.close(file)
-            return True
-        connection, memory = files
-        try:
-            read = os.pread(memory, os.fstat(memory).st_size, 0)
-        finally:
-            os.close(memory)
-        os.set_inheritable(connection, False)
-        client = socket.socket(fileno=connection)
-        client.setblocking(False)
-        self._take(client, read)
-        return True
+                opened.callback(os.close, file)
+            if len(files) == 2:
+                connection, memory = files
+                read = os.pread(memory, os.fstat(memory).st_size, 0)
+                client = socket.socket(fileno=os.dup(connection))
+                client.setblocking(False)
+                self._take(client, read)
+            elif files or said:
+                # There was no room for more files.
+                logger.warning("a connection that was handed over is lost: %d of 2 files came", len(files))
+        return bool(said)

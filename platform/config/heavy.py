@@ -9,6 +9,7 @@ they answer by themselves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -26,7 +27,7 @@ from config.web import APPLICATION, START_FAILED, WebServer, make_server
 from core.resting import stay_awake
 
 NICENESS: Final = 10
-"""It gets a tenth of a processor that others want, too, and all of one that nobody wants."""
+"""It gets a tenth of a processor that others of its machine want, too, and all of one that nobody wants."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ class HeavyServer(WebServer):
             logger.critical("nobody can hand requests over at %s: %s", path, fault.strerror)
             await self.lifespan.shutdown()
             sys.exit(START_FAILED)
+        logger.info(
+            "heavy process takes requests", extra={"path": cast("WebConfig", self.config).web.heavy_socket}
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._takeover.close()
@@ -67,9 +71,21 @@ class HeavyServer(WebServer):
 async def _adopt(client: socket.socket, make: Callable[[], TakenOver]) -> None:
     try:
         await asyncio.get_running_loop().connect_accepted_socket(make, client)
-    except OSError:
-        # It left on the way.
+    except Exception:
+        logger.exception("a connection that was handed over is lost")
         client.close()
+
+
+def give_way() -> None:
+    """Have other processes of this machine run first.
+
+    Where Linux groups processes by sessions (sched_autogroup_enabled, sched(7)), how nice one is counts within its
+    session alone: the session has to be. Not one that others began, and are in.
+    """
+    os.nice(NICENESS)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def main() -> None:
@@ -79,7 +95,7 @@ def main() -> None:
         raise BadEnvironment(
             "MARINA_HEAVY_SOCKET is not set: it must say where web processes hand requests over."
         )
-    os.nice(NICENESS)
+    give_way()
     stay_awake()
     if env.compiled:
         # Before the application is imported.

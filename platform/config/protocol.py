@@ -10,7 +10,10 @@ Where there is a heavy process, requests that are large, or make much of little,
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from typing import Any, Final, cast
+from urllib.parse import unquote_to_bytes
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -20,6 +23,8 @@ from config.envparts import Web
 from config.handover import hand_over
 from config.wholes import WholeCycle
 from core.extensions import WHOLE
+
+logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
@@ -38,6 +43,11 @@ HEAVY_BYTES: Final = 262_144
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _HEAVY_PATHS: Final = (b"/data-sources", b"/configuration/")
 """Of REST and the dashboard: what is sent may be an address, and thousands of tools come of it."""
+
+_LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
+"""A body in chunks that came together with its head is no large one."""
+
+_TELL_SECONDS: Final = 60.0
 
 _TEXTS: Final = {
     408: b"The request's headers did not arrive in time. Send the request again.",
@@ -92,8 +102,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head: list[bytes] = []
         """What came of a request, from its first byte on, until its headers are complete. Where it began in the middle
         of a read, nothing: it stays here."""
-        self._gone = False
-        """Whether the connection goes on in another process."""
+        self._deaf = False
+        """Whether nothing more is taken from the connection: it goes on in another process, or ends here."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -118,6 +128,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(431)
 
     def on_message_begin(self) -> None:
+        if self._deaf:
+            return
         if self._head_since is None:
             self._head_since = self.loop.time()
         # The first read does not count: the end of another request may be in it.
@@ -128,6 +140,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self._deaf:
+            return
         self._head_since = None
         # Adding up takes time, and nearly every head comes in one small read.
         is_small = self._head_bytes < 0 and self._read_bytes <= MAX_HEAD_BYTES
@@ -138,7 +152,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Refused
         if self._head:
             head, self._head = self._head, []
-            if self.web.heavy_socket and self._is_heavy() and self._hand_over(head):
+            if self.web.heavy_socket and self._is_heavy(head) and self._hand_over(head):
                 return
         super().on_headers_complete()
         cycle = self._last()
@@ -146,12 +160,12 @@ class BoundedProtocol(HttpToolsProtocol):
             cast("dict[str, Any]", self.scope)["extensions"] = {WHOLE: WholeCycle(cycle)}
 
     def on_body(self, body: bytes) -> None:
-        if not self._gone:
+        if not self._deaf:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._between = True
-        if not self._gone:
+        if not self._deaf:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -209,31 +223,36 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self._refuse(408)
 
-    def _is_heavy(self) -> bool:
+    def _is_heavy(self, head: list[bytes]) -> bool:
         """Whether the request whose headers are complete goes to the heavy process."""
-        if self.parser.get_method() in _READS:
+        if self.parser.get_method() in _READS or self.parser.should_upgrade():
             return False
         for name, value in self.headers:
             if name == b"content-length":
                 if len(value) > 6 or (value.isdigit() and int(value) >= HEAVY_BYTES):
                     return True
-            elif name == b"transfer-encoding":
+            elif name == b"transfer-encoding" and not head[-1].endswith(_LAST_CHUNK):
                 return True
-        return any(part in self.url for part in _HEAVY_PATHS) and not self.url.startswith(b"/mcp/")
+        path = self.url.partition(b"?")[0]
+        if b"%" in path:
+            path = unquote_to_bytes(path)
+        return any(part in path for part in _HEAVY_PATHS) and not path.startswith(b"/mcp/")
 
     def _hand_over(self, head: list[bytes]) -> bool:
         """Let the heavy process go on with the connection, unless something is under way on it here."""
-        if self._is_answering() or self.config.is_ssl:
+        transport = self.transport
+        if self._is_answering() or transport.is_closing() or transport.get_write_buffer_size():
             return False
         # Nothing may be read here any more: it would be missing there.
-        self.transport.pause_reading()
-        connection = self.transport.get_extra_info("socket").fileno()
+        transport.pause_reading()
+        connection = transport.get_extra_info("socket").fileno()
         if not hand_over(connection, head, to=self.web.heavy_socket):
-            self.transport.resume_reading()
+            transport.resume_reading()
+            _tell_that_it_is_away(self.web.heavy_socket, self.loop.time())
             return False
-        self._gone = True
+        self._deaf = True
         # Closes this process's copy, and sends nothing.
-        self.transport.abort()
+        transport.abort()
         return True
 
     def _size_of_head(self) -> int:
@@ -281,7 +300,9 @@ class BoundedProtocol(HttpToolsProtocol):
 class TakenOver(BoundedProtocol):
     """A connection that another process gave us, of which this much was read.
 
-    It ends with its first answer, so that what the client asks next is answered by a process that is at leisure.
+    It ends with its first answer, so that what the client asks next is answered by a process that is at leisure. A body
+    that was answered before all of it had come is read to its end first: closed before, the client would get a reset
+    in the middle of sending, and not the answer.
     """
 
     def __init__(
@@ -295,6 +316,7 @@ class TakenOver(BoundedProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._first = read
+        self._ends = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -305,16 +327,53 @@ class TakenOver(BoundedProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         cycle = self._last()
-        if cycle is not None:
+        if cycle is not None and not self._deaf:
             cycle.keep_alive = False
+            cycle.transport = cast("asyncio.Transport", _Lingering(self.transport, self._end))
 
-    def _is_heavy(self) -> bool:
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._deaf = True
+        if self._ends:
+            self.transport.close()
+
+    def _end(self) -> None:
+        """The answer is written. End now, or with the request."""
+        self._ends = True
+        if self._deaf:
+            self.transport.close()
+
+    def _is_heavy(self, head: list[bytes]) -> bool:
         # It is there already.
         return False
 
 
+class _Lingering:
+    """A transport that asks before it is closed."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self.close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _Refused(Exception):
     """Ends the parsing of a request; the parser hands it to ``send_400_response``."""
+
+
+class _Told:
+    at = -_TELL_SECONDS
+
+
+def _tell_that_it_is_away(path: str, now: float) -> None:
+    """Say so, once a minute at most."""
+    if now - _Told.at >= _TELL_SECONDS:
+        _Told.at = now
+        logger.warning(
+            "nobody takes large requests at %s, or as many wait as may: they are answered here", path
+        )
 
 
 def sweep_connections(connections: set[Any], now: float) -> None:

@@ -9,6 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+MUCH = 16_000_000
+"""Bytes of an answer that no buffers between two programs take."""
+
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Answers with the process, the client's port and the body's length and digest."""
@@ -18,6 +21,14 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
+    headers = [(b"content-type", b"application/json")]
+    if scope["path"] == "/mcp/refused":
+        refusal = {"pid": os.getpid(), "refused": True}
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(refusal).encode()})
+        return
+    if scope["path"] == "/mcp/done":
+        await asyncio.to_thread(Path(os.environ["HEAVY_DONE"]).write_text, "done")
     size, digest = 0, hashlib.sha256()
     while True:
         message = await receive()
@@ -41,8 +52,10 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await receive()
         await asyncio.to_thread(Path(os.environ["HEAVY_LEFT"]).write_text, str(os.getpid()))
         return
-    headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if scope["path"] == "/mcp/much":
+        await send({"type": "http.response.body", "body": b"~" * MUCH})
+        return
     if scope["path"].startswith("/mcp/slow"):
         await send({"type": "http.response.body", "body": b" ", "more_body": True})
         await asyncio.sleep(1)

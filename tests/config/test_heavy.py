@@ -13,7 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,24 @@ from config.heavy import NICENESS
 from config.local.options import read_options
 from config.local.plan import child_environment, make_plan
 from config.protocol import HEAVY_BYTES
+from tests.config.heavy_app import MUCH
 from tests.leftovers import Leftovers
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol.waiting import wait_for
 
 APPLICATION = "tests.config.heavy_app:application"
 LARGE = os.urandom(HEAVY_BYTES)
+MOST_WAITING = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 1
+"""Connections that wait to be taken."""
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[LiveMarina]:
-    environment = {"HEAVY_LEFT": str(folder / "left"), "MARINA_IDLE_SECONDS": "60"}
+    environment = {
+        "HEAVY_LEFT": str(folder / "left"),
+        "HEAVY_DONE": str(folder / "done"),
+        "MARINA_IDLE_SECONDS": "60",
+    }
     marina = LiveMarina(folder / "web.log", module=APPLICATION, environment=environment)
     with marina.with_heavy(), marina.running(wait_for="/"):
         yield marina
@@ -72,9 +79,9 @@ def dialled(web: LiveMarina) -> socket.socket:
     return socket.create_connection(("127.0.0.1", web.port), timeout=60)
 
 
-def head_of(path: str, *more: str) -> bytes:
+def head_of(path: str, *more: str, size: int = len(LARGE)) -> bytes:
     """The head of a request with a large body."""
-    lines = [f"POST {path} HTTP/1.1", "Host: h", *more, f"Content-Length: {len(LARGE)}", "", ""]
+    lines = [f"POST {path} HTTP/1.1", "Host: h", *more, f"Content-Length: {size}", "", ""]
     return "\r\n".join(lines).encode()
 
 
@@ -128,6 +135,8 @@ def test_it_sees_the_clients_own_address(web: LiveMarina) -> None:
         ("PATCH", "/api/v1/tenants/t/data-sources/7", True),
         ("GET", "/api/v1/tenants/t/data-sources", False),
         ("POST", "/app/t/data-sources/new", True),
+        ("POST", "/app/t/data%2Dsources/new", True),
+        ("POST", "/app/t/keys?back=/data-sources", False),
         ("POST", "/api/v1/tenants/t/configuration/apply", True),
         ("GET", "/api/v1/tenants/t/configuration.yaml", False),
     ],
@@ -139,9 +148,19 @@ def test_what_makes_much_of_little_goes_there_too(
     assert said["pid"] == (pid_of_heavy(web) if elsewhere else web.pid)
 
 
+def test_a_small_body_in_chunks_stays(web: LiveMarina) -> None:
+    with dialled(web) as connection:
+        connection.sendall(
+            b"POST /mcp/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"2\r\n{}\r\n0\r\n\r\n"
+        )
+        (said,) = answers(connection)
+    assert (said["pid"], said["size"]) == (web.pid, 2)
+
+
 def test_a_body_of_unknown_length_goes_there(web: LiveMarina, client: http.client.HTTPConnection) -> None:
-    said = ask(client, "POST", "/mcp/team", iter([b"ab", b"c"]), encode_chunked=True)
-    assert (said["pid"], said["size"]) == (pid_of_heavy(web), 3)
+    said = ask(client, "POST", "/mcp/team", iter([LARGE, b"c"]), encode_chunked=True)
+    assert (said["pid"], said["size"]) == (pid_of_heavy(web), len(LARGE) + 1)
 
 
 def test_a_connection_ends_with_the_answer_to_what_was_large(
@@ -194,6 +213,76 @@ def test_whoever_leaves_is_noticed_there(web: LiveMarina) -> None:
         time.sleep(0.2)
     left = web.log.with_name("left")
     wait_for(lambda: left.exists() and left.read_text() == str(pid_of_heavy(web)))
+
+
+def test_who_is_refused_early_gets_the_answer_and_no_reset(web: LiveMarina) -> None:
+    with dialled(web) as connection:
+        connection.sendall(head_of("/mcp/refused", size=20 * len(LARGE)))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        for _ in range(20):
+            connection.sendall(LARGE)
+        (said,) = answers(connection)
+    assert (said["refused"], said["pid"]) == (True, pid_of_heavy(web))
+
+
+def test_an_answer_that_is_not_read_yet_is_not_cut(web: LiveMarina) -> None:
+    with dialled(web) as connection:
+        connection.sendall(b"POST /mcp/much HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
+        # The answer fills what is between the two: the rest waits in the process.
+        time.sleep(0.3)
+        connection.sendall(head_of("/mcp/b", "Connection: close") + LARGE)
+        read = b""
+        while piece := connection.recv(65_536):
+            read += piece
+    assert read.count(b"~") == MUCH
+    assert b'"path": "/mcp/b"' in read
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_what_follows_in_the_same_read_is_not_done_in_both(web: LiveMarina, others: int) -> None:
+    with dialled(web) as connection:
+        small = b"DELETE /mcp/done HTTP/1.1\r\nHost: h\r\n\r\n"
+        # Chunks, so that it is large by its head and ends in the first reads.
+        body = b"1\r\nx\r\n0\r\nA-Trailer: 1\r\n\r\n"
+        head = b"POST /mcp/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head + body + small * others)
+        said = answers(connection)
+    assert [(each["path"], each["pid"]) for each in said] == [("/mcp/a", pid_of_heavy(web))]
+    assert not web.log.with_name("done").exists()
+
+
+def test_who_would_change_the_protocol_stays(web: LiveMarina) -> None:
+    with dialled(web) as connection:
+        connection.sendall(head_of("/mcp/a", "Connection: Upgrade, close", "Upgrade: websocket") + LARGE)
+        assert ask_once(web, "/mcp/b", b"{}")["pid"] == web.pid
+    assert "Traceback" not in web.log.read_text()
+
+
+def test_other_processes_of_the_machine_go_first(web: LiveMarina) -> None:
+    grouped = Path(f"/proc/{pid_of_heavy(web)}/autogroup")
+    assert os.getpriority(os.PRIO_PROCESS, pid_of_heavy(web)) == NICENESS + os.nice(0)
+    if grouped.exists():
+        assert grouped.read_text().split()[-1] == str(NICENESS)
+
+
+def test_while_it_stands_still_others_are_answered(own_web: LiveMarina) -> None:
+    """What waits for it waits; when as much waits as may, web processes answer by themselves."""
+    assert own_web.heavy is not None
+    stopped = own_web.heavy.process
+    assert stopped is not None
+    stopped.send_signal(signal.SIGSTOP)
+    with ExitStack() as opened:
+        waiting = [opened.enter_context(dialled(own_web)) for _ in range(MOST_WAITING + 20)]
+        for connection in waiting:
+            connection.sendall(head_of("/mcp/a", "Connection: close") + LARGE)
+        assert ask_once(own_web, "/mcp/b", b"{}")["pid"] == own_web.pid
+        here = [answers(connection)[0]["pid"] for connection in waiting[-5:]]
+        assert here == [own_web.pid] * 5
+        stopped.send_signal(signal.SIGCONT)
+        for connection in waiting[:-5]:
+            (said,) = answers(connection)
+            assert said["sha256"] == hashlib.sha256(LARGE).hexdigest()
+    assert "are answered here" in own_web.log.read_text()
 
 
 def test_many_at_once_are_all_answered(web: LiveMarina) -> None:

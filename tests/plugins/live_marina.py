@@ -90,8 +90,8 @@ class LiveMarina:
         # A path of a socket is short, and folders of tests are not.
         with tempfile.TemporaryDirectory(prefix="marina-heavy-") as folder:
             self.heavy = LiveHeavy(Path(folder) / "socket", self.log.with_name("heavy.log"))
-            self.heavy.start(self)
             try:
+                self.heavy.start(self)
                 yield self.heavy
             finally:
                 self.heavy.stop()
@@ -160,12 +160,16 @@ class LiveHeavy:
 
     def start(self, marina: LiveMarina) -> None:
         """Begin, and wait until it takes some."""
+        former = self._file()
         self.process = _start(
             [sys.executable, "-m", "config.heavy", marina.module], marina.variables(), self.log
         )
-        last = wait_until(lambda: None if self.path.exists() else "no socket", self.process)
+        last = wait_until(lambda: "no socket" if self._file() in (0, former) else None, self.process)
         if last is not None:
             pytest.fail(f"The heavy process takes nothing: {last}\n{_tail(self.log)}", pytrace=False)
+
+    def _file(self) -> int:
+        return self.path.stat().st_ino if self.path.exists() else 0
 
     def kill(self) -> None:
         """``kill -9``. What it left at its path stays there."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from config.handover import LONGEST_PATH
 from config.local.options import ROOT, LocalOptions
 
 CELERY: Final = "config.celery"
@@ -65,7 +63,7 @@ def make_plan(options: LocalOptions) -> Plan:
         before=(Command("setup", (python, manage, "setup_database")),),
         services=(
             Command("web", web),
-            *(heavy if _heavy_socket(options) else ()),
+            *(heavy if options.heavy_socket else ()),
             Command("worker", worker),
             Command("exporter", exporter),
             Command("runner", runner),
@@ -98,7 +96,7 @@ def child_environment(
         "MARINA_DRAIN_SECONDS": "4",
         # Each team's files lie in a folder of its own there.
         "MARINA_FILES_ROOTS": inherited.get("MARINA_FILES_ROOTS") or str(options.home / "files"),
-        "MARINA_HEAVY_SOCKET": _heavy_socket(options),
+        "MARINA_HEAVY_SOCKET": options.heavy_socket,
         "MARINA_HOME": str(options.home),
         "MARINA_MASTER_KEY": master_key,
         # The demo's database is on this machine, and so is most of what a local run is tried with.
@@ -110,12 +108,6 @@ def child_environment(
         "REDIS_URL": redis_url,
         "WEB_CONCURRENCY": str(options.web_processes),
     }
-
-
-def _heavy_socket(options: LocalOptions) -> str:
-    """Where the web process hands large requests over; empty where no socket can be, and it answers them itself."""
-    path = str(options.home / "heavy.sock")
-    return path if len(os.fsencode(path)) <= LONGEST_PATH else ""
 
 
 def _local_url(options: LocalOptions) -> str:

@@ -22,6 +22,7 @@ from servers.execution.backends.mcp.answers import (
 )
 from servers.execution.backends.mcp.faults import (
     Abandoned,
+    Challenged,
     SessionLost,
     late_fault,
     named,
@@ -338,7 +339,11 @@ async def _ask(
     if conversation.stream is not None and (
         conversation.capabilities or context.log_level is not None or context.wants_progress
     ):
-        await conversation.stream.open()
+        try:
+            await conversation.stream.open()
+        except Challenged:
+            if upstream.signs_in:
+                raise
     if not conversation.capabilities or conversation.server.modern:
         hearing = Hearing(context, conversation, clock, upstream)
         return await _request(upstream, conversation, asked, hearing)

@@ -164,6 +164,10 @@ class Channel:
         self._enough.set()
         for waiting in self._waiting.values():
             waiting.fail(why)
+        self.hush()
+
+    def hush(self) -> None:
+        """Answer nothing more that was asked of nobody."""
         for task in self._answering:
             task.cancel()
 
@@ -195,9 +199,10 @@ class Channel:
         return self._one()
 
     def _one(self) -> Inbox | None:
-        """The request that what does not say so belongs to: the only one, or any of one caller."""
+        """The request that what does not say so belongs to: the only one, or the newest of one caller."""
         if not self._shared:
-            return next(iter(self._waiting.values()), None)
+            # The newest: an older one may be waiting for its client's answer, for long or for ever.
+            return next(reversed(self._waiting.values()), None)
         self._let_go()
         return next(iter(self._waiting.values())) if len(self._waiting) == 1 and not self._lingering else None
 

@@ -12,7 +12,7 @@ from core.outbound import AllowAddress
 from core.outbound_http import OutboundRefused
 from servers.execution.backends.mcp.former import FormerWay
 from servers.execution.backends.mcp.session import Conversation, Server, begin, discover
-from servers.execution.backends.mcp.sessionstream import SessionStream
+from servers.execution.backends.mcp.sessionstream import SessionStream, Streaming
 from servers.execution.backends.mcp.settings import McpSettings
 from servers.execution.backends.mcp.ways import HttpWay
 from servers.execution.backends.mcp.wire import Headers
@@ -93,6 +93,7 @@ class HttpConnector:
         self._former = settings.transport == "sse"
         self._asked_at = -SERVER_SECONDS
         self._asking = asyncio.Lock()
+        self._streaming = Streaming()
         self._guessed = False
         """Whether its era is known by its silence alone."""
 
@@ -112,7 +113,8 @@ class HttpConnector:
         try:
             conversation = await self._begin(capabilities)
             if conversation.id:
-                conversation.stream = SessionStream(self._way, conversation.headers, self._changed)
+                stream = SessionStream(self._way, conversation.headers, self._changed, self._streaming)
+                conversation.stream = stream
             return conversation
         except SourceError as fault:
             if self._settings.transport == "http" or fault.data.get("status") not in _NOT_STREAMABLE:

@@ -25,6 +25,10 @@ MAX_RESUMED: Final = 20
 MAX_RETRY_SECONDS: Final = 5.0
 DEFAULT_RETRY_SECONDS: Final = 1.0
 END_SECONDS: Final = 0.05
+MAX_HEARD_BYTES: Final = 4_194_304
+"""Of one event that belongs to no request."""
+_NO_STREAM: Final = frozenset({404, 405, 406, 501})
+"""What servers answer to a request for such a stream that have none."""
 MAX_BATCH: Final = 1_000
 """Messages in one event, or one body: they are handled in a row."""
 
@@ -104,7 +108,7 @@ async def overhear(
 ) -> bool:
     """Hand on what comes on the stream that GET opens, until it ends. ``False``: there is none.
 
-    Raises ``OutboundRefused``, ``NotMcp``.
+    Raises ``SourceError`` where it is refused, ``OutboundRefused``, ``NotMcp``.
     """
     async with endpoint.client.stream(
         "GET",
@@ -113,14 +117,23 @@ async def overhear(
         seconds=UNBOUNDED_SECONDS,
         most_bytes=most_bytes,
     ) as answer:
-        if answer.status != 200 or media_type(answer) != "text/event-stream":
+        if answer.status in _NO_STREAM or (
+            answer.status == 200 and media_type(answer) != "text/event-stream"
+        ):
             # It need not have such a stream.
             return False
+        if answer.status != 200:
+            raise status_fault(answer.status, endpoint.url, challenge_of(answer))
         opened()
         reader = EventReader()
+        pending = 0
         async for piece in answer.pieces:
+            pending += len(piece)
+            if pending > MAX_HEARD_BYTES:
+                raise OutboundRefused(f"it sent an event of more than {MAX_HEARD_BYTES} bytes", "too_large")
             async with aclosing(reader.feed(piece)) as events:
                 async for event in events:
+                    pending = 0
                     for message in read_messages(event.data, most=MAX_BATCH) if event.data else ():
                         heard(message, len(event.data))
     return True

@@ -149,6 +149,11 @@ class Upstream:
         return sorted([*own, *self.settings.secrets], key=len, reverse=True)
 
     @property
+    def signs_in(self) -> bool:
+        """Whether it is asked by tokens that another one takes the place of where they are refused."""
+        return self._signer is not None
+
+    @property
     def sessions(self) -> int:
         """How many there are."""
         return len(self._sessions)

@@ -28,8 +28,8 @@ __all__ = ["ASIDE_SECONDS", "MAX_CONNECTIONS", "Heard", "HttpWay", "Opened", "Wa
 ASIDE_SECONDS: Final = 5.0
 """For what nobody waits for: a notification, the end of a session."""
 MAX_CONNECTIONS: Final = 64
-MAX_STREAMS: Final = 100
-"""Streams that sessions have open: as many as there are sessions, and some that are ending."""
+MAX_STREAMS: Final = 128
+"""Streams that sessions have open: as many as there are sessions, those for one call among them."""
 
 
 class Way(Protocol):

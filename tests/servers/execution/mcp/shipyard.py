@@ -73,7 +73,7 @@ def make_server(harbour: Harbour) -> MCPServer:
     _add_plain_tools(server)
     _add_slow_tools(server, harbour)
     _add_asking_tools(server, harbour)
-    _add_tools_that_ask_aside(server)
+    _add_tools_that_ask_aside(server, harbour)
     _add_words(server)
 
     @server.tool()
@@ -201,7 +201,7 @@ def _add_asking_tools(server: MCPServer, harbour: Harbour) -> None:
         return f"{answer.data.name} arrived"
 
 
-def _add_tools_that_ask_aside(server: MCPServer) -> None:
+def _add_tools_that_ask_aside(server: MCPServer, harbour: Harbour) -> None:
     """What these say is about a request and does not say so: it goes out on the session's own stream."""
 
     @server.tool()
@@ -226,7 +226,7 @@ def _add_tools_that_ask_aside(server: MCPServer) -> None:
     async def shout(ctx: Context) -> str:
         await ctx.session.send_log_message("info", "land in sight")
         # On another stream than the answer, it may come later than that.
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(harbour.heard.wait, 30)
         return "told"
 
 

@@ -12,9 +12,10 @@ import orjson
 import pytest
 
 from core.errors import SourceError
-from servers.execution.backends.mcp import sessionstream
+from servers.execution.backends.mcp import exchange, sessionstream
+from servers.execution.backends.mcp.session import Conversation
 from servers.execution.contract import Ask as Question
-from servers.execution.contract import InputRequired
+from servers.execution.contract import InputRequired, LogLevel
 from tests.farside import Asked, FarSide, Send, reply
 from tests.marina.harbour import Harbour
 from tests.servers.execution.mcp.conftest import Ask, Client
@@ -65,7 +66,12 @@ async def test_a_call_that_does_no_harm_twice_is_made_again(ask: Ask, legacy_yar
 
 
 async def test_log_messages_aside_are_passed_on(ask: Ask, legacy_yard: Harbour) -> None:
-    client = Client()
+    class Hearing(Client):
+        async def log(self, level: LogLevel, data: Any, logger: str = "") -> None:
+            await super().log(level, data, logger)
+            legacy_yard.heard.set()
+
+    client = Hearing()
     await ask.call(legacy_yard.url, "shout", client=client)
     assert client.told == [("info", "land in sight")]
 
@@ -264,3 +270,112 @@ async def test_a_question_aside_that_ends_the_run_leaves_the_upstream_no_call(
     await ask.backend.upstreams.close()
     told = [orjson.loads(asked.body).get("method") for asked in side.asked if asked.body]
     assert "notifications/cancelled" in told
+
+
+@pytest.mark.parametrize("status", [403, 409, 500, 503])
+async def test_a_stream_that_is_refused_once_is_opened_at_a_later_call(
+    ask: Ask, side: FarSide, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stream(upstream: Aside, send: Send) -> None:
+        if upstream.streams == 1:
+            send(reply(b"no", status=status))
+            return
+        upstream.begin(send)
+        upstream.called.wait(30)
+        upstream.ask(send)
+        upstream.stay()
+
+    upstream = Aside(side, stream)
+    monkeypatch.setattr(sessionstream, "RETRY_SECONDS", 3_600)
+    assert (await ask.call(upstream.url, "plain", client=OfLegacy())).text == "done"
+    assert (await ask.call(upstream.url, "plain", client=OfLegacy())).text == "done"
+    assert upstream.streams == 1
+    (session,) = sessions_of(ask, upstream.url)
+    assert session.stream is not None
+    session.stream._next_try = 0.0
+    upstream.called.clear()
+    assert (await ask.call(upstream.url, "ask", client=OfLegacy())).text == "done"
+    assert upstream.streams == 2
+
+
+async def test_a_stream_that_wants_another_sign_in_ends_no_call(ask: Ask, side: FarSide) -> None:
+    """Where it is asked by a fixed token, or none, nobody could renew it."""
+    upstream = Aside(side, lambda upstream, send: send(reply(b"no", status=401)))
+    assert (await ask.call(upstream.url, "plain", client=OfLegacy())).text == "done"
+
+
+async def test_the_newest_call_is_asked(ask: Ask, side: FarSide) -> None:
+    """An older one may have been left by its client, and wait."""
+    begun = threading.Event()
+
+    def stream(upstream: Aside, send: Send) -> None:
+        upstream.begin(send)
+        begun.wait(30)
+        upstream.ask(send)
+        upstream.stay()
+
+    upstream = Aside(side, stream)
+    older, newer = OfLegacy(), OfLegacy()
+    first = asyncio.create_task(ask.call(upstream.url, "ask", client=older))
+    assert await anyio.to_thread.run_sync(upstream.called.wait, 30)
+    upstream.called.clear()
+    second = asyncio.create_task(ask.call(upstream.url, "ask", client=newer))
+    assert await anyio.to_thread.run_sync(upstream.called.wait, 30)
+    begun.set()
+    assert {outcome.text for outcome in await asyncio.gather(first, second)} == {"done"}
+    assert (len(older.asked), len(newer.asked)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": 1, "method": ["notifications/tools/list_changed"]},
+        {"id": 1, "method": None},
+        {"method": {"a": 1}},
+        {"id": {"a": 1}, "method": "ping"},
+    ],
+)
+async def test_what_is_no_message_does_no_harm(ask: Ask, side: FarSide, message: Mapping[str, Any]) -> None:
+    def stream(upstream: Aside, send: Send) -> None:
+        upstream.begin(send)
+        upstream.called.wait(30)
+        say(send, message)
+        upstream.ask(send)
+        upstream.stay()
+
+    upstream, client = Aside(side, stream), OfLegacy()
+    assert (await ask.call(upstream.url, "ask", client=client)).text == "done"
+
+
+async def test_an_event_without_end_is_not_kept(
+    ask: Ask, side: FarSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "MAX_HEARD_BYTES", 100_000)
+    sent = threading.Event()
+
+    def stream(upstream: Aside, send: Send) -> None:
+        upstream.begin(send)
+        upstream.called.wait(30)
+        try:
+            for _ in range(10_000):
+                send(b"data: " + b"x" * 10_000 + b"\n")
+        except OSError:
+            # It was hung up on.
+            sent.set()
+
+    upstream = Aside(side, stream)
+    calling = asyncio.create_task(ask.call(upstream.url, "ask", client=OfLegacy()))
+    assert await anyio.to_thread.run_sync(sent.wait, 60)
+    upstream.answered.set()
+    assert (await calling).text == "done"
+
+
+def sessions_of(ask: Ask, url: str) -> list[Conversation]:
+    """The sessions with an upstream that are kept."""
+    kept = ask.backend.upstreams._kept.values()
+    return [
+        session
+        for upstream in kept
+        if upstream.settings.url == url
+        for session in upstream._sessions.values()
+    ]

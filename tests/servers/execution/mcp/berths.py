@@ -68,10 +68,7 @@ class Berth:
             self.process.wait(10)
 
     def kill(self) -> None:
-        """It is gone when this returns: a process that is dying yet takes requests, which nobody may make again."""
         self.send(signal.SIGKILL)
-        if self.process is not None:
-            self.process.wait(30)
 
     def clear(self) -> None:
         if self.process is not None and self.process.poll() is None:

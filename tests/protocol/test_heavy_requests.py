@@ -17,6 +17,7 @@ from tests.plugins.live_marina import LiveMarina
 from tests.protocol.conftest import ALL_SCOPES
 from tests.protocol.officialclient import connected
 from tests.protocol.test_upstream_servers import answer
+from tests.protocol.waiting import wait_for
 from tests.protocol.wireclient import Answer, Endpoint
 from tests.servers.execution.mcp.shipyard import open_shipyard
 
@@ -103,5 +104,5 @@ def test_a_document_of_a_thousand_operations_is_taken_over_there(access: Endpoin
         made = access.at(f"/api/v1/tenants/{team.slug}/data-sources").send(orjson.dumps(source))
     assert made.status == 201
     assert ended(made)
-    listed = access.modern("tools/list").result["tools"]
-    assert len(listed) > 100
+    # Told to the web process as to any other.
+    wait_for(lambda: len(access.modern("tools/list").result["tools"]) > 100)

@@ -50,6 +50,13 @@ def hand_over(connection: int, read: Sequence[bytes], *, to: str) -> bool:
     return True
 
 
+def takes(path: str) -> bool:
+    """Whether a process is there to take connections at this path. It is told nothing, and may hang."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
+        way.setblocking(False)
+        return not way.connect_ex(path)
+
+
 class Takeover:
     """Takes connections that others hand over at a path, which nobody but this user may do. Of one event loop."""
 

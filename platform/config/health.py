@@ -1,4 +1,4 @@
-"""``/health`` (it lives), ``/ready`` (it can serve: database, Redis, log, workers, tasks, exports, commands)."""
+"""``/health`` (it lives), ``/ready`` (it can serve: database, Redis, log, and whether others do their part)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.celery import app as celery_app
+from config.handover import takes
 from core.shutdown import draining
 from servers.services.hosted_runs import allowed_commands, hosting_fault
 from servers.services.runtime import get_runtime
@@ -43,7 +44,8 @@ def health(request: HttpRequest) -> JsonResponse:
 def ready(request: HttpRequest) -> JsonResponse:
     """200 when requests can be served, else 503; each part with its state and, when bad, the reason.
 
-    Workers missing is ``degraded``: calls are answered, exports and tasks wait. A process that ends asks nobody.
+    Workers missing is ``degraded``: calls are answered, exports and tasks wait. So is a heavy process missing: others
+    wait for large requests. A process that ends asks nobody.
     """
     if draining():
         return JsonResponse({"status": "draining", "parts": {}}, status=503)
@@ -176,6 +178,19 @@ def _commands() -> Part:
     return {**part, "allowed": len(allowed_commands())}
 
 
+def _heavy() -> Part:
+    path = settings.ENV.web.heavy_socket
+    if not path or takes(path):
+        return {**_healthy(), "used": bool(path)}
+    return {
+        **_unhealthy(
+            "Nobody takes large requests at MARINA_HEAVY_SOCKET, so web processes answer them beside all others."
+            " Is python -m config.heavy running?"
+        ),
+        "used": True,
+    }
+
+
 _NOT_TOLD: Final = "Redis does not answer, so nobody knows of workers for tasks."
 
 _PROBES: Final = {
@@ -185,4 +200,5 @@ _PROBES: Final = {
     "tasks": Probe(_tasks, _NOT_TOLD),
     "exports": Probe(_exports, "PostgreSQL does not answer."),
     "commands": Probe(_commands, "No sandbox for commands of data sources came about in time."),
+    "heavy": Probe(_heavy, "The file system of MARINA_HEAVY_SOCKET does not answer."),
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from uuid import uuid4
 
@@ -117,7 +118,29 @@ def test_a_redis_that_hangs_is_reported_for_itself_and_for_the_workers(
         "tasks": "unhealthy",
         "exports": "healthy",
         "commands": "healthy",
+        "heavy": "healthy",
     }
+
+
+def test_a_heavy_process_that_is_not_there_is_said(started_runtime: None, tmp_path: Path) -> None:
+    path = tmp_path / "heavy.sock"
+
+    def told() -> tuple[int, str, health.Part]:
+        env = get_env()
+        with override_settings(ENV=replace(env, web=replace(env.web, heavy_socket=str(path)))):
+            answer = Client().get("/ready")
+        part: health.Part = answer.json()["parts"]["heavy"]
+        return answer.status_code, answer.json()["status"], part
+
+    assert Client().get("/ready").json()["parts"]["heavy"] == {"state": "healthy", "used": False}
+    assert told()[2]["state"] == "unhealthy"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heavy:
+        heavy.bind(str(path))
+        assert told()[2] == {"state": "healthy", "used": True}
+    # Its file outlives it where it was killed.
+    status, whole, part = told()
+    assert (status, whole, part["state"]) == (200, "degraded", "unhealthy")
+    assert "MARINA_HEAVY_SOCKET" in part["reason"]
 
 
 def test_without_a_worker_for_tasks_marina_serves_and_says_how_many_wait(

@@ -43,6 +43,7 @@ def place(
     with beside, marina.running(), far_side() as api:
         api.serve("/text", endless("text/plain", b"some words and " * 5_000))
         api.serve("/json", endless("application/json", b'{"a": [1, "b"]}, ' * 5_000))
+        api.serve("/right", answer(orjson.dumps({"rows": [{"id": 1}] * 100}), kind="application/json"))
         api.serve("/large.json", answer(large_document(), kind="application/json"))
         api.serve("/thousand.json", answer(orjson.dumps(make_document()), kind="application/json"))
         serve_wreck(api)

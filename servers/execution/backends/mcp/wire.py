@@ -136,6 +136,9 @@ def mirrored_headers(
 def read_messages(body: bytes | str, *, most: int | None = None) -> list[dict[str, Any]]:
     """The messages of a body or an event: one, or those of a batch of 2025-03-26, ``most`` at most. Raises
     ``NotMcp``."""
+    if most is not None and _count_batch(body) > most:
+        # Others would wait for tens of thousands to be read.
+        raise NotMcp(f"its answer is a batch of more than {most} messages")
     try:
         value = orjson.loads(body)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
@@ -143,6 +146,13 @@ def read_messages(body: bytes | str, *, most: int | None = None) -> list[dict[st
     if most is not None and isinstance(value, list) and len(value) > most:
         raise NotMcp(f"its answer is a batch of more than {most} messages")
     return messages_of(value)
+
+
+def _count_batch(body: bytes | str) -> int:
+    """How many messages a batch has at most, without reading it: of the usual spelling. 0 for what is none."""
+    if isinstance(body, bytes):
+        return body.count(b'"jsonrpc"') if body[:64].lstrip()[:1] == b"[" else 0
+    return body.count('"jsonrpc"') if body[:64].lstrip()[:1] == "[" else 0
 
 
 def messages_of(value: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,10 @@ from servers.endpoint.headers import body_too_large
 from servers.endpoint.wire import RpcError
 
 BODY_SECONDS: Final = 5.0
-"""How long a whole body may take to arrive."""
+"""How long a body may take to arrive, beside what its bytes take."""
+LEAST_BYTES_A_SECOND: Final = 262_144
+"""What came of a body at this pace or faster is no reason to give it up: a large one by a usual line, or one that a
+process of low priority reads when others leave it time."""
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -21,11 +24,13 @@ class ClientGone(Exception):
 
 
 async def read_body(receive: Receive, max_bytes: int, *, seconds: float = BODY_SECONDS) -> bytes:
-    """The whole body. Raises ``RpcError`` (413, 408) and ``ClientGone``."""
+    """The whole body, for which ``seconds`` are left beside its pace. Raises ``RpcError`` (413, 408) and
+    ``ClientGone``."""
     parts: list[bytes] = []
     left = max_bytes
+    ends = asyncio.get_running_loop().time() + seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(ends) as patience:
             more = True
             while more:
                 message = await receive()
@@ -36,11 +41,13 @@ async def read_body(receive: Receive, max_bytes: int, *, seconds: float = BODY_S
                 if left < 0:
                     raise body_too_large(max_bytes)
                 parts.append(part)
+                patience.reschedule(ends + (max_bytes - left) / LEAST_BYTES_A_SECOND)
                 more = message.get("more_body", False)
     except TimeoutError:
         raise RpcError(
             408,
-            f"The body did not arrive within {seconds:g} seconds. Send the request again.",
+            f"The body did not arrive in time: {seconds:g} seconds, and one more for each"
+            f" {LEAST_BYTES_A_SECOND // 1024} KiB that came. Send the request again.",
             data={"code": "body_too_slow"},
             status=408,
             headers=((b"connection", b"close"),),

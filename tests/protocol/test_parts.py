@@ -7,6 +7,7 @@ import os
 import threading
 import tomllib
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from core.errors import Unavailable
 from core.threads import THREADS
-from servers.endpoint.body import ClientGone, read_body
+from servers.endpoint.body import LEAST_BYTES_A_SECOND, ClientGone, read_body
 from servers.endpoint.headers import request_id_of
 from servers.endpoint.wire import SERVER_VERSION, RpcError
 from servers.services import reading
@@ -241,6 +242,34 @@ async def test_body_that_stalls_is_given_up(first: Any) -> None:
     with pytest.raises(RpcError) as refused:
         await read_body(arriving(*first, then_silence=True), 10, seconds=0.01)
     assert refused.value.status == 408
+
+
+@pytest.mark.anyio
+async def test_body_that_goes_on_coming_has_the_time_that_its_bytes_take() -> None:
+    piece = bytes(LEAST_BYTES_A_SECOND)
+    pieces: list[bytes] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.1)
+        pieces.append(piece)
+        return part(piece, more=len(pieces) < 25)
+
+    began = monotonic()
+    assert len(await read_body(receive, 25 * len(piece), seconds=2)) == 25 * len(piece)
+    assert monotonic() - began > 2  # A body that stalls has no longer.
+
+
+@pytest.mark.anyio
+async def test_body_that_trickles_is_given_up() -> None:
+    async def receive() -> Any:
+        await asyncio.sleep(0.01)
+        return part(b"x")
+
+    began = monotonic()
+    with pytest.raises(RpcError) as refused:
+        await read_body(receive, 10_000_000, seconds=0.2)
+    assert refused.value.status == 408
+    assert monotonic() - began >= 0.2
 
 
 @pytest.mark.anyio

@@ -30,12 +30,15 @@ class Leftovers:
 
     async def none(self, *, seconds: float = 30) -> None:
         """Wait until there are none; what is still there after `seconds` is told."""
+        found = self.found()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self.found():  # noqa: ASYNC110
+                while found:
                     await asyncio.sleep(0.01)
-        gc.collect()
-        found = self.found()
+                    found = self.found()
+        if found:
+            gc.collect()
+            found = self.found()
         assert not found, found
 
 
@@ -53,8 +56,11 @@ def _told(file: str) -> str:
     number, _, what = file.partition(": ")
     if not what.startswith("socket:"):
         return file
+    copy = None
     try:
-        with socket.socket(fileno=os.dup(int(number))) as connection:
+        copy = os.dup(int(number))
+        with socket.socket(fileno=copy) as connection:
+            copy = None
             ends = []
             for ask in (connection.getsockname, connection.getpeername):
                 try:
@@ -62,6 +68,8 @@ def _told(file: str) -> str:
                 except OSError as fault:  # It listens, or the other end is gone.
                     ends.append(fault.strerror)
     except OSError:  # Closed meanwhile, as the next look shows.
+        if copy is not None:
+            os.close(copy)
         return file
     if any(_is_ours(end) for end in ends):
         return ""

@@ -51,10 +51,14 @@ def hand_over(connection: int, read: Sequence[bytes], *, to: str) -> bool:
 
 
 def takes(path: str) -> bool:
-    """Whether a process is there to take connections at this path. It is told nothing, and may hang."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
-        way.setblocking(False)
-        return not way.connect_ex(path)
+    """Whether a process of this user is there to take connections at this path. It is told nothing, and may hang."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
+            way.setblocking(False)
+            way.connect(path)
+            return Path(path).stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 class Takeover:

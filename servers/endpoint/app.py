@@ -115,6 +115,8 @@ class EndpointApp:
             body = take_body(whole, most)
             if body is None:
                 body = await read_body(receive, most)
+                # It took a while, in which the key may have ended.
+                await exchange.look_again()
             _require_answer(body, full)
             watch = Watch(receive, exchange)
             reply = await exchange.answer(body)
@@ -156,6 +158,7 @@ class EndpointApp:
             await exchange.admit()
             full = _enter(exchange, is_in_session=True)
             body = await read_body(receive, self._most_of(exchange))
+            await exchange.look_again()
             _require_answer(body, full)
             await post_message(exchange, scope, body, send)
         elif transport == SSE and method == "GET":

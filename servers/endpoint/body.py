@@ -11,10 +11,10 @@ from servers.endpoint.headers import body_too_large
 from servers.endpoint.wire import RpcError
 
 BODY_SECONDS: Final = 5.0
-"""How long a body may take to arrive, beside what its bytes take."""
+"""How long a body may take to arrive, beside what its bytes take, and how long it may stall."""
 LEAST_BYTES_A_SECOND: Final = 262_144
-"""What came of a body at this pace or faster is no reason to give it up: a large one by a usual line, or one that a
-process of low priority reads when others leave it time."""
+"""A body that comes at this pace or faster is not given up: a large one by a usual line, or one that a process of low
+priority reads when others leave it time."""
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -24,11 +24,12 @@ class ClientGone(Exception):
 
 
 async def read_body(receive: Receive, max_bytes: int, *, seconds: float = BODY_SECONDS) -> bytes:
-    """The whole body, for which ``seconds`` are left beside its pace. Raises ``RpcError`` (413, 408) and
-    ``ClientGone``."""
+    """The whole body, which may be ``seconds`` behind its pace at any moment, and no more however fast it came before.
+    Raises ``RpcError`` (413, 408) and ``ClientGone``."""
     parts: list[bytes] = []
     left = max_bytes
-    ends = asyncio.get_running_loop().time() + seconds
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + seconds
     try:
         async with asyncio.timeout_at(ends) as patience:
             more = True
@@ -41,13 +42,14 @@ async def read_body(receive: Receive, max_bytes: int, *, seconds: float = BODY_S
                 if left < 0:
                     raise body_too_large(max_bytes)
                 parts.append(part)
-                patience.reschedule(ends + (max_bytes - left) / LEAST_BYTES_A_SECOND)
+                ends = min(ends + len(part) / LEAST_BYTES_A_SECOND, loop.time() + seconds)
+                patience.reschedule(ends)
                 more = message.get("more_body", False)
     except TimeoutError:
         raise RpcError(
             408,
-            f"The body did not arrive in time: {seconds:g} seconds, and one more for each"
-            f" {LEAST_BYTES_A_SECOND // 1024} KiB that came. Send the request again.",
+            f"The body did not arrive in time: it may fall {seconds:g} seconds behind"
+            f" {LEAST_BYTES_A_SECOND // 1024} KiB a second. Send the request again.",
             data={"code": "body_too_slow"},
             status=408,
             headers=((b"connection", b"close"),),

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
+from time import monotonic
 from typing import Final
 
 import pytest
@@ -103,8 +104,9 @@ class Others:
             before = processor_seconds()
             with meanwhile:
                 taken: list[float] = json.loads(calling.stdout.read())
+                # What comes then is the rest of an answer to bad input.
+                now = processor_seconds()
         assert calling.returncode == 0
-        now = processor_seconds()
         return Windows(taken, now[0] - before[0], now[1] - before[1], count=1)
 
 
@@ -118,7 +120,7 @@ def others(place: Place) -> Iterator[Others]:
     print(f"all of these: {others.compared()}")
 
 
-@pytest.mark.timeout(60 + 4 * ROUNDS * TRIES * (SECONDS + 30))
+@pytest.mark.timeout(300 + ROUNDS * TRIES * (2 * SECONDS + 10))
 @pytest.mark.parametrize("name", [NOTHING, *INPUT])
 def test_others_are_answered_meanwhile(place: Place, others: Others, name: str) -> None:
     if name != NOTHING:
@@ -147,6 +149,8 @@ def sending(place: Place, name: str) -> Iterator[None]:
     over = threading.Event()
     said: list[bytes] = []
 
+    until = monotonic() + 60
+
     def send() -> None:
         # Who sends is on this machine only here: what it takes of it should be felt least.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
@@ -156,7 +160,7 @@ def sending(place: Place, name: str) -> Iterator[None]:
                 answer = ask(place)
                 forget(place, answer)
                 said.append(answer.body)
-            if over.wait(PAUSE_SECONDS):
+            if over.wait(PAUSE_SECONDS) and (said or monotonic() > until):
                 break
 
     sender = threading.Thread(target=send)
@@ -175,7 +179,7 @@ def compare(without: Windows, beside: Windows) -> str:
     for name, each in (("without", without), ("beside it", beside)):
         if not each.count:
             return f"the host took more than {100 * STOLEN:g} % in each of {each.left} windows {name}"
-        stolen = 100 * each.stolen / each.processors
+        stolen = 100 * each.stolen / max(each.processors, 1e-9)
         said.append(
             f"{each.p99():.2f} ms {name} ({each.count} windows, {stolen:.1f} % stolen, {each.left} left out)"
         )

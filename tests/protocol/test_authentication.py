@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 from datetime import timedelta
+from time import sleep
 from typing import Any
 
 import pytest
@@ -82,6 +84,40 @@ def test_revoking_a_key_in_use_closes_it_when_the_change_is_heard(
     revoke_key(issued.row.id, caller=team.owner)
     hear_all()
     assert held.legacy("ping").error["data"]["code"] == "key_revoked"
+
+
+def test_key_that_ends_while_a_body_comes_opens_nothing(
+    team: Team, endpoint: Endpoint, hear_all: HearAll, records: Records
+) -> None:
+    issued = issue_key("k", ["tools:read", "tools:execute"], caller=team.owner)
+    params = {"name": "echo", "arguments": {"text": "late"}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2025-11-25",
+        "Authorization": f"Bearer {issued.key}",
+        "Content-Length": str(len(body)),
+    }
+    waiting = []
+    for _ in range(2):
+        client = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
+        client.request("POST", endpoint.path, headers=headers)
+        client.send(body[:-1])
+        waiting.append(client)
+    sleep(0.3)  # Both are let in by now, and wait for the last byte.
+    served, late = waiting
+    served.send(body[-1:])
+    answer = json.loads(served.getresponse().read())
+    assert answer["result"]["isError"] is False
+    revoke_key(issued.row.id, caller=team.owner)
+    hear_all()
+    late.send(body[-1:])
+    refused = late.getresponse()
+    assert (refused.status, json.loads(refused.read())["error"]["data"]["code"]) == (401, "key_revoked")
+    assert [each["outcome"] for each in records(team) if each["kind"] == "tools/call"].count("ok") == 1
+    for client in waiting:
+        client.close()
 
 
 def test_expired_key_is_told_from_an_unknown_one(team: Team, endpoint: Endpoint) -> None:

@@ -256,7 +256,17 @@ async def test_body_that_goes_on_coming_has_the_time_that_its_bytes_take() -> No
 
     began = monotonic()
     assert len(await read_body(receive, 25 * len(piece), seconds=2)) == 25 * len(piece)
-    assert monotonic() - began > 2  # A body that stalls has no longer.
+    assert monotonic() - began > 2
+
+
+@pytest.mark.anyio
+async def test_body_that_came_fast_and_stalls_is_given_up_as_soon() -> None:
+    """A minute's worth of bytes at once is no minute of silence."""
+    began, much = monotonic(), part(bytes(60 * LEAST_BYTES_A_SECOND))
+    with pytest.raises(RpcError) as refused:
+        await read_body(arriving(much, then_silence=True), 100 * LEAST_BYTES_A_SECOND, seconds=0.05)
+    assert refused.value.status == 408
+    assert monotonic() - began < 30
 
 
 @pytest.mark.anyio

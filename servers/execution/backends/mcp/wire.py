@@ -149,7 +149,10 @@ def read_messages(body: bytes | str, *, most: int | None = None) -> list[dict[st
 
 
 def _count_batch(body: bytes | str) -> int:
-    """How many messages a batch has at most, without reading it: of the usual spelling. 0 for what is none."""
+    """How many messages a batch has at most, without reading it: in the usual spelling. 0 for what is none.
+
+    A message that holds many objects with such a key counts as many, too; Marina sends no batches, so few come back.
+    """
     if isinstance(body, bytes):
         return body.count(b'"jsonrpc"') if body[:64].lstrip()[:1] == b"[" else 0
     return body.count('"jsonrpc"') if body[:64].lstrip()[:1] == "[" else 0

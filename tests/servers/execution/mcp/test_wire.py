@@ -43,5 +43,10 @@ def test_too_many_in_another_spelling_are_refused() -> None:
 )
 def test_what_a_message_holds_is_not_counted(message: dict[str, Any]) -> None:
     assert read_messages(orjson.dumps(message), most=3) == [message]
-    if message["result"]["structuredContent"] != [MESSAGE] * 9:
-        assert read_messages(orjson.dumps([message]), most=3) == [message]
+
+
+def test_what_a_message_of_a_batch_holds_is_counted_where_it_looks_like_messages() -> None:
+    texts = result([QUOTED] * 9)
+    assert read_messages(orjson.dumps([texts]), most=3) == [texts]
+    with pytest.raises(NotMcp, match="batch of more than 3 messages"):
+        read_messages(orjson.dumps([result([MESSAGE] * 9)]), most=3)

@@ -34,17 +34,14 @@ def hand_over(connection: int, read: Sequence[bytes], *, to: str) -> bool:
     copy, and to read nothing more from it. Takes no longer than a few system calls do.
     """
     try:
-        # A datagram is there as a whole or not at all, and needs nobody to accept a connection first.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
-            way.setblocking(False)
-            way.connect(to)
-            if os.stat(to).st_uid != os.geteuid():  # noqa: PTH116 - for a path that is text, once a request
+        with (
+            _way(to) as way,
+            open(os.memfd_create("request", os.MFD_CLOEXEC), "wb", buffering=0) as memory,  # noqa: PTH123
+        ):
+            content = b"".join(read)
+            if memory.write(content) != len(content):
                 return False
-            with open(os.memfd_create("request", os.MFD_CLOEXEC), "wb", buffering=0) as memory:  # noqa: PTH123
-                content = b"".join(read)
-                if memory.write(content) != len(content):
-                    return False
-                socket.send_fds(way, [b"1"], [connection, memory.fileno()])
+            socket.send_fds(way, [b"1"], [connection, memory.fileno()])
     except OSError:
         return False
     return True
@@ -53,12 +50,25 @@ def hand_over(connection: int, read: Sequence[bytes], *, to: str) -> bool:
 def takes(path: str) -> bool:
     """Whether a process of this user is there to take connections at this path. It is told nothing, and may hang."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
-            way.setblocking(False)
-            way.connect(path)
-            return Path(path).stat().st_uid == os.geteuid()
+        _way(path).close()
     except OSError:
         return False
+    return True
+
+
+def _way(to: str) -> socket.socket:
+    """A way to whoever takes connections at this path. Raises ``OSError``, also where that is another user."""
+    # A datagram is there as a whole or not at all, and needs nobody to accept a connection first.
+    way = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        way.setblocking(False)
+        way.connect(to)
+        if os.stat(to).st_uid != os.geteuid():  # noqa: PTH116 - for a path that is text, once a request
+            raise PermissionError
+    except OSError:
+        way.close()
+        raise
+    return way
 
 
 class Takeover:

@@ -114,9 +114,7 @@ class EndpointApp:
             most = self._most_of(exchange)
             body = take_body(whole, most)
             if body is None:
-                body = await read_body(receive, most)
-                # It took a while, in which the key may have ended.
-                await exchange.look_again()
+                body = await _receive(exchange, receive, most)
             _require_answer(body, full)
             watch = Watch(receive, exchange)
             reply = await exchange.answer(body)
@@ -157,8 +155,7 @@ class EndpointApp:
             check_content(exchange.headers, max_body_bytes=self._max_body_bytes)
             await exchange.admit()
             full = _enter(exchange, is_in_session=True)
-            body = await read_body(receive, self._most_of(exchange))
-            await exchange.look_again()
+            body = await _receive(exchange, receive, self._most_of(exchange))
             _require_answer(body, full)
             await post_message(exchange, scope, body, send)
         elif transport == SSE and method == "GET":
@@ -249,6 +246,13 @@ async def _find_stream(exchange: Exchange, session: Session, event_id: str) -> s
         data={"code": "event_unknown"},
         status=400,
     )
+
+
+async def _receive(exchange: Exchange, receive: Receive, most: int) -> bytes:
+    """The body of who may still call when all of it has come: that takes a while, in which a key may end."""
+    body = await read_body(receive, most)
+    await exchange.look_again()
+    return body
 
 
 def _enter(exchange: Exchange, *, is_in_session: bool) -> RpcError | None:

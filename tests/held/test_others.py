@@ -148,7 +148,6 @@ def sending(place: Place, name: str) -> Iterator[None]:
     words, ask = INPUT[name]
     over = threading.Event()
     said: list[bytes] = []
-
     until = monotonic() + 60
 
     def send() -> None:

@@ -119,8 +119,9 @@ def test_what_a_worker_began_and_can_be_followed_is_followed_by_another_one(
     assert turn.claim is not None
     end_worker(Claim(lasters.tenant_id, turn.task_id, turn.claim))
     workers.hint()
-    # The one that was taken for lost holds, too, until it learns of it.
-    run_async(held.let_go(2))
+    assert held.entered.acquire(timeout=60)
+    # The one that was taken for lost holds, too, if it has not learned of it yet.
+    run_async(held.let_go())
     assert tasker.until(task_id)["result"]["structuredContent"]["kept"] == "where it is"
     assert held.effects[lasters.slug] == 1
     assert told(records, lasters) == [("intent", None), ("ok", None)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import chain
 from typing import Any
 
@@ -55,10 +56,12 @@ def test_stream_outlasts_a_database_that_is_away_for_a_moment_but_not_for_long(
     talk: Endpoint, monkeypatch: pytest.MonkeyPatch, quick_checks: None
 ) -> None:
     looks = []
+    is_away = threading.Event()
     admit = Visit.admit
 
     async def away(visit: Visit, *, again: bool = False) -> None:
-        if again:
+        # Who sends a body that does not come with its head is looked at again, too: not what this is of.
+        if again and is_away.is_set() and visit.headers.get(b"mcp-method") != b"tools/call":
             looks.append(visit)
             raise Unavailable("The database does not answer.", code="database_unavailable")
         await admit(visit)
@@ -70,6 +73,7 @@ def test_stream_outlasts_a_database_that_is_away_for_a_moment_but_not_for_long(
     with session.listen() as stream, open_modern(talk, "subscriptions/listen", wanted) as modern:
         assert stream.next() is not None
         assert modern.message() is not None
+        is_away.set()
         wait_for(lambda: len(looks) > 10 and len(set(looks)) == 2)
         assert talk.call("touch", {"uri": "talk://plain"}).status == 200
         for each in (stream, modern):

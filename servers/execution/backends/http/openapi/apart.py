@@ -23,8 +23,9 @@ from servers.execution.backends.http.openapi.documents import refuse_document
 from servers.execution.backends.http.openapi.imports import ImportedDocument
 from servers.execution.backends.http.openapi.reader import read_head, read_operation
 
-SECONDS: Final = 30.0
-"""For one document, from when it has its turn."""
+SECONDS: Final = 90.0
+"""For one document, from when it has its turn: by the clock, for where others take the processors. The program has a
+bound of its own, of what it takes of them."""
 WAIT_SECONDS: Final = 60.0
 """For a turn."""
 AT_ONCE: Final = 2
@@ -35,9 +36,11 @@ MOST_BYTES: Final = 96 * 1024 * 1024
 _PIECE_BYTES: Final = 256 * 1024
 _PROGRAM: Final = "servers.execution.backends.http.openapi.reader"
 _NICELY: Final = (
-    "import os, runpy, sys; os.nice(10); runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)"
+    "import os, runpy, sys; os.setpriority(os.PRIO_PROCESS, 0, max(10, os.nice(0))); "
+    "runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)"
 )
-"""Whoever is answered meanwhile goes first, also while the program is still being imported: a fifth of a second."""
+"""Whoever is answered meanwhile goes first, also while the program is still being imported: a fifth of a second. No
+nicer than a heavy process, which it is read for: one that gives way to that, too, may not come to its turn at all."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,8 @@ class Readers:
                 return await _Reading([orjson.dumps(fetched_from), b"\n", *text]).done()
         except TimeoutError:
             raise refuse_document(
-                f"The document takes longer than {SECONDS:g} seconds to read. Split it."
+                f"The document was not read within {SECONDS:g} seconds. Where this machine has much to do, try again "
+                "later; otherwise split it."
             ) from None
         finally:
             self._turns.release()

@@ -84,6 +84,7 @@ def format_import(result: Result) -> str:
 def compare_works(results: Sequence[Result]) -> list[str]:
     """What works of Marina's tell beside another of its works at as many connections, a line each."""
     found = {(result.work, result.connections): result for result in results if result.system == "marina"}
+    of_sdk = {(result.work, result.connections): result for result in results if result.system == "sdk"}
     lines = []
     for (work, connections), result in found.items():
         call, page = found.get(("call", connections)), found.get(("list-500", connections))
@@ -110,6 +111,13 @@ def compare_works(results: Sequence[Result]) -> list[str]:
         elif work == "pipeline-10" and connections == 1:
             more = result.p50_ms - call.p50_ms
             lines.append(f"A pipeline of ten steps takes {more:.2f} ms more than one call, {where}.")
+        elif work == "upstream" and connections == 1 and ("upstream", 1) in of_sdk:
+            itself = of_sdk["upstream", 1].p50_ms
+            more = result.p50_ms - call.p50_ms - itself
+            lines.append(
+                f"A call of an upstream's tool takes {result.p50_ms:.2f} ms, {where}: {call.p50_ms:.2f} as any call, "
+                f"{itself:.2f} the upstream itself, {more:.2f} more."
+            )
     return lines
 
 

@@ -94,6 +94,8 @@ class Stage:
         self._options = replace(options, home=home / "state", port=find_free_port())
         self._running: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
         self._keys: dict[str, list[str]] = {}
+        self._upstream = ("", 0)
+        """Of the server that Marina calls: its URL and its process."""
         self.import_seconds = 0.0
         """How long it took until the tools of a document of a thousand operations were stored."""
         stay_on(cores.rest)
@@ -128,10 +130,9 @@ class Stage:
     def start_marina(self, environment: Mapping[str, str]) -> System:
         """The product as ``make run`` starts it, but for one kind of data source that echoes."""
         items = _make_items(environment["DATABASE_URL"])
-        # For Marina to call.
-        upstream, _ = self._serve_sdk("upstream", 50, items, cores=(self._cores.rest,))
+        self._upstream = self._serve_sdk("upstream", 50, items, cores=(self._cores.rest,))
         made = run_step(
-            [sys.executable, "-m", "tests.bench.prepare", items, upstream], environment, "prepare"
+            [sys.executable, "-m", "tests.bench.prepare", items, self._upstream[0]], environment, "prepare"
         )
         told = json.loads(made.splitlines()[-1])
         self._keys, self.import_seconds = told["keys"], told["import_seconds"]
@@ -201,8 +202,12 @@ class Stage:
             stop_processes([(process, signal.SIGTERM)], seconds=_STOP_SECONDS)
 
     def start_sdk(self, environment: Mapping[str, str]) -> System:
-        """The official SDK's server: one process with 50 tools and one with 500, of which one works at a time."""
-        system = System("sdk")
+        """The official SDK's server: one process with 50 tools and one with 500, of which one works at a time.
+
+        The work of an upstream is that of the one that Marina calls, where it is, asked without Marina.
+        """
+        url, pid = self._upstream
+        system = System("sdk", {"upstream": Target(url)}, {"upstream": pid})
         items = _items_url(environment["DATABASE_URL"])
         for count in (50, 500):
             url, pid = self._serve_sdk(f"sdk-{count}", count, items)

@@ -126,13 +126,20 @@ def test_what_works_of_marinas_tell_is_told_beside_its_calls() -> None:
             ("pipeline-10", 1, 250.0, 4.0, 5.0),
             ("call-beside", 1, 800.0, 1.2, 3.0),
             ("call-beside", 64, 800.0, 1.2, 3.0),
+            ("upstream", 1, 600.0, 1.7, 3.0),
         )
     ]
+    results.append(summarise("sdk", "upstream", 1, [Load(3_000.0, 0.3, 0.5, errors=0, requests=9)], 70.0))
     lines = compare_works(results)
-    assert len(lines) == 4
-    for line, words in zip(
-        lines, ("0.98 x the calls", "0.90 x the calls", "3.00 ms more", "1.50 x what it is"), strict=True
-    ):
+    assert len(lines) == 5
+    wanted = (
+        "0.98 x the calls",
+        "0.90 x the calls",
+        "3.00 ms more",
+        "1.50 x what it is",
+        "itself, 0.40 more",
+    )
+    for line, words in zip(lines, wanted, strict=True):
         assert words in line
     taken = describe_import(1_000, 4.304)
     assert (taken.work, taken.p50_ms) == ("import-1000", 4_304.0)

@@ -1,8 +1,8 @@
-"""``python -m tests.held.calling PORT PATH SECONDS``: another team's calls at a steady pace, by ``CALLING_KEY``.
+"""``python -m tests.held.calling PORT PATH``: another team's calls at a steady pace, by ``CALLING_KEY``.
 
-Prints ``ready`` when it begins, and then how long each took, as JSON, in milliseconds from when it was due: one that
-waited behind another waited, too. Two calls by each connection come before, which do not count: the first of all are
-slow. A wrong answer ends it.
+Prints ``ready`` when it begins. Once its standard input ends it prints, as JSON, for each call when it was due (seconds
+of the monotonic clock) and how many milliseconds after that it was answered: one that waited behind another waited,
+too. Two calls by each connection come before, which do not count: the first of all are slow. A wrong answer ends it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import sys
-from time import perf_counter
+from time import monotonic
 from typing import Final
 
 CONNECTIONS: Final = 8
@@ -21,8 +21,10 @@ _CALL: Final = {"name": "calculate", "arguments": {"expression": "20 + 22"}}
 _BODY: Final = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": _CALL}).encode()
 
 
-async def call_steadily(port: int, path: str, key: str, seconds: float) -> list[float]:
-    """Milliseconds of each call of ``seconds``."""
+async def call_steadily(port: int, path: str, key: str) -> list[tuple[float, float]]:
+    """When each call was due, and the milliseconds that it took."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), over.set)
     gap = CONNECTIONS / A_SECOND
     doors = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
     request = "\r\n".join(
@@ -46,26 +48,25 @@ async def call_steadily(port: int, path: str, key: str, seconds: float) -> list[
         if b'"structuredContent":{"result":42,' not in answer:
             raise SystemExit(f"{head.decode()}{answer.decode()}")
 
-    async def keep_calling(number: int) -> list[float]:
+    async def keep_calling(number: int) -> list[tuple[float, float]]:
         taken = []
         due = begun + gap * number / CONNECTIONS
-        while due < begun + seconds:
-            await asyncio.sleep(max(0.0, due - perf_counter()))
+        while not over.is_set():
+            await asyncio.sleep(max(0.0, due - monotonic()))
             await call(number)
-            taken.append((perf_counter() - due) * 1_000)
+            taken.append((due, (monotonic() - due) * 1_000))
             due += gap
         return taken
 
     for number in [*range(CONNECTIONS), *range(CONNECTIONS)]:
         await call(number)
     print("ready", flush=True)
-    begun = perf_counter()
+    begun = monotonic()
     taken = await asyncio.gather(*[keep_calling(number) for number in range(CONNECTIONS)])
     for _, writer in doors:
         writer.close()
-    return [each for some in taken for each in some]
+    return sorted(each for some in taken for each in some)
 
 
 if __name__ == "__main__":
-    port, path, seconds = sys.argv[1:]
-    print(json.dumps(asyncio.run(call_steadily(int(port), path, os.environ["CALLING_KEY"], float(seconds)))))
+    print(json.dumps(asyncio.run(call_steadily(int(sys.argv[1]), sys.argv[2], os.environ["CALLING_KEY"]))))

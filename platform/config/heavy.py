@@ -26,8 +26,9 @@ from config.protocol import TakenOver, WebConfig
 from config.web import APPLICATION, START_FAILED, WebServer, make_server
 from core.resting import stay_awake
 
-NICENESS: Final = 10
-"""It gets a tenth of a processor that others of its machine want, too, and all of one that nobody wants."""
+NICENESS: Final = 5
+"""It gets a quarter of a processor that another wants, too, and all of one that nobody wants. At 10 it was a tenth:
+where all processors had much to do, documents were not read in time."""
 
 logger = logging.getLogger(__name__)
 

@@ -116,7 +116,7 @@ def compare_works(results: Sequence[Result]) -> list[str]:
             more = result.p50_ms - call.p50_ms - itself
             lines.append(
                 f"A call of an upstream's tool takes {result.p50_ms:.2f} ms, {where}: {call.p50_ms:.2f} as any call, "
-                f"{itself:.2f} the upstream itself, {more:.2f} more."
+                f"{itself:.2f} the upstream itself, asked by the load, and about {more:.2f} more."
             )
     return lines
 

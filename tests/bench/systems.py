@@ -94,7 +94,7 @@ class Stage:
         self._options = replace(options, home=home / "state", port=find_free_port())
         self._running: list[tuple[subprocess.Popen[bytes], signal.Signals]] = []
         self._keys: dict[str, list[str]] = {}
-        self._upstream = ("", 0)
+        self._upstream: tuple[str, int] | None = None
         """Of the server that Marina calls: its URL and its process."""
         self.import_seconds = 0.0
         """How long it took until the tools of a document of a thousand operations were stored."""
@@ -204,10 +204,11 @@ class Stage:
     def start_sdk(self, environment: Mapping[str, str]) -> System:
         """The official SDK's server: one process with 50 tools and one with 500, of which one works at a time.
 
-        The work of an upstream is that of the one that Marina calls, where it is, asked without Marina.
+        The work of an upstream is that of the one that Marina calls, asked without Marina.
         """
-        url, pid = self._upstream
-        system = System("sdk", {"upstream": Target(url)}, {"upstream": pid})
+        system = System("sdk")
+        if self._upstream is not None:
+            system.targets["upstream"], system.pids["upstream"] = Target(self._upstream[0]), self._upstream[1]
         items = _items_url(environment["DATABASE_URL"])
         for count in (50, 500):
             url, pid = self._serve_sdk(f"sdk-{count}", count, items)

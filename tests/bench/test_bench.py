@@ -137,7 +137,7 @@ def test_what_works_of_marinas_tell_is_told_beside_its_calls() -> None:
         "0.90 x the calls",
         "3.00 ms more",
         "1.50 x what it is",
-        "itself, 0.40 more",
+        "about 0.40 more",
     )
     for line, words in zip(lines, wanted, strict=True):
         assert words in line

@@ -1,14 +1,16 @@
 """``python -m tests.held.calling PORT PATH``: another team's calls at a steady pace, by ``CALLING_KEY``.
 
-Prints ``ready`` when it begins. Once its standard input ends it prints, as JSON, for each call when it was due (seconds
-of the monotonic clock) and how many milliseconds after that it was answered: one that waited behind another waited,
-too. Two calls by each connection come before, which do not count: the first of all are slow. A wrong answer ends it.
+Prints ``ready`` when it begins. Once its standard input ends it prints, as JSON, for each call that was due by then
+when that was (seconds of the monotonic clock) and how many milliseconds later it was answered: one that waited behind
+another waited, too. Two calls by each connection come before, which do not count: the first of all are slow. A wrong
+answer ends it, or none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import sys
 from time import monotonic
@@ -16,6 +18,7 @@ from typing import Final
 
 CONNECTIONS: Final = 8
 A_SECOND: Final = 200
+ANSWER_SECONDS: Final = 60
 
 _CALL: Final = {"name": "calculate", "arguments": {"expression": "20 + 22"}}
 _BODY: Final = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": _CALL}).encode()
@@ -23,8 +26,8 @@ _BODY: Final = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "p
 
 async def call_steadily(port: int, path: str, key: str) -> list[tuple[float, float]]:
     """When each call was due, and the milliseconds that it took."""
-    over = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), over.set)
+    loop = asyncio.get_running_loop()
+    ends = math.inf
     gap = CONNECTIONS / A_SECOND
     doors = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
     request = "\r\n".join(
@@ -39,19 +42,25 @@ async def call_steadily(port: int, path: str, key: str) -> list[tuple[float, flo
         ]
     )
 
+    def end() -> None:
+        nonlocal ends
+        ends = monotonic()
+        loop.remove_reader(sys.stdin.fileno())
+
     async def call(number: int) -> None:
         reader, writer = doors[number]
         writer.write(request.encode() + _BODY)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-        answer = await reader.readexactly(int(length))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            answer = await reader.readexactly(int(length))
         if b'"structuredContent":{"result":42,' not in answer:
             raise SystemExit(f"{head.decode()}{answer.decode()}")
 
     async def keep_calling(number: int) -> list[tuple[float, float]]:
         taken = []
         due = begun + gap * number / CONNECTIONS
-        while not over.is_set():
+        while due < ends:
             await asyncio.sleep(max(0.0, due - monotonic()))
             await call(number)
             taken.append((due, (monotonic() - due) * 1_000))
@@ -60,6 +69,7 @@ async def call_steadily(port: int, path: str, key: str) -> list[tuple[float, flo
 
     for number in [*range(CONNECTIONS), *range(CONNECTIONS)]:
         await call(number)
+    loop.add_reader(sys.stdin.fileno(), end)
     print("ready", flush=True)
     begun = monotonic()
     taken = await asyncio.gather(*[keep_calling(number) for number in range(CONNECTIONS)])

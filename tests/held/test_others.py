@@ -1,10 +1,12 @@
 """Another team's calls while one sends bad input: all are answered right. ``-s`` shows their times.
 
 How long they take is measured and not asserted; docs/performance.md says how, and what came of it. One team calls at a
-steady pace all the time. Meanwhile each bad input is sent in a window of its own, in random order, and between every
-two of these is a window with nothing bad: a slow minute of the machine meets both sorts. The host of a virtual machine
-may take its processors away for a moment: with ``MARINA_OTHERS_STOLEN``, a window in which it took more is left out,
-and that input gets another one.
+steady pace all the time. Each bad input is sent in windows of its own, at random; beside each of these is one without
+it, and which of the two comes first is by chance. ``NOTHING`` is treated as if it were a bad input, five times as
+often: how much its windows differ is what cannot be told from nothing.
+
+The host of a virtual machine takes its processors away now and then. With ``MARINA_OTHERS_STOLEN`` a pair of windows in
+which it took more than that part of what was used is left out, and another one made; both are told.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,23 +36,27 @@ from tests.held.bad_input import Bad, Place, forget
 from tests.held.bad_upstreams import ALL_BAD
 
 SECONDS: Final = float(os.environ.get("MARINA_OTHERS_SECONDS") or 0.3)
-"""Of a window, or until the answer where that takes longer. Five and more give figures."""
+"""Of a window. Five and more give figures."""
 WINDOWS: Final = int(os.environ.get("MARINA_OTHERS_WINDOWS") or 1)
 """Of each input."""
-ONLY: Final = os.environ.get("MARINA_OTHERS_ONLY") or ""
-"""Of inputs whose names have this."""
+NOTHINGS: Final = 5
+"""As many times more of ``NOTHING``."""
+ONLY: Final = (os.environ.get("MARINA_OTHERS_ONLY") or "").split(",")
+"""Of inputs whose names have one of these."""
 STOLEN: Final = float(os.environ.get("MARINA_OTHERS_STOLEN") or 1.0)
-"""The part of the processors that their host may take during a window that counts."""
+"""The part of the used processors' time that their host may take in a pair of windows that counts."""
 TRIES: Final = 3
 """How many times as many windows there are at most."""
 MOST_SECONDS: Final = 12
 """What a slow input takes."""
+AFTER_SECONDS: Final = min(2.0, SECONDS / 2)
+"""What an answer may leave to be done: its window lasts so much longer, and the next one begins so much later."""
 
 HEAVY: Final = os.environ.get("MARINA_OTHERS_HEAVY") != "no"
 """Whether there is a heavy process, as in ``make run``."""
 
+NOTHING: Final = "nothing bad"
 INPUT: Final[dict[str, tuple[str, Bad]]] = {
-    # What the others are held against.
     "a call that is right": ('"rows":', lambda at: at.call("api_get", endpoint="/right")),
     **ALL_BAD,
 }
@@ -59,24 +65,26 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Window:
-    """A time, by the monotonic clock, and the part of the processors that their host took in it."""
+    """A time, by the monotonic clock, and the seconds of processors that were used in it and that their host took."""
 
     begun: float
     ended: float
+    used: float
     stolen: float
-
-    @property
-    def counts(self) -> bool:
-        return self.stolen <= STOLEN
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One with nothing bad, and the one after it with a bad input."""
+    """A window without a bad input, and one with it."""
 
     name: str
     without: Window
     beside: Window
+
+    @property
+    def counts(self) -> bool:
+        stolen = self.without.stolen + self.beside.stolen
+        return stolen <= STOLEN * (stolen + self.without.used + self.beside.used)
 
 
 class Calls:
@@ -86,7 +94,7 @@ class Calls:
         self._due = [due for due, _ in made]
         self._taken = [taken for _, taken in made]
 
-    def within(self, *windows: Window) -> list[float]:
+    def within(self, windows: Sequence[Window]) -> list[float]:
         """What those of these windows took."""
         return [
             taken
@@ -96,51 +104,65 @@ class Calls:
             ]
         ]
 
-    def p99(self, *windows: Window) -> float:
-        return quantiles(self.within(*windows), n=100)[98]
+    def compare(self, pairs: Sequence[Pair]) -> tuple[float, float, float]:
+        """p99 without, beside, and their ratio."""
+        without, beside = (
+            quantiles(self.within(windows), n=100)[98]
+            for windows in ([pair.without for pair in pairs], [pair.beside for pair in pairs])
+        )
+        return without, beside, beside / without
 
 
 @pytest.mark.timeout(300 + len(INPUT) * WINDOWS * TRIES * (2 * SECONDS + MOST_SECONDS))
 def test_others_are_answered_meanwhile(place: Place) -> None:
-    names = [name for name in INPUT if ONLY in name]
+    names = [name for name in INPUT if any(word in name for word in ONLY)]
+    assert names, f"no input is called like {ONLY}"
     for name in names:
         # What a process does for the first time takes longer.
         send(place, name)
-    with calling(place) as made:
-        pairs = list(measure(place, names))
+    pairs = []
+    with calling(place) as (process, made):
+        for name in in_turn(names):
+            pairs.append(make_pair(place, name))
+            assert process.poll() is None, "who calls has ended"
+            if not pairs[-1].counts and sum(pair.name == name for pair in pairs) < TRIES * WINDOWS:
+                pairs.append(make_pair(place, name))
     calls = Calls(made)
     for pair in pairs:
-        assert calls.within(pair.beside), f"nobody called beside {pair.name}"
+        assert calls.within([pair.beside]), f"nobody called beside {pair.name}"
     print("\n".join(describe(calls, pairs)))
 
 
-def measure(place: Place, names: Sequence[str]) -> Iterator[Pair]:
-    """Windows of each, until each has as many that count."""
-    missing = [name for name in names for _ in range(WINDOWS)]
-    for _ in range(TRIES):
-        # Not the tests' own chance, which begins the same each time it is told to.
-        random.SystemRandom().shuffle(missing)
-        again = []
-        for name in missing:
-            pair = Pair(name, pass_window(), pass_window(place, name))
-            if not (pair.without.counts and pair.beside.counts):
-                again.append(name)
-            yield pair
-            # What is cleared away a moment later is not the next window's.
-            time.sleep(min(2.0, SECONDS / 2))
-        missing = again
+def in_turn(names: Sequence[str]) -> Iterator[str]:
+    """Each name as often as it has windows, spread over the whole time. No figure of one that has a lucky hour."""
+    # Not the tests' own chance, which begins the same each time that it is told to.
+    chance = random.SystemRandom()
+    for _ in range(WINDOWS):
+        turns = [*names, *[NOTHING] * NOTHINGS]
+        chance.shuffle(turns)
+        yield from turns
 
 
-def pass_window(place: Place | None = None, name: str = "") -> Window:
-    """Let a window pass; with a bad input at its beginning, once ``place`` says whose."""
-    taken_before, stolen_before = processor_seconds()
+def make_pair(place: Place, name: str) -> Pair:
+    """Let a window pass without it and one beside it, whichever is first."""
+    bad_first = random.SystemRandom().random() < 0.5
+    windows = {}
+    for is_bad in (bad_first, not bad_first):
+        windows[is_bad] = pass_window((lambda: send(place, name)) if is_bad and name != NOTHING else None)
+        time.sleep(AFTER_SECONDS)
+    return Pair(name, windows[False], windows[True])
+
+
+def pass_window(do: Callable[[], None] | None) -> Window:
+    """Let a window pass, at whose beginning this is done."""
+    used_before, stolen_before = processor_seconds()
     begun = monotonic()
-    if place is not None:
-        send(place, name)
-    time.sleep(max(0.0, begun + SECONDS - monotonic()))
+    if do is not None:
+        do()
+    time.sleep(max(AFTER_SECONDS, begun + SECONDS - monotonic()))
     ended = monotonic()
-    taken, stolen = processor_seconds()
-    return Window(begun, ended, (stolen - stolen_before) / max(taken - taken_before, 1e-9))
+    used, stolen = processor_seconds()
+    return Window(begun, ended, used - used_before, stolen - stolen_before)
 
 
 def send(place: Place, name: str) -> None:
@@ -151,13 +173,14 @@ def send(place: Place, name: str) -> None:
     def ask_once() -> None:
         # Who sends is on this machine only here: what it takes of it should be felt least.
         os.setpriority(os.PRIO_PROCESS, 0, 19)
-        until = monotonic() + 60
+        until = monotonic() + 100
         while not said and monotonic() < until:
-            # A body that is too large is not read to its end.
+            # A body that is too large is not read to its end, and its answer is not always.
             with contextlib.suppress(ConnectionError):
                 answer = ask(place)
                 forget(place, answer)
                 said.append(answer.body)
+            time.sleep(0.05)
 
     sender = Thread(target=ask_once)
     sender.start()
@@ -167,8 +190,8 @@ def send(place: Place, name: str) -> None:
 
 
 @contextmanager
-def calling(place: Place) -> Iterator[list[tuple[float, float]]]:
-    """Inside, another team calls. Afterwards what is yielded has its calls."""
+def calling(place: Place) -> Iterator[tuple[subprocess.Popen[str], list[tuple[float, float]]]]:
+    """Inside, another team calls, by this program. Afterwards the list has its calls."""
     team = make_team()
     create_source("toolkit", "toolkit", {}, caller=team.owner)
     program = [sys.executable, "-m", "tests.held.calling", str(place.marina.port), f"/mcp/{team.slug}"]
@@ -181,49 +204,52 @@ def calling(place: Place) -> Iterator[list[tuple[float, float]]]:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
-            yield made
+            yield process, made
         finally:
             process.stdin.close()
             said = process.stdout.read()
-    assert process.returncode == 0, said
+    assert process.returncode == 0, "who calls ended with a fault, which it wrote to its standard error"
     made += json.loads(said)
 
 
 def describe(calls: Calls, pairs: Sequence[Pair]) -> Iterator[str]:
-    """A line for each input, for all of them, and for nothing bad against itself."""
-    good = [pair for pair in pairs if pair.without.counts and pair.beside.counts]
-    yield f"p99 in ms without and beside it, and their ratio; {len(pairs) - len(good)} pairs left out"
-    for name in dict.fromkeys(
-        pair.name for pair in sorted(pairs, key=lambda pair: list(INPUT).index(pair.name))
-    ):
-        yield f"{name}: {_compare(calls, [pair for pair in good if pair.name == name])}"
-    yield f"all of these: {_compare(calls, good)}"
-    quiet = [pair.without for pair in good]
-    ratios = sorted(
-        _ratio(calls, random.sample(quiet, 2 * WINDOWS)) for _ in range(1_000 * (len(quiet) > 2 * WINDOWS))
-    )
-    if ratios:
+    """A line for each input, for all of them, and for what nothing makes of itself."""
+    good = [pair for pair in pairs if pair.counts]
+    nothing = [pair for pair in good if pair.name == NOTHING]
+    yield f"p99 in ms without and beside it, their ratio; {len(pairs) - len(good)} of {len(pairs)} pairs left out"
+    for name in (NOTHING, *INPUT):
+        if any(pair.name == name for pair in pairs):
+            yield f"{name}: {_told(calls, [pair for pair in pairs if pair.name == name])}"
+    yield f"all of these: {_told(calls, [pair for pair in pairs if pair.name != NOTHING])}"
+    if len(nothing) > 2 * WINDOWS:
+        ratios = sorted(calls.compare(random.choices(nothing, k=WINDOWS))[2] for _ in range(1_000))
         yield (
-            f"as many windows with nothing bad against as many others: {ratios[50]:.2f} to {ratios[949]:.2f} in nine "
-            f"of ten cases"
+            f"{WINDOWS} windows of nothing against as many others: {ratios[25]:.2f} to {ratios[974]:.2f} in nineteen "
+            f"of twenty cases, and {ratios[-1]:.2f} at most in a thousand"
         )
 
 
-def _compare(calls: Calls, pairs: Sequence[Pair]) -> str:
-    if not pairs:
-        return f"the host took more than {100 * STOLEN:g} % in each window"
-    without = calls.p99(*[pair.without for pair in pairs])
-    beside = calls.p99(*[pair.beside for pair in pairs])
-    return f"{without:.2f}, {beside:.2f}, {beside / without:.2f} ({len(pairs)} windows each)"
-
-
-def _ratio(calls: Calls, windows: Sequence[Window]) -> float:
-    half = len(windows) // 2
-    return calls.p99(*windows[:half]) / calls.p99(*windows[half:])
+def _told(calls: Calls, pairs: Sequence[Pair]) -> str:
+    good = [pair for pair in pairs if pair.counts]
+    stolen = [
+        100
+        * sum(window.stolen for window in windows)
+        / sum(window.stolen + window.used for window in windows)
+        for windows in ([pair.without for pair in pairs], [pair.beside for pair in pairs])
+    ]
+    left = f"{stolen[0]:.1f} and {stolen[1]:.1f} % stolen"
+    if len(good) < len(pairs):
+        left += f"; {len(pairs) - len(good)} left out, with these {calls.compare(pairs)[2]:.2f}"
+    if not good:
+        return f"none counts ({left})"
+    without, beside, ratio = calls.compare(good)
+    return f"{without:.2f}, {beside:.2f}, {ratio:.2f} ({len(good)} pairs; {left})"
 
 
 def processor_seconds() -> tuple[float, float]:
-    """Seconds of all processors since the machine began, and those that its host took (proc_stat(5): steal)."""
-    ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    """Seconds for which processors were used since the machine began, and those that its host took (proc_stat(5))."""
+    user, nice, system, _, _, irq, soft, stolen = (
+        int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
     a_second = os.sysconf("SC_CLK_TCK")
-    return sum(ticks) / a_second, ticks[7] / a_second
+    return (user + nice + system + irq + soft) / a_second, stolen / a_second

@@ -35,4 +35,6 @@ class Holding:
             self._came.clear()
             await self._came.wait()
         for held in list(self._held):
-            held.set_result(None)
+            # One that was stopped has not gone yet.
+            if not held.done():
+                held.set_result(None)

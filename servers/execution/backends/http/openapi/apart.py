@@ -23,11 +23,11 @@ from servers.execution.backends.http.openapi.documents import refuse_document
 from servers.execution.backends.http.openapi.imports import ImportedDocument
 from servers.execution.backends.http.openapi.reader import read_head, read_operation
 
-SECONDS: Final = 90.0
+SECONDS: Final = 55.0
 """For one document, from when it has its turn: by the clock, for where others take the processors. The program has a
 bound of its own, of what it takes of them."""
 WAIT_SECONDS: Final = 60.0
-"""For a turn."""
+"""For a turn: longer than a document takes."""
 AT_ONCE: Final = 2
 """Documents that are read at the same time, for each process of Marina."""
 MOST_BYTES: Final = 96 * 1024 * 1024
@@ -36,11 +36,11 @@ MOST_BYTES: Final = 96 * 1024 * 1024
 _PIECE_BYTES: Final = 256 * 1024
 _PROGRAM: Final = "servers.execution.backends.http.openapi.reader"
 _NICELY: Final = (
-    "import os, runpy, sys; os.setpriority(os.PRIO_PROCESS, 0, max(10, os.nice(0))); "
+    "import os, runpy, sys; os.setpriority(os.PRIO_PROCESS, 0, max(5, os.nice(0))); "
     "runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)"
 )
-"""Whoever is answered meanwhile goes first, also while the program is still being imported: a fifth of a second. No
-nicer than a heavy process, which it is read for: one that gives way to that, too, may not come to its turn at all."""
+"""Whoever is answered by a web process goes first, also while the program is still being imported: a fifth of a second.
+Not whoever a heavy process answers: that is as nice as this, and what gave way to both would hardly get a turn."""
 
 logger = logging.getLogger(__name__)
 

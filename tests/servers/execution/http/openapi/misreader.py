@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 from servers.execution.backends.http.openapi import reader
@@ -16,6 +17,8 @@ def misbehave(text: bytes, *, fetched_from: str) -> Any:
         case b"memory":
             return bytearray(reader.MEMORY_BYTES)
         case b"endless":
+            time.sleep(600)
+        case b"spin":
             while True:
                 pass
         case b"crash":
@@ -25,11 +28,13 @@ def misbehave(text: bytes, *, fetched_from: str) -> Any:
         case b"flood":
             while True:
                 sys.stdout.buffer.write(b"x" * 1_000_000)
+        case b"niceness":
+            raise refuse_document(str(os.nice(0)))
         case b"environment":
             raise refuse_document(" ".join(sorted(os.environ)))
     raise AssertionError(text)
 
 
 if __name__ == "__main__":
-    vars(reader)["import_document"] = misbehave
+    vars(reader).update(import_document=misbehave, PROCESSOR_SECONDS=1)
     reader.main()

@@ -45,8 +45,7 @@ class Work:
     """One kind of request. ``checks_all``: whether every measured body is read (long ones cost the load too much).
 
     ``team`` is whose it is at Marina, ``tools`` how many a list has. ``alone``: neither the SDK nor the limit does it;
-    ``beside``: while
-    the bad neighbour sends what it sends.
+    ``beside``: while the bad neighbour sends what it sends.
     """
 
     name: str

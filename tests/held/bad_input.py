@@ -59,7 +59,8 @@ class Place:
 
     def rest(self, path: str, body: Any) -> Answer:
         """A POST of the team's REST API."""
-        door = Endpoint(self.marina.port, f"/api/v1/tenants/{self.team.slug}/{path}", self.admin)
+        # A document has 20 seconds to be fetched, 55 to be read, and is stored then.
+        door = Endpoint(self.marina.port, f"/api/v1/tenants/{self.team.slug}/{path}", self.admin, seconds=150)
         return door.send(orjson.dumps(body))
 
     def take_over(self, document: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""``python -m tests.held.calling PORT PATH``: another team's calls at a steady pace, by ``CALLING_KEY``.
+"""``python -m tests.held.calling PORT PATH A_SECOND``: another team's calls at a steady pace, by ``CALLING_KEY``.
 
 Prints ``ready`` when it begins. Once its standard input ends it prints, as JSON, for each call that was due by then
 when that was (seconds of the monotonic clock) and how many milliseconds later it was answered: one that waited behind
@@ -17,18 +17,17 @@ from time import monotonic
 from typing import Final
 
 CONNECTIONS: Final = 8
-A_SECOND: Final = 200
 ANSWER_SECONDS: Final = 60
 
 _CALL: Final = {"name": "calculate", "arguments": {"expression": "20 + 22"}}
 _BODY: Final = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": _CALL}).encode()
 
 
-async def call_steadily(port: int, path: str, key: str) -> list[tuple[float, float]]:
+async def call_steadily(port: int, path: str, a_second: float, key: str) -> list[tuple[float, float]]:
     """When each call was due, and the milliseconds that it took."""
     loop = asyncio.get_running_loop()
     ends = math.inf
-    gap = CONNECTIONS / A_SECOND
+    gap = CONNECTIONS / a_second
     doors = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
     request = "\r\n".join(
         [
@@ -79,4 +78,6 @@ async def call_steadily(port: int, path: str, key: str) -> list[tuple[float, flo
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(call_steadily(int(sys.argv[1]), sys.argv[2], os.environ["CALLING_KEY"]))))
+    port, path, a_second = sys.argv[1:]
+    calls = call_steadily(int(port), path, float(a_second), os.environ["CALLING_KEY"])
+    print(json.dumps(asyncio.run(calls)))

@@ -36,5 +36,6 @@ def misbehave(text: bytes, *, fetched_from: str) -> Any:
 
 
 if __name__ == "__main__":
-    vars(reader).update(import_document=misbehave, PROCESSOR_SECONDS=1)
+    # A second or two more than it took to begin.
+    vars(reader).update(import_document=misbehave, PROCESSOR_SECONDS=int(time.process_time()) + 2)
     reader.main()

@@ -179,7 +179,7 @@ def test_without_a_compiler_the_sources_are_run(
     assert not (tmp_path / "libraries").exists()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_half_a_library_is_made_anew_and_tried(copied: Path) -> None:
     code = copied / library_of(CODE)
     code.write_bytes(code.read_bytes()[:100_000])

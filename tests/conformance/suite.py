@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,20 +71,6 @@ def run_requirements(url: str, revision: str, results: Path) -> Run:
 def run_scenario(url: str, revision: str, scenario: str, results: Path) -> Run:
     """Run one scenario on the wire of ``revision``."""
     return _run(["--url", url, "--scenario", scenario, "--spec-version", revision, "--force"], results)
-
-
-def count_checks(
-    run: Run, wanted: Mapping[str, int], url: str, revision: str, results: Path
-) -> dict[str, int]:
-    """Scenario → its checks. One that made fewer than ``wanted`` is run once more.
-
-    The suite waits a second for what a stream is to say, and has a warning in place of a check where it came later.
-    """
-    counts = {name: run.counts[name] for name in run.windows}
-    for name in [name for name, count in counts.items() if count < wanted.get(name, 0)]:
-        again = run_scenario(url, revision, name, results / f"again-{name}")
-        counts[name] = 0 if again.failed else again.counts[name]
-    return counts
 
 
 def describe(checks: Iterable[Check]) -> str:

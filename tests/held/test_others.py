@@ -28,6 +28,7 @@ from threading import Thread
 from time import monotonic
 from typing import Final
 
+import psutil
 import pytest
 
 from servers.services.sources import create_source
@@ -252,9 +253,6 @@ def _stolen(windows: Sequence[Window]) -> float:
 
 
 def processor_seconds() -> tuple[float, float]:
-    """Seconds for which processors were used since the machine began, and those that its host took (proc_stat(5))."""
-    user, nice, system, _, _, irq, soft, stolen = (
-        int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
-    )
-    a_second = os.sysconf("SC_CLK_TCK")
-    return (user + nice + system + irq + soft) / a_second, stolen / a_second
+    """Seconds for which processors were used since the machine began, and those that its host took."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + times.irq + times.softirq, times.steal

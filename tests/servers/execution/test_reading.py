@@ -1,16 +1,19 @@
-"""Statements are parsed at once where they are short, and otherwise in a thread, one after another."""
+"""Statements are parsed at once where they are short, and otherwise in a thread or a program, one after another."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 
+import psutil
 import pytest
 
 from core.errors import SourceError
-from servers.execution.sql.reading import AT_ONCE, Reading
+from servers.execution.sql.reading import AT_ONCE, IN_THREAD, Reading
 from servers.execution.sql.transactions import MOST_PAUSE_SECONDS, read_queries
+from tests.core import asides
 
 pytestmark = pytest.mark.anyio
 
@@ -108,3 +111,19 @@ async def test_a_transactions_statements_leave_the_loop_as_long_as_each_took(
     assert await read_queries({"queries": ["0.004", "0.06", "0"]}, read) == ["0.004", "0.06", "0"]
     assert len(left) == 2
     assert 0.004 <= left[0] <= left[1] == MOST_PAUSE_SECONDS
+
+
+async def test_a_very_long_text_is_read_by_a_program_that_ends_with_its_reading() -> None:
+    reading = Reading()
+    pid = await reading.read("x" * (IN_THREAD + 1), os.getpid, team=1)
+    assert pid != os.getpid()
+    reading.close()
+    assert not psutil.pid_exists(pid)
+
+
+async def test_what_the_program_cannot_read_is_refused_with_what_to_do() -> None:
+    reading = Reading()
+    with pytest.raises(SourceError, match="Make it shorter") as caught:
+        await reading.read("x" * (IN_THREAD + 1), asides.crash, team=1)
+    assert (caught.value.code, caught.value.data) == ("query_refused", {"rule": "sql.length"})
+    reading.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from servers.execution.backends.postgres import catalog
@@ -40,9 +41,8 @@ class AskedPool:
         self, sql: str, names: Names, values: Values, *, path: str, rows: int, timeout: float
     ) -> Table:
         pool = self.pool
-        statement = await pool.keep_statement(
-            sql, names, lambda: read_statement(sql, policy_of(pool), names=names)
-        )
+        work = partial(read_statement, sql, policy_of(pool), names=names)
+        statement = await pool.keep_statement(sql, names, work)
         refuse_spare(values, {slot.key for slot in statement.slots}, path)
         bound = bind_values(statement, values, path=path)
         return await fetch_table(pool, bound, rows=rows, timeout=timeout)

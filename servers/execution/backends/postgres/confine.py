@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from core.errors import SourceError
@@ -246,7 +247,7 @@ async def _replace(
             expected.append((table.schema, table.name, place))
             grown += len(part.text) - (part.end - part.start)
     try:
-        uses = await pool.read(sql, lambda: locate_tables(sql))
+        uses = await pool.read(sql, partial(locate_tables, sql))
         named = [(use.schema, use.name, use.start) for use in uses]
     except Unreadable:
         named = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Final
 
 from servers.execution.backends.postgres.parsing import Policy, read_statement
@@ -46,7 +47,7 @@ async def bind_tool(pool: Pool, definition: Mapping[str, Any], values: Mapping[A
     parameters: Mapping[str, Mapping[str, Any]] = definition.get("parameters") or {}
     names = tuple(parameters)
     statement = await pool.keep_statement(
-        sql, names, lambda: read_statement(sql, policy_of(pool), names=names)
+        sql, names, partial(read_statement, sql, policy_of(pool), names=names)
     )
     types: dict[str | int, int] = {name: TYPE_OIDS[_type_key(spec)] for name, spec in parameters.items()}
     return bind_values(statement, values, path="", types=types)

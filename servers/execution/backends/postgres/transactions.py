@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, Final, NoReturn
 
@@ -45,9 +46,8 @@ async def execute_transaction(pool: Pool, arguments: Mapping[str, Any], *, timeo
     started = monotonic()
 
     async def read(sql: str, names: Names, values: Values, path: str) -> Bound:
-        statement = await pool.read(
-            sql, lambda: read_statement(sql, policy_of(pool), names=names, walk=WriteWalk)
-        )
+        work = partial(read_statement, sql, policy_of(pool), names=names, walk=WriteWalk)
+        statement = await pool.read(sql, work)
         refuse_spare(values, {slot.key for slot in statement.slots}, path)
         return bind_values(statement, values, path=path)
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from typing import IO, Final
 
@@ -19,6 +17,7 @@ import orjson
 
 from core.errors import InvalidInput
 from core.finishing import heed
+from core.programs import start_program
 from servers.execution.backends.http.openapi.documents import refuse_document
 from servers.execution.backends.http.openapi.imports import ImportedDocument
 from servers.execution.backends.http.openapi.reader import read_head, read_operation
@@ -33,14 +32,7 @@ AT_ONCE: Final = 2
 MOST_BYTES: Final = 96 * 1024 * 1024
 """Of what is made of a document."""
 
-_PIECE_BYTES: Final = 256 * 1024
 _PROGRAM: Final = "servers.execution.backends.http.openapi.reader"
-_NICELY: Final = (
-    "import os, runpy, sys; os.setpriority(os.PRIO_PROCESS, 0, max(5, os.nice(0))); "
-    "runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)"
-)
-"""Whoever is answered by a web process goes first, also while the program is still being imported: a fifth of a second.
-Not whoever a heavy process answers: that is as nice as this, and what gave way to both would hardly get a turn."""
 
 logger = logging.getLogger(__name__)
 
@@ -101,16 +93,7 @@ class _Reading:
             raise
 
     def _run(self) -> ImportedDocument:
-        # No environment: what Marina has there, its master key among it, is nothing that a document should be near.
-        environment = {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
-        with subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-c", _NICELY, _PROGRAM],
-            bufsize=_PIECE_BYTES,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as program:
+        with start_program(_PROGRAM) as program:
             self._program = program
             try:
                 return self._converse(program)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 
 import orjson
@@ -115,16 +112,6 @@ async def test_who_gets_no_turn_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
         each.cancel()
     await asyncio.gather(*endless, return_exceptions=True)
     assert programs() == []
-
-
-@pytest.mark.parametrize(("own", "its"), [(0, 5), (5, 5), (15, 15)])
-def test_the_program_is_no_nicer_than_whoever_it_reads_for(own: int, its: int) -> None:
-    base = os.nice(0)
-    code = f"import os; os.setpriority(os.PRIO_PROCESS, 0, {max(own, base)}); {apart._NICELY}"
-    given = subprocess.run(
-        [sys.executable, "-c", code, STAND_IN], input=b'""\nniceness', stdout=subprocess.PIPE, check=True
-    )
-    assert orjson.loads(given.stdout)["fault"]["message"] == str(max(its, base))
 
 
 async def test_the_program_has_nothing_of_marinas_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,98 @@
+"""Long work is done by a program beside Marina: what it gives and raises comes back, and it ends with who began it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core import aside as aside_module
+from core.aside import Aside, GaveUp
+from core.errors import SourceError
+from tests.core import asides
+from tests.protocol.waiting import wait_for
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def aside() -> Iterator[Aside]:
+    aside = Aside("tests-aside")
+    yield aside
+    aside.close()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def test_what_work_gives_and_raises_comes_back_from_one_program(aside: Aside) -> None:
+    assert await aside.run(partial(asides.add, 20, 22), team=1) == 42
+    pid = await aside.run(asides.tell_process, team=1)
+    assert pid != os.getpid()
+    with pytest.raises(SourceError, match=r"It is no SQL\.") as caught:
+        await aside.run(asides.refuse, team=1)
+    assert (caught.value.code, caught.value.data) == ("query_invalid", {"position": 3})
+    assert await aside.run(asides.chatter, team=1) == "done"
+    assert await aside.run(asides.tell_process, team=2) == pid
+
+
+async def test_what_takes_too_much_is_given_up_and_the_next_is_done(
+    aside: Aside, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for too_much in (asides.take_all, asides.crash):
+        with pytest.raises(GaveUp):
+            await aside.run(too_much, team=1)
+        assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
+    pid = await aside.run(asides.tell_process, team=1)
+    monkeypatch.setattr(aside_module, "SECONDS", 0.3)
+    with pytest.raises(GaveUp):
+        await aside.run(partial(asides.sleep_on, str(tmp_path / "begun"), 600), team=1)
+    assert not is_running(pid)
+
+
+async def test_what_cannot_come_back_is_a_fault(aside: Aside) -> None:
+    with pytest.raises(TypeError, match="cannot be told"):
+        await aside.run(asides.give_back_a_lambda, team=1)
+
+
+async def test_one_that_ended_for_want_of_work_is_begun_anew(aside: Aside) -> None:
+    pid = await aside.run(asides.tell_process, team=1)
+    psutil.Process(pid).kill()
+    assert await aside.run(asides.tell_process, team=1) not in (pid, os.getpid())
+
+
+async def test_it_ends_with_what_it_does_when_it_is_closed_and_may_be_used_again(
+    aside: Aside, tmp_path: Path
+) -> None:
+    pid = await aside.run(asides.tell_process, team=1)
+    begun = tmp_path / "begun"
+    waiting = asyncio.ensure_future(aside.run(partial(asides.sleep_on, str(begun), 600), team=1))
+    await asyncio.to_thread(wait_for, begun.exists)
+    aside.close()
+    with pytest.raises(GaveUp):
+        await waiting
+    assert not is_running(pid)
+    assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
+
+
+async def test_it_ends_with_who_forgot_it() -> None:
+    forgotten = Aside("tests-forgotten")
+    pid = await forgotten.run(asides.tell_process, team=1)
+    del forgotten
+    gc.collect()
+    assert not is_running(pid)
+
+
+async def test_it_ends_when_nobody_wants_anything(aside: Aside) -> None:
+    pid = await aside.run(asides.end_soon, team=1)
+    await asyncio.to_thread(wait_for, lambda: not is_running(pid))

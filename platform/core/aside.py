@@ -8,77 +8,96 @@ down brings down nothing else.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
-import select
 import subprocess
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from typing import Any, Final, TypeVar
 
 from core.beside import Beside
-from core.doing import LENGTH, read_exactly
+from core.doing import ENDING, PIECE_SECONDS, READY
 from core.programs import start_program
 
 T = TypeVar("T")
 
-SECONDS: Final = 30.0
-"""For one piece of work, by the clock, from when it has its turn."""
+START_SECONDS: Final = 20.0
+"""For it to begin: a fifth of a second where a processor is free."""
 
 _PROGRAM: Final = "core.doing"
+
+logger = logging.getLogger(__name__)
 
 
 class GaveUp(Exception):
     """A piece of work took more time or memory than there is for one, or brought the program down."""
 
 
+class NotThere(Exception):
+    """The program cannot be started, or was ended."""
+
+
 class Aside:
     """The program, and whose turn it is. It begins with the first work, and ends some time after the last."""
 
     def __init__(self, name: str) -> None:
-        # The thread that waits for it: what it gives is made of bytes in there, too.
-        self._beside = Beside(name)
-        self._program = _Program()
-        self._end = weakref.finalize(self, self._program.end)
+        self._name = name
+        self._begin()
+        # A forked process is nobody that its parent's program answers.
+        os.register_at_fork(after_in_child=partial(_begin_anew, weakref.ref(self)))
 
     async def run(self, work: Callable[[], T], *, team: int) -> T:
-        """What ``work`` gives, and raises, which can be pickled, as it can. Raises ``GaveUp``. ``team`` is whose it is.
+        """What ``work`` gives, and raises, which can be pickled, as it can. ``team`` is whose it is.
 
-        Once it has begun, it is done to its end, though nobody may wait for it any more.
+        Raises ``GaveUp`` and ``NotThere``. Once it has begun, it is done to its end, though nobody may wait for it any
+        more.
         """
         return await self._beside.run(partial(self._program.do, work), team=team)
 
     def close(self) -> None:
         """End the program and what it does. May be used again."""
-        self._program.end()
         self._beside.close()
+        self._end()
+        self._begin()
+
+    def _begin(self) -> None:
+        # The thread that waits for it: what it gives is made of bytes in there, too.
+        self._beside = Beside(self._name)
+        self._program = _Program()
+        self._end = weakref.finalize(self, self._program.end)
+
+
+def _begin_anew(known: weakref.ref[Aside]) -> None:
+    aside = known()
+    if aside is not None:
+        aside._end.detach()  # noqa: SLF001 - its own
+        aside._begin()  # noqa: SLF001
 
 
 class _Program:
-    """The program's process. One thread at a time has it do something; any may end it."""
+    """The program, until it is ended for good. One thread at a time has it do something; any may end it."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._asking: Connection | None = None
         self._in_use = threading.Lock()
-        self._ends = 0
+        self._over = False
 
     def do(self, work: Callable[[], T]) -> T:
         given = pickle.dumps(work)
         with self._in_use:
-            ends = self._ends
-            # One that was there may have ended, for nobody had wanted anything.
-            told = None if self._process is None else self._ask(given, self._process)
-            if told is None and ends == self._ends:
-                self._process = start_program(_PROGRAM)
-                told = self._ask(given, self._process)
-            if ends != self._ends:
+            try:
+                done, came = pickle.loads(self._ask(given))  # noqa: S301 - from our own program
+            except BaseException:
+                # Nobody is to get an answer that was another's.
                 self._forget()
-        if told is None:
-            raise GaveUp
-        done, came = told
+                raise
+        self._forget_if_over()
         if done:
             return came  # type: ignore[no-any-return]
         if isinstance(came, MemoryError):
@@ -86,40 +105,78 @@ class _Program:
         raise came
 
     def end(self) -> None:
-        """Kill it. Who waits for it forgets it."""
-        self._ends += 1
+        """End it, and whatever it does. Who waits for it clears it away."""
+        self._over = True
         process = self._process
         if process is not None:
             process.kill()
-        if self._in_use.acquire(blocking=False):
+        self._forget_if_over()
+
+    def _ask(self, given: bytes) -> bytes:
+        for _ in range(2):
+            process, asking = self._started()
+            with _killed_after(process, PIECE_SECONDS), contextlib.suppress(OSError, EOFError):
+                asking.send_bytes(given)
+                told = asking.recv_bytes()
+                if told != ENDING:
+                    return told
+                # It ended for want of work, just when there was some.
+                self._forget()
+                continue
+            if self._over:
+                raise NotThere
+            logger.error("a program beside Marina ended early", extra={"returncode": process.wait()})
+            raise GaveUp
+        raise NotThere
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], Connection]:
+        if self._asking is not None and self._asking.poll():
+            # It says that it ends, or has ended.
             self._forget()
-            self._in_use.release()
-
-    def _ask(self, given: bytes, process: subprocess.Popen[bytes]) -> Any:
-        """What the program tells of it; ``None`` where it ended, or was ended at its time."""
-        if process.stdin is None or process.stdout is None:
-            raise AssertionError("both were asked for")
-        until = time.monotonic() + SECONDS
-        answers = process.stdout.fileno()
-
-        def read(size: int) -> bytes:
-            left = until - time.monotonic()
-            return os.read(answers, size) if left > 0 and select.select([answers], [], [], left)[0] else b""
-
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(LENGTH.pack(len(given)) + given)
-            process.stdin.flush()
-            head = read_exactly(LENGTH.size, read)
-            body = None if head is None else read_exactly(LENGTH.unpack(head)[0], read)
-            if body is not None:
-                return pickle.loads(body)  # noqa: S301 - from our own program
-        self._forget()
-        return None
+        if self._process is None or self._asking is None:
+            ours, theirs = Pipe()
+            with theirs:
+                try:
+                    process = start_program(_PROGRAM, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+                except OSError as fault:
+                    ours.close()
+                    logger.exception("a program beside Marina cannot be started")
+                    raise NotThere from fault
+            self._process, self._asking = process, ours
+            said = b""
+            with _killed_after(process, START_SECONDS), contextlib.suppress(OSError, EOFError):
+                said = b"" if self._over else ours.recv_bytes()
+            if said != READY:
+                process.kill()
+                logger.error("a program beside Marina did not begin", extra={"returncode": process.wait()})
+                raise NotThere
+        return self._process, self._asking
 
     def _forget(self) -> None:
         process, self._process = self._process, None
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.close()
         if process is not None:
             process.kill()
-            # Reaps it, and closes its pipes.
-            with contextlib.suppress(BrokenPipeError), process:
-                pass
+            process.wait()
+
+    def _forget_if_over(self) -> None:
+        # Whoever of the two comes second finds the lock free.
+        if self._over and self._in_use.acquire(blocking=False):
+            try:
+                self._forget()
+            finally:
+                self._in_use.release()
+
+
+@contextlib.contextmanager
+def _killed_after(process: subprocess.Popen[bytes], seconds: float) -> Any:
+    """Within, the process is killed once so many seconds are over: whoever waits for it hears that it ended."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

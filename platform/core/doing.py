@@ -1,7 +1,8 @@
 """``python -m core.doing``: does what it is given, one piece after another (``core.aside``). Knows no work.
 
-Each piece comes as its length, eight bytes, and a pickled function without parameters; what it gives or raises goes
-back the same way. It ends when its standard input does, and when nothing came for a while.
+Its standard input is a connection both ways. It says ``READY``, then each piece comes as a pickled function without
+parameters, and goes back as a pickled pair: whether it was done, and what it gave or raised. ``ENDING`` says that it
+takes no more: nothing came for a while, or it has grown.
 """
 
 from __future__ import annotations
@@ -9,28 +10,23 @@ from __future__ import annotations
 import os
 import pickle
 import resource
-import select
-import struct
+import signal
 import sys
+import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any, Final
 
+READY: Final = b"ready"
+ENDING: Final = b"ending"
+PIECE_SECONDS: Final = 10
+"""For one piece, by the clock. The longest statement of SQL takes half a second on a free processor."""
 IDLE_SECONDS: Final = 300.0
 MEMORY_BYTES: Final = 1024 * 1024 * 1024
-LENGTH: Final = struct.Struct(">Q")
-_PIECE: Final = 1024 * 1024
+GROWN_KILOBYTES: Final = 256 * 1024
 
-
-def read_exactly(size: int, read: Callable[[int], bytes]) -> bytes | None:
-    """So many bytes; ``None`` where it ends before."""
-    parts = []
-    while size:
-        part = read(min(size, _PIECE))
-        if not part:
-            return None
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+_MARGIN_SECONDS: Final = 2
+"""Who waits for it ends it at its time. It ends itself where nobody does any more."""
 
 
 def do(given: bytes) -> bytes:
@@ -39,6 +35,8 @@ def do(given: bytes) -> bytes:
         work: Callable[[], Any] = pickle.loads(given)  # noqa: S301 - from whoever started this
         told = True, work()
     except Exception as fault:  # noqa: BLE001 - whatever it is, it is raised where it was asked for
+        # A traceback stays here.
+        fault.add_note("".join(traceback.format_tb(fault.__traceback__)))
         told = False, fault
     try:
         return pickle.dumps(told)
@@ -50,21 +48,21 @@ def main() -> None:
     """Work until nobody wants anything."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # What work may print is not to stand among the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    given = sys.stdin.fileno()
-    while select.select([given], [], [], IDLE_SECONDS)[0]:
-        head = read_exactly(LENGTH.size, lambda size: os.read(given, size))
-        body = (
-            None if head is None else read_exactly(LENGTH.unpack(head)[0], lambda size: os.read(given, size))
-        )
-        if body is None:
-            break
-        answer = do(body)
-        answers.write(LENGTH.pack(len(answer)))
-        answers.write(answer)
-        answers.flush()
+    with Connection(os.dup(sys.stdin.fileno())) as asking:
+        asking.send_bytes(READY)
+        while asking.poll(IDLE_SECONDS):
+            try:
+                given = asking.recv_bytes()
+            except EOFError:
+                return
+            # Its usual answer ends the program, also in the middle of a parser in C.
+            signal.alarm(PIECE_SECONDS + _MARGIN_SECONDS)
+            told = do(given)
+            signal.alarm(0)
+            asking.send_bytes(told)
+            if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > GROWN_KILOBYTES:
+                break
+        asking.send_bytes(ENDING)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,14 @@ class MarinaError(Exception):
         if code is not None:
             self.code = code
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By what it holds: what it was made of says less, and each kind is made of other things.
+        return _made_again, (type(self), self.args), vars(self)
+
+
+def _made_again(kind: type[MarinaError], args: tuple[Any, ...]) -> MarinaError:
+    return kind.__new__(kind, *args)
+
 
 class InvalidInput(MarinaError):
     """The caller's input breaks a rule. ``errors`` names each place (a dotted or JSON-pointer path)."""

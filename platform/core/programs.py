@@ -17,8 +17,10 @@ Not whoever a heavy process answers: that is as nice as this, and what gave way 
 _PIPE_BYTES: Final = 256 * 1024
 
 
-def start_program(module: str) -> subprocess.Popen[bytes]:
-    """Run a module as a program, its standard input and output pipes. From a thread that others do not wait for.
+def start_program(
+    module: str, *, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
+    """Run a module as a program. From a thread that others do not wait for. Raises ``OSError``.
 
     It has no environment: what Marina has there, its master key among it, is nothing that somebody's input
     should be near.
@@ -28,7 +30,7 @@ def start_program(module: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-c", _NICELY, module],
         bufsize=_PIPE_BYTES,
         env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
         stderr=subprocess.DEVNULL,
     )

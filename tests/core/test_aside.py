@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import pickle
+import resource
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +16,8 @@ import psutil
 import pytest
 
 from core import aside as aside_module
-from core.aside import Aside, GaveUp
-from core.errors import SourceError
+from core.aside import Aside, GaveUp, NotThere
+from core.errors import Forbidden, InvalidInput, MarinaError, RateLimited, SourceError
 from tests.core import asides
 from tests.protocol.waiting import wait_for
 
@@ -54,10 +57,12 @@ async def test_what_takes_too_much_is_given_up_and_the_next_is_done(
             await aside.run(too_much, team=1)
         assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
     pid = await aside.run(asides.tell_process, team=1)
-    monkeypatch.setattr(aside_module, "SECONDS", 0.3)
+    monkeypatch.setattr(aside_module, "PIECE_SECONDS", 0.3)
     with pytest.raises(GaveUp):
         await aside.run(partial(asides.sleep_on, str(tmp_path / "begun"), 600), team=1)
     assert not is_running(pid)
+    # Once alone: nobody behind it waits for it twice.
+    assert (tmp_path / "begun").read_text() == "begun\n"
 
 
 async def test_what_cannot_come_back_is_a_fault(aside: Aside) -> None:
@@ -79,7 +84,7 @@ async def test_it_ends_with_what_it_does_when_it_is_closed_and_may_be_used_again
     waiting = asyncio.ensure_future(aside.run(partial(asides.sleep_on, str(begun), 600), team=1))
     await asyncio.to_thread(wait_for, begun.exists)
     aside.close()
-    with pytest.raises(GaveUp):
+    with pytest.raises(NotThere):
         await waiting
     assert not is_running(pid)
     assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
@@ -96,3 +101,36 @@ async def test_it_ends_with_who_forgot_it() -> None:
 async def test_it_ends_when_nobody_wants_anything(aside: Aside) -> None:
     pid = await aside.run(asides.end_soon, team=1)
     await asyncio.to_thread(wait_for, lambda: not is_running(pid))
+
+
+async def test_a_process_of_many_connections_has_one_too(aside: Aside) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4_096)), hard))
+    with ExitStack() as held:
+        for _ in range(1_100):
+            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
+
+
+async def test_where_it_cannot_be_started_it_is_not_there(
+    aside: Aside, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(aside_module, "_PROGRAM", "core.no_such_program")
+    with pytest.raises(NotThere):
+        await aside.run(asides.tell_process, team=1)
+    assert "did not begin" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Forbidden("No.", rule="a:b", data={"x": 1}),
+        InvalidInput("No.", errors=[{"path": "$.a", "message": "Not so."}], code="odd"),
+        RateLimited("No.", retry_after=3),
+        SourceError("No.", code="query_invalid", data={"position": 3}, retryable=True),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_errors_of_marinas_come_back_whole(fault: MarinaError) -> None:
+    again = pickle.loads(pickle.dumps(fault))
+    assert (type(again), vars(again), again.args) == (type(fault), vars(fault), fault.args)

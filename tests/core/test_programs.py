@@ -8,9 +8,7 @@ import sys
 
 import pytest
 
-STARTS = (
-    "import json, sys; from core.programs import start_program; p = start_program('tests.core.telling'); "
-)
+STARTS = "from core.programs import start_program; p = start_program('tests.core.telling'); "
 
 
 @pytest.mark.parametrize(("own", "its"), [(0, 5), (5, 5), (15, 15)])

@@ -6,11 +6,20 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 
-import psutil
 import pytest
 
+from core import aside as aside_module
+from core.aside import Aside
 from core.errors import SourceError
+from servers.execution.backends.postgres import parsing, tables
+from servers.execution.backends.postgres.parsing import Policy
+from servers.execution.backends.postgres.syntax import Unreadable
+from servers.execution.backends.postgres.writing import WriteWalk
+from servers.execution.backends.sqlite import statements
+from servers.execution.sql import reading as reading_module
 from servers.execution.sql.reading import AT_ONCE, IN_THREAD, Reading
 from servers.execution.sql.transactions import MOST_PAUSE_SECONDS, read_queries
 from tests.core import asides
@@ -18,6 +27,7 @@ from tests.core import asides
 pytestmark = pytest.mark.anyio
 
 LONG = "x" * (AT_ONCE + 1)
+VERY_LONG = "x" * (IN_THREAD + 1)
 
 
 async def test_a_short_text_is_read_on_the_loop_and_a_long_one_in_a_thread() -> None:
@@ -113,17 +123,57 @@ async def test_a_transactions_statements_leave_the_loop_as_long_as_each_took(
     assert 0.004 <= left[0] <= left[1] == MOST_PAUSE_SECONDS
 
 
-async def test_a_very_long_text_is_read_by_a_program_that_ends_with_its_reading() -> None:
-    reading = Reading()
-    pid = await reading.read("x" * (IN_THREAD + 1), os.getpid, team=1)
-    assert pid != os.getpid()
-    reading.close()
-    assert not psutil.pid_exists(pid)
+async def test_a_very_long_text_is_read_by_a_program_of_all_kinds() -> None:
+    pids = [await Reading().read(VERY_LONG, os.getpid, team=team) for team in (1, 2)]
+    assert pids[0] == pids[1] != os.getpid()
 
 
 async def test_what_the_program_cannot_read_is_refused_with_what_to_do() -> None:
-    reading = Reading()
     with pytest.raises(SourceError, match="Make it shorter") as caught:
-        await reading.read("x" * (IN_THREAD + 1), asides.crash, team=1)
+        await Reading().read(VERY_LONG, asides.crash, team=1)
     assert (caught.value.code, caught.value.data) == ("query_refused", {"rule": "sql.length"})
-    reading.close()
+
+
+async def test_without_a_program_a_thread_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_module, "_ASIDE", Aside("tests-none"))
+    monkeypatch.setattr(aside_module, "_PROGRAM", "core.no_such_program")
+    assert await Reading().read(VERY_LONG, os.getpid, team=1) == os.getpid()
+
+
+NUMBERS = ", ".join(["1"] * 4_000)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        partial(parsing.read_statement, f"SELECT {NUMBERS}", Policy()),
+        partial(parsing.read_statement, f"SELECT :a, {NUMBERS}", Policy(), names=("a",)),
+        partial(
+            parsing.read_statement, f"SELECT x FROM t, s.u WHERE x IN ({NUMBERS})", Policy(confined=True)
+        ),
+        partial(
+            parsing.read_statement,
+            f"DELETE FROM t WHERE x IN ({NUMBERS})",
+            Policy(),
+            names=None,
+            walk=WriteWalk,
+        ),
+        partial(parsing.read_statement, f"SELECT {NUMBERS} FROM", Policy()),
+        partial(parsing.read_statement, f"SELECT pg_sleep(1), {NUMBERS}", Policy(schemas=("s",))),
+        partial(tables.locate_tables, f"SELECT x FROM t, s.u WHERE x IN ({NUMBERS})"),
+        partial(tables.locate_tables, f"SELECT {NUMBERS} FROM"),
+        partial(statements.read_statement, f"SELECT :a, {NUMBERS}", confined=True),
+        partial(statements.read_statement, f"SELECT {NUMBERS}; SELECT 1", confined=False),
+    ],
+    ids=range(10).__getitem__,
+)
+async def test_what_comes_of_a_statement_there_is_what_comes_of_it_here(work: Callable[[], object]) -> None:
+    found = []
+    for read in (work, partial(Reading().read, VERY_LONG, work, team=1)):
+        try:
+            made = read()
+            found.append(await made if isinstance(made, Coroutine) else made)
+        except (SourceError, Unreadable) as fault:
+            fault.__dict__.pop("__notes__", None)
+            found.append((type(fault), fault.args, vars(fault)))
+    assert found[0] == found[1]

@@ -269,7 +269,6 @@ class Pools:
         """Close everything and wait for it. Leases still out are closed when they come back."""
         await stop(self._sweeper)
         self._sweeper = None
-        self._reading.close()
         pools = list(self._pools.values())
         self._pools.clear()
         for pool in pools:

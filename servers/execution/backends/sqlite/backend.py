@@ -130,7 +130,6 @@ class SqliteBackend(Backend):
 
     async def close(self) -> None:
         self._threads.close()
-        self._reading.close()
 
     def _ask(self, source: Source) -> AskedFile:
         settings = read_settings(source.settings)

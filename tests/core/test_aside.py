@@ -73,6 +73,7 @@ async def test_what_cannot_come_back_is_a_fault(aside: Aside) -> None:
 async def test_one_that_ended_for_want_of_work_is_begun_anew(aside: Aside) -> None:
     pid = await aside.run(asides.tell_process, team=1)
     psutil.Process(pid).kill()
+    await asyncio.to_thread(wait_for, lambda: not is_running(pid))
     assert await aside.run(asides.tell_process, team=1) not in (pid, os.getpid())
 
 
@@ -126,7 +127,7 @@ async def test_where_it_cannot_be_started_it_is_not_there(
     [
         Forbidden("No.", rule="a:b", data={"x": 1}),
         InvalidInput("No.", errors=[{"path": "$.a", "message": "Not so."}], code="odd"),
-        RateLimited("No.", retry_after=3),
+        RateLimited("No.", retry_after=3, rule="a:b"),
         SourceError("No.", code="query_invalid", data={"position": 3}, retryable=True),
     ],
     ids=lambda fault: type(fault).__name__,

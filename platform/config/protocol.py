@@ -38,7 +38,9 @@ READ_IN_TIME: Final = 64 * 1024
 """Bytes that a client must take of a waiting answer in each ``write_seconds``."""
 
 HEAVY_BYTES: Final = 262_144
-"""Of a body, from which on it is answered by the heavy process. Reading less holds nobody up."""
+"""Of a message of MCP, from which on it is answered by the heavy process. Reading less holds nobody up."""
+HEAVY_REST_BYTES: Final = 16_384
+"""Of any other body: what is defined by it (a tool of SQL, a pipeline) is read and checked, too."""
 
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _HEAVY_PATHS: Final = (b"/data-sources", b"/configuration/")
@@ -227,16 +229,18 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether the request whose headers are complete goes to the heavy process."""
         if self.parser.get_method() in _READS or self.parser.should_upgrade():
             return False
-        for name, value in self.headers:
-            if name == b"content-length":
-                if len(value) > 6 or (value.isdigit() and int(value) >= HEAVY_BYTES):
-                    return True
-            elif name == b"transfer-encoding" and not head[-1].endswith(_LAST_CHUNK):
-                return True
         path = self.url.partition(b"?")[0]
         if b"%" in path:
             path = unquote_to_bytes(path)
-        return any(part in path for part in _HEAVY_PATHS) and not path.startswith(b"/mcp/")
+        is_mcp = path.startswith(b"/mcp/")
+        most = HEAVY_BYTES if is_mcp else HEAVY_REST_BYTES
+        for name, value in self.headers:
+            if name == b"content-length":
+                if len(value) > 6 or (value.isdigit() and int(value) >= most):
+                    return True
+            elif name == b"transfer-encoding" and not head[-1].endswith(_LAST_CHUNK):
+                return True
+        return not is_mcp and any(part in path for part in _HEAVY_PATHS)
 
     def _hand_over(self, head: list[bytes]) -> bool:
         """Let the heavy process go on with the connection, unless something is under way on it here."""

@@ -24,7 +24,7 @@ from config.handover import LONGEST_PATH, hand_over
 from config.heavy import NICENESS
 from config.local.options import read_options
 from config.local.plan import child_environment, make_plan
-from config.protocol import HEAVY_BYTES
+from config.protocol import HEAVY_BYTES, HEAVY_REST_BYTES
 from tests.config.heavy_app import MUCH
 from tests.leftovers import Leftovers
 from tests.plugins.live_marina import LiveMarina
@@ -123,6 +123,21 @@ def test_it_sees_the_clients_own_address(web: LiveMarina) -> None:
         connection.sendall(head_of("/mcp/t") + LARGE)
         (said,) = answers(connection)
         assert said["peer"] == connection.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "elsewhere"),
+    [
+        ("/mcp/team", HEAVY_BYTES - 1, False),
+        ("/mcp/team", HEAVY_BYTES, True),
+        ("/api/v1/tenants/t/tools/sum", HEAVY_REST_BYTES - 1, False),
+        ("/api/v1/tenants/t/tools/sum", HEAVY_REST_BYTES, True),
+        ("/app/t/tools/sum", HEAVY_REST_BYTES, True),
+    ],
+)
+def test_from_which_size_on_it_is_large(web: LiveMarina, path: str, size: int, elsewhere: bool) -> None:
+    said = ask_once(web, path, LARGE[:size])
+    assert (said["pid"], said["size"]) == (pid_of_heavy(web) if elsewhere else web.pid, size)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from core import aside as aside_module
+from core import doing
 from core.aside import Aside, GaveUp, NotThere
 from core.errors import Forbidden, InvalidInput, MarinaError, RateLimited, SourceError
 from tests.core import asides
@@ -102,6 +103,15 @@ async def test_it_ends_with_who_forgot_it() -> None:
 async def test_it_ends_when_nobody_wants_anything(aside: Aside) -> None:
     pid = await aside.run(asides.end_soon, team=1)
     await asyncio.to_thread(wait_for, lambda: not is_running(pid))
+
+
+async def test_it_stays_where_a_large_process_began_it_and_ends_when_it_has_grown(aside: Aside) -> None:
+    large = bytearray(b"x" * doing.GROWN_BYTES)
+    pid = await aside.run(asides.tell_process, team=1)
+    assert await aside.run(asides.tell_process, team=1) == pid
+    del large
+    await aside.run(partial(asides.keep, doing.GROWN_BYTES), team=1)
+    assert await aside.run(asides.tell_process, team=1) != pid
 
 
 async def test_a_process_of_many_connections_has_one_too(aside: Aside) -> None:

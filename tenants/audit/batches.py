@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg.pq.abc import PGresult
 
 from tenants.audit.chain import Head, link
-from tenants.audit.statements import Command, append, read_integer
+from tenants.audit.statements import Command, append, move, move_append, read_integer
 from tenants.audit.waiting import Waiting
 
 
@@ -31,6 +31,17 @@ def pack_batch(batch: Sequence[Waiting]) -> Command:
         (waiting.seq for waiting in batch),
         (waiting.hash for waiting in batch),
     )
+
+
+def store_batch(
+    batch: Sequence[Waiting], before: dict[int, Head], after: dict[int, Head]
+) -> Sequence[Command]:
+    """The commands that move the heads, if they are as ``before``, and store a batch whose records have their places."""
+    if len(batch) == 1:
+        (alone,) = batch
+        tenant_id = alone.tenant_id
+        return (move_append(alone.cells, before[tenant_id], after[tenant_id]),)
+    return move(before, after), pack_batch(batch)
 
 
 def read_heads(rows: PGresult) -> dict[int, Head]:

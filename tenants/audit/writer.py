@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.errors import Unavailable
-from tenants.audit.batches import chain_batch, pack_batch, read_heads
+from tenants.audit.batches import chain_batch, pack_batch, read_heads, store_batch
 from tenants.audit.chain import GENESIS, Head
 from tenants.audit.records import Entry, encode
 from tenants.audit.session import ConnectionLost, Session, StatementFailed
@@ -42,7 +42,6 @@ from tenants.audit.statements import (
     advance,
     find,
     lock,
-    move,
     open_chain,
     read_integer,
 )
@@ -78,8 +77,6 @@ HELD_PAUSE_SECONDS: Final = 0.005
 _NOT_AS_EXPECTED: Final = "22012"
 _HEAD_IS_HELD: Final = "55P03"
 _NEVER: Final = sys.maxsize
-_SENT_COMMANDS: Final = 4
-
 _TRY_AGAIN: Final = frozenset({_NOT_AS_EXPECTED, _HEAD_IS_HELD, "40001", "40P01"})
 _OF_THE_RECORD: Final = ("22", "23")
 """Classes of SQLSTATE that are the fault of a record, not of the database: data, integrity."""
@@ -105,7 +102,8 @@ class AuditWriter:
         self._session: Session | None = None
         self._accepting = False
         self._closing = False
-        self._sent: dict[int, Head] | None = None
+        self._sent: tuple[int, dict[int, Head]] | None = None
+        """How many commands were sent and not answered, and the heads after them."""
         self._around = 1
         self._full = _NEVER
         self._gathering = False
@@ -356,9 +354,9 @@ class AuditWriter:
                 if not self._send(session, batch):
                     await self._commit_locked(session, batch)
             if self._sent is not None:
-                sent, self._sent = self._sent, None
-                await session.receive(_SENT_COMMANDS, sync=True)
-                self._answer(sent)
+                (count, heads), self._sent = self._sent, None
+                await session.receive(count, sync=True)
+                self._answer(heads)
         except StatementFailed as fault:
             await self._mend(session, fault)
         self._batch = ()
@@ -416,10 +414,12 @@ class AuditWriter:
         }
         if len(before) < len(tenant_ids):
             return False
-        self._sent = after = chain_batch(batch, before)
+        after = chain_batch(batch, before)
+        commands = [BEGIN, *store_batch(batch, before, after), COMMIT]
+        self._sent = len(commands), after
         self._doubt, self._batch = batch, ()
         self._batch_since = self._loop.time()
-        session.send([BEGIN, move(before, after), pack_batch(batch), COMMIT], sync=True)
+        session.send(commands, sync=True)
         return True
 
     async def _commit_locked(self, session: Session, batch: list[Waiting]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import orjson
@@ -24,8 +25,13 @@ STAND_IN = "tests.servers.execution.http.openapi.misreader"
 
 def programs() -> list[psutil.Process]:
     """The programs of this process that still run."""
-    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in running if "openapi" in " ".join(child.cmdline())]
+    running = []
+    for child in psutil.Process().children():
+        # What ends meanwhile has no command line.
+        with contextlib.suppress(psutil.Error):
+            if child.status() != psutil.STATUS_ZOMBIE and "openapi" in " ".join(child.cmdline()):
+                running.append(child)
+    return running
 
 
 async def refused(text: bytes) -> InvalidInput:

@@ -41,6 +41,8 @@ HEAVY_BYTES: Final = 262_144
 """Of a message of MCP, from which on it is answered by the heavy process. Reading less holds nobody up."""
 HEAVY_REST_BYTES: Final = 16_384
 """Of any other body: what is defined by it (a tool of SQL, a pipeline) is read and checked, too."""
+_CALLS: Final = (b"/call", b"/try")
+"""What paths of other calls end with. Those are messages, too."""
 
 _READS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _HEAVY_PATHS: Final = (b"/data-sources", b"/configuration/")
@@ -233,7 +235,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if b"%" in path:
             path = unquote_to_bytes(path)
         is_mcp = path.startswith(b"/mcp/")
-        most = HEAVY_BYTES if is_mcp else HEAVY_REST_BYTES
+        most = HEAVY_BYTES if is_mcp or path.endswith(_CALLS) else HEAVY_REST_BYTES
         for name, value in self.headers:
             if name == b"content-length":
                 if len(value) > 6 or (value.isdigit() and int(value) >= most):

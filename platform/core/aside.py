@@ -18,16 +18,19 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from core.beside import Beside
-from core.doing import ENDING, PIECE_SECONDS, READY
+from core.doing import CLOCK_SECONDS, ENDING, LAST, READY
 from core.programs import start_program
 
 T = TypeVar("T")
 
 START_SECONDS: Final = 20.0
 """For it to begin: a fifth of a second where a processor is free."""
+AGAIN_SECONDS: Final = 60.0
+"""Before it is begun again where it could not be."""
 
 _PROGRAM: Final = "core.doing"
 
@@ -86,6 +89,7 @@ class _Program:
         self._process: subprocess.Popen[bytes] | None = None
         self._asking: Connection | None = None
         self._in_use = threading.Lock()
+        self._failed = -AGAIN_SECONDS
         self._over = False
 
     def do(self, work: Callable[[], T]) -> T:
@@ -115,18 +119,26 @@ class _Program:
     def _ask(self, given: bytes) -> bytes:
         for _ in range(2):
             process, asking = self._started()
-            with _killed_after(process, PIECE_SECONDS), contextlib.suppress(OSError, EOFError):
-                asking.send_bytes(given)
-                told = asking.recv_bytes()
-                if told != ENDING:
-                    return told
-                # It ended for want of work, just when there was some.
-                self._forget()
-                continue
+            told, sent = b"", False
+            with _killed_after(process, CLOCK_SECONDS):
+                with contextlib.suppress(OSError):
+                    asking.send_bytes(given)
+                    sent = True
+                # Where it ends just now, what it said last is still there.
+                with contextlib.suppress(OSError, EOFError):
+                    told = asking.recv_bytes()
+            if told not in (b"", ENDING):
+                if told[:1] == LAST:
+                    self._forget()
+                return told[1:]
             if self._over:
                 raise NotThere
-            logger.error("a program beside Marina ended early", extra={"returncode": process.wait()})
-            raise GaveUp
+            process.kill()
+            code = process.wait()
+            self._forget()
+            if sent and not told:
+                logger.error("a program beside Marina ended early", extra={"returncode": code})
+                raise GaveUp
         raise NotThere
 
     def _started(self) -> tuple[subprocess.Popen[bytes], Connection]:
@@ -134,23 +146,33 @@ class _Program:
             # It says that it ends, or has ended.
             self._forget()
         if self._process is None or self._asking is None:
-            ours, theirs = Pipe()
-            with theirs:
-                try:
-                    process = start_program(_PROGRAM, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
-                except OSError as fault:
-                    ours.close()
-                    logger.exception("a program beside Marina cannot be started")
-                    raise NotThere from fault
-            self._process, self._asking = process, ours
-            said = b""
-            with _killed_after(process, START_SECONDS), contextlib.suppress(OSError, EOFError):
-                said = b"" if self._over else ours.recv_bytes()
-            if said != READY:
-                process.kill()
-                logger.error("a program beside Marina did not begin", extra={"returncode": process.wait()})
+            if monotonic() - self._failed < AGAIN_SECONDS:
                 raise NotThere
+            try:
+                self._start()
+            except (OSError, NotThere) as fault:
+                self._forget()
+                if not self._over:
+                    self._failed = monotonic()
+                    logger.exception(
+                        "a program beside Marina cannot be started: threads do its work for a minute"
+                    )
+                raise NotThere from fault
+        if self._process is None or self._asking is None:
+            raise AssertionError("it was started just now")
         return self._process, self._asking
+
+    def _start(self) -> None:
+        self._asking, theirs = Pipe()
+        with theirs:
+            process = start_program(_PROGRAM, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+        self._process = process
+        said = b""
+        with _killed_after(process, START_SECONDS), contextlib.suppress(EOFError):
+            said = b"" if self._over else self._asking.recv_bytes()
+        if said != READY:
+            process.kill()
+            raise NotThere(f"it ended with {process.wait()} before it was ready")
 
     def _forget(self) -> None:
         process, self._process = self._process, None
@@ -175,7 +197,11 @@ def _killed_after(process: subprocess.Popen[bytes], seconds: float) -> Any:
     """Within, the process is killed once so many seconds are over: whoever waits for it hears that it ended."""
     timer = threading.Timer(seconds, process.kill)
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError as fault:
+        # No thread can be had.
+        raise NotThere from fault
     try:
         yield
     finally:

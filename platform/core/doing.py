@@ -1,8 +1,8 @@
 """``python -m core.doing``: does what it is given, one piece after another (``core.aside``). Knows no work.
 
 Its standard input is a connection both ways. It says ``READY``, then each piece comes as a pickled function without
-parameters, and goes back as a pickled pair: whether it was done, and what it gave or raised. ``ENDING`` says that it
-takes no more: nothing came for a while, or it has grown.
+parameters, and goes back as a pickled pair: whether it was done, and what it gave or raised. Before that is ``MORE``,
+or ``LAST`` where it takes no more since it has grown. ``ENDING`` says that nothing came for a while.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from typing import Any, Final
 
 READY: Final = b"ready"
 ENDING: Final = b"ending"
+MORE: Final = b"+"
+LAST: Final = b"-"
 PIECE_SECONDS: Final = 10
-"""For one piece, by the clock. The longest statement of SQL takes half a second on a free processor."""
+"""Of a processor, for one piece. The longest statement of SQL takes two seconds, with masks in it."""
+CLOCK_SECONDS: Final = 55
+"""For one piece, where others take the processors."""
 IDLE_SECONDS: Final = 300.0
 MEMORY_BYTES: Final = 1024 * 1024 * 1024
 GROWN_BYTES: Final = 256 * 1024 * 1024
@@ -36,7 +40,7 @@ def do(given: bytes) -> bytes:
         work: Callable[[], Any] = pickle.loads(given)  # noqa: S301 - from whoever started this
         told = True, work()
     except Exception as fault:  # noqa: BLE001 - whatever it is, it is raised where it was asked for
-        # A traceback stays here.
+        # A traceback cannot go over. Its lines can.
         fault.add_note("".join(traceback.format_tb(fault.__traceback__)))
         told = False, fault
     try:
@@ -57,7 +61,9 @@ def _resident_bytes() -> int:
 
 def main() -> None:
     """Work until nobody wants anything."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    memory = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with Connection(os.dup(sys.stdin.fileno())) as asking:
         asking.send_bytes(READY)
@@ -66,13 +72,16 @@ def main() -> None:
                 given = asking.recv_bytes()
             except EOFError:
                 return
-            # Its usual answer ends the program, also in the middle of a parser in C.
-            signal.alarm(PIECE_SECONDS + _MARGIN_SECONDS)
+            # What these two signals do by themselves ends the program, also in the middle of a parser in C.
+            signal.setitimer(signal.ITIMER_PROF, PIECE_SECONDS)
+            signal.alarm(CLOCK_SECONDS + _MARGIN_SECONDS)
             told = do(given)
             signal.alarm(0)
-            asking.send_bytes(told)
-            if _resident_bytes() > GROWN_BYTES:
-                break
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            has_grown = _resident_bytes() > GROWN_BYTES
+            asking.send_bytes((LAST if has_grown else MORE) + told)
+            if has_grown:
+                return
         asking.send_bytes(ENDING)
 
 

@@ -36,7 +36,7 @@ def pack_batch(batch: Sequence[Waiting]) -> Command:
 def store_batch(
     batch: Sequence[Waiting], before: dict[int, Head], after: dict[int, Head]
 ) -> Sequence[Command]:
-    """The commands that move the heads, if they are as ``before``, and store a batch whose records have their places."""
+    """Commands that move the heads, if they are as ``before``, and store a batch whose records have their places."""
     if len(batch) == 1:
         (alone,) = batch
         tenant_id = alone.tenant_id

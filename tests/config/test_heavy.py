@@ -133,6 +133,8 @@ def test_it_sees_the_clients_own_address(web: LiveMarina) -> None:
         ("/api/v1/tenants/t/tools/sum", HEAVY_REST_BYTES - 1, False),
         ("/api/v1/tenants/t/tools/sum", HEAVY_REST_BYTES, True),
         ("/app/t/tools/sum", HEAVY_REST_BYTES, True),
+        ("/api/v1/tenants/t/tools/sum/call", HEAVY_BYTES - 1, False),
+        ("/app/t/tools/sum/try", HEAVY_BYTES, True),
     ],
 )
 def test_from_which_size_on_it_is_large(web: LiveMarina, path: str, size: int, elsewhere: bool) -> None:

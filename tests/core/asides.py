@@ -54,6 +54,20 @@ def give_back_a_lambda() -> object:
     return lambda: 1
 
 
+def measure(given: bytes) -> int:
+    return len(given)
+
+
+def hurry() -> None:
+    """From now on a piece has one second."""
+    vars(sys.modules["__main__"])["PIECE_SECONDS"] = 1
+
+
+def spin() -> NoReturn:
+    while True:
+        pass
+
+
 def end_soon() -> int:
     """From now on it waits for the next work for hardly any time."""
     vars(sys.modules["__main__"])["IDLE_SECONDS"] = 0.01

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import pickle
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
@@ -58,12 +62,19 @@ async def test_what_takes_too_much_is_given_up_and_the_next_is_done(
             await aside.run(too_much, team=1)
         assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
     pid = await aside.run(asides.tell_process, team=1)
-    monkeypatch.setattr(aside_module, "PIECE_SECONDS", 0.3)
+    monkeypatch.setattr(aside_module, "CLOCK_SECONDS", 0.3)
     with pytest.raises(GaveUp):
         await aside.run(partial(asides.sleep_on, str(tmp_path / "begun"), 600), team=1)
     assert not is_running(pid)
     # Once alone: nobody behind it waits for it twice.
     assert (tmp_path / "begun").read_text() == "begun\n"
+
+
+async def test_a_piece_has_its_time_of_a_processor(aside: Aside) -> None:
+    await aside.run(asides.hurry, team=1)
+    with pytest.raises(GaveUp):
+        await aside.run(asides.spin, team=1)
+    assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
 
 
 async def test_what_cannot_come_back_is_a_fault(aside: Aside) -> None:
@@ -76,6 +87,17 @@ async def test_one_that_ended_for_want_of_work_is_begun_anew(aside: Aside) -> No
     psutil.Process(pid).kill()
     await asyncio.to_thread(wait_for, lambda: not is_running(pid))
     assert await aside.run(asides.tell_process, team=1) not in (pid, os.getpid())
+
+
+@pytest.mark.parametrize("size", [1, 4_000_000])
+async def test_one_that_ends_just_when_there_is_work_costs_nobody_anything(
+    aside: Aside, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    pid = await aside.run(asides.end_soon, team=1)
+    await asyncio.to_thread(wait_for, lambda: not is_running(pid))
+    # It was looked whether it had ended a moment before it did.
+    monkeypatch.setattr(Connection, "poll", lambda *_: False)
+    assert await aside.run(partial(asides.measure, b"x" * size), team=1) == size
 
 
 async def test_it_ends_with_what_it_does_when_it_is_closed_and_may_be_used_again(
@@ -114,13 +136,56 @@ async def test_it_stays_where_a_large_process_began_it_and_ends_when_it_has_grow
     assert await aside.run(asides.tell_process, team=1) != pid
 
 
+def run_alone(code: str) -> list[str]:
+    """The words that a program says in whose ``main`` this is, with an ``aside``."""
+    begun = "import asyncio, os; from core.aside import Aside; from tests.core import asides; aside = Aside('alone')"
+    code = f"{begun}\nasync def main():\n" + "".join(f"    {line}\n" for line in code.splitlines())
+    said = subprocess.run(
+        [sys.executable, "-c", f"{code}\nasyncio.run(main())"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    return said.stdout.split()
+
+
+async def test_it_ends_with_the_process_that_began_it() -> None:
+    (pid,) = await asyncio.to_thread(
+        run_alone, "print(await aside.run(asides.tell_process, team=1), flush=True)\nos._exit(0)"
+    )
+    await asyncio.to_thread(wait_for, lambda: not is_running(int(pid)))
+
+
+FORKING = """
+print(await aside.run(asides.tell_process, team=1), flush=True)
+if forked := os.fork():
+    os.waitpid(forked, 0)
+    print(await aside.run(asides.tell_process, team=1), flush=True)
+else:
+    # The loop is the parent's.
+    asyncio._set_running_loop(None)
+    print(asyncio.run(aside.run(asides.tell_process, team=1)), flush=True)
+    os._exit(0)
+"""
+
+
+async def test_a_forked_process_has_its_own() -> None:
+    first, of_the_child, last = await asyncio.to_thread(run_alone, FORKING)
+    assert first == last != of_the_child
+
+
 async def test_a_process_of_many_connections_has_one_too(aside: Aside) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = before
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4_096)), hard))
-    with ExitStack() as held:
-        for _ in range(1_100):
-            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-        assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
+    try:
+        with ExitStack() as held:
+            for _ in range(1_100):
+                held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_where_it_cannot_be_started_it_is_not_there(
@@ -129,7 +194,26 @@ async def test_where_it_cannot_be_started_it_is_not_there(
     monkeypatch.setattr(aside_module, "_PROGRAM", "core.no_such_program")
     with pytest.raises(NotThere):
         await aside.run(asides.tell_process, team=1)
-    assert "did not begin" in caplog.text
+    assert "before it was ready" in caplog.text
+
+
+async def test_where_it_could_not_be_started_it_is_not_tried_for_each_piece(
+    aside: Aside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def start(*_: object, **__: object) -> None:
+        tried.append(1)
+        raise OSError(errno.EMFILE, "too many")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(aside_module, "start_program", start)
+        for _ in range(3):
+            with pytest.raises(NotThere):
+                await aside.run(asides.tell_process, team=1)
+    assert tried == [1]
+    monkeypatch.setattr(aside_module, "AGAIN_SECONDS", 0.0)
+    assert await aside.run(partial(asides.add, 1, 1), team=1) == 2
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ class Reading:
                 return await _ASIDE.run(work, team=team)
             except GaveUp:
                 raise SourceError(
-                    "The statement takes more time or memory to read than there is for one. Make it shorter.",
+                    "The statement takes more time or memory to read than there is for one just now. Make it shorter, "
+                    "or try again when less is going on.",
                     code="query_refused",
                     data={"rule": "sql.length"},
                 ) from None

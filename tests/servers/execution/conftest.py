@@ -18,6 +18,7 @@ from core.errors import SourceError
 from core.outbound import AddressRule, parse_networks
 from servers.execution.contract import Operation, Outcome, Source
 from servers.execution.engine import Engine
+from servers.execution.sql import reading
 
 TABLES = """
 CREATE SCHEMA shop;
@@ -73,6 +74,14 @@ class Scratch:
         with psycopg.connect(self.admin_dsn, autocommit=True) as admin:
             cursor = admin.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(params=["read at once", "read by a program"])
+def read_anywhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements are read where short ones are, and where very long ones are."""
+    if request.param == "read by a program":
+        monkeypatch.setattr(reading, "AT_ONCE", 0)
+        monkeypatch.setattr(reading, "IN_THREAD", 0)
 
 
 @pytest.fixture(scope="session")

@@ -296,6 +296,7 @@ class TestMasks:
         assert (health.state, health.code) == ("degraded", "mask_missing")
         assert "shop.card.nmber" in health.reason
 
+    @pytest.mark.usefixtures("read_anywhere")
     async def test_masks_hold_in_a_query_that_is_long_with_them(self, query: Any) -> None:
         text = "UNION ALL ".join(["SELECT id, number FROM shop.card WHERE id = 1 "] * 20)
         assert (await query(text, settings=HIDDEN)).structured["rows"] == [{"id": 1, "number": None}] * 20

@@ -139,6 +139,7 @@ class TestRun:
         rows: list[dict[str, Any]] = outcome.structured["rows"]
         return rows
 
+    @pytest.mark.usefixtures("read_anywhere")
     async def test_optional_parameters_may_be_left_out(
         self, engine: Engine, make_source: Callable[..., Source]
     ) -> None:

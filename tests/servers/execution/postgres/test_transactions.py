@@ -69,6 +69,7 @@ ONE_TABLE = {"tables": ["shop.stock"], "schemas": ["shop"]}
 UNCHANGED = [(1, "lamp", 5), (2, "vase", 7)]
 
 
+@pytest.mark.usefixtures("read_anywhere")
 async def test_statements_run_in_their_order_and_are_committed(
     write: Write, scratch: Any, engine: Engine, make_source: Callable[..., Source]
 ) -> None:

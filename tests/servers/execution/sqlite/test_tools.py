@@ -252,6 +252,7 @@ async def test_a_view_needs_the_tables_that_it_reads(rows: Rows) -> None:
     assert await rows("SELECT name FROM cheap", settings={"tables": ["item", "cheap"]}) == [{"name": "vase"}]
 
 
+@pytest.mark.usefixtures("read_anywhere")
 async def test_a_tool_of_ones_own_runs_and_is_explained(
     engine: Engine, make_source: Callable[..., Source]
 ) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Sized
+from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from contextlib import contextmanager
 from functools import partial
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -20,8 +19,6 @@ from tenants.audit import writer as writing
 from tenants.audit.append import append_entry
 from tenants.audit.chain import Head
 from tenants.audit.records import Entry
-from tenants.audit.session import Session
-from tenants.audit.statements import Command
 from tenants.audit.verification import verify_log
 from tenants.audit.waiting import QUEUE_RECORDS, Queue
 from tenants.audit.writer import LOCKED_BATCHES, TICK_SECONDS, AuditWriter
@@ -59,20 +56,6 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> list[AuditWriter]:
 
     monkeypatch.setattr(AuditWriter, "_refuse_overdue", look)
     return looked
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The names of the statements that writers send."""
-    names: list[bytes] = []
-    send = Session.send
-
-    def note(session: Session, commands: Sequence[Command], *, sync: bool) -> None:
-        names.extend(name for name, _ in commands if name != b"check")
-        send(session, commands, sync=sync)
-
-    monkeypatch.setattr(Session, "send", note)
-    return names
 
 
 @pytest.fixture(autouse=True)
@@ -254,53 +237,6 @@ async def test_batches_take_turns_again_after_another_process_moved_the_head(
     batches = await run_sync(_batch_sizes, team.tenant_id)
     assert Counter(batches[:LOCKED_BATCHES]).most_common(1)[0][0] == callers
     assert Counter(batches[-40:]).most_common(1)[0][0] == callers // 2
-
-
-async def test_a_record_that_is_alone_is_kept_where_another_process_moved_the_head(
-    writer: AuditWriter, team: Place, sent: list[bytes]
-) -> None:
-    await writer.write(team.tenant_id, _entry("first"))
-    await run_sync(_append, team.tenant_id, "beside")
-    sent.clear()
-    seq = await writer.write(team.tenant_id, _entry("alone"))
-    assert sent[:3] == [b"begin", b"move_append", b"commit"]
-    assert b"append" in sent, "it was refused, and written once its head was known"
-    assert [name for _, name in await _stored(team.tenant_id)] == ["first", "beside", "alone"]
-    assert (seq, "alone") in await _stored(team.tenant_id)
-    await _assert_whole(team.tenant_id)
-
-
-@pytest.mark.parametrize("credential", [None, UUID(int=2**127 + 7)])
-@pytest.mark.parametrize("is_outcome", [False, True])
-async def test_a_record_that_is_alone_is_stored_with_all_that_it_says(
-    writer: AuditWriter, team: Place, sent: list[bytes], credential: UUID | None, is_outcome: bool
-) -> None:
-    first = await writer.write(team.tenant_id, _entry("first"))
-    sent.clear()
-    intent = first if is_outcome else None
-    given = Entry(
-        "tools/call",
-        "failed",
-        "key:somebody",
-        credential_id=credential,
-        server="desk",
-        tool="sum",
-        request_id="r-9",
-        duration_us=1_234,
-        intent=intent,
-    )
-    seq = await writer.write(team.tenant_id, given)
-    assert sent == [b"begin", b"move_append", b"commit"]
-
-    def read() -> AuditRecord:
-        with tenant_scope(team.tenant_id):
-            return AuditRecord.objects.get(seq=seq)
-
-    row = await run_sync(read)
-    assert (row.kind, row.outcome, row.actor) == ("tools/call", "failed", "key:somebody")
-    assert (row.credential_id, row.server, row.tool) == (credential, "desk", "sum")
-    assert (row.request_id, row.duration_us, row.intent_seq) == ("r-9", 1_234, intent)
-    await _assert_whole(team.tenant_id)
 
 
 async def test_a_head_that_someone_holds_holds_up_no_other_tenant(

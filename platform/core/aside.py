@@ -133,9 +133,7 @@ class _Program:
                 return told[1:]
             if self._over:
                 raise NotThere
-            process.kill()
-            code = process.wait()
-            self._forget()
+            code = self._forget()
             if sent and not told:
                 logger.error("a program beside Marina ended early", extra={"returncode": code})
                 raise GaveUp
@@ -145,43 +143,44 @@ class _Program:
         if self._asking is not None and self._asking.poll():
             # It says that it ends, or has ended.
             self._forget()
-        if self._process is None or self._asking is None:
-            if monotonic() - self._failed < AGAIN_SECONDS:
-                raise NotThere
-            try:
-                self._start()
-            except (OSError, NotThere) as fault:
-                self._forget()
-                if not self._over:
-                    self._failed = monotonic()
-                    logger.exception(
-                        "a program beside Marina cannot be started: threads do its work for a minute"
-                    )
-                raise NotThere from fault
-        if self._process is None or self._asking is None:
-            raise AssertionError("it was started just now")
-        return self._process, self._asking
+        if self._process is not None and self._asking is not None:
+            return self._process, self._asking
+        if monotonic() - self._failed < AGAIN_SECONDS:
+            raise NotThere
+        try:
+            return self._start()
+        except (OSError, NotThere) as fault:
+            self._forget()
+            if not self._over:
+                self._failed = monotonic()
+                logger.exception(
+                    "a program beside Marina cannot be started: threads do its work for a minute"
+                )
+            raise NotThere from fault
 
-    def _start(self) -> None:
-        self._asking, theirs = Pipe()
+    def _start(self) -> tuple[subprocess.Popen[bytes], Connection]:
+        asking, theirs = Pipe()
+        self._asking = asking
         with theirs:
             process = start_program(_PROGRAM, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
         self._process = process
         said = b""
         with _killed_after(process, START_SECONDS), contextlib.suppress(EOFError):
-            said = b"" if self._over else self._asking.recv_bytes()
+            said = b"" if self._over else asking.recv_bytes()
         if said != READY:
-            process.kill()
-            raise NotThere(f"it ended with {process.wait()} before it was ready")
+            raise NotThere(f"it ended with {self._forget()} before it was ready")
+        return process, asking
 
-    def _forget(self) -> None:
+    def _forget(self) -> int | None:
+        """End it where it has not ended. Returns how it did, None where there is none."""
         process, self._process = self._process, None
         asking, self._asking = self._asking, None
         if asking is not None:
             asking.close()
-        if process is not None:
-            process.kill()
-            process.wait()
+        if process is None:
+            return None
+        process.kill()
+        return process.wait()
 
     def _forget_if_over(self) -> None:
         # Whoever of the two comes second finds the lock free.

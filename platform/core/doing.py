@@ -15,8 +15,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Final
+
+from core.memory import resident_bytes
 
 READY: Final = b"ready"
 ENDING: Final = b"ending"
@@ -49,16 +50,6 @@ def do(given: bytes) -> bytes:
         return pickle.dumps((False, TypeError("what came of it cannot be told")))
 
 
-def _resident_bytes() -> int:
-    """Of memory, just now. Not what ``getrusage`` says: on Linux that is at least what whoever started this had."""
-    try:
-        pages = Path("/proc/self/statm").read_text().split()[1]
-    except FileNotFoundError:
-        # Elsewhere the bound on its memory is all there is.
-        return 0
-    return int(pages) * resource.getpagesize()
-
-
 def main() -> None:
     """Work until nobody wants anything."""
     _, most = resource.getrlimit(resource.RLIMIT_AS)
@@ -78,7 +69,7 @@ def main() -> None:
             told = do(given)
             signal.alarm(0)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            has_grown = _resident_bytes() > GROWN_BYTES
+            has_grown = resident_bytes(os.getpid()) > GROWN_BYTES
             asking.send_bytes((LAST if has_grown else MORE) + told)
             if has_grown:
                 return

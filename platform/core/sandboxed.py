@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from core.doors import ENVIRONMENT, NoDoor, open_door, readable
+from core.memory import resident_bytes
 from core.sandbox import DOOR_PORT, Box, missing_tools, texts_of, words_of
 from core.seccomp import make_filter
 
@@ -32,7 +33,6 @@ TRY_SECONDS: Final = 4.0
 """For a program that does nothing, to see whether there can be others."""
 STREAM_BYTES: Final = 65_536
 """What is held of a stream that nobody reads, half of it."""
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _FORBIDDEN: Final = os.strerror(errno.EPERM)
 
@@ -105,7 +105,7 @@ class Sandboxed:
 
     def memory(self) -> int:
         """Bytes of memory that all processes in the sandbox hold just now, as far as it can be told."""
-        return sum(_resident(pid) for pid in self._inside())
+        return sum(resident_bytes(pid) for pid in self._inside())
 
     def computed(self) -> float:
         """Seconds of a processor that it has used, as far as it can be told."""
@@ -384,13 +384,6 @@ def _children(pid: int) -> Sequence[int]:
             with contextlib.suppress(OSError):
                 found += map(int, (task / "children").read_text().split())
     return found
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def _computed(pid: int) -> float:

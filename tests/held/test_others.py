@@ -145,8 +145,9 @@ def test_others_are_answered_meanwhile(place: Place) -> None:
             most = TRIES * WINDOWS * (NOTHINGS if name == NOTHING else 1)
             if not pairs[-1].counts and sum(pair.name == name for pair in pairs) < most:
                 pairs.append(make_pair(place, name))
+    calls = Calls(made)
     for pair in pairs:
-        assert Calls(made).within([pair.beside]), f"nobody called beside {pair.name}"
+        assert calls.within([pair.beside]), f"nobody called beside {pair.name}"
     print("\n".join(describe(Calls(made, stolen if STOLEN < 1 else ()), pairs)))
 
 

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
-from django.conf import settings
 
 from core.threads import run_sync
-from tenants.audit.append import append_entry
-from tenants.audit.chain import Head
 from tenants.audit.records import Entry
 from tenants.audit.session import Session
 from tenants.audit.statements import Command
-from tenants.audit.verification import verify_log
 from tenants.audit.writer import AuditWriter
 from tenants.models import AuditRecord
 from tenants.scoping import tenant_scope
-from tests.tenants.audit.places import Place, make_place
+from tests.tenants.audit.places import Place
+from tests.tenants.audit.writers import append, assert_whole, entry
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def team() -> Place:
-    return make_place()
-
-
-@pytest.fixture
-async def writer() -> AsyncIterator[AuditWriter]:
-    writer = AuditWriter(settings.ENV.writer_database_url)
-    await writer.start()
-    assert writer.accepting
-    yield writer
-    await writer.close()
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 
 
 @pytest.fixture
@@ -51,15 +34,6 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return names
 
 
-def entry(request_id: str) -> Entry:
-    return Entry("tools/call", "ok", "key:test", request_id=request_id)
-
-
-def append_beside(tenant_id: int) -> None:
-    with tenant_scope(tenant_id):
-        append_entry(entry("beside"), tenant_id=tenant_id)
-
-
 async def stored(tenant_id: int) -> list[AuditRecord]:
     """All of a team's records, whose chain is whole."""
 
@@ -67,7 +41,7 @@ async def stored(tenant_id: int) -> list[AuditRecord]:
         with tenant_scope(tenant_id):
             return list(AuditRecord.objects.order_by("seq"))
 
-    assert isinstance(await run_sync(verify_log, tenant_id), Head)
+    await assert_whole(tenant_id)
     return await run_sync(read)
 
 
@@ -75,7 +49,7 @@ async def test_a_record_that_is_alone_is_kept_where_another_process_moved_the_he
     writer: AuditWriter, team: Place, sent: list[bytes]
 ) -> None:
     await writer.write(team.tenant_id, entry("first"))
-    await run_sync(append_beside, team.tenant_id)
+    await run_sync(append, team.tenant_id, "beside")
     sent.clear()
     seq = await writer.write(team.tenant_id, entry("alone"))
     assert sent[:3] == [b"begin", b"move_append", b"commit"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -19,6 +18,7 @@ from tenants.audit.chain import Broken, Link, verify
 from tenants.audit.writer import AuditWriter
 from tests.plugins.own_cluster import ROOT, Cluster, running_cluster
 from tests.tenants.audit.places import make_place
+from tests.tenants.audit.writers import until
 
 PROGRAM = Path(__file__).with_name("writing_process.py")
 WAITING = 64
@@ -169,17 +169,11 @@ async def test_a_writer_shows_within_seconds_that_postgresql_hangs_and_that_it_g
     login = settings.ENV.writer_database_url.rpartition("@")[0]
     writer = AuditWriter(f"{login}@{own_cluster.url.rpartition('@')[2]}")
     await writer.start()
-    await _until(lambda: writer.accepting)
+    await until(lambda: writer.accepting)
     own_cluster.pause()
     try:
-        await _until(lambda: not writer.accepting)
+        await until(lambda: not writer.accepting)
     finally:
         own_cluster.resume()
-    await _until(lambda: writer.accepting)
+    await until(lambda: writer.accepting)
     await writer.close()
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what the writer shows, it shows as a property
-            await asyncio.sleep(0.01)

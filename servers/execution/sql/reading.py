@@ -33,11 +33,16 @@ class Reading:
     def __init__(self) -> None:
         self._beside = Beside("sql-reading")
 
-    async def read(self, sql: str, work: Callable[[], T], *, team: int) -> T:
-        """What ``work`` makes of the text, and raises; all of it can be pickled. ``team`` is whose it is."""
-        if len(sql) <= AT_ONCE:
+    async def read(self, sql: str, work: Callable[[], T], *, team: int, together: int = 0) -> T:
+        """What ``work`` makes of the text, and raises; all of it can be pickled. ``team`` is whose it is.
+
+        ``together``: the characters of all that one call has read, where that is more than this text. Fifty short ones
+        are a long one.
+        """
+        length = max(len(sql), together)
+        if length <= AT_ONCE:
             return work()
-        if len(sql) > IN_THREAD:
+        if length > IN_THREAD:
             try:
                 return await _ASIDE.run(work, team=team)
             except GaveUp:

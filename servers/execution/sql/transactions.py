@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 from core.errors import SourceError
 from servers.execution.contract import Outcome
@@ -30,18 +30,30 @@ def check_writable(allow_writes: bool) -> None:
         )
 
 
-Read = Callable[[str, Names, Values, str], Awaitable[T]]
+class Query(NamedTuple):
+    """A statement as it was given."""
+
+    sql: str
+    names: Names
+    values: Values
+    path: str
+    """Of the values, in the arguments."""
+    together: int
+    """Characters of all of the call's statements."""
+
+
+Read = Callable[[Query], Awaitable[T]]
 
 
 async def read_queries(arguments: Mapping[str, Any], read: Read[T]) -> list[T]:
-    """Each of the ``queries`` as ``read`` has it, which gets its text, its parameters and the path of their values.
+    """Each of the ``queries`` as ``read`` has it.
 
     Raises ``InvalidInput``, and ``SourceError`` with the number of the query that it is about.
     """
     queries = arguments.get("queries")
     if not isinstance(queries, list | tuple) or not 0 < len(queries) <= MOST_WRITES:
         refuse_argument("queries", f"Give a list of 1 to {MOST_WRITES} statements.")
-    _bound_together(queries)
+    together = _bound_together(queries)
     found: list[T] = []
     taken = 0.0
     for number, query in enumerate(queries):
@@ -49,14 +61,16 @@ async def read_queries(arguments: Mapping[str, Any], read: Read[T]) -> list[T]:
             # Fifty short ones are a long one, and another team's call comes to the loop several times: it has half.
             await asyncio.sleep(min(taken, MOST_PAUSE_SECONDS))
         begun = monotonic()
-        found.append(await _read(query, number, read))
+        found.append(await _read(query, number, together, read))
         taken = monotonic() - begun
     return found
 
 
-def _bound_together(queries: Sequence[Any]) -> None:
-    texts = [query.get("query") if isinstance(query, Mapping) else query for query in queries]
-    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
+def _bound_together(queries: Sequence[Any]) -> int:
+    """The characters of all texts. Raises ``SourceError``."""
+    given = (query.get("query") if isinstance(query, Mapping) else query for query in queries)
+    texts = [text for text in given if isinstance(text, str)]
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     if size > MOST_WRITTEN_BYTES:
         raise SourceError(
             f"The statements have {size} bytes together, of at most {MOST_WRITTEN_BYTES}. Give long values as params, "
@@ -64,9 +78,10 @@ def _bound_together(queries: Sequence[Any]) -> None:
             code="query_refused",
             data={"rule": "sql.length"},
         )
+    return sum(map(len, texts))
 
 
-async def _read(query: Any, number: int, read: Read[T]) -> T:
+async def _read(query: Any, number: int, together: int, read: Read[T]) -> T:
     path = f"queries.{number}"
     given = query if isinstance(query, Mapping) else {"query": query}
     sql = given.get("query")
@@ -74,7 +89,7 @@ async def _read(query: Any, number: int, read: Read[T]) -> T:
         refuse_argument(path, "Give a statement as a text, or an object with query and params.")
     names, values = read_params(given.get("params"), f"{path}.params")
     try:
-        return await read(sql, names, values, f"{path}.params")
+        return await read(Query(sql, names, values, f"{path}.params", together))
     except SourceError as fault:
         refuse_query(fault, number)
 

@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from core.aside import Aside
 from core.errors import SourceError
 from core.outbound import AddressRule, parse_networks
 from servers.execution.contract import Operation, Outcome, Source
@@ -82,6 +83,20 @@ def read_anywhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     if request.param == "read by a program":
         monkeypatch.setattr(reading, "AT_ONCE", 0)
         monkeypatch.setattr(reading, "IN_THREAD", 0)
+
+
+@pytest.fixture
+def read_aside(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The team of each text that the program reads."""
+    teams: list[int] = []
+    run = Aside.run
+
+    async def note(aside: Aside, work: Callable[[], Any], *, team: int) -> Any:
+        teams.append(team)
+        return await run(aside, work, team=team)
+
+    monkeypatch.setattr(Aside, "run", note)
+    return teams
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from servers.execution.backends.postgres.writing import WriteWalk
 from servers.execution.backends.sqlite import statements
 from servers.execution.sql import reading as reading_module
 from servers.execution.sql.reading import AT_ONCE, IN_THREAD, Reading
-from servers.execution.sql.transactions import MOST_PAUSE_SECONDS, read_queries
+from servers.execution.sql.transactions import MOST_PAUSE_SECONDS, Query, read_queries
 from tests.core import asides
 
 pytestmark = pytest.mark.anyio
@@ -111,11 +111,11 @@ async def test_a_transactions_statements_leave_the_loop_as_long_as_each_took(
         left.append(seconds)
         await sleep(0)
 
-    async def read(sql: str, *given: object) -> str:
-        until = time.monotonic() + float(sql)
+    async def read(query: Query) -> str:
+        until = time.monotonic() + float(query.sql)
         while time.monotonic() < until:
             pass
-        return sql
+        return query.sql
 
     monkeypatch.setattr(asyncio, "sleep", note)
     assert await read_queries({"queries": ["0.004", "0.06", "0"]}, read) == ["0.004", "0.06", "0"]
@@ -126,6 +126,14 @@ async def test_a_transactions_statements_leave_the_loop_as_long_as_each_took(
 async def test_a_very_long_text_is_read_by_a_program_of_all_kinds() -> None:
     pids = [await Reading().read(VERY_LONG, os.getpid, team=team) for team in (1, 2)]
     assert pids[0] == pids[1] != os.getpid()
+
+
+async def test_short_texts_of_one_call_are_read_where_one_as_long_is() -> None:
+    reading, here = Reading(), threading.get_ident()
+    assert await reading.read("x", threading.get_ident, team=1, together=AT_ONCE) == here
+    assert await reading.read("x", threading.get_ident, team=1, together=AT_ONCE + 1) != here
+    assert await reading.read("x", os.getpid, team=1, together=IN_THREAD) == os.getpid()
+    assert await reading.read("x", os.getpid, team=1, together=IN_THREAD + 1) != os.getpid()
 
 
 async def test_what_the_program_cannot_read_is_refused_with_what_to_do() -> None:

@@ -87,9 +87,9 @@ class Pool:
     def empty(self) -> bool:
         return not self._idle and self._in_use == 0
 
-    async def read(self, sql: str, work: Callable[[], T]) -> T:
+    async def read(self, sql: str, work: Callable[[], T], *, together: int = 0) -> T:
         """What ``work`` makes of the text. See ``Reading``."""
-        return await self._reading.read(sql, work, team=self._team)
+        return await self._reading.read(sql, work, team=self._team, together=together)
 
     async def keep_statement(self, sql: str, names: Names, read: Callable[[], Statement]) -> Statement:
         """The statement of a text and its parameters, read once and kept while it is among those used last."""

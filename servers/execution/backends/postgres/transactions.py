@@ -31,9 +31,14 @@ from servers.execution.backends.postgres.values import encode_parameter, quote_n
 from servers.execution.backends.postgres.writing import WriteWalk
 from servers.execution.contract import Outcome
 from servers.execution.sql.arguments import refuse_spare
-from servers.execution.sql.database import Names, Values
 from servers.execution.sql.slow import timed
-from servers.execution.sql.transactions import check_writable, read_queries, refuse_query, shape_written
+from servers.execution.sql.transactions import (
+    Query,
+    check_writable,
+    read_queries,
+    refuse_query,
+    shape_written,
+)
 
 _MARGIN: Final = 0.5
 """Seconds that a transaction is stopped before its call is, so that its own answer comes."""
@@ -45,11 +50,11 @@ async def execute_transaction(pool: Pool, arguments: Mapping[str, Any], *, timeo
     check_writable(pool.settings.allow_writes)
     started = monotonic()
 
-    async def read(sql: str, names: Names, values: Values, path: str) -> Bound:
-        work = partial(read_statement, sql, policy_of(pool), names=names, walk=WriteWalk)
-        statement = await pool.read(sql, work)
-        refuse_spare(values, {slot.key for slot in statement.slots}, path)
-        return bind_values(statement, values, path=path)
+    async def read(query: Query) -> Bound:
+        work = partial(read_statement, query.sql, policy_of(pool), names=query.names, walk=WriteWalk)
+        statement = await pool.read(query.sql, work, together=query.together)
+        refuse_spare(query.values, {slot.key for slot in statement.slots}, query.path)
+        return bind_values(statement, query.values, path=query.path)
 
     bounds = await read_queries(arguments, read)
     run = _Run(pool, bounds)

@@ -29,7 +29,13 @@ from servers.execution.sql.dialect import Dialect
 from servers.execution.sql.reading import Reading
 from servers.execution.sql.results import Table, shape_outcome
 from servers.execution.sql.slow import timed
-from servers.execution.sql.transactions import check_writable, read_queries, refuse_query, shape_written
+from servers.execution.sql.transactions import (
+    Query,
+    check_writable,
+    read_queries,
+    refuse_query,
+    shape_written,
+)
 
 T = TypeVar("T")
 
@@ -100,8 +106,9 @@ class AskedFile:
         check_writable(self.settings.allow_writes)
         started = monotonic()
 
-        async def read(sql: str, names: Names, values: Values, path: str) -> Bound:
-            return bind_values(await self._read(sql, writes=True), names, values, path=path)
+        async def read(query: Query) -> Bound:
+            statement = await self._read(query.sql, writes=True, together=query.together)
+            return bind_values(statement, query.names, query.values, path=query.path)
 
         bounds = await read_queries(arguments, read)
 
@@ -140,9 +147,9 @@ class AskedFile:
 
         return await self._run(work, timeout, writes=self.settings.allow_writes)
 
-    async def _read(self, sql: str, *, writes: bool = False) -> Statement:
+    async def _read(self, sql: str, *, writes: bool = False, together: int = 0) -> Statement:
         work = partial(read_statement, sql, confined=self.settings.confined, writes=writes)
-        return await self.reading.read(sql, work, team=self.tenant_id)
+        return await self.reading.read(sql, work, team=self.tenant_id, together=together)
 
     async def _bind_tool(self, definition: Mapping[str, Any], values: dict[str, Any]) -> Bound:
         statement = await self._read(str(definition["sql"]))

@@ -65,6 +65,17 @@ def rows(scratch: Any) -> list[tuple[Any, ...]]:
     return found
 
 
+async def test_many_short_statements_are_read_where_a_long_one_is(
+    write: Write, scratch: Any, read_aside: list[int]
+) -> None:
+    await write("UPDATE shop.stock SET amount = 9 WHERE id = 1")
+    assert read_aside == []
+    inserts = [f"INSERT INTO shop.stock VALUES ({number}, '{'x' * 200}', 0)" for number in range(3, 43)]
+    await write(*inserts)
+    assert len(read_aside) == len(inserts)
+    assert len(rows(scratch)) == 2 + len(inserts)
+
+
 ONE_TABLE = {"tables": ["shop.stock"], "schemas": ["shop"]}
 UNCHANGED = [(1, "lamp", 5), (2, "vase", 7)]
 

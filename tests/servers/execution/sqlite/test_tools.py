@@ -313,3 +313,12 @@ async def test_what_was_replaced_meanwhile_is_read_as_it_is_now(quay: Quay, rows
     make_file(quay.own / "new.db", "CREATE TABLE item (a); INSERT INTO item VALUES (1)")
     (quay.own / "new.db").rename(quay.file)
     assert await rows("SELECT count(*) AS n FROM item") == [{"n": 1}]
+
+
+async def test_many_short_statements_are_read_where_a_long_one_is(
+    run: Run, rows: Rows, read_aside: list[int]
+) -> None:
+    inserts = [f"INSERT INTO item (name) VALUES ('{number}{'x' * 200}')" for number in range(40)]
+    await run("execute_transaction", queries=inserts, settings={"allow_writes": True})
+    assert len(read_aside) == len(inserts)
+    assert await rows("SELECT count(*) AS n FROM item") == [{"n": 2 + len(inserts)}]

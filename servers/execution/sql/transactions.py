@@ -12,12 +12,13 @@ from servers.execution.contract import Outcome
 from servers.execution.sql.arguments import read_params, refuse_argument
 from servers.execution.sql.database import Names, Values
 from servers.execution.sql.offered import MOST_WRITES, MOST_WRITTEN_BYTES
+from servers.execution.sql.reading import IN_THREAD
 from servers.execution.sql.results import outcome_of
 
 T = TypeVar("T")
 
 MOST_PAUSE_SECONDS: Final = 0.02
-"""Between the reading of two statements. What is longer was read beside the loop, or waited there."""
+"""Between the reading of two statements. What is longer was read in a thread, or waited for it."""
 
 
 def check_writable(allow_writes: bool) -> None:
@@ -57,8 +58,8 @@ async def read_queries(arguments: Mapping[str, Any], read: Read[T]) -> list[T]:
     found: list[T] = []
     taken = 0.0
     for number, query in enumerate(queries):
-        if found:
-            # Fifty short ones are a long one, and another team's call comes to the loop several times: it has half.
+        if found and together <= IN_THREAD:
+            # Another team's call comes to the loop several times: it has half. A program leaves it all.
             await asyncio.sleep(min(taken, MOST_PAUSE_SECONDS))
         begun = monotonic()
         found.append(await _read(query, number, together, read))

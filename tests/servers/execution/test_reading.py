@@ -122,6 +122,12 @@ async def test_a_transactions_statements_leave_the_loop_as_long_as_each_took(
     assert len(left) == 2
     assert 0.004 <= left[0] <= left[1] == MOST_PAUSE_SECONDS
 
+    # What a program reads leaves it alone.
+    left.clear()
+    many = [f"0.004{'0' * 200}"] * 45
+    assert await read_queries({"queries": many}, read) == many
+    assert left == []
+
 
 async def test_a_very_long_text_is_read_by_a_program_of_all_kinds() -> None:
     pids = [await Reading().read(VERY_LONG, os.getpid, team=team) for team in (1, 2)]

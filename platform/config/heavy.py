@@ -25,6 +25,7 @@ from config.handover import Takeover
 from config.protocol import TakenOver, WebConfig
 from config.web import APPLICATION, START_FAILED, WebServer, make_server
 from core.resting import stay_awake
+from core.turns import take_long_turns
 
 NICENESS: Final = 5
 """It gets a quarter of a processor that another wants, too, and all of one that nobody wants. At 10 it was a tenth:
@@ -87,6 +88,8 @@ def give_way() -> None:
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(NICENESS))
+    # How nice it is says how much it gets, not how soon who wakes up does.
+    take_long_turns()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 _NICELY: Final = (
     "import os, runpy, sys; os.setpriority(os.PRIO_PROCESS, 0, max(5, os.nice(0))); "
+    "from core.turns import take_long_turns; take_long_turns(); "
     "runpy.run_module(sys.argv[1], run_name='__main__', alter_sys=True)"
 )
 """Whoever is answered by a web process goes first, also while the program is still being imported: a fifth of a second.

@@ -29,6 +29,7 @@ from tests.config.heavy_app import MUCH
 from tests.leftovers import Leftovers
 from tests.plugins.live_marina import LiveMarina
 from tests.protocol.waiting import wait_for
+from tests.turns import has_long_turns
 
 APPLICATION = "tests.config.heavy_app:application"
 LARGE = os.urandom(HEAVY_BYTES)
@@ -280,6 +281,7 @@ def test_other_processes_of_the_machine_go_first(web: LiveMarina) -> None:
     assert os.getpriority(os.PRIO_PROCESS, pid_of_heavy(web)) == NICENESS + os.nice(0)
     if grouped.exists():
         assert grouped.read_text().split()[-1] == str(NICENESS)
+    assert has_long_turns(pid_of_heavy(web))
 
 
 def test_while_it_stands_still_others_are_answered(own_web: LiveMarina) -> None:

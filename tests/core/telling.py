@@ -1,7 +1,9 @@
-"""A program that tells how nice it is, and the names in its environment."""
+"""A program that tells how nice it is, whether its turns are long, and the names in its environment."""
 
 from __future__ import annotations
 
 import os
 
-print(os.nice(0), ",".join(sorted({*os.environ, "LC_CTYPE"})))
+from tests.turns import has_long_turns
+
+print(os.nice(0), has_long_turns(os.getpid()), ",".join(sorted({*os.environ, "LC_CTYPE"})))

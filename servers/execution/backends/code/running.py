@@ -24,6 +24,7 @@ from pydantic_monty import (
 )
 
 from core.errors import MarinaError, SourceError, Unavailable
+from core.turns import take_long_turns
 from servers.execution.backends.code.checking import function_name
 from servers.execution.backends.code.settings import CodeSettings
 from servers.execution.contract import Context, InputRequired, Outcome
@@ -136,6 +137,7 @@ def _give_way(worker: int | None) -> None:
         # On Linux each thread has a priority of its own.
         for thread in Path(f"/proc/{worker}/task").iterdir():
             os.setpriority(os.PRIO_PROCESS, int(thread.name), NICE)
+            take_long_turns(int(thread.name))
 
 
 class _Calls:

@@ -16,6 +16,7 @@ from servers.execution.backends.code import CodeBackend
 from servers.execution.backends.code.running import NICE
 from servers.execution.context import Detached
 from servers.execution.contract import Ask, InputRequired, Offered, Operation, Outcome, Principal, Source
+from tests.turns import has_long_turns
 
 SOURCE = Source(uuid4(), 1, "snippets", "code", 1, {"max_seconds": 20, "max_memory_mb": 32})
 BRIEF = replace(SOURCE, settings={**SOURCE.settings, "max_seconds": 0.5})
@@ -229,6 +230,7 @@ async def test_the_sandbox_gives_way_to_the_process_that_serves_everybody(backen
     assert workers
     for worker in workers:
         assert all(psutil.Process(each.id).nice() >= own.nice() + NICE for each in worker.threads())
+        assert all(has_long_turns(each.id) for each in worker.threads())
 
 
 async def test_the_sandbox_is_healthy(backend: CodeBackend) -> None:

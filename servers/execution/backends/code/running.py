@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +44,10 @@ MAX_RECURSION: Final = 200
 MAX_SLEEP_SECONDS: Final = 1.0
 MAX_PRINTED: Final = 64 * 1024
 """Characters of ``print``; the rest is dropped, and said to be."""
+DROPPED_SECONDS: Final = 0.005
+"""Of rest, for each piece of 8 KB that is dropped. To read half a gigabyte a second takes a core of the web process."""
+LINES_AT_ONCE: Final = 50
+"""Told to the client, before others have their turn."""
 
 _LOST: Final = "outcome_unrecorded"
 _BOUNDS: Final = {
@@ -172,7 +177,10 @@ class _Calls:
 
 
 class _Printed:
-    """What the code prints, told to the client line by line as it comes. Taken on whatever thread it comes on."""
+    """What the code prints, told to the client line by line as it comes. Taken on the sandbox's threads, never the loop.
+
+    Beyond what is kept nobody reads on for a while: the code waits with its next ``print``, and its time goes on.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -187,6 +195,7 @@ class _Printed:
     def take(self, stream: str, text: str) -> None:
         left = MAX_PRINTED - self._taken
         if left < 0:
+            time.sleep(DROPPED_SECONDS)
             return
         kept = text if len(text) <= left else f"{text[:left]}\n(more was printed than is kept)\n"
         self._taken += len(text)
@@ -197,8 +206,10 @@ class _Printed:
         rest = ""
         while (text := await self._queue.get()) is not None:
             *lines, rest = (rest + text).split("\n")
-            for line in lines:
+            for told, line in enumerate(lines, 1):
                 await context.log("info", line, name)
+                if not told % LINES_AT_ONCE:
+                    await asyncio.sleep(0)
         if rest:
             await context.log("info", rest, name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from time import process_time
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ import pytest
 
 from core.errors import Forbidden, InvalidInput, MarinaError, SourceError, Unavailable
 from servers.execution.backends.code import CodeBackend
-from servers.execution.backends.code.running import NICE
+from servers.execution.backends.code.running import LINES_AT_ONCE, NICE
 from servers.execution.context import Detached
 from servers.execution.contract import Ask, InputRequired, Offered, Operation, Outcome, Principal, Source
 from tests.turns import has_long_turns
@@ -211,6 +212,26 @@ async def test_what_is_printed_is_bounded(backend: CodeBackend) -> None:
     outcome = await run(backend, "for n in range(200):\n    print('x' * 1000)")
     assert len(outcome.text) < 70_000
     assert "more was printed" in outcome.text
+
+
+async def test_what_prints_without_end_is_not_read_as_fast_as_it_prints(backend: CodeBackend) -> None:
+    await run(backend, "1")
+    before = process_time()
+    with pytest.raises(SourceError, match="time limit exceeded"):
+        await run(backend, "while True: print('x' * 1000)", source=BRIEF)
+    # Read as fast as it comes, it took more than a processor for all of half a second.
+    assert process_time() - before < 0.25
+
+
+async def test_many_printed_lines_leave_the_loop_to_others(backend: CodeBackend) -> None:
+    bench = Bench()
+    running = asyncio.create_task(run(backend, "print('\\n' * 8_000)", bench=bench))
+    while not running.done():
+        heard = len(bench.heard)
+        await asyncio.sleep(0)
+        assert len(bench.heard) - heard <= LINES_AT_ONCE
+    await running
+    assert len(bench.heard) == 8_001
 
 
 async def test_who_leaves_ends_the_run(backend: CodeBackend) -> None:

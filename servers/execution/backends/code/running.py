@@ -177,7 +177,7 @@ class _Calls:
 
 
 class _Printed:
-    """What the code prints, told to the client line by line as it comes. Taken on the sandbox's threads, never the loop.
+    """What the code prints, told to the client line by line as it comes. Taken on threads of the sandbox, not the loop.
 
     Beyond what is kept nobody reads on for a while: the code waits with its next ``print``, and its time goes on.
     """

@@ -81,6 +81,9 @@ def block_of(block: Any) -> dict[str, Any]:
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         raise NotMcp("its result holds a block of content without a type")
     kind = block["type"]
+    if kind == "text" and isinstance(block.get("text"), str):
+        # Of these there may be tens of thousands.
+        return block
     needed = _NEEDED.get(kind)
     if kind == "resource":
         held = block.get("resource")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.oauth.documents import HOST, certify
+from tests.turns import step_back
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def reply(
 @dataclass
 class FarSide:
     """``asked`` are the requests so far, ``connections`` counts who connected, ``ended`` those of
-    them that are closed. ``over`` is set when the test ends."""
+    them that are closed. ``over`` is set when the test ends. ``last``: its threads leave the processors to all others,
+    as if it were a machine of its own."""
 
     routes: dict[str, Route] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
@@ -62,6 +64,7 @@ class FarSide:
     ended: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     authority: Path | None = None
+    last: bool = False
     _counting: threading.Lock = field(default_factory=threading.Lock)
     _socket: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
@@ -105,6 +108,8 @@ class FarSide:
             threading.Thread(target=self._talk, args=(connection, peer, context), daemon=True).start()
 
     def _talk(self, connection: socket.socket, peer: tuple[str, int], context: ssl.SSLContext | None) -> None:
+        if self.last:
+            step_back()
         try:
             self._converse(connection, peer, context)
         finally:

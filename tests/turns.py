@@ -1,11 +1,17 @@
-"""Whether a thread's turns of a processor are long, as Linux tells."""
+"""Turns of a processor: whether a thread's are long, as Linux tells, and who leaves them to others."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from core.turns import LONG_TURN_NS
+from core.turns import LONG_TURN_NS, take_long_turns
+
+
+def step_back(thread: int = 0) -> None:
+    """Leave the processors to all others: for what is on this machine only in a test. ``thread``: 0 for who calls."""
+    os.setpriority(os.PRIO_PROCESS, thread, 19)
+    take_long_turns(thread)
 
 
 def has_long_turns(thread: int) -> bool:

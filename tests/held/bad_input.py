@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+import psycopg
 
 from servers.execution.sql.reading import AT_ONCE
 from tests.bench.neighbour import winding_document
@@ -44,6 +45,7 @@ class Place:
     team: Team
     marina: LiveMarina
     api: FarSide
+    database: str
     key: str
     admin: str
     tools: dict[str, str]
@@ -51,6 +53,14 @@ class Place:
     def call(self, tool: str, /, **arguments: Any) -> Answer:
         """A ``tools/call``."""
         return self.send(json.dumps(calling(tool, arguments)).encode())
+
+    def database_processes(self) -> list[int]:
+        """The processes of the team's database that serve somebody."""
+        with psycopg.connect(self.database) as connection:
+            rows = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            return [pid for (pid,) in rows]
 
     def send(self, body: bytes) -> Answer:
         """A message as it is."""

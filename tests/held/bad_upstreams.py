@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 import orjson
@@ -46,9 +47,13 @@ def _batch(message: Mapping[str, Any]) -> bytes:
     return reply(orjson.dumps([*[note] * 40_000, end]), kind="application/json")
 
 
+@cache
+def _packed() -> bytes:
+    return gzip.compress(b'{"x":"' + b"a" * 200_000_000, 1)
+
+
 def _bomb(message: Mapping[str, Any]) -> bytes:
-    packed = gzip.compress(b'{"x":"' + b"a" * 200_000_000, 1)
-    return reply(packed, headers={"Content-Encoding": "gzip"}, kind="application/json")
+    return reply(_packed(), headers={"Content-Encoding": "gzip"}, kind="application/json")
 
 
 CALLS: Final[dict[str, Callable[[Mapping[str, Any]], bytes]]] = {

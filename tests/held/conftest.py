@@ -31,9 +31,10 @@ def place(
         "CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items SELECT generate_series(1, 20000); "
         "GRANT DELETE ON items TO PUBLIC"
     )
+    dsn = make_database(numbers)
     # One value of 1 GB takes PostgreSQL ten seconds in a slow hour.
     settings = {
-        "dsn": make_database(numbers),
+        "dsn": dsn,
         "allow_writes": True,
         "slow_query_seconds": 0.05,
         "statement_timeout": 25,
@@ -41,6 +42,7 @@ def place(
     marina = LiveMarina(log, module="tests.held.metered_web:application")
     beside = marina.with_heavy() if getattr(request.module, "HEAVY", False) else nullcontext()
     with beside, marina.running(), far_side() as api:
+        api.last = True
         api.serve("/text", endless("text/plain", b"some words and " * 5_000))
         api.serve("/json", endless("application/json", b'{"a": [1, "b"]}, ' * 5_000))
         api.serve("/right", answer(orjson.dumps({"rows": [{"id": 1}] * 100}), kind="application/json"))
@@ -60,4 +62,4 @@ def place(
         circle = create_tool("circle", "flows", "pipeline", steps, caller=team.owner)
         create_tool("endless", "flows", "workflow", ENDLESS, caller=team.owner)
         keys = team.key("tools:read", "tools:execute"), team.key("admin")
-        yield Place(team, marina, api, *keys, {"circle": str(circle.pk)})
+        yield Place(team, marina, api, dsn, *keys, {"circle": str(circle.pk)})
